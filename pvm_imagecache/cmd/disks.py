@@ -1,0 +1,99 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands that make and delete a disk: a host's smoke test."""
+
+import argparse
+from collections.abc import Sequence
+import decimal
+from typing import Any
+from typing import Final
+
+from cliff import command
+from cliff import show
+
+from pvm_imagecache.cmd import formatting
+from pvm_imagecache.cmd import progress
+
+_GIB: Final = 1 << 30
+
+
+class CreateDisk(show.ShowOne):
+    """Make a disk from an image, through the cache, as a deploy does.
+
+    The first disk of an image fetches it (miss), the next ones are copies
+    made on the host (hit).
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'image', metavar='IMAGE',
+            help='the id of an image, a unique start of it, or its name')
+        parser.add_argument(
+            'name', metavar='NAME',
+            help='the name of the new disk, 15 characters at most')
+        parser.add_argument(
+            '--size', metavar='GIB', type=_gib, default=0,
+            help='the size of the disk in GiB (default: what the image '
+                 'needs)')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Sequence[Any]]:
+        image = self.app.source.find(parsed_args.image)
+        reporter = progress.Reporter(parsed_args.name)
+        try:
+            done = self.app.manager.create_disk(
+                image, parsed_args.name, parsed_args.size,
+                progress=reporter)
+        finally:
+            reporter.close()
+        fields = {
+            'name': done.disk.name,
+            'udid': done.disk.udid,
+            'size': formatting.Size(done.disk.capacity),
+            'image': image.id,
+            'image_size': formatting.Size(image.size),
+            'outcome': done.outcome.value,
+            'reason': done.reason,
+            'bytes_from_glance': formatting.Size(done.bytes_fetched),
+            'seconds': round(done.seconds['total'], 2),
+        }
+        return tuple(fields), tuple(fields.values())
+
+
+class DeleteDisk(command.Command):
+    """Delete a disk of an instance; cached images are not touched."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name', metavar='NAME', help='the disk')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        disk = self.app.manager.delete_disk(parsed_args.name)
+        print(f'Deleted disk {disk.name} ({disk.udid}).',
+              file=self.app.stdout)
+
+
+def _gib(text: str) -> int:
+    """A size in GiB, as bytes."""
+    try:
+        size = decimal.Decimal(text)
+        if size.is_finite() and size > 0:
+            return int(size * _GIB)
+    except decimal.InvalidOperation:
+        pass
+    raise argparse.ArgumentTypeError(
+        f'"{text}" is not a size in GiB: it must be a number above 0')

@@ -1,0 +1,75 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Sizes and times: for people in tables, exact for programs."""
+
+import datetime
+import functools
+from typing import Any
+from typing import Final
+
+from cliff import columns
+
+_UNITS: Final = ((1 << 40, 'TiB'), (1 << 30, 'GiB'), (1 << 20, 'MiB'),
+                 (1 << 10, 'KiB'))
+
+
+@functools.total_ordering
+class _Sortable(columns.FormattableColumn):
+    """Sorted by its value, not by what is shown of it."""
+
+    def __lt__(self, other: Any) -> bool:
+        return (self._value or 0) < (other._value or 0)
+
+    def machine_readable(self) -> Any:
+        return self._value
+
+
+class Size(_Sortable):
+    """Bytes."""
+
+    def human_readable(self) -> str:
+        return '' if self._value is None else size(self._value)
+
+
+class Time(_Sortable):
+    """A time in Unix seconds: ISO 8601 in UTC for programs."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return ''
+        return age(datetime.datetime.now(datetime.UTC).timestamp()
+                   - self._value)
+
+    def machine_readable(self) -> str | None:
+        if self._value is None:
+            return None
+        return datetime.datetime.fromtimestamp(
+            self._value, datetime.UTC).isoformat(timespec='seconds')
+
+
+def size(count: int) -> str:
+    """Bytes for a person to read: ``1.5 GiB``."""
+    for factor, unit in _UNITS:
+        if count >= factor:
+            return f'{count / factor:.4g} {unit}'
+    return f'{count} B'
+
+
+def age(seconds: float) -> str:
+    """How long ago something was, for a person to read: ``3 h ago``."""
+    if seconds < 0:
+        return 'in the future'
+    for factor, unit in ((86400, 'd'), (3600, 'h'), (60, 'min')):
+        if seconds >= factor:
+            return f'{int(seconds // factor)} {unit} ago'
+    return f'{int(seconds)} s ago'

@@ -1,0 +1,40 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The command that tells which plugins are installed, and which work."""
+
+import argparse
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+from cliff import lister
+
+
+class ListPlugins(lister.Lister):
+    """List the disk drivers and eviction policies that are installed."""
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        from pvm_imagecache import plugins
+        options = self.app.conf.pvm_imagecache
+        enabled = {
+            plugins.DRIVERS: [options.disk_driver],
+            plugins.EVICTION: options.eviction_policies,
+        }
+        return ('Namespace', 'Name', 'Enabled', 'Package', 'Class',
+                'Error'), [
+            (each.namespace, each.name,
+             each.name in enabled[each.namespace], each.distribution,
+             each.module, each.error)
+            for each in plugins.installed()]

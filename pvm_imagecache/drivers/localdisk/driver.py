@@ -1,0 +1,143 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The driver for virtual disks in a volume group of the host."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import os
+import threading
+from typing import Any
+
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers.localdisk import upload
+from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache import exceptions
+from pvm_imagecache import locks
+
+
+class LocalDiskDriver(base.DiskDriver):
+    """Disks in a volume group; copies are made by the VIOS that owns it.
+
+    :param group_name: of the volume group.
+    :param vios_name: of the VIOS that owns it; needed only where several
+        have one of that name.
+    """
+
+    api_version = base.API_VERSION
+    capabilities = frozenset({base.Capability.IMAGE_CACHE})
+
+    def __init__(
+        self,
+        adapters: powervm.AdapterSource,
+        group_name: str,
+        vios_name: str | None,
+        lock_directory: locks.LockDirectory,
+    ) -> None:
+        self._adapters = adapters
+        self._group_name = group_name
+        self._vios_name = vios_name
+        self._locks = lock_directory
+        self._guard = threading.Lock()
+        self._found: volume_group.VolumeGroup | None = None
+
+    @classmethod
+    def from_conf(cls, conf: Any) -> 'LocalDiskDriver':
+        options = conf.pvm_imagecache
+        if not options.volume_group_name:
+            raise exceptions.ConfigurationError(
+                reason='volume_group_name in [pvm_imagecache] is not set: '
+                       'the driver localdisk needs to know the volume group '
+                       'that holds the disks.')
+        return cls(
+            powervm.AdapterSource(powervm.Connection.from_conf(conf)),
+            options.volume_group_name, options.vios_name,
+            locks.LockDirectory(os.path.join(options.state_path, 'locks')))
+
+    def pool_id(self) -> str:
+        return self._group().uuid
+
+    def pool(self) -> base.Pool:
+        return self._pool(self._group().read())
+
+    def disks(self) -> tuple[base.Pool, list[base.Disk]]:
+        document = self._group().read()
+        return self._pool(document), document.disks
+
+    def find_disk(self, name: str) -> base.Disk | None:
+        named = self._group().read().named(name)
+        return named[0] if named else None
+
+    def create_disks(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
+        return self._group().change(
+            [volume_group.Create(each) for each in new])
+
+    def upload(
+        self,
+        disk: base.Disk,
+        pieces: Iterator[bytes],
+        size: int,
+        sha256: str | None = None,
+    ) -> None:
+        upload.upload(self._adapters, self._group().vios_uuid, disk, pieces,
+                      size, sha256)
+
+    def copy_disk(
+        self,
+        source: base.Disk,
+        new: base.NewDisk,
+        still_valid: Callable[[], bool] = lambda: True,
+    ) -> base.Disk:
+        # PowerVM refuses a copy that is smaller than what it is made of.
+        room = base.NewDisk(new.name, max(new.size, source.capacity),
+                            new.file_format)
+        return self._group().change(
+            [volume_group.Copy(room, source, still_valid)])[0]
+
+    def forget_uploads(self, disk: base.Disk) -> None:
+        upload.forget(self._adapters, disk)
+
+    def delete_disks(
+        self, disks: Sequence[base.Disk]
+    ) -> list[base.Removal]:
+        if not disks:
+            return []
+        try:
+            self._delete(disks)
+        except (exceptions.PowerVMRequestFailed,
+                exceptions.PowerVMBusy) as error:
+            if len(disks) == 1:
+                return [base.Removal(disks[0], error)]
+            return [removal for disk in disks
+                    for removal in self.delete_disks([disk])]
+        return [base.Removal(disk) for disk in disks]
+
+    def close(self) -> None:
+        self._adapters.close()
+
+    def _delete(self, disks: Sequence[base.Disk]) -> None:
+        self._group().change([volume_group.Delete(disk) for disk in disks])
+
+    def _group(self) -> volume_group.VolumeGroup:
+        with self._guard:
+            if self._found is None:
+                self._found = volume_group.find(
+                    self._adapters, self._group_name, self._vios_name,
+                    self._locks)
+            return self._found
+
+    def _pool(self, document: volume_group.Document) -> base.Pool:
+        return base.Pool(
+            id=self._group().uuid, name=self._group_name,
+            capacity=document.capacity, free=document.free)

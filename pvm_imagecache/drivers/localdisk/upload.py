@@ -1,0 +1,73 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Writing a stream of bytes into a virtual disk through web/File.
+
+PowerVM keeps a File entry for each upload, a hundred at most, and nothing
+tells a complete upload from one that broke off: the entry goes when the
+upload has ended, however it did, and the size is always given, so that the
+platform refuses what is too short (a repeated request after HTTP 401 has an
+empty body).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pypowervm.wrappers import vios_file as pvm_file
+
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import powervm
+
+
+def upload(
+    adapters: powervm.AdapterSource,
+    vios_uuid: str,
+    disk: base.Disk,
+    pieces: Iterator[bytes],
+    size: int,
+    sha256: str | None = None,
+) -> None:
+    """Write ``size`` bytes to the beginning of a disk.
+
+    :param sha256: hexadecimal; the platform compares it where it is given.
+    :raises PowerVMError: if PowerVM did not take all of it, or ``pieces``
+        raised.
+    """
+    adapter = adapters()
+    with adapters.translated(f'prepare the upload to {disk.name}'):
+        entry = pvm_file.File.bld(
+            adapter, disk.name, pvm_file.FileType.DISK_IMAGE, vios_uuid,
+            sha_chksum=sha256, f_size=size, tdev_udid=disk.udid).create()
+    try:
+        with adapters.translated(f'take the data of {disk.name}'):
+            # No helper may repeat this request: the pieces come once.
+            adapter.upload_file(entry.element, pieces, helpers=[])
+    finally:
+        powervm.forgiving(
+            f'delete the File entry {entry.uuid} of {disk.name}',
+            lambda: _delete(adapter, entry))
+
+
+def forget(adapters: powervm.AdapterSource, disk: base.Disk) -> None:
+    """Delete the File entries of uploads to a disk that have died."""
+    adapter = adapters()
+    with adapters.translated('list the File entries'):
+        entries = pvm_file.File.get(adapter, service='web')
+    for entry in entries:
+        if entry.tdev_udid == disk.udid:
+            with adapters.translated(
+                    f'delete the File entry {entry.uuid} of {disk.name}'):
+                _delete(adapter, entry)
+
+
+def _delete(adapter: Any, entry: Any) -> None:
+    adapter.delete(entry.schema_type, root_id=entry.uuid, service='web')

@@ -1,0 +1,536 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One volume group, and the only way in which it is changed.
+
+A volume group is updated by sending the whole of it: a virtual disk without
+a UDID is made, one that is missing is deleted. So every change is a fresh
+read, which brings an etag, and an update that is refused when somebody else
+came between (If-Match, HTTP 412); then it is tried again from a fresh read.
+pypowervm's own tasks lose that etag, and with it other people's disks.
+
+Changes that wait at the same time go into one update: whoever has the turn
+takes along what the others want.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import http
+import random
+import threading
+import time
+from typing import Any
+from typing import Final
+
+from oslo_log import log as logging
+from oslo_utils import units
+from pypowervm import const as pvm_const
+from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
+
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache import exceptions
+from pvm_imagecache import locks
+from pvm_imagecache import naming
+
+LOG = logging.getLogger(__name__)
+
+#: How often an update is tried when others keep coming between.
+ATTEMPTS: Final = 40
+#: How often an update is tried again when its answer was lost.
+LOST_ANSWERS: Final = 3
+_LONGEST_PAUSE: Final = 1.0
+
+_UOM: Final = '{%s}' % pvm_const.UOM_NS
+_DISKS_PATH: Final = f'{_UOM}VirtualDisks/{_UOM}VirtualDisk'
+
+
+@dataclasses.dataclass(frozen=True)
+class Create:
+    """Make an empty disk."""
+
+    new: base.NewDisk
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """Make a disk that begins with the bytes of ``source``."""
+
+    new: base.NewDisk
+    source: base.Disk
+    still_valid: Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Delete:
+    """Delete a disk, unless it is gone already."""
+
+    disk: base.Disk
+
+
+Operation = Create | Copy | Delete
+
+
+@dataclasses.dataclass
+class _Request:
+    """What one caller wants done, all of it or nothing."""
+
+    operations: Sequence[Operation]
+    disks: list[base.Disk] = dataclasses.field(default_factory=list)
+    error: BaseException | None = None
+    done: bool = False
+
+    @property
+    def copies(self) -> bool:
+        return any(isinstance(each, Copy) for each in self.operations)
+
+    def fail(self, error: BaseException) -> None:
+        self.error, self.done = error, True
+
+
+class VolumeGroup:
+    """A volume group of one Virtual I/O Server.
+
+    :param lock: serialises changes with those of other processes.
+    :param lock_timeout: seconds to wait for it at most: as long as the
+        longest update of somebody else may take.
+    """
+
+    def __init__(
+        self,
+        adapters: powervm.AdapterSource,
+        vios_uuid: str,
+        uuid: str,
+        name: str,
+        lock_directory: locks.LockDirectory,
+        lock_timeout: float = 3600.0,
+    ) -> None:
+        self.vios_uuid = vios_uuid
+        self.uuid = uuid
+        self.name = name
+        self._adapters = adapters
+        self._locks = lock_directory
+        self._lock_timeout = lock_timeout
+        self._turn = threading.Lock()
+        self._guard = threading.Lock()
+        self._waiting: list[_Request] = []
+
+    def read(self) -> 'Document':
+        """The volume group as it is now: one GET."""
+        with self._adapters.translated(f'read volume group {self.name}'):
+            return Document(pvm_storage.VG.get(
+                self._adapters(), uuid=self.uuid,
+                parent_type=pvm_vios.VIOS.schema_type,
+                parent_uuid=self.vios_uuid))
+
+    def change(self, operations: Sequence[Operation]) -> list[base.Disk]:
+        """Carry out operations, all of them or none: one GET, one POST.
+
+        :returns: the disks that were made, in the order of the operations.
+        :raises DiskExists, NotEnoughSpace, BaseImageGone: before anything
+            was changed.
+        """
+        request = _Request(operations)
+        with self._guard:
+            self._waiting.append(request)
+        with self._turn:
+            if not request.done:
+                self._serve(request)
+        if request.error is not None:
+            raise request.error
+        return request.disks
+
+    def _serve(self, own: _Request) -> None:
+        """Have the turn: carry out what waits until our own is done."""
+        try:
+            with self._locks.hold(f'vg-{self.uuid}', self._lock_timeout):
+                while not own.done:
+                    self._carry_out(self._next_batch())
+        except BaseException as error:
+            with self._guard:
+                if own in self._waiting:
+                    self._waiting.remove(own)
+            if not own.done:
+                own.fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _next_batch(self) -> list[_Request]:
+        """What goes into one update.
+
+        Copies take as long as the disks are large, inside the update: what
+        is done in an instant does not wait for them.
+        """
+        with self._guard:
+            quick = [each for each in self._waiting if not each.copies]
+            batch = quick or list(self._waiting)
+            self._waiting = [
+                each for each in self._waiting if each not in batch]
+        return batch
+
+    def _carry_out(self, batch: list[_Request]) -> None:
+        try:
+            self._update(batch)
+        except Exception as error:
+            pending = [each for each in batch if not each.done]
+            if len(pending) == 1:
+                pending[0].fail(error)
+            else:
+                # One of them may be what the platform can't do.
+                LOG.info('Volume group %(name)s refused %(count)d changes '
+                         'at once, trying each alone: %(error)s',
+                         {'name': self.name, 'count': len(pending),
+                          'error': error})
+                for each in pending:
+                    self._carry_out([each])
+        except BaseException as error:
+            for each in batch:
+                if not each.done:
+                    each.fail(error)
+            raise
+
+    def _update(self, batch: list[_Request]) -> None:
+        lost = 0
+        for attempt in range(ATTEMPTS):
+            document = self.read()
+            pending = _prepare(document, batch, self._adapters())
+            if not pending:
+                return
+            before = document.udids
+            try:
+                with self._adapters.translated(
+                        f'change volume group {self.name}'):
+                    after = Document(document.wrapper.update())
+            except exceptions.PowerVMUnreachable as error:
+                lost += 1
+                if lost > LOST_ANSWERS:
+                    raise
+                LOG.warning('The answer of an update of volume group '
+                            '%(name)s was lost: %(error)s',
+                            {'name': self.name, 'error': error})
+                _pause(attempt)
+                self._undo_unanswered(pending, before)
+            except exceptions.PowerVMRequestFailed as error:
+                if powervm.status_of(error) != (
+                        http.HTTPStatus.PRECONDITION_FAILED):
+                    raise _no_space(error, document, pending) or error
+                LOG.debug('Volume group %s was changed by somebody else, '
+                          'reading it again', self.name)
+                _pause(attempt)
+            else:
+                _confirm(after, pending, before)
+                return
+        raise exceptions.VolumeGroupChanged(
+            name=self.name, attempts=ATTEMPTS)
+
+    def _undo_unanswered(
+        self, pending: list[_Request], before: set[str]
+    ) -> None:
+        """Delete what an update made of which no answer came.
+
+        Whether a copy was complete when the connection broke can't be told,
+        so it is made again. Only disks that were not there before, under
+        the names that we asked for, are taken for ours.
+        """
+        names = {operation.new.name for request in pending
+                 for operation in request.operations
+                 if not isinstance(operation, Delete)}
+        for attempt in range(ATTEMPTS):
+            document = self.read()
+            ours = [disk for disk in document.disks
+                    if disk.name in names and disk.udid not in before]
+            if not ours:
+                return
+            for disk in ours:
+                document.delete(disk)
+            try:
+                with self._adapters.translated(
+                        f'change volume group {self.name}'):
+                    document.wrapper.update()
+                return
+            except exceptions.PowerVMRequestFailed as error:
+                if powervm.status_of(error) != (
+                        http.HTTPStatus.PRECONDITION_FAILED):
+                    raise
+                _pause(attempt)
+
+
+class Document:
+    """A volume group as it was read, its disks indexed once.
+
+    Nothing of the XML is handed out: an element that is appended elsewhere
+    leaves the document that it was in, and the next update would delete
+    its disk.
+    """
+
+    def __init__(self, wrapper: Any) -> None:
+        self.wrapper = wrapper
+        self.capacity = _bytes(wrapper.capacity)
+        self.free = _bytes(min(
+            (size for size in (wrapper.free_space, wrapper.available_size)
+             if size is not None), default=0))
+        self._elements: dict[str, Any] = {}
+        self._by_udid: dict[str, base.Disk] = {}
+        self._by_name: dict[str, list[base.Disk]] = {}
+        for element in wrapper.entry.element.element.iterfind(_DISKS_PATH):
+            disk = _disk(element)
+            self._elements[disk.udid] = element
+            self._by_udid[disk.udid] = disk
+            self._by_name.setdefault(disk.name, []).append(disk)
+
+    @property
+    def disks(self) -> list[base.Disk]:
+        """All disks that are there, and have not been taken out."""
+        return list(self._by_udid.values())
+
+    @property
+    def udids(self) -> set[str]:
+        """The UDIDs of :attr:`disks`."""
+        return set(self._by_udid)
+
+    def named(self, name: str) -> list[base.Disk]:
+        """All disks of that name; there should be one at most."""
+        return self._by_name.get(name, [])
+
+    def has(self, disk: base.Disk) -> bool:
+        """Whether a disk of that name and UDID is there."""
+        found = self._by_udid.get(disk.udid)
+        return found is not None and found.name == disk.name
+
+    def delete(self, disk: base.Disk) -> None:
+        """Take a disk out: the next update deletes it."""
+        element = self._elements.pop(disk.udid)
+        element.getparent().remove(element)
+        self._by_name[disk.name].remove(self._by_udid.pop(disk.udid))
+
+    def append(self, wrapper: Any) -> None:
+        """Put a new disk in: the next update makes it."""
+        self.wrapper.virtual_disks.append(wrapper)
+
+
+def find(
+    adapters: powervm.AdapterSource,
+    name: str,
+    vios_name: str | None,
+    lock_directory: locks.LockDirectory,
+) -> VolumeGroup:
+    """Find a volume group by name among the VIOSes of the host.
+
+    :param vios_name: the VIOS to look on; all where it is None.
+    :raises VolumeGroupNotFound, VolumeGroupAmbiguous, VIOSNotFound: with
+        the names that there are.
+    """
+    adapter = adapters()
+    with adapters.translated('list the volume groups'):
+        servers = pvm_vios.VIOS.get(adapter)
+        if vios_name:
+            chosen = [each for each in servers if each.name == vios_name]
+            if not chosen:
+                raise exceptions.VIOSNotFound(
+                    name=vios_name,
+                    known=_names(each.name for each in servers))
+            servers = chosen
+        groups = [(server, group) for server in servers
+                  for group in pvm_storage.VG.get(adapter, parent=server)]
+    found = [(server, group) for server, group in groups
+             if group.name == name]
+    if not found:
+        raise exceptions.VolumeGroupNotFound(
+            name=name, where=f' on {vios_name}' if vios_name else '',
+            known=_names(f'{group.name} on {server.name}'
+                         for server, group in groups))
+    if len(found) > 1:
+        raise exceptions.VolumeGroupAmbiguous(
+            name=name, known=_names(server.name for server, _ in found))
+    server, group = found[0]
+    return VolumeGroup(adapters, server.uuid, group.uuid, name,
+                       lock_directory)
+
+
+def whole_gib(size: int) -> int:
+    """Bytes rounded up to whole GiB, as the REST API wants capacities."""
+    return max(1, -(-size // units.Gi)) * units.Gi
+
+
+def _prepare(
+    document: Document, batch: list[_Request], adapter: Any
+) -> list[_Request]:
+    """Write into the document what the requests want.
+
+    A request that can't be met fails at once, and alone. One that has
+    nothing to do is done.
+
+    :returns: those that the update will carry out.
+    """
+    pending: list[_Request] = []
+    taken: set[str] = set()
+    free = document.free
+    for request in batch:
+        if request.done:
+            continue
+        try:
+            needed = _check(document, request, taken, free)
+        except Exception as error:
+            request.fail(error)
+            continue
+        free -= needed
+        taken.update(operation.new.name for operation in request.operations
+                     if not isinstance(operation, Delete))
+        changes = [_apply(document, operation, adapter)
+                   for operation in request.operations]
+        if any(changes):
+            pending.append(request)
+        else:
+            request.done = True
+    return pending
+
+
+def _check(
+    document: Document, request: _Request, taken: set[str], free: int
+) -> int:
+    """Raise unless a request can be met; returns the bytes it takes."""
+    needed = 0
+    for operation in request.operations:
+        if isinstance(operation, Delete):
+            continue
+        new = operation.new
+        if new.name in taken or document.named(new.name):
+            raise exceptions.DiskExists(
+                name=new.name, pool=document.wrapper.name)
+        if isinstance(operation, Copy):
+            _check_source(document, operation)
+        needed += whole_gib(new.size)
+    if needed > free:
+        raise exceptions.NotEnoughSpace(
+            pool=f'Volume group {document.wrapper.name}',
+            free=human(document.free), needed=human(needed),
+            what=' and '.join(
+                operation.new.name for operation in request.operations
+                if not isinstance(operation, Delete)))
+    return needed
+
+
+def _check_source(document: Document, operation: Copy) -> None:
+    source = operation.source
+    named = document.named(source.name)
+    if not named:
+        reason = 'it is no longer there'
+    elif len(named) > 1:
+        reason = 'there are several disks of that name'
+    elif named[0].udid != source.udid:
+        reason = f'it was replaced by another disk ({named[0].udid})'
+    elif not operation.still_valid():
+        reason = 'it was given up meanwhile'
+    else:
+        return
+    raise exceptions.BaseImageGone(name=source.name, reason=reason)
+
+
+def _apply(document: Document, operation: Operation, adapter: Any) -> bool:
+    """Write one operation into the document; False if there is no need."""
+    if isinstance(operation, Delete):
+        if not document.has(operation.disk):
+            return False
+        document.delete(operation.disk)
+        return True
+    source = (operation.source.udid if isinstance(operation, Copy)
+              else None)
+    document.append(pvm_storage.VDisk.bld(
+        adapter, operation.new.name,
+        whole_gib(operation.new.size) // units.Gi, base_image=source,
+        file_format=operation.new.file_format))
+    return True
+
+
+def _confirm(
+    after: Document, pending: list[_Request], before: set[str]
+) -> None:
+    """Find the disks that an update made in what it answered."""
+    for request in pending:
+        try:
+            request.disks = [
+                _made(after, operation.new, before)
+                for operation in request.operations
+                if not isinstance(operation, Delete)]
+            request.done = True
+        except exceptions.PowerVMError as error:
+            request.fail(error)
+
+
+def _made(
+    after: Document, new: base.NewDisk, before: set[str]
+) -> base.Disk:
+    named = after.named(new.name)
+    if len(named) != 1 or named[0].udid in before:
+        raise exceptions.PowerVMRequestFailed(
+            action=f'make disk {new.name}',
+            reason='the update was accepted, but its answer does not show '
+                   'the disk')
+    disk = named[0]
+    if disk.capacity < new.size:
+        raise exceptions.PowerVMRequestFailed(
+            action=f'make disk {new.name}',
+            reason=f'it was made with {disk.capacity} bytes instead of '
+                   f'{new.size}')
+    return disk
+
+
+def _no_space(
+    error: exceptions.PowerVMError,
+    document: Document,
+    pending: list[_Request],
+) -> exceptions.NotEnoughSpace | None:
+    if not powervm.means_no_space(error):
+        return None
+    names = [operation.new for request in pending
+             for operation in request.operations
+             if not isinstance(operation, Delete)]
+    return exceptions.NotEnoughSpace(
+        pool=f'Volume group {document.wrapper.name}',
+        free=human(document.free),
+        needed=human(sum(whole_gib(new.size) for new in names)),
+        what=' and '.join(new.name for new in names))
+
+
+def _disk(element: Any) -> base.Disk:
+    def text(tag: str) -> str:
+        return element.findtext(f'{_UOM}{tag}') or ''
+    return base.Disk(
+        name=naming.last_component(text('DiskName').strip()),
+        udid=text('UniqueDeviceID').strip(),
+        capacity=_bytes(float(text('DiskCapacity') or 0)))
+
+
+def _bytes(gib: float | None) -> int:
+    return round((gib or 0) * units.Gi)
+
+
+def human(size: int) -> str:
+    """Bytes for a person to read."""
+    for unit, factor in (('TiB', units.Ti), ('GiB', units.Gi),
+                         ('MiB', units.Mi), ('KiB', units.Ki)):
+        if size >= factor:
+            return f'{size / factor:.3g} {unit}'
+    return f'{size} bytes'
+
+
+def _names(names: Iterator[str] | Any) -> str:
+    return ', '.join(sorted(names)) or 'none'
+
+
+def _pause(attempt: int) -> None:
+    """Let the others go first, each for another time."""
+    time.sleep(random.uniform(0, min(  # noqa: S311
+        0.01 * 2 ** attempt, _LONGEST_PAUSE)))

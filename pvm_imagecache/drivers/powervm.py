@@ -1,0 +1,223 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The session with the PowerVM REST API, and what its errors mean.
+
+Every error of pypowervm is turned into one of ours here and nowhere else.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import http
+import os
+import threading
+from typing import Any
+from typing import Final
+
+from oslo_log import log as logging
+from pypowervm import adapter as pvm_adapter
+from pypowervm import const as pvm_const
+from pypowervm import exceptions as pvm_exceptions
+from pypowervm.helpers import vios_busy
+
+from pvm_imagecache import exceptions
+
+LOG = logging.getLogger(__name__)
+
+_LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
+#: pypowervm looks for a certificate of the host here before it asks the
+#: system's; what it does with one no longer works on current Pythons.
+_NO_SUCH_DIRECTORY: Final = '/nonexistent/'
+_NO_SPACE_SIGNS: Final = (
+    'not enough space', 'not enough free', 'insufficient space',
+    'no space', 'insufficient free', '0516-404', '0516-822')
+
+
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """Where the REST API is, and who we are there; seconds.
+
+    :ivar password: without one the logon is by a token file, which works
+        only on the NovaLink partition itself.
+    """
+
+    host: str = 'localhost'
+    port: int | None = None
+    protocol: str | None = None
+    user: str | None = None
+    password: str | None = dataclasses.field(default=None, repr=False)
+    timeout: int = 1200
+    verify_tls: bool = True
+
+    @classmethod
+    def from_conf(cls, conf: Any) -> 'Connection':
+        """What the configuration says in ``[pvm_imagecache]``."""
+        options = conf.pvm_imagecache
+        return cls(
+            host=options.host, port=options.port, protocol=options.protocol,
+            user=options.user, password=options.password,
+            timeout=options.request_timeout, verify_tls=options.verify_tls)
+
+    @property
+    def url(self) -> str:
+        """For messages."""
+        protocol = self.protocol or ('https' if self.password else 'http')
+        port = self.port or pvm_const.PORT_DEFAULT_BY_PROTO.get(protocol)
+        return f'{protocol}://{self.host}:{port}'
+
+
+class AdapterSource:
+    """Logs on when an adapter is first needed, and off when asked to."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._guard = threading.Lock()
+        self._adapter: Any = None
+
+    def __call__(self) -> Any:
+        """A ``pypowervm.adapter.Adapter`` with a session.
+
+        :raises PowerVMUnreachable: if nothing answers.
+        :raises PowerVMLogonFailed: if the logon is refused.
+        """
+        with self._guard:
+            if self._adapter is None:
+                with translated(self.connection, 'log on'):
+                    self._adapter = _log_on(self.connection)
+            return self._adapter
+
+    def close(self) -> None:
+        """Log off: pypowervm does so when the session is let go of."""
+        with self._guard:
+            self._adapter = None
+
+    def translated(
+        self, action: str
+    ) -> contextlib.AbstractContextManager[None]:
+        """Turn errors of pypowervm inside the block into ours."""
+        return translated(self.connection, action)
+
+
+def _log_on(connection: Connection) -> Any:
+    protocol = connection.protocol
+    if protocol and protocol not in pvm_const.PORT_DEFAULT_BY_PROTO:
+        raise exceptions.ConfigurationError(
+            reason=f'protocol in [pvm_imagecache] is "{protocol}"; it must '
+                   'be http or https.')
+    session = pvm_adapter.Session(
+        host=connection.host, username=connection.user,
+        password=connection.password, protocol=protocol,
+        port=connection.port, timeout=connection.timeout,
+        certpath=_NO_SUCH_DIRECTORY if connection.verify_tls else None)
+    return pvm_adapter.Adapter(
+        session, helpers=[vios_busy.vios_busy_retry_helper])
+
+
+@contextlib.contextmanager
+def translated(connection: Connection, action: str) -> Iterator[None]:
+    """Turn what pypowervm raises inside the block into errors of ours.
+
+    :param action: what is being done, as it follows "refused to".
+    """
+    try:
+        yield
+    except (pvm_exceptions.ConnectionError, pvm_exceptions.TimeoutError,
+            pvm_exceptions.SSLError) as error:
+        raise exceptions.PowerVMUnreachable(
+            url=connection.url, reason=_innermost(error),
+            hint=_proxy_hint(connection)) from error
+    except (pvm_exceptions.HttpUnauth, pvm_exceptions.AuthFileReadError,
+            pvm_exceptions.AuthFileAccessError) as error:
+        raise exceptions.PowerVMLogonFailed(
+            url=connection.url, user=connection.user or 'the local user',
+            reason=one_line(error)) from error
+    except pvm_exceptions.HttpError as error:
+        raise _refusal(error, action) from error
+    except pvm_exceptions.Error as error:
+        raise exceptions.PowerVMRequestFailed(
+            action=action, reason=one_line(error)) from error
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """The HTTP status behind an error of ours or of pypowervm, if any."""
+    while error is not None:
+        response = getattr(error, 'response', None)
+        if response is not None:
+            return int(response.status)
+        error = error.__cause__
+    return None
+
+
+def means_no_space(error: BaseException) -> bool:
+    """Whether the platform refused for want of space.
+
+    REST has no code for it: the words are those of the VIOS.
+    """
+    text = str(error).lower()
+    return any(sign in text for sign in _NO_SPACE_SIGNS)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without its line breaks."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def forgiving(action: str, call: Callable[[], Any]) -> bool:
+    """Tidy something up; if that fails, log why and go on.
+
+    :returns: whether it worked, or there was nothing left to tidy.
+    """
+    try:
+        call()
+    except pvm_exceptions.HttpNotFound:
+        return True
+    except (pvm_exceptions.Error, exceptions.PVMImageCacheError) as error:
+        LOG.warning('Could not %(action)s: %(error)s',
+                    {'action': action, 'error': one_line(error)})
+        return False
+    return True
+
+
+def _refusal(
+    error: pvm_exceptions.HttpError, action: str
+) -> exceptions.PowerVMError:
+    busy = (error.response.status == http.HTTPStatus.SERVICE_UNAVAILABLE
+            or (error.her_wrap is not None
+                and error.her_wrap.is_vios_busy()))
+    kind = (exceptions.PowerVMBusy if busy
+            else exceptions.PowerVMRequestFailed)
+    return kind(action=action, reason=one_line(error))
+
+
+def _innermost(error: BaseException) -> str:
+    """The plain cause inside what requests and urllib3 wrap around it."""
+    text = one_line(error)
+    for sign in ('Connection refused', 'Name or service not known',
+                 'Temporary failure in name resolution',
+                 'No route to host', 'Network is unreachable',
+                 'certificate verify failed', 'timed out',
+                 'Connection reset by peer', 'Connection aborted'):
+        if sign.lower() in text.lower():
+            return sign[0].lower() + sign[1:]
+    return text
+
+
+def _proxy_hint(connection: Connection) -> str:
+    if connection.host not in _LOOPBACK:
+        return ''
+    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        if os.environ.get(name):
+            return (f' {name} is set, and is used for this host too: put '
+                    f'{connection.host} into no_proxy.')
+    return ''

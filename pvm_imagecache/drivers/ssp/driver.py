@@ -1,0 +1,267 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The driver for logical units of a Shared Storage Pool.
+
+The pool caches images itself: an image logical unit (LU) holds the bytes,
+shared by all hosts of the cluster, and instance disks are linked clones of
+it. So this driver takes no part in our cache; it uses pypowervm's way of
+getting an image LU, which coordinates the hosts.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import threading
+from typing import Any
+from typing import Final
+
+from oslo_utils import units
+from pypowervm import const as pvm_const
+from pypowervm.tasks import cluster_ssp as pvm_cluster_ssp
+from pypowervm.tasks import storage as pvm_storage_tasks
+from pypowervm import util as pvm_util
+from pypowervm.wrappers import base_partition as pvm_partition
+from pypowervm.wrappers import cluster as pvm_cluster
+from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
+
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
+
+#: get_or_upload_image_lu puts a marker of 12 characters before the name and
+#: cuts what is too long off its end, where the hash is: leave it room.
+_LONGEST_IMAGE_NAME: Final = pvm_const.MaxLen.FILENAME_DEFAULT - 12
+_HASH_LENGTH: Final = 32
+
+
+class SSPDriver(base.DiskDriver):
+    """Logical units in the default tier of a cluster's pool.
+
+    :param cluster_name: of the cluster; '' where there is only one.
+    """
+
+    api_version = base.API_VERSION
+    capabilities = frozenset({base.Capability.OWN_IMAGE_CACHE})
+    longest_name = pvm_const.MaxLen.FILENAME_DEFAULT
+
+    def __init__(
+        self, adapters: powervm.AdapterSource, cluster_name: str
+    ) -> None:
+        self._adapters = adapters
+        self._cluster_name = cluster_name
+        self._guard = threading.Lock()
+        self._found: tuple[Any, Any] | None = None
+
+    @classmethod
+    def from_conf(cls, conf: Any) -> 'SSPDriver':
+        return cls(
+            powervm.AdapterSource(powervm.Connection.from_conf(conf)),
+            conf.pvm_imagecache.cluster_name)
+
+    def pool(self) -> base.Pool:
+        cluster = self._cluster()
+        with self._adapters.translated('read the Shared Storage Pool'):
+            pool = pvm_storage.SSP.get_by_href(
+                self._adapters(), cluster.ssp_uri)
+        return base.Pool(
+            id=pool.uuid, name=pool.name,
+            capacity=round((pool.capacity or 0) * units.Gi),
+            free=round((pool.free_space or 0) * units.Gi))
+
+    def pool_id(self) -> str:
+        return pvm_util.get_req_path_uuid(
+            self._cluster().ssp_uri, preserve_case=True)
+
+    def find_disk(self, name: str) -> base.Disk | None:
+        found = self._find_unit(name)
+        return _disk(found) if found else None
+
+    def delete_disks(
+        self, disks: Sequence[base.Disk]
+    ) -> list[base.Removal]:
+        return [self._delete(disk) for disk in disks]
+
+    def create_disk_from_image(
+        self,
+        image: image_module.Image,
+        new: base.NewDisk,
+        open_image: base.OpenImage,
+    ) -> tuple[base.Disk, bool]:
+        if self._find_unit(new.name):
+            raise exceptions.DiskExists(
+                name=new.name, pool=self.pool().name)
+        feed = _Feed(open_image)
+        try:
+            with self._adapters.translated(
+                    f'store image {image.id} in the Shared Storage Pool'):
+                unit = pvm_cluster_ssp.get_or_upload_image_lu(
+                    self._tier(), image_lu_name(image), self._upload_vios(),
+                    feed.open, image.size)
+        except exceptions.PowerVMError as error:
+            # What pypowervm says of an error of the stream is less than
+            # the stream said.
+            raise feed.error or _no_space(
+                error, new, image.size) or error from error
+        finally:
+            feed.close()
+        try:
+            with self._adapters.translated(f'make disk {new.name}'):
+                _, clone = pvm_storage_tasks.crt_lu(
+                    self._tier(), new.name, -(-new.size // units.Gi),
+                    typ=pvm_storage.LUType.DISK, clone=unit)
+        except exceptions.PowerVMError as error:
+            raise _no_space(error, new, new.size) or error from error
+        return _disk(clone), feed.opened
+
+    def close(self) -> None:
+        self._found = None
+        self._adapters.close()
+
+    # -- where things are
+
+    def _cluster(self) -> Any:
+        return self._locate()[0]
+
+    def _tier(self) -> Any:
+        return self._locate()[1]
+
+    def _locate(self) -> tuple[Any, Any]:
+        with self._guard:
+            if self._found is None:
+                adapter = self._adapters()
+                with self._adapters.translated('find the cluster'):
+                    cluster = _choose(
+                        pvm_cluster.Cluster.get(adapter),
+                        self._cluster_name)
+                    pool = pvm_storage.SSP.get_by_href(
+                        adapter, cluster.ssp_uri)
+                    self._found = cluster, (
+                        pvm_storage_tasks.default_tier_for_ssp(pool))
+            return self._found
+
+    def _upload_vios(self) -> str:
+        """A VIOS of this host that is in the cluster and can be reached."""
+        members = {node.vios_uuid for node in self._cluster().nodes
+                   if node.vios_uri}
+        servers = [each for each in pvm_vios.VIOS.get(self._adapters())
+                   if each.uuid in members]
+        active = [each for each in servers if each.rmc_state
+                  == pvm_partition.RMCState.ACTIVE]
+        if not servers:
+            raise exceptions.ClusterNotFound(
+                reason=f'No Virtual I/O Server of this host is in cluster '
+                       f'{self._cluster().name}.')
+        return str((active or servers)[0].uuid)
+
+    def _find_unit(self, name: str) -> Any:
+        with self._adapters.translated(f'look for disk {name}'):
+            return pvm_storage.LUEnt.search(
+                self._adapters(), parent=self._tier(), name=name,
+                lu_type=pvm_storage.LUType.DISK, one_result=True)
+
+    def _delete(self, disk: base.Disk) -> base.Removal:
+        try:
+            unit = self._find_unit(disk.name)
+            if unit is not None and unit.udid == disk.udid:
+                with self._adapters.translated(f'delete disk {disk.name}'):
+                    pvm_storage_tasks.rm_tier_storage(
+                        [unit], tier=self._tier())
+                # rm_tier_storage logs a refusal, and goes on.
+                if self._find_unit(disk.name) is not None:
+                    raise exceptions.PowerVMRequestFailed(
+                        action=f'delete disk {disk.name}',
+                        reason='it is still there; the log of pypowervm '
+                               'says why')
+        except exceptions.PowerVMError as error:
+            return base.Removal(disk, error)
+        return base.Removal(disk)
+
+
+class _Feed:
+    """An image's stream as pypowervm wants it: opened only when needed.
+
+    What the stream raises is kept, since pypowervm keeps only its words.
+    """
+
+    def __init__(self, open_image: base.OpenImage) -> None:
+        self._open_image = open_image
+        self._held = contextlib.ExitStack()
+        self.error: Exception | None = None
+        self.opened = False
+
+    def open(self) -> Iterator[bytes]:
+        try:
+            pieces = self._held.enter_context(self._open_image())
+        except Exception as error:
+            self.error = error
+            raise
+        self.opened = True
+        return self._keeping_errors(pieces)
+
+    def close(self) -> None:
+        self._held.close()
+
+    def _keeping_errors(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        try:
+            yield from pieces
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def image_lu_name(image: image_module.Image) -> str:
+    """The name of the LU that holds an image: the same for same bytes.
+
+    It is that of nova-powervm, ``image_<name>_<md5>``, so that images it
+    has stored are used; the name gives way where both are too long.
+    """
+    value = (image.checksum or image.os_hash_value or '')[:_HASH_LENGTH]
+    if not value:
+        raise exceptions.ImageNotCacheable(
+            image=image.id,
+            reason='it has no hash, by which a Shared Storage Pool tells '
+                   'images apart.')
+    return str(pvm_util.sanitize_file_name_for_api(
+        image.name or image.id, prefix='image_', suffix=f'_{value}',
+        max_len=_LONGEST_IMAGE_NAME))
+
+
+def _choose(clusters: Sequence[Any], name: str) -> Any:
+    found = [each for each in clusters if not name or each.name == name]
+    known = ', '.join(sorted(each.name for each in clusters)) or 'none'
+    if not found:
+        reason = (f'There is no cluster "{name}" here. There are: {known}.'
+                  if name else 'No Virtual I/O Server here is in a cluster.')
+        raise exceptions.ClusterNotFound(reason=reason)
+    if len(found) > 1:
+        raise exceptions.ClusterNotFound(
+            reason=f'There are several clusters: {known}.')
+    return found[0]
+
+
+def _disk(unit: Any) -> base.Disk:
+    return base.Disk(name=unit.name, udid=unit.udid,
+                     capacity=round((unit.capacity or 0) * units.Gi))
+
+
+def _no_space(
+    error: exceptions.PowerVMError, new: base.NewDisk, needed: int
+) -> exceptions.NotEnoughSpace | None:
+    if not powervm.means_no_space(error):
+        return None
+    return exceptions.NotEnoughSpace(
+        pool='The Shared Storage Pool', free='less than that',
+        needed=f'{needed / units.Gi:.3g} GiB', what=f'disk {new.name}')

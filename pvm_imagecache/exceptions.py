@@ -1,0 +1,364 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Every error that this project raises, by family.
+
+Messages are written for the operator who reads them in a log or on a
+terminal: what is wrong, then what to do about it. ``passing`` tells whether
+the same call may succeed when it is made again a little later; permanent
+errors are never retried. What the values in a message were is kept as
+attributes of the error.
+"""
+
+from typing import Any
+from typing import ClassVar
+
+
+class PVMImageCacheError(Exception):
+    """The root: catch this to catch all of ours and nothing else."""
+
+    msg_fmt: ClassVar[str] = 'An error of pvm_imagecache: %(reason)s'
+    passing: ClassVar[bool] = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(self.msg_fmt % kwargs)
+        for key, value in kwargs.items():
+            setattr(self, key, value)
+
+
+# -- configuration and plugins
+
+
+class ConfigurationError(PVMImageCacheError):
+    """An option has a value that can't work, or a needed one is missing."""
+
+    msg_fmt = '%(reason)s'
+
+
+class PluginError(PVMImageCacheError):
+    """The family of everything that is wrong with a plugin."""
+
+
+class PluginNotFound(PluginError):
+    """No distribution installed here offers a plugin of that name."""
+
+    msg_fmt = ('There is no plugin "%(name)s" in %(namespace)s. Installed '
+               'are: %(known)s. Install the package that offers it into the '
+               'same Python environment, or mend the option that names it.')
+
+
+class PluginInvalid(PluginError):
+    """A plugin is installed, but can't be used."""
+
+    msg_fmt = ('Plugin "%(name)s" of %(namespace)s (from %(distribution)s) '
+               'can not be used: %(reason)s')
+
+
+# -- PowerVM
+
+
+class PowerVMError(PVMImageCacheError):
+    """The family of everything that comes from the PowerVM REST API."""
+
+    msg_fmt = 'PowerVM: %(reason)s'
+
+
+class PowerVMUnreachable(PowerVMError):
+    """No answer: nothing listens, the connection broke, or time ran out."""
+
+    msg_fmt = ('The PowerVM REST API at %(url)s does not answer: %(reason)s. '
+               'Is the pvm-rest service of NovaLink running there? See host, '
+               'port and protocol in [pvm_imagecache].%(hint)s')
+    passing = True
+
+
+class PowerVMLogonFailed(PowerVMError):
+    """The REST API answers, but does not let us in."""
+
+    msg_fmt = ('The PowerVM REST API at %(url)s refused the logon of '
+               '%(user)s: %(reason)s. See user and password in '
+               '[pvm_imagecache]; without a password the user that runs '
+               'this must be in the group pvm_admin.')
+
+
+class PowerVMRequestFailed(PowerVMError):
+    """The REST API refused a request; ``status`` is the HTTP status."""
+
+    msg_fmt = 'PowerVM refused to %(action)s: %(reason)s'
+
+
+class PowerVMBusy(PowerVMRequestFailed):
+    """The VIOS is busy, or the service is unavailable for the moment."""
+
+    msg_fmt = 'PowerVM is busy and could not %(action)s: %(reason)s'
+    passing = True
+
+
+class VolumeGroupChanged(PowerVMError):
+    """Others kept changing the volume group; our update never got through."""
+
+    msg_fmt = ('Volume group %(name)s was changed by others during each of '
+               '%(attempts)d attempts to update it. Try again.')
+    passing = True
+
+
+class VolumeGroupNotFound(PowerVMError):
+    """No VIOS has a volume group of that name."""
+
+    msg_fmt = ('There is no volume group "%(name)s"%(where)s. There are: '
+               '%(known)s. Set volume_group_name in [pvm_imagecache].')
+
+
+class VolumeGroupAmbiguous(PowerVMError):
+    """Several VIOSes have a volume group of that name."""
+
+    msg_fmt = ('Volume group "%(name)s" exists on several Virtual I/O '
+               'Servers: %(known)s. Set vios_name in [pvm_imagecache] to the '
+               'one that is meant.')
+
+
+class VIOSNotFound(PowerVMError):
+    """There is no Virtual I/O Server of that name."""
+
+    msg_fmt = ('There is no Virtual I/O Server "%(name)s". There are: '
+               '%(known)s. Set vios_name in [pvm_imagecache].')
+
+
+class ClusterNotFound(PowerVMError):
+    """There is no cluster, or none of that name, or several to choose of."""
+
+    msg_fmt = '%(reason)s Set cluster_name in [pvm_imagecache].'
+
+
+class NotEnoughSpace(PowerVMError):
+    """A disk does not fit into what is free in the pool (bytes)."""
+
+    msg_fmt = ('%(pool)s has %(free)s free, but %(needed)s are needed for '
+               '%(what)s. Remove disks that nobody needs, purge cached '
+               'images, or add storage to it.')
+
+
+class DiskNameInvalid(PowerVMError):
+    """A name that PowerVM does not take for a virtual disk."""
+
+    msg_fmt = ('"%(name)s" can not be the name of a virtual disk: '
+               '%(reason)s.')
+
+
+class DiskExists(PowerVMError):
+    """The pool has a disk of that name already."""
+
+    msg_fmt = ('There is a disk "%(name)s" in %(pool)s already. Choose '
+               'another name, or delete that disk first.')
+
+
+class DiskNotFound(PowerVMError):
+    """The pool has no such disk."""
+
+    msg_fmt = 'There is no disk "%(name)s" in %(pool)s.'
+
+
+class DiskNotOurs(PowerVMError):
+    """A disk that is part of the cache was named where none may be."""
+
+    msg_fmt = ('Disk "%(name)s" is the cached image %(image_id)s, not an '
+               'instance disk. Use "purge" to remove it from the cache.')
+
+
+# -- images
+
+
+class ImageError(PVMImageCacheError):
+    """The family of everything that comes from Glance or an image."""
+
+    msg_fmt = 'Image %(image)s: %(reason)s'
+
+
+class GlanceUnreachable(ImageError):
+    """Glance does not answer, or can't for the moment."""
+
+    msg_fmt = ('Glance does not answer: %(reason)s. See the [glance] '
+               'section of the configuration and the state of the Image '
+               'service.')
+    passing = True
+
+
+class GlanceLogonFailed(ImageError):
+    """Glance or Keystone does not accept who we say we are."""
+
+    msg_fmt = ('Glance refused the credentials: %(reason)s. See the auth_* '
+               'options in [glance].')
+
+
+class ImageNotFound(ImageError):
+    """There is no such image, or it may not be seen."""
+
+    msg_fmt = ('There is no image "%(image)s" that the credentials in use '
+               'may see.')
+
+
+class ImageAmbiguous(ImageError):
+    """Several images answer to one name or to one start of an id."""
+
+    msg_fmt = ('"%(image)s" stands for several images: %(matches)s. Name '
+               'the one that is meant by its whole id.')
+
+
+class ImageForbidden(ImageError):
+    """The image may be seen, but its data may not be read."""
+
+    msg_fmt = ('The data of image %(image)s may not be downloaded with the '
+               'credentials in use. Glance asks for the role "member" (its '
+               'policy download_image), in a project that has access to the '
+               'image.')
+
+
+class ImageNotActive(ImageError):
+    """The image is queued, deactivated, deleted ..."""
+
+    msg_fmt = ('Image %(image)s can not be used: its status is "%(status)s", '
+               'not "active".')
+
+
+class ImageHasNoData(ImageError):
+    """Glance knows the image, but has not one byte of it."""
+
+    msg_fmt = ('Image %(image)s has no data in Glance. Upload it again, or '
+               'have the store checked by the administrator of Glance.')
+
+
+class ImageTruncated(ImageError):
+    """The stream ended too early, or went on too long (bytes)."""
+
+    msg_fmt = ('Image %(image)s has %(expected)d bytes, but Glance sent '
+               '%(received)d: %(reason)s.')
+    passing = True
+
+
+class ImageCorrupt(ImageError):
+    """The bytes that came are not the image that was promised."""
+
+    msg_fmt = ('The data of image %(image)s is corrupt: its %(algorithm)s '
+               'should be %(expected)s, but is %(actual)s. Nothing of it '
+               'was kept. Have the image repaired in Glance.')
+
+
+class ImageFormatUnsupported(ImageError):
+    """A format that PowerVM can not boot from."""
+
+    msg_fmt = ('Image %(image)s has the %(kind)s format "%(format)s"; '
+               'PowerVM takes %(supported)s. Convert it, for example with '
+               '"qemu-img convert -O raw".')
+
+
+class ImageUnsafe(ImageError):
+    """The header of a qcow2 image points outside it, or is no header."""
+
+    msg_fmt = ('Image %(image)s is declared as %(format)s, but is not safe '
+               'to use as that: %(reason)s.')
+
+
+class DiskTooSmall(ImageError):
+    """The disk that was asked for can not hold the image (bytes)."""
+
+    msg_fmt = ('A disk of %(size)s is too small for image %(image)s, which '
+               'needs %(needed)s.')
+
+
+# -- the cache itself
+
+
+class CacheError(PVMImageCacheError):
+    """The family of faults of the cache: a deploy bypasses them."""
+
+
+class CatalogError(CacheError):
+    """The catalogue can't be read or written."""
+
+    msg_fmt = 'The catalogue %(path)s can not be used: %(reason)s'
+
+
+class CatalogTooNew(CatalogError):
+    """A newer release wrote the catalogue."""
+
+    msg_fmt = ('The catalogue %(path)s has version %(found)d, but this '
+               'release knows versions up to %(known)d. Upgrade '
+               'pvm_imagecache on this host, or set the file aside.')
+
+
+class CatalogConflict(CacheError):
+    """The record was changed or replaced by somebody else meanwhile."""
+
+    msg_fmt = ('The record of image %(image)s in the catalogue is not the '
+               'one that it was: %(reason)s')
+
+
+class LockTimeout(CacheError):
+    """Somebody else holds a lock for longer than we may wait (seconds)."""
+
+    msg_fmt = ('Waited %(seconds)d s for %(what)s, which %(holder)s still '
+               'holds.')
+    passing = True
+
+
+class BaseImageGone(CacheError):
+    """The cached disk is not, or no longer, what the catalogue says."""
+
+    msg_fmt = 'Cached disk %(name)s can not be copied: %(reason)s'
+
+
+class BaseImageOccupied(CacheError):
+    """The disk name of a base image is taken by something else."""
+
+    msg_fmt = ('The disk name %(name)s, under which image %(image)s would be '
+               'cached, is taken: %(reason)s')
+
+
+class ImageNotCacheable(CacheError):
+    """An image that the cache can't tell from another one."""
+
+    msg_fmt = 'Image %(image)s is not cached: %(reason)s'
+
+
+class ImageNotCached(CacheError):
+    """The operator named an image that the cache does not hold."""
+
+    msg_fmt = ('No cached image answers to "%(image)s". "pvm-imagecache '
+               'list" shows those that are there.')
+
+
+class CacheDisabled(CacheError):
+    """The pool, or the configuration, has no image cache."""
+
+    msg_fmt = '%(reason)s'
+
+
+# -- moving bytes
+
+
+class TransferError(PVMImageCacheError):
+    """The family of what goes wrong between the stream and the disks."""
+
+    msg_fmt = '%(what)s failed: %(reason)s'
+    passing = True
+
+
+class TransferStalled(TransferError):
+    """One of the disks took no data for too long (seconds)."""
+
+    msg_fmt = 'Writing %(what)s made no progress for %(seconds)d s.'
+
+
+class TransferAborted(TransferError):
+    """Raised inside an upload to break it off; the cause is chained."""
+
+    msg_fmt = 'Writing %(what)s was broken off: %(reason)s'

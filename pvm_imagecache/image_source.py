@@ -1,0 +1,369 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Glance as a source of images: look-ups, and verified streams of bytes.
+
+Everything that glanceclient, keystoneauth1 or requests raise is turned into
+an error of ours here and nowhere else. That matters beyond good manners:
+glanceclient reports a corrupt image as ``IOError(EPIPE)``, which urllib3
+would take for a closed socket, and swallow, if it came out of the iterator
+of an upload.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import queue
+import threading
+from typing import Any
+from typing import Final
+import uuid
+
+from glanceclient import exc as glance_exceptions
+from keystoneauth1 import exceptions as ksa_exceptions
+from oslo_utils.imageutils import format_inspector
+import requests
+
+from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
+
+#: Bytes of one piece of a stream: large enough that the work per piece is
+#: lost in the noise, small enough that a few of them are no memory at all.
+CHUNK_SIZE: Final = 1024 * 1024
+_HASH_QUEUE: Final = 8
+_AMBIGUOUS_SHOWN: Final = 5
+
+
+class ImageSource:
+    """Images of one Glance.
+
+    :param client_for: makes a glanceclient (version 2) for a request
+        context of nova, or for None: the configured credentials.
+    """
+
+    def __init__(self, client_for: Callable[[Any], Any]) -> None:
+        self._client_for = client_for
+
+    def get(self, image_id: str, context: Any = None) -> image_module.Image:
+        """Look an image up by its exact id.
+
+        :raises ImageNotFound: if it is not there, or may not be seen.
+        :raises ImageNotActive: if it is not active.
+        :raises ImageFormatUnsupported: if PowerVM can't boot from it.
+        :raises ImageHasNoData: if Glance knows no size of it.
+        """
+        with _translated(image_id):
+            found = self._client_for(context).images.get(image_id)
+        if found['id'] != image_id:
+            # Databases that compare without case answer with a twin.
+            raise exceptions.ImageNotFound(image=image_id)
+        return _usable(found)
+
+    def find(self, text: str, context: Any = None) -> image_module.Image:
+        """Look an image up by id, by the unique start of an id, or by name.
+
+        :raises ImageAmbiguous: if several images answer to it.
+        """
+        if _is_uuid(text):
+            return self.get(text, context)
+        with _translated(text):
+            client = self._client_for(context)
+            named = list(client.images.list(filters={'name': text}))
+            # Glance can't search for the start of an id.
+            matches = named or [
+                found for found in client.images.list()
+                if _looks_like_id(text) and found['id'].startswith(text)]
+        if not matches:
+            raise exceptions.ImageNotFound(image=text)
+        if len(matches) > 1:
+            raise exceptions.ImageAmbiguous(
+                image=text, matches=_listed(matches))
+        return _usable(matches[0])
+
+    @contextlib.contextmanager
+    def open(
+        self, image: image_module.Image, context: Any = None
+    ) -> Iterator['ImageStream']:
+        """Open the image's data; the ``with`` block iterates over it once.
+
+        The beginning has arrived when the block is entered, so errors of
+        Glance and of the image's header come before any disk is made.
+
+        :raises ImageForbidden: if the data may not be read.
+        :raises ImageHasNoData: if there is none.
+        :raises ImageUnsafe: if the header is not that of a safe image.
+        """
+        with _translated(image.id):
+            body = self._client_for(context).images.data(
+                image.id, do_checksum=False)
+            # A proxy around None stands for HTTP 204.
+            if getattr(body, '__wrapped__', body) is None:
+                raise exceptions.ImageHasNoData(image=image.id)
+        stream = ImageStream(image, iter(body))
+        try:
+            stream.begin()
+            yield stream
+        finally:
+            stream.close()
+
+
+class ImageStream:
+    """The bytes of one image, once, verified before the last are given.
+
+    Iterating yields pieces of :data:`CHUNK_SIZE` bytes or less. The last
+    piece is held back until size and hash are known to be right: whoever
+    writes the pieces somewhere can't complete a wrong image by accident.
+    The hash is computed in a thread of its own.
+
+    :ivar image: the image, its virtual size filled in from its header
+        where Glance did not know it.
+    """
+
+    def __init__(
+        self, image: image_module.Image, body: Iterator[bytes]
+    ) -> None:
+        self.image = image
+        self._body = body
+        self._parts = _in_chunks(body)
+        self._first = b''
+        self._received = 0
+        self._hasher: _Hasher | None = None
+
+    @property
+    def bytes_received(self) -> int:
+        """How many bytes have come from Glance up to now."""
+        return self._received
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether the image has a hash that can be computed here."""
+        return self.image.digest is not None
+
+    def begin(self) -> None:
+        """Wait for the first bytes, and look at the header in them."""
+        self._first = self._next()
+        if not self._first:
+            raise exceptions.ImageHasNoData(image=self.image.id)
+        self.image = _inspected(self.image, self._first)
+
+    def __iter__(self) -> Iterator[bytes]:
+        digest = self.image.digest
+        self._hasher = _Hasher(digest.algorithm) if digest else None
+        held_back, self._first = self._first, b''
+        while True:
+            if self._hasher:
+                self._hasher.update(held_back)
+            following = self._next()
+            if not following:
+                break
+            if self._received > self.image.size:
+                self._refuse_length('more than it has')
+            yield held_back
+            held_back = following
+        self._verify(digest)
+        yield held_back
+
+    def close(self) -> None:
+        """Let go of the connection to Glance and of the hashing thread."""
+        if self._hasher:
+            self._hasher.stop()
+        close = getattr(self._body, 'close', None)
+        if close:
+            close()
+
+    def _next(self) -> bytes:
+        with _translated(self.image.id, self):
+            piece = next(self._parts, b'')
+        self._received += len(piece)
+        return piece
+
+    def _verify(self, digest: image_module.Digest | None) -> None:
+        if self._received != self.image.size:
+            self._refuse_length('the stream ended')
+        if not digest or not self._hasher:
+            return
+        actual = self._hasher.hexdigest()
+        if not hmac.compare_digest(actual, digest.value):
+            raise exceptions.ImageCorrupt(
+                image=self.image.id, algorithm=digest.algorithm,
+                expected=digest.value, actual=actual)
+
+    def _refuse_length(self, reason: str) -> None:
+        raise exceptions.ImageTruncated(
+            image=self.image.id, expected=self.image.size,
+            received=self._received, reason=reason)
+
+
+class _Hasher:
+    """A hash computed beside the transfer; hashlib releases the GIL."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(_HASH_QUEUE)
+        self._stopped = False
+        self._thread = threading.Thread(
+            target=self._run, name='pvm_imagecache-hash', daemon=True)
+        self._thread.start()
+
+    def update(self, piece: bytes) -> None:
+        self._pieces.put(piece)
+
+    def hexdigest(self) -> str:
+        self._pieces.put(None)
+        self._thread.join()
+        return self._hash.hexdigest()
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._thread.is_alive():
+            self._pieces.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            if not self._stopped:
+                self._hash.update(piece)
+
+
+def _in_chunks(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Join the small parts that glanceclient yields into larger pieces."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= CHUNK_SIZE:
+            yield b''.join(waiting)
+            waiting, size = [], 0
+    if size:
+        yield b''.join(waiting)
+
+
+def _inspected(
+    image: image_module.Image, head: bytes
+) -> image_module.Image:
+    """Check the header of an image that PowerVM interprets.
+
+    A qcow2 image can name other files of the host that reads it
+    (CVE-2024-32498): such images, and those that are none, are refused.
+    Raw bytes mean nothing to the host, so they are taken as they are.
+
+    :returns: the image with its virtual size.
+    """
+    if image.disk_format not in image_module.SPARSE_FORMATS:
+        return image
+    inspector = format_inspector.get_inspector(image.disk_format)()
+    inspector.eat_chunk(head)
+    if not inspector.format_match:
+        raise exceptions.ImageUnsafe(
+            image=image.id, format=image.disk_format,
+            reason='it does not begin with the header of that format')
+    try:
+        inspector.safety_check()
+    except format_inspector.SafetyCheckFailed as error:
+        reasons = ', '.join(
+            str(failure) for failure in error.failures.values())
+        raise exceptions.ImageUnsafe(
+            image=image.id, format=image.disk_format,
+            reason=reasons) from error
+    size = max(image.virtual_size or 0, inspector.virtual_size)
+    return dataclasses.replace(image, virtual_size=size)
+
+
+def _usable(found: Any) -> image_module.Image:
+    """What Glance answered, as an :class:`Image` that can be deployed."""
+    image_id = found['id']
+    if found['status'] != 'active':
+        raise exceptions.ImageNotActive(
+            image=image_id, status=found['status'])
+    container = found.get('container_format')
+    if container not in ('bare', None):
+        raise exceptions.ImageFormatUnsupported(
+            image=image_id, kind='container', format=container,
+            supported='bare')
+    if not found.get('size'):
+        raise exceptions.ImageHasNoData(image=image_id)
+    image = image_module.Image(
+        id=image_id, name=found.get('name'), size=int(found['size']),
+        disk_format=found.get('disk_format') or 'none',
+        virtual_size=found.get('virtual_size') or None,
+        os_hash_algo=found.get('os_hash_algo'),
+        os_hash_value=found.get('os_hash_value'),
+        checksum=found.get('checksum'))
+    image_module.check_format(image)
+    return image
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _looks_like_id(text: str) -> bool:
+    return len(text) >= 2 and all(
+        character in '0123456789abcdefABCDEF-' for character in text)
+
+
+def _listed(matches: list[Any]) -> str:
+    shown = [f"{found['id']} ({found.get('name') or 'no name'})"
+             for found in matches[:_AMBIGUOUS_SHOWN]]
+    more = len(matches) - len(shown)
+    return ', '.join(shown) + (f' and {more} more' if more > 0 else '')
+
+
+@contextlib.contextmanager
+def _translated(
+    image: str, stream: ImageStream | None = None
+) -> Iterator[None]:
+    """Turn what others raise about Glance into errors of ours."""
+    try:
+        yield
+    except exceptions.PVMImageCacheError:
+        raise
+    except (glance_exceptions.HTTPUnauthorized,
+            ksa_exceptions.Unauthorized) as error:
+        raise exceptions.GlanceLogonFailed(
+            reason=_one_line(error)) from error
+    except (ksa_exceptions.MissingAuthPlugin,
+            ksa_exceptions.MissingRequiredOptions,
+            ksa_exceptions.EndpointNotFound,
+            ksa_exceptions.NoMatchingPlugin) as error:
+        raise exceptions.GlanceLogonFailed(
+            reason=_one_line(error)) from error
+    except glance_exceptions.HTTPForbidden as error:
+        raise exceptions.ImageForbidden(image=image) from error
+    except glance_exceptions.HTTPNotFound as error:
+        raise exceptions.ImageNotFound(image=image) from error
+    except (requests.exceptions.ChunkedEncodingError,
+            requests.exceptions.ConnectionError) as error:
+        if stream is None:
+            raise exceptions.GlanceUnreachable(
+                reason=_one_line(error)) from error
+        raise exceptions.ImageTruncated(
+            image=image, expected=stream.image.size,
+            received=stream.bytes_received,
+            reason=_one_line(error)) from error
+    except Exception as error:
+        # glanceclient lets errors of every library below it through, and
+        # none of them may reach the upload as it is.
+        raise exceptions.GlanceUnreachable(
+            reason=f'{type(error).__name__}: {_one_line(error)}'
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__

@@ -1,0 +1,177 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Drivers and policies, loaded through stevedore and held to a contract.
+
+A plugin is found by the name of its entry point. One that is missing, can't
+be imported, has a namesake, or does not fit the contract gives an error
+that names it and the distribution that it comes from.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import dataclasses
+import functools
+from importlib import metadata
+import inspect
+from typing import Any
+from typing import Final
+
+from oslo_log import log as logging
+from stevedore import extension
+from stevedore import named
+
+from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache import exceptions
+
+LOG = logging.getLogger(__name__)
+
+DRIVERS: Final = 'pvm_imagecache.drivers'
+EVICTION: Final = 'pvm_imagecache.eviction'
+
+_CONTRACTS: Final[dict[str, tuple[type, int]]] = {
+    DRIVERS: (driver_base.DiskDriver, driver_base.API_VERSION),
+    EVICTION: (eviction_base.EvictionPolicy, eviction_base.API_VERSION),
+}
+_METHODS_OF: Final = {
+    driver_base.Capability.IMAGE_CACHE: (
+        'disks', 'create_disks', 'upload', 'copy_disk', 'forget_uploads'),
+    driver_base.Capability.OWN_IMAGE_CACHE: ('create_disk_from_image',),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Installed:
+    """A plugin that is installed, whether it works or not."""
+
+    namespace: str
+    name: str
+    module: str
+    distribution: str
+    error: str | None
+
+
+def load_driver(conf: Any) -> driver_base.DiskDriver:
+    """Make the driver that ``disk_driver`` names.
+
+    :raises PluginNotFound, PluginInvalid, ConfigurationError:
+    """
+    return _load(DRIVERS, conf.pvm_imagecache.disk_driver).from_conf(conf)
+
+
+def load_policies(conf: Any) -> list[eviction_base.EvictionPolicy]:
+    """Make the policies that ``eviction_policies`` lists, in its order.
+
+    :raises PluginNotFound, PluginInvalid, ConfigurationError:
+    """
+    return [_load(EVICTION, name).from_conf(conf)
+            for name in conf.pvm_imagecache.eviction_policies]
+
+
+def installed() -> list[Installed]:
+    """All plugins of all namespaces, each tried, in order of their names."""
+    found = []
+    for namespace in _CONTRACTS:
+        for entry_point in _entry_points(namespace):
+            try:
+                _load(namespace, entry_point.name)
+                error = None
+            except exceptions.PluginError as problem:
+                error = str(problem)
+            found.append(Installed(
+                namespace, entry_point.name, entry_point.value,
+                _distribution(entry_point), error))
+    return sorted(found, key=lambda each: (each.namespace, each.name))
+
+
+def _load(namespace: str, name: str) -> Any:
+    """The class behind an entry point, once it fits its contract."""
+    invalid = functools.partial(
+        exceptions.PluginInvalid, name=name, namespace=namespace)
+    candidates = [each for each in _entry_points(namespace)
+                  if each.name == name]
+    if not candidates:
+        raise exceptions.PluginNotFound(
+            name=name, namespace=namespace,
+            known=', '.join(sorted(
+                {each.name for each in _entry_points(namespace)}))
+            or 'none')
+    distributions = ' and '.join(
+        sorted(_distribution(each) for each in candidates))
+    if len(candidates) > 1:
+        raise invalid(distribution=distributions,
+                      reason='several plugins have that name. Remove all '
+                             'but one of these packages.')
+    failures: list[BaseException] = []
+    manager = named.NamedExtensionManager(
+        namespace, [name], invoke_on_load=False,
+        on_load_failure_callback=(
+            lambda _manager, _entry_point, error: failures.append(error)),
+        conflict_resolver=extension.error_on_conflict,
+        warn_on_missing_entrypoint=False)
+    if failures:
+        raise invalid(
+            distribution=distributions,
+            reason=f'loading it raised {type(failures[0]).__name__}: '
+                   f'{failures[0]}') from failures[0]
+    plugin = manager[name].plugin
+    reasons = list(_faults(plugin, *_CONTRACTS[namespace]))
+    if reasons:
+        raise invalid(distribution=distributions, reason='; '.join(reasons))
+    return plugin
+
+
+def _faults(plugin: Any, contract: type, version: int) -> Iterator[str]:
+    """What is wrong with a plugin, if anything."""
+    if not (inspect.isclass(plugin) and issubclass(plugin, contract)):
+        yield (f'it is not a subclass of {contract.__module__}.'
+               f'{contract.__name__}')
+        return
+    if plugin.api_version != version:
+        yield (f'it follows version {plugin.api_version} of the contract, '
+               f'and this release version {version}')
+    missing = sorted(getattr(plugin, '__abstractmethods__', ()))
+    if missing:
+        yield f'it lacks {", ".join(missing)}'
+    for capability in getattr(plugin, 'capabilities', ()):
+        for method in _METHODS_OF.get(capability, ()):
+            if getattr(plugin, method) is getattr(contract, method):
+                yield f'it declares {capability.value}, but lacks {method}'
+    for method, function in inspect.getmembers(contract, inspect.isfunction):
+        if not method.startswith('_'):
+            yield from _signature_faults(plugin, method, function)
+
+
+def _signature_faults(
+    plugin: type, method: str, function: Callable[..., Any]
+) -> Iterator[str]:
+    """Whether a method can be called as the contract says."""
+    wanted = inspect.signature(function).parameters
+    actual = getattr(plugin, method)
+    try:
+        inspect.signature(actual).bind(*wanted)
+    except TypeError as error:
+        yield (f'{method} must take ({", ".join(wanted)}), but does not: '
+               f'{error}')
+    except ValueError as error:
+        LOG.debug('%s.%s has no signature to check: %s', plugin, method,
+                  error)
+
+
+def _entry_points(namespace: str) -> list[Any]:
+    return list(metadata.entry_points(group=namespace))
+
+
+def _distribution(entry_point: Any) -> str:
+    origin = getattr(entry_point, 'dist', None)
+    return f'{origin.name} {origin.version}' if origin else 'unknown'
