@@ -49,6 +49,8 @@ class Reporter:
         now = time.monotonic()
         if step != self._step:
             self._step, self._started, self._told_at = step, now, 0.0
+        elif step == 'copy':
+            return
         interval = _BAR_INTERVAL if self._bar else _LINE_INTERVAL
         if done < total and now - self._told_at < interval:
             return
