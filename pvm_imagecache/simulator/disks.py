@@ -1,0 +1,128 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The files behind virtual disks and logical units: real bytes, sparse."""
+
+from __future__ import annotations
+
+import collections.abc
+import errno
+import os
+import uuid
+
+# Copies move and account for this many bytes at a time.
+_PIECE = 4 << 20
+_NO_RANGE_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class DiskFiles:
+    """A directory of sparse files, named by random ids."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        os.makedirs(directory, 0o700, exist_ok=True)
+
+    def path(self, name: str) -> str:
+        return os.path.join(self._directory, name)
+
+    def create(self, size: int) -> str:
+        """A new file of this many zero bytes; its name."""
+        name = uuid.uuid4().hex
+        self._create(name, size)
+        return name
+
+    def _create(self, name: str, size: int) -> None:
+        fd = os.open(self.path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR,
+                     0o600)
+        try:
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    def grow(self, name: str, size: int) -> None:
+        os.truncate(self.path(name), size)
+
+    def remove(self, name: str) -> None:
+        try:
+            os.unlink(self.path(name))
+        except FileNotFoundError:
+            pass
+
+    def allocated(self, name: str) -> int:
+        """Bytes that the file really occupies."""
+        return os.stat(self.path(name)).st_blocks * 512
+
+    def reconcile(self, wanted: collections.abc.Mapping[str, int]) -> None:
+        """After a crash: drop files nobody knows, make up missing ones.
+
+        :param wanted: name -> size in bytes of each file that should exist.
+        """
+        found = set(os.listdir(self._directory))
+        for name in found - wanted.keys():
+            self.remove(name)
+        for name in wanted.keys() - found:
+            self._create(name, wanted[name])
+
+    def copy(self, source: str, target: str,
+             spent: collections.abc.Callable[[int], None]) -> None:
+        """Copy a whole disk, holes included, to the start of another.
+
+        :param spent: told of each piece, holes as well: real hardware moves
+            every byte of the base disk.
+        """
+        reader = os.open(self.path(source), os.O_RDONLY)
+        try:
+            writer = os.open(self.path(target), os.O_WRONLY)
+            try:
+                _copy(reader, writer, spent)
+            finally:
+                os.close(writer)
+        finally:
+            os.close(reader)
+
+
+def _copy(reader: int, writer: int,
+          spent: collections.abc.Callable[[int], None]) -> None:
+    size = os.fstat(reader).st_size
+    at = 0
+    while at < size:
+        data = _seek(reader, at, os.SEEK_DATA, size)
+        while at < data:
+            step = min(_PIECE, data - at)
+            spent(step)
+            at += step
+        hole = _seek(reader, at, os.SEEK_HOLE, size) if at < size else size
+        while at < hole:
+            step = _copy_piece(reader, writer, at, min(_PIECE, hole - at))
+            spent(step)
+            at += step
+
+
+def _seek(fd: int, at: int, whence: int, size: int) -> int:
+    try:
+        return min(os.lseek(fd, at, whence), size)
+    except OSError as exc:
+        if exc.errno != errno.ENXIO:
+            raise
+        # No data, or no hole, from here to the end.
+        return size
+
+
+def _copy_piece(reader: int, writer: int, at: int, size: int) -> int:
+    try:
+        done = os.copy_file_range(reader, writer, size, at, at)
+        if done:
+            return done
+    except OSError as exc:
+        if exc.errno not in _NO_RANGE_COPY:
+            raise
+    return os.pwrite(writer, os.pread(reader, size, at), at)
