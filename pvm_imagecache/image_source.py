@@ -264,7 +264,7 @@ def _inspected(
     """
     if image.disk_format not in image_module.SPARSE_FORMATS:
         return image
-    inspector = format_inspector.get_inspector(image.disk_format)()
+    inspector = format_inspector.ALL_FORMATS[image.disk_format]()
     inspector.eat_chunk(head)
     if not inspector.format_match:
         raise exceptions.ImageUnsafe(

@@ -39,7 +39,7 @@ LOG = logging.getLogger(__name__)
 DRIVERS: Final = 'pvm_imagecache.drivers'
 EVICTION: Final = 'pvm_imagecache.eviction'
 
-_CONTRACTS: Final[dict[str, tuple[type, int]]] = {
+_CONTRACTS: Final[dict[str, tuple[type[Any], int]]] = {
     DRIVERS: (driver_base.DiskDriver, driver_base.API_VERSION),
     EVICTION: (eviction_base.EvictionPolicy, eviction_base.API_VERSION),
 }
@@ -113,7 +113,7 @@ def _load(namespace: str, name: str) -> Any:
                       reason='several plugins have that name. Remove all '
                              'but one of these packages.')
     failures: list[BaseException] = []
-    manager = named.NamedExtensionManager(
+    manager: Any = named.NamedExtensionManager(
         namespace, [name], invoke_on_load=False,
         on_load_failure_callback=(
             lambda _manager, _entry_point, error: failures.append(error)),
@@ -131,9 +131,11 @@ def _load(namespace: str, name: str) -> Any:
     return plugin
 
 
-def _faults(plugin: Any, contract: type, version: int) -> Iterator[str]:
+def _faults(
+    plugin: Any, contract: type[Any], version: int
+) -> Iterator[str]:
     """What is wrong with a plugin, if anything."""
-    if not (inspect.isclass(plugin) and issubclass(plugin, contract)):
+    if not _is_kind_of(plugin, contract):
         yield (f'it is not a subclass of {contract.__module__}.'
                f'{contract.__name__}')
         return
@@ -150,6 +152,10 @@ def _faults(plugin: Any, contract: type, version: int) -> Iterator[str]:
     for method, function in inspect.getmembers(contract, inspect.isfunction):
         if not method.startswith('_'):
             yield from _signature_faults(plugin, method, function)
+
+
+def _is_kind_of(plugin: Any, contract: type[Any]) -> bool:
+    return inspect.isclass(plugin) and issubclass(plugin, contract)
 
 
 def _signature_faults(

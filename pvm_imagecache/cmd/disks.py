@@ -18,16 +18,14 @@ import decimal
 from typing import Any
 from typing import Final
 
-from cliff import command
-from cliff import show
-
+from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
 
 _GIB: Final = 1 << 30
 
 
-class CreateDisk(show.ShowOne):
+class CreateDisk(base.ShowOne):
     """Make a disk from an image, through the cache, as a deploy does.
 
     The first disk of an image fetches it (miss), the next ones are copies
@@ -73,7 +71,7 @@ class CreateDisk(show.ShowOne):
         return tuple(fields), tuple(fields.values())
 
 
-class DeleteDisk(command.Command):
+class DeleteDisk(base.Command):
     """Delete a disk of an instance; cached images are not touched."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

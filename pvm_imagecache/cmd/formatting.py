@@ -24,7 +24,7 @@ _UNITS: Final = ((1 << 40, 'TiB'), (1 << 30, 'GiB'), (1 << 20, 'MiB'),
 
 
 @functools.total_ordering
-class _Sortable(columns.FormattableColumn):
+class _Sortable(columns.FormattableColumn[Any]):
     """Sorted by its value, not by what is shown of it."""
 
     def __lt__(self, other: Any) -> bool:

@@ -19,9 +19,7 @@ import sys
 from typing import Any
 from typing import Final
 
-from cliff import lister
-from cliff import show
-
+from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
 from pvm_imagecache import exceptions
@@ -29,7 +27,7 @@ from pvm_imagecache import exceptions
 _IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
 
 
-class ListImages(lister.Lister):
+class ListImages(base.Lister):
     """List the images that this host has cached."""
 
     def take_action(
@@ -45,7 +43,7 @@ class ListImages(lister.Lister):
             for each in self.app.manager.list()]
 
 
-class ShowImage(show.ShowOne):
+class ShowImage(base.ShowOne):
     """Show all that is known of a cached image."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -81,7 +79,7 @@ class ShowImage(show.ShowOne):
         return tuple(fields), tuple(fields.values())
 
 
-class PrefetchImages(lister.Lister):
+class PrefetchImages(base.Lister):
     """Fetch images into the cache, so that even the first deploy is fast."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -111,7 +109,7 @@ class PrefetchImages(lister.Lister):
                 'Disk'), rows
 
 
-class PurgeImages(lister.Lister):
+class PurgeImages(base.Lister):
     """Take images out of the cache; disks made from them are not touched.
 
     What is being filled at the moment stays.

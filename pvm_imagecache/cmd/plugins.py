@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
-from cliff import lister
+from pvm_imagecache.cmd import base
 
 
-class ListPlugins(lister.Lister):
+class ListPlugins(base.Lister):
     """List the disk drivers and eviction policies that are installed."""
 
     def take_action(

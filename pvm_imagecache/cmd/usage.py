@@ -16,12 +16,11 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from cliff import show
-
+from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 
 
-class ShowUsage(show.ShowOne):
+class ShowUsage(base.ShowOne):
     """Show the pool, the cache's part of it, and what the cache has done."""
 
     def take_action(

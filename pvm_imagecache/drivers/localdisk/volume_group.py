@@ -25,6 +25,7 @@ takes along what the others want.
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import http
 import random
@@ -53,7 +54,7 @@ ATTEMPTS: Final = 40
 LOST_ANSWERS: Final = 3
 _LONGEST_PAUSE: Final = 1.0
 
-_UOM: Final = '{%s}' % pvm_const.UOM_NS
+_UOM: Final = f'{{{pvm_const.UOM_NS}}}'
 _DISKS_PATH: Final = f'{_UOM}VirtualDisks/{_UOM}VirtualDisk'
 
 
@@ -155,7 +156,7 @@ class VolumeGroup:
     def _serve(self, own: _Request) -> None:
         """Have the turn: carry out what waits until our own is done."""
         try:
-            with self._locks.hold(f'vg-{self.uuid}', self._lock_timeout):
+            with self._before_other_processes():
                 while not own.done:
                     self._carry_out(self._next_batch())
         except BaseException as error:
@@ -166,6 +167,22 @@ class VolumeGroup:
                 own.fail(error)
             if not isinstance(error, Exception):
                 raise
+
+    @contextlib.contextmanager
+    def _before_other_processes(self) -> Iterator[None]:
+        """Keep other processes of ours waiting; the etag guards the rest.
+
+        So where the lock is not to be had, the change is made without it.
+        """
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._locks.hold(
+                    f'vg-{self.uuid}', self._lock_timeout))
+            except exceptions.CacheError as error:
+                LOG.warning('Changing volume group %(name)s without the '
+                            'lock: %(error)s',
+                            {'name': self.name, 'error': error})
+            yield
 
     def _next_batch(self) -> list[_Request]:
         """What goes into one update.
@@ -225,7 +242,8 @@ class VolumeGroup:
             except exceptions.PowerVMRequestFailed as error:
                 if powervm.status_of(error) != (
                         http.HTTPStatus.PRECONDITION_FAILED):
-                    raise _no_space(error, document, pending) or error
+                    _raise_if_full(error, document, pending)
+                    raise
                 LOG.debug('Volume group %s was changed by somebody else, '
                           'reading it again', self.name)
                 _pause(attempt)
@@ -487,21 +505,21 @@ def _made(
     return disk
 
 
-def _no_space(
+def _raise_if_full(
     error: exceptions.PowerVMError,
     document: Document,
     pending: list[_Request],
-) -> exceptions.NotEnoughSpace | None:
+) -> None:
     if not powervm.means_no_space(error):
-        return None
+        return
     names = [operation.new for request in pending
              for operation in request.operations
              if not isinstance(operation, Delete)]
-    return exceptions.NotEnoughSpace(
+    raise exceptions.NotEnoughSpace(
         pool=f'Volume group {document.wrapper.name}',
         free=human(document.free),
         needed=human(sum(whole_gib(new.size) for new in names)),
-        what=' and '.join(new.name for new in names))
+        what=' and '.join(new.name for new in names)) from error
 
 
 def _disk(element: Any) -> base.Disk:

@@ -113,8 +113,10 @@ class SSPDriver(base.DiskDriver):
         except exceptions.PowerVMError as error:
             # What pypowervm says of an error of the stream is less than
             # the stream said.
-            raise feed.error or _no_space(
-                error, new, image.size) or error from error
+            if feed.error:
+                raise feed.error from error
+            _raise_if_full(error, new, image.size)
+            raise
         finally:
             feed.close()
         try:
@@ -123,7 +125,8 @@ class SSPDriver(base.DiskDriver):
                     self._tier(), new.name, -(-new.size // units.Gi),
                     typ=pvm_storage.LUType.DISK, clone=unit)
         except exceptions.PowerVMError as error:
-            raise _no_space(error, new, new.size) or error from error
+            _raise_if_full(error, new, new.size)
+            raise
         return _disk(clone), feed.opened
 
     def close(self) -> None:
@@ -168,9 +171,10 @@ class SSPDriver(base.DiskDriver):
 
     def _find_unit(self, name: str) -> Any:
         with self._adapters.translated(f'look for disk {name}'):
-            return pvm_storage.LUEnt.search(
-                self._adapters(), parent=self._tier(), name=name,
-                lu_type=pvm_storage.LUType.DISK, one_result=True)
+            found = pvm_storage.LUEnt.search(
+                self._adapters(), parent=self._tier(), name=name)
+        return next((each for each in found
+                     if each.lu_type == pvm_storage.LUType.DISK), None)
 
     def _delete(self, disk: base.Disk) -> base.Removal:
         try:
@@ -257,11 +261,12 @@ def _disk(unit: Any) -> base.Disk:
                      capacity=round((unit.capacity or 0) * units.Gi))
 
 
-def _no_space(
+def _raise_if_full(
     error: exceptions.PowerVMError, new: base.NewDisk, needed: int
-) -> exceptions.NotEnoughSpace | None:
+) -> None:
     if not powervm.means_no_space(error):
-        return None
-    return exceptions.NotEnoughSpace(
+        return
+    raise exceptions.NotEnoughSpace(
         pool='The Shared Storage Pool', free='less than that',
-        needed=f'{needed / units.Gi:.3g} GiB', what=f'disk {new.name}')
+        needed=f'{needed / units.Gi:.3g} GiB', what=f'disk {new.name}'
+    ) from error

@@ -161,7 +161,7 @@ class Request:
     async def xml(self, service: str, kind: str) -> ElementTree.Element:
         data = [piece async for piece in self.pieces]
         root = ElementTree.fromstring(b''.join(data) or b'<nothing/>')
-        if root.tag != '{%s}%s' % (MC % service, kind):
+        if root.tag != f'{{{MC % service}}}{kind}':
             raise RestError(400, f'A {kind} was expected, not {root.tag}.')
         return root
 
@@ -454,7 +454,8 @@ class Server:
             try:
                 gb = math.ceil(float(_text(node, 'DiskCapacity')))
             except (ValueError, OverflowError):
-                raise RestError(400, f'{name} has no DiskCapacity.')
+                raise RestError(
+                    400, f'{name} has no DiskCapacity.') from None
             if udid:
                 if udid not in known or known[udid].gb != gb:
                     raise RestError(400, f'{name} (UDID {udid}) is unknown, '
@@ -533,8 +534,8 @@ async def serve(args: argparse.Namespace) -> None:
     server = Server(args.state_dir, args.user, args.password, args.capacity)
     listener = await asyncio.start_server(
         server.connection, '127.0.0.1', args.port, limit=PIECE, backlog=256)
-    server.base = 'http://127.0.0.1:%d' % (
-        listener.sockets[0].getsockname()[1])
+    port = listener.sockets[0].getsockname()[1]
+    server.base = f'http://127.0.0.1:{port}'
 
     def watch() -> None:
         while os.read(0, 4096):
@@ -547,7 +548,7 @@ async def serve(args: argparse.Namespace) -> None:
         with open(args.ready_file + '.new', 'w') as f:
             f.write(server.base)
         os.replace(args.ready_file + '.new', args.ready_file)
-    print('other_powervm serves %s' % server.base, flush=True)
+    print(f'other_powervm serves {server.base}', flush=True)
     await stop.wait()
     listener.close()
 

@@ -1,0 +1,228 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the functional tests run on: real servers, and our own manager.
+
+One Glance serves all tests of a process; each test has a PowerVM simulator
+and a state directory of its own.
+"""
+
+import atexit
+import errno
+import functools
+import logging
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import Any
+import uuid
+
+from oslotest import base
+
+from pvm_imagecache.cmd import shell
+from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache import glance_client
+from pvm_imagecache import image as image_module
+from pvm_imagecache import image_source
+from pvm_imagecache import manager
+from pvm_imagecache import simulator
+from pvm_imagecache.tests import images
+from pvm_imagecache.tests.servers import glance as glance_server
+
+MIB = 1 << 20
+GIB = 1 << 30
+#: As of now: each test has one of its own, removed at its end.
+_TEMPORARY = tempfile.gettempdir()
+
+
+@functools.cache
+def glance() -> glance_server.GlanceServer:
+    """The Glance of this process, started when first asked for."""
+    directory = tempfile.mkdtemp(prefix='glance-', dir=_TEMPORARY)
+    server = glance_server.GlanceServer(os.path.join(directory, 'glance'))
+    server.start()
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(server.stop)
+    return server
+
+
+class FunctionalTestCase(base.BaseTestCase):
+    """A test with a real Glance and a PowerVM of its own."""
+
+    volume_groups = (simulator.Group('rootvg', 100),
+                     simulator.Group('cachevg', 1000))
+    cluster: tuple[str, float] | None = None
+    options = ''
+
+    def setUp(self) -> None:
+        super().setUp()
+        # What the libraries trace is more than all the rest together.
+        for name in ('pypowervm', 'urllib3', 'charset_normalizer',
+                     'keystoneauth', 'glanceclient', 'stevedore'):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        self.glance = glance()
+        self.glance.clear_faults()
+        self.glance.reset_downloads()
+        self.start_powervm()
+
+    def start_powervm(self) -> None:
+        """Start the simulator; overridden to run on something else."""
+        self.powervm = simulator.Simulator(
+            str(self.directory / 'powervm'), cluster=self.cluster,
+            volume_groups=self.volume_groups)
+        self.powervm.__enter__()
+        self.addCleanup(self.powervm.__exit__, None, None, None)
+        self.conf_file = self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'protocol = http\nvolume_group_name = cachevg\n' + self.options)
+
+    # -- configuration
+
+    def write_conf(
+        self, options: str, name: str = 'test.conf', token: str = ''
+    ) -> pathlib.Path:
+        """A configuration file for this test's servers."""
+        path = self.directory / name
+        path.write_text(f"""[pvm_imagecache]
+state_path = {self.directory / 'state'}
+{options}
+
+[glance]
+auth_type = admin_token
+endpoint = {self.glance.url}
+token = {token or self.glance.token()}
+""")
+        return path
+
+    def make_manager(
+        self, conf_file: pathlib.Path | None = None
+    ) -> manager.ImageManager:
+        """A manager as the configuration describes it."""
+        conf = shell.read_configuration([str(conf_file or self.conf_file)],
+                                        [])
+        glance_conf.register(conf)
+        self.source = image_source.ImageSource(glance_client.factory(conf))
+        made = manager.ImageManager.from_conf(conf, self.source)
+        self.addCleanup(made.close)
+        return made
+
+    def run_shell(
+        self, *arguments: str, conf_file: pathlib.Path | None = None,
+        **kwargs: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run pvm-imagecache as a process of its own."""
+        return subprocess.run(
+            self.shell_command(*arguments, conf_file=conf_file),
+            capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, **kwargs)
+
+    def shell_command(
+        self, *arguments: str, conf_file: pathlib.Path | None = None
+    ) -> list[str]:
+        """The arguments of such a process."""
+        return [sys.executable, '-m', 'pvm_imagecache.cmd.shell',
+                '--config-file', str(conf_file or self.conf_file),
+                *arguments]
+
+    # -- images
+
+    def store(
+        self, data: bytes | pathlib.Path, disk_format: str = 'raw',
+        **properties: Any,
+    ) -> str:
+        """Put an image into Glance; returns its id."""
+        return self.glance.create_image(
+            f'image-{uuid.uuid4().hex[:8]}', data, disk_format=disk_format,
+            **properties)
+
+    def store_raw(self, size: int, seed: int = 0, **properties: Any) -> str:
+        """Put a raw image of so many bytes into Glance."""
+        return self.store(images.raw_bytes(size, seed), **properties)
+
+    def image(self, image_id: str) -> image_module.Image:
+        """An image as the manager wants it."""
+        return self.source.get(image_id)
+
+    def fetched(self) -> int:
+        """The bytes that Glance has sent since it was asked last."""
+        sent = sum(each.bytes_sent for each in self.glance.downloads())
+        self.glance.reset_downloads()
+        return sent
+
+    # -- looking at PowerVM
+
+    def disks(self) -> dict[str, pathlib.Path]:
+        """The files of all virtual disks, by name."""
+        return {each['name']: pathlib.Path(each['path'])
+                for each in self.powervm.control.disks()}
+
+    def kinds_since(self, seen: int) -> list[str]:
+        """The kinds of the requests that came after ``seen``."""
+        return [row['type']
+                for row in self.powervm.control.requests(since=seen)]
+
+    def last_request(self) -> int:
+        """The number of the newest request."""
+        return max((row['seq'] for row in self.powervm.control.requests()),
+                   default=0)
+
+    def file_entries(self) -> int:
+        """How many web/File entries PowerVM has now."""
+        created = deleted = 0
+        for row in self.powervm.control.requests():
+            done = (row['status'] or 0) // 100 == 2
+            created += row['type'] == 'File.create' and done
+            deleted += row['type'] == 'File.delete' and done
+        return created - deleted
+
+    def assert_holds(self, disk: str, image_id: str, size: int) -> None:
+        """Every byte of a disk is the image's, and zero after it.
+
+        :param size: that the disk must have at least.
+        """
+        path = self.disks()[disk]
+        self.assertGreaterEqual(path.stat().st_size, size)
+        assert_same_bytes(self, self.glance.data_path(image_id), path)
+
+
+def assert_same_bytes(
+    test: base.BaseTestCase, image: os.PathLike[str],
+    disk: os.PathLike[str],
+) -> None:
+    """Compare an image and a disk; what follows it must be zeros."""
+    with open(image, 'rb') as expected, open(disk, 'rb') as actual:
+        position = 0
+        while piece := expected.read(MIB):
+            if actual.read(len(piece)) != piece:
+                test.fail(f'the disk differs in the MiB at {position}')
+            position += len(piece)
+        while (position := _next_data(actual, position)) is not None:
+            actual.seek(position)
+            piece = actual.read(MIB)
+            if piece.count(0) != len(piece):
+                test.fail(f'after the image, not all is zero at {position}')
+            position += len(piece)
+
+
+def _next_data(file: Any, position: int) -> int | None:
+    """Where bytes begin that are not a hole of the file: holes are zeros."""
+    try:
+        return os.lseek(file.fileno(), position, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None

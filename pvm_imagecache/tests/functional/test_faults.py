@@ -1,0 +1,245 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What can go wrong between Glance and PowerVM, one fault at a time.
+
+Whatever it is: the bytes are right, or the deploy raises; nothing wrong is
+cached, no disk and no web/File entry is left.
+"""
+
+from oslo_utils import units
+
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache import exceptions
+from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import images
+
+SIZE = 6 * units.Mi + 17
+
+
+class _Base(base.FunctionalTestCase):
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.manager = self.make_manager()
+        self.image_id = self.store_raw(SIZE)
+
+    def deploy(self, name: str = 'vm1') -> Outcome:
+        """Make a disk and compare it."""
+        done = self.manager.create_disk(self.image(self.image_id), name)
+        self.assert_holds(name, self.image_id, SIZE)
+        self.assertEqual(0, self.file_entries())
+        return done.outcome
+
+    def assert_nothing_left(self) -> None:
+        self.assertEqual({}, self.disks())
+        self.assertEqual([], list(self.manager.list()))
+        self.assertEqual(0, self.file_entries())
+
+
+class GlanceFaultsTestCase(_Base):
+    """The stream is not the image."""
+
+    def refused(self, error: type[Exception]) -> None:
+        image = self.image(self.image_id)
+        for call in (lambda: self.manager.create_disk(image, 'vm1'),
+                     lambda: self.manager.prefetch(image)):
+            self.assertRaises(error, call)
+            self.assert_nothing_left()
+
+    def test_flipped_bytes(self) -> None:
+        path = self.glance.data_path(self.image_id)
+        data = bytearray(path.read_bytes())
+        for place in (0, len(data) // 2, -1):
+            changed = bytearray(data)
+            changed[place] ^= 1
+            path.write_bytes(changed)
+            self.refused(exceptions.ImageCorrupt)
+        path.write_bytes(data)
+        self.assertEqual(Outcome.MISS, self.deploy())
+
+    def test_too_short(self) -> None:
+        path = self.glance.data_path(self.image_id)
+        path.write_bytes(path.read_bytes()[:-1])
+        self.refused(exceptions.ImageTruncated)
+
+    def test_too_long(self) -> None:
+        path = self.glance.data_path(self.image_id)
+        with path.open('ab') as file:
+            file.write(b'more')
+        # Glance sends as many bytes as it has promised.
+        self.assertEqual(SIZE + 4, path.stat().st_size)
+        try:
+            self.manager.create_disk(self.image(self.image_id), 'vm1')
+        except exceptions.ImageError:
+            self.assert_nothing_left()
+        else:
+            self.assertEqual(
+                path.read_bytes()[:SIZE],
+                self.disks()['vm1'].read_bytes()[:SIZE])
+
+    def test_no_data(self) -> None:
+        self.glance.data_path(self.image_id).unlink()
+        error = self.assertRaises(
+            exceptions.ImageHasNoData, self.manager.create_disk,
+            self.image(self.image_id), 'vm1')
+        self.assertIn(self.image_id, str(error))
+        self.assert_nothing_left()
+
+    def test_reset(self) -> None:
+        for place in (1, units.Mi, SIZE - 1):
+            self.glance.inject(self.image_id, reset_after=place, count=2)
+            self.refused(exceptions.ImageTruncated)
+        self.assertEqual(Outcome.MISS, self.deploy())
+
+    def test_unavailable(self) -> None:
+        self.glance.inject(self.image_id, status=503, count=2)
+        self.refused(exceptions.GlanceUnreachable)
+        self.assertEqual(Outcome.MISS, self.deploy())
+
+    def test_no_right_to_the_data_of_a_cached_image(self) -> None:
+        self.deploy()
+        reader = self.make_manager(self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'volume_group_name = cachevg', 'reader.conf',
+            token=self.glance.token('u', 'other', ('member', 'reader'))))
+        private = self.glance.create_image(
+            'private', images.raw_bytes(10), visibility='private')
+        self.assertRaises(exceptions.ImageNotFound, self.source.get, private)
+        self.assertEqual(1, len(reader.list()))
+
+    def test_qcow2_that_names_another_file(self) -> None:
+        image_id = self.store(images.qcow2_bytes(units.Gi), 'qcow2')
+        self.glance.replace_data(image_id, images.qcow2_bytes(
+            units.Gi, backing_file='/etc/passwd'))
+        self.assertRaises(
+            exceptions.ImageUnsafe, self.manager.create_disk,
+            self.image(image_id), 'vm1')
+        self.assert_nothing_left()
+
+    def test_qcow2_that_is_none(self) -> None:
+        image_id = self.store(images.qcow2_bytes(units.Gi), 'qcow2')
+        self.glance.replace_data(image_id, images.raw_bytes(units.Mi))
+        self.assertRaises(
+            exceptions.ImageUnsafe, self.manager.create_disk,
+            self.image(image_id), 'vm1')
+        self.assert_nothing_left()
+
+
+class PowerVMFaultsTestCase(_Base):
+    """PowerVM refuses, breaks off, or keeps its answer."""
+
+    def fault(self, action: str, kind: str, **kwargs: int) -> None:
+        self.powervm.control.add_fault(
+            action, kind=kind, **{'count': 1} | kwargs)
+
+    def test_one_upload_breaks(self) -> None:
+        # Whichever leg it is: of the cached disk (the deploy bypasses) or
+        # of the instance's (it is copied from the cached one).
+        for number, action in enumerate(
+                ('reset_before', 'reset_after_bytes', 'expire_after_bytes',
+                 'status', 'vios_busy', 'lose_answer')):
+            self.fault(action, 'File.upload', bytes=units.Mi, status=500)
+            outcome = self.deploy(f'vm{number}')
+            self.assertIn(outcome, (Outcome.MISS, Outcome.BYPASS), action)
+            self.powervm.control.clear_faults()
+            cached = self.manager.list()
+            self.assertEqual(outcome is Outcome.MISS, bool(cached), action)
+            for each in cached:
+                self.assert_holds(each.disk_name, self.image_id, SIZE)
+            self.manager.purge(cached)
+            self.assertNotIn('i_' + self.image_id[:8], ' '.join(self.disks()))
+
+    def test_both_uploads_break(self) -> None:
+        for action in ('reset_after_bytes', 'expire_after_bytes', 'status'):
+            self.fault(action, 'File.upload', bytes=units.Mi, status=500,
+                       count=2)
+            self.assertRaises(
+                exceptions.PVMImageCacheError, self.manager.create_disk,
+                self.image(self.image_id), 'vm1')
+            self.powervm.control.clear_faults()
+            self.assert_nothing_left()
+        self.assertEqual(Outcome.MISS, self.deploy())
+
+    def test_file_can_not_be_created(self) -> None:
+        self.powervm.control.change_settings(file_limit=1)
+        self.assertIn(self.deploy(), (Outcome.MISS, Outcome.BYPASS))
+
+    def test_lost_answer_of_an_update(self) -> None:
+        self.manager.usage()
+        self.fault('lose_answer', 'VolumeGroup.update')
+        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.fault('lose_answer', 'VolumeGroup.update')
+        self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+        self.assertEqual(3, len(self.disks()))
+
+    def test_changed_by_others(self) -> None:
+        self.fault('precondition', 'VolumeGroup.update', count=3)
+        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.fault('precondition', 'VolumeGroup.update', count=3)
+        self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+
+    def test_expired_session(self) -> None:
+        self.manager.usage()
+        self.powervm.control.expire_sessions()
+        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.powervm.control.expire_sessions()
+        self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+
+    def test_the_storage_says_that_it_is_full(self) -> None:
+        self.fault('no_space', 'VolumeGroup.update')
+        self.assertEqual(Outcome.BYPASS, self.deploy('vm1'))
+        self.fault('no_space', 'VolumeGroup.update', count=2)
+        self.assertRaises(
+            exceptions.NotEnoughSpace, self.manager.create_disk,
+            self.image(self.image_id), 'vm2')
+
+    def test_a_disk_that_can_not_be_deleted(self) -> None:
+        self.deploy()
+        self.fault('status', 'VolumeGroup.update', status=500, count=1)
+        result, = self.manager.purge(self.manager.list())
+        self.assertFalse(result.removed)
+        again, = self.manager.purge(self.manager.list())
+        self.assertTrue(again.removed)
+
+    def test_a_disk_that_takes_no_data(self) -> None:
+        manager = self.make_manager(self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'volume_group_name = cachevg\nstall_timeout = 1\n'
+            'request_timeout = 5', 'stall.conf'))
+        self.image_id = self.store_raw(40 * units.Mi)
+        self.fault('stall_after_bytes', 'File.upload', bytes=units.Mi,
+                   seconds=8)
+        done = manager.create_disk(self.image(self.image_id), 'vm1')
+        self.assertIn(done.outcome, (Outcome.MISS, Outcome.BYPASS))
+        self.assert_holds('vm1', self.image_id, SIZE)
+
+
+class CatalogueFaultsTestCase(_Base):
+    """The cache's own files are broken: deploys go past it."""
+
+    def break_catalogue(self, content: bytes) -> None:
+        self.manager.close()
+        for path in (self.directory / 'state').glob('catalog.sqlite*'):
+            path.unlink()
+        (self.directory / 'state').mkdir(exist_ok=True)
+        (self.directory / 'state' / 'catalog.sqlite').write_bytes(content)
+
+    def test_corrupt(self) -> None:
+        self.deploy('vm1')
+        self.break_catalogue(b'this is not a database' * 1000)
+        self.assertEqual(Outcome.BYPASS, self.deploy('vm2'))
+        self.assertRaises(exceptions.CatalogError, self.manager.list)
+
+    def test_state_path_is_a_file(self) -> None:
+        (self.directory / 'state').write_text('')
+        self.assertEqual(Outcome.BYPASS, self.deploy('vm1'))

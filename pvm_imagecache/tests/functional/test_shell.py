@@ -1,0 +1,249 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The command as a user runs it: bad input, formats, questions."""
+
+import json
+import os
+import pathlib
+import socket
+
+from oslo_utils import units
+
+from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import images
+
+
+class BadInputTestCase(base.FunctionalTestCase):
+    """One clear line, and an exit code that is not zero."""
+
+    def refused(
+        self, *arguments: str, says: str,
+        conf_file: pathlib.Path | None = None, code: int = 1,
+    ) -> None:
+        done = self.run_shell(*arguments, conf_file=conf_file)
+        self.assertEqual(code, done.returncode, done.stderr)
+        self.assertEqual('', done.stdout)
+        self.assertIn(says, done.stderr)
+        self.assertNotIn('Traceback', done.stderr)
+        self.assertNotIn(self.glance.token(), done.stderr)
+        if code == 1:
+            self.assertEqual(1, len(done.stderr.strip().splitlines()),
+                             done.stderr)
+
+    def conf(self, options: str, **kwargs: str) -> pathlib.Path:
+        return self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'protocol = http\n' + options, 'bad.conf', **kwargs)
+
+    def test_wrong_volume_group(self) -> None:
+        self.refused(
+            'usage', conf_file=self.conf('volume_group_name = datavg'),
+            says='There is no volume group "datavg". There are: cachevg on '
+                 'vios1, rootvg on vios1.')
+
+    def test_ambiguous_volume_group(self) -> None:
+        self.powervm.control.add_vios('vios2')
+        self.powervm.control.add_volume_group('vios2', 'cachevg', units.Gi)
+        self.refused('usage', says='Set vios_name in [pvm_imagecache]')
+        done = self.run_shell('usage', conf_file=self.conf(
+            'volume_group_name = cachevg\nvios_name = vios2'))
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn('1 GiB', done.stdout)
+
+    def test_wrong_vios(self) -> None:
+        self.refused('usage', conf_file=self.conf(
+            'volume_group_name = cachevg\nvios_name = nobody'),
+            says='There is no Virtual I/O Server "nobody". There are: vios1')
+
+    def test_no_volume_group(self) -> None:
+        self.refused('usage', conf_file=self.conf(''),
+                     says='volume_group_name in [pvm_imagecache] is not set')
+
+    def test_nothing_listens(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(('127.0.0.1', 0))
+            port = unused.getsockname()[1]
+            conf_file = self.write_conf(
+                f'host = 127.0.0.1\nport = {port}\nprotocol = http\n'
+                'volume_group_name = cachevg')
+            self.refused('usage', conf_file=conf_file,
+                         says=f'http://127.0.0.1:{port} does not answer: '
+                              'connection refused')
+
+    def test_wrong_password(self) -> None:
+        self.refused('usage', conf_file=self.conf(
+            'volume_group_name = cachevg\nuser = pvmadmin\n'
+            'password = wr0ngwr0ng'), says='refused the logon of pvmadmin')
+
+    def test_wrong_protocol(self) -> None:
+        self.refused('usage', conf_file=self.conf(
+            'volume_group_name = cachevg\nprotocol = ftp'), says='protocol')
+
+    def test_unknown_image(self) -> None:
+        for text in ('no-such-image', 'cafe', 'cafe0000-1111-4222-8333-'
+                     '444455556666'):
+            self.refused('disk', 'create', text, 'vm1',
+                         says=f'There is no image "{text}"')
+
+    def test_ambiguous_start_of_an_id(self) -> None:
+        start = f'{os.getpid() % 0xffff:04x}5555'
+        for last in '12':
+            self.store_raw(1, id=f'{start}-0000-4000-8000-00000000000{last}')
+        self.refused('disk', 'create', start, 'vm1',
+                     says=f'"{start}" stands for several images')
+
+    def test_unique_start_of_an_id(self) -> None:
+        start = f'{os.getpid() % 0xffff:04x}6666'
+        image_id = self.store_raw(
+            1, id=f'{start}-0000-4000-8000-000000000001')
+        done = self.run_shell('disk', 'create', start, 'vm1')
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assert_holds('vm1', image_id, 1)
+
+    def test_too_small(self) -> None:
+        image_id = self.store(
+            images.qcow2_bytes(3 * units.Gi), 'qcow2')
+        self.refused('disk', 'create', image_id, 'vm1', '--size', '2',
+                     says='A disk of 2 GiB (2147483648 bytes) is too small')
+
+    def test_no_size(self) -> None:
+        image_id = self.store_raw(1)
+        for size in ('0', '-1', 'big', 'nan', 'inf'):
+            self.refused('disk', 'create', image_id, 'vm1',
+                         f'--size={size}', says='not a size in GiB', code=2)
+
+    def test_bad_names(self) -> None:
+        image_id = self.store_raw(1)
+        for name, says in (('sixteen_letters_', 'it has 16 characters'),
+                           ('a/b', 'only letters, digits'),
+                           ('', 'it is empty'),
+                           ('i_12345678_1234', 'those of cached images')):
+            self.refused('disk', 'create', image_id, name, says=says)
+
+    def test_unknown_driver(self) -> None:
+        self.refused('usage', conf_file=self.conf('disk_driver = floppy'),
+                     says='There is no plugin "floppy" in '
+                          'pvm_imagecache.drivers. Installed are: localdisk')
+
+    def test_configuration_that_is_not_there(self) -> None:
+        self.refused('usage', conf_file=self.directory / 'missing.conf',
+                     says='missing.conf can not be read: No such file')
+
+    def test_configuration_that_is_no_configuration(self) -> None:
+        path = self.directory / 'nonsense.conf'
+        path.write_bytes(b'\xff\xfe\x00nonsense')
+        self.refused('usage', conf_file=path, says='nonsense.conf')
+        path.write_text('volume_group_name cachevg\n')
+        self.refused('usage', conf_file=path, says='nonsense.conf')
+
+    def test_configuration_with_a_wrong_value(self) -> None:
+        self.refused('usage', conf_file=self.conf('port = many'),
+                     says='port')
+
+    def test_no_credentials_for_glance(self) -> None:
+        path = self.conf('volume_group_name = cachevg')
+        path.write_text(path.read_text().split('[glance]')[0])
+        self.refused('prefetch', 'x', conf_file=path,
+                     says='auth_type in [glance] is not set')
+
+    def test_reader_may_not_fetch(self) -> None:
+        image_id = self.store_raw(1)
+        self.refused(
+            'disk', 'create', image_id, 'vm1',
+            conf_file=self.conf(
+                'volume_group_name = cachevg',
+                token=self.glance.token(roles=('reader',))),
+            says='may not be downloaded')
+        self.assertEqual({}, self.disks())
+
+    def test_unsupported_formats(self) -> None:
+        image_id = self.store(images.vmdk_bytes(units.Gi), 'vmdk')
+        self.refused('disk', 'create', image_id, 'vm1',
+                     says='has the disk format "vmdk"')
+
+    def test_purge_wants_to_be_told_what(self) -> None:
+        self.refused('purge', says='Name the images to purge')
+        self.refused('purge', '--all', 'x', says='Name the images to purge')
+        self.refused('purge', 'x', says='No cached image answers to "x"')
+
+    def test_disk_that_is_not_there(self) -> None:
+        self.refused('disk', 'delete', 'vm1',
+                     says='There is no disk "vm1" in cachevg')
+
+    def test_unknown_command_and_option(self) -> None:
+        done = self.run_shell('liste')
+        self.assertEqual(2, done.returncode)
+        self.assertEqual(2, self.run_shell('list', '--nope').returncode)
+        self.assertEqual(2, self.run_shell().returncode)
+
+
+class OutputTestCase(base.FunctionalTestCase):
+    """What the commands print for programs."""
+
+    def test_a_session(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        fetched = self.json('prefetch', image_id)
+        self.assertEqual([(image_id, 'fetched', units.Mi)], [
+            (row['ID'], row['Result'], row['Bytes From Glance'])
+            for row in fetched])
+        self.assertEqual('was cached already', self.json(
+            'prefetch', image_id)[0]['Result'])
+        created = self.json('disk', 'create', image_id, 'vm1', '--size', '2')
+        self.assertEqual(
+            ('vm1', 2 * units.Gi, 'hit', 0),
+            (created['name'], created['size'], created['outcome'],
+             created['bytes_from_glance']))
+        shown = self.json('show', image_id[:6])
+        self.assertEqual(
+            (image_id, 'ready', units.Mi, units.Gi, 1),
+            (shown['id'], shown['state'], shown['size'],
+             shown['disk_size'], shown['hits']))
+        self.assertRegex(shown['ready_at'], r'^\d{4}-\d\d-\d\dT.*\+00:00$')
+        usage = self.json('usage')
+        self.assertEqual(
+            (1000 * units.Gi, 3 * units.Gi, 1, units.Gi, 1, units.Mi),
+            (usage['pool_size'], usage['pool_used'], usage['cached_images'],
+             usage['cache_size'], usage['hits'], usage['bytes_saved']))
+
+    def test_cached_image_is_no_instance_disk(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        name = self.json('prefetch', image_id)[0]['Disk']
+        done = self.run_shell('disk', 'delete', name)
+        self.assertEqual(1, done.returncode)
+        self.assertIn(f'is the cached image {image_id}', done.stderr)
+
+    def test_purge_asks(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        self.json('prefetch', image_id)
+        self.assertEqual('would go', self.json(
+            'purge', '--all', '--dry-run')[0]['Result'])
+        done = self.run_shell('purge', '--all')
+        self.assertEqual(1, done.returncode)
+        self.assertIn('say --yes', done.stderr)
+        self.assertEqual(1, len(self.json('list')))
+        self.assertEqual('purged', self.json(
+            'purge', '--all', '--yes')[0]['Result'])
+        self.assertEqual([], self.json('list'))
+
+    def test_plugins(self) -> None:
+        rows = {(row['Namespace'], row['Name']): row
+                for row in self.json('plugin', 'list')}
+        driver = rows['pvm_imagecache.drivers', 'localdisk']
+        self.assertTrue(driver['Enabled'])
+        self.assertIsNone(driver['Error'])
+        self.assertFalse(rows['pvm_imagecache.drivers', 'ssp']['Enabled'])
+
+    def json(self, *arguments: str) -> object:
+        done = self.run_shell(*arguments, '-f', 'json')
+        self.assertEqual(0, done.returncode, done.stderr)
+        return json.loads(done.stdout)

@@ -1,0 +1,146 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The driver for Shared Storage Pools: tolerated by the cache, and whole."""
+
+import pathlib
+
+from oslo_utils import units
+
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.drivers.ssp import driver
+from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
+from pvm_imagecache.tests.functional import base
+
+SIZE = 3 * units.Mi + 5
+
+
+class SSPTestCase(base.FunctionalTestCase):
+    """Image LUs and linked clones, no base images of ours."""
+
+    cluster = ('cluster1', 100.0)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.conf_file = self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'disk_driver = ssp\n')
+        self.manager = self.make_manager()
+
+    def units_by_name(self) -> dict[str, pathlib.Path]:
+        return self.disks()
+
+    def test_deploys(self) -> None:
+        image_id = self.store_raw(SIZE)
+        for name, fetched in (('boot_one', SIZE), ('boot_two', 0)):
+            done = self.manager.create_disk(
+                self.image(image_id), name, 2 * units.Gi)
+            self.assertEqual(Outcome.POOL, done.outcome)
+            self.assertEqual(fetched, done.bytes_fetched)
+            self.assertEqual(fetched, self.fetched())
+            self.assertEqual(2 * units.Gi, done.disk.capacity)
+            self.assert_holds(name, image_id, SIZE)
+        self.assertEqual(0, self.file_entries())
+        self.assertEqual(3, len(self.units_by_name()))
+
+    def test_deleting(self) -> None:
+        image_id = self.store_raw(SIZE)
+        for name in ('one', 'two'):
+            self.manager.create_disk(self.image(image_id), name)
+        self.manager.delete_disk('one')
+        self.assertNotIn('one', self.units_by_name())
+        self.assert_holds('two', image_id, SIZE)
+        self.assertRaises(exceptions.DiskNotFound,
+                          self.manager.delete_disk, 'one')
+
+    def test_a_refused_deletion_is_no_success(self) -> None:
+        self.manager.create_disk(self.image(self.store_raw(SIZE)), 'one')
+        self.powervm.control.add_fault(
+            'status', method='DELETE', path_regex='LogicalUnit', status=500)
+        self.assertRaises(exceptions.PowerVMRequestFailed,
+                          self.manager.delete_disk, 'one')
+        self.assertIn('one', self.units_by_name())
+
+    def test_taken_name(self) -> None:
+        image = self.image(self.store_raw(SIZE))
+        self.manager.create_disk(image, 'one')
+        self.assertRaises(exceptions.DiskExists, self.manager.create_disk,
+                          image, 'one')
+
+    def test_corrupt_image(self) -> None:
+        image_id = self.store_raw(SIZE)
+        path = self.glance.data_path(image_id)
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        self.assertRaises(
+            exceptions.ImageCorrupt, self.manager.create_disk,
+            self.image(image_id), 'one')
+        self.assertEqual({}, self.units_by_name())
+        self.assertEqual(0, self.file_entries())
+
+    def test_no_base_images(self) -> None:
+        image = self.image(self.store_raw(SIZE))
+        for call in (self.manager.list,
+                     lambda: self.manager.prefetch(image),
+                     lambda: self.manager.purge([])):
+            error = self.assertRaises(exceptions.CacheDisabled, call)
+            self.assertIn('keeps images in its own pool', str(error))
+        usage = self.manager.usage()
+        self.assertEqual(100 * units.Gi, usage.pool.capacity)
+        self.assertEqual(0, usage.images)
+
+    def test_the_shell(self) -> None:
+        image_id = self.store_raw(SIZE)
+        done = self.run_shell('disk', 'create', image_id, 'boot_of_a_server',
+                              '-f', 'json')
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn('"outcome": "pool"', done.stdout)
+        done = self.run_shell('list')
+        self.assertEqual(1, done.returncode)
+        self.assertIn('keeps images in its own pool', done.stderr)
+        done = self.run_shell('usage')
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn('kept by the pool itself', done.stdout)
+
+    def test_wrong_cluster(self) -> None:
+        other = self.make_manager(self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'disk_driver = ssp\ncluster_name = other', 'other.conf'))
+        error = self.assertRaises(exceptions.ClusterNotFound, other.usage)
+        self.assertIn('no cluster "other" here. There are: cluster1',
+                      str(error))
+
+
+class NamesTestCase(base.base.BaseTestCase):
+    """Two images never share the name of an image LU."""
+
+    def test_long_names_keep_the_hash(self) -> None:
+        names = {driver.image_lu_name(image_module.Image(
+            id='x', name='n' * 200, size=1, disk_format='raw',
+            checksum=checksum)) for checksum in ('a' * 32, 'b' * 32)}
+        self.assertEqual(2, len(names))
+        for name in names:
+            self.assertEqual(67, len(name))
+
+    def test_as_nova_powervm_has_it(self) -> None:
+        self.assertEqual(
+            'image_my_image_' + 'a' * 32,
+            driver.image_lu_name(image_module.Image(
+                id='x', name='my image', size=1, disk_format='raw',
+                checksum='a' * 32)))
+
+    def test_no_hash(self) -> None:
+        self.assertRaises(
+            exceptions.ImageNotCacheable, driver.image_lu_name,
+            image_module.Image(id='x', name='n', size=1, disk_format='raw'))

@@ -1,0 +1,124 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the unit tests have in common: no network, no sleeping, no clock."""
+
+import hashlib
+import os
+import threading
+
+import fixtures
+import hypothesis
+from oslo_config import cfg
+from oslo_config import fixture as config_fixture
+from oslotest import base
+
+from pvm_imagecache.conf import cache
+from pvm_imagecache import image as image_module
+
+#: Bounds a wait that should end at once; never a figure that is tested.
+PATIENCE = 30
+GIB = 1 << 30
+IMAGE_ID = '3e865d14-8c1e-4615-b73f-f78eaecabfbd'
+
+#: Examples are found anew each time, and take as long as they take.
+generated = hypothesis.settings(
+    deadline=None, max_examples=60, database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow])
+
+
+class TestCase(base.BaseTestCase):
+    """Every test has a directory of its own, and leaves no thread."""
+
+    def setUp(self):
+        super().setUp()
+        self.directory = self.useFixture(fixtures.TempDir()).path
+        before = set(threading.enumerate())
+        self.addCleanup(self._check_threads, before)
+
+    def path(self, *names):
+        return os.path.join(self.directory, *names)
+
+    def _check_threads(self, before):
+        for thread in set(threading.enumerate()) - before:
+            thread.join(PATIENCE)
+            self.assertFalse(thread.is_alive(), thread.name)
+
+    def in_threads(self, *functions):
+        """Run functions side by side; returns what each returned."""
+        results = [None] * len(functions)
+        errors = []
+
+        def run(index, function):
+            try:
+                results[index] = function()
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [
+            threading.Thread(target=run, args=each, daemon=True)
+            for each in enumerate(functions)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+            self.assertFalse(thread.is_alive(), 'a thread hangs')
+        for error in errors:
+            raise error
+        return results
+
+    def make_conf(self, **values):
+        """A configuration with our options, and no file."""
+        conf = cfg.ConfigOpts()
+        cache.register(conf)
+        conf([], default_config_files=[], default_config_dirs=[])
+        # Clears what is set at the end: groups are shared by ConfigOpts.
+        self.useFixture(config_fixture.Config(conf)).config(
+            group='pvm_imagecache', **values)
+        return conf
+
+    def wait(self, event):
+        self.assertTrue(event.wait(PATIENCE), 'it never happened')
+
+
+def image_of(content, image_id=IMAGE_ID, **values):
+    """The description that Glance would give of these bytes."""
+    defaults = {
+        'name': 'an image', 'size': len(content), 'disk_format': 'raw',
+        'os_hash_algo': 'sha512',
+        'os_hash_value': hashlib.sha512(content).hexdigest(),
+        'checksum': hashlib.md5(content).hexdigest(),
+    }
+    return image_module.Image(id=image_id, **defaults | values)
+
+
+def descriptors():
+    """The files that this process has open."""
+    return len(os.listdir('/proc/self/fd'))
+
+
+def environment(name, value):
+    """A fixture: a variable of the environment, or None for unset."""
+    return fixtures.EnvironmentVariable(name, value)
+
+
+class file(fixtures.Fixture):
+    """A file, with the directories above it."""
+
+    def __init__(self, path, content):
+        self.path = path
+        self._content = content
+
+    def _setUp(self):
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path, 'w', encoding='utf-8') as made:
+            made.write(self._content)

@@ -1,0 +1,84 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Progress of long work."""
+
+import io
+import sys
+
+from pvm_imagecache.cmd import progress
+from pvm_imagecache.tests.unit import base
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class ReporterTest(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.now = 1000.0
+        self.patch(progress, 'time', self)
+
+    def monotonic(self):
+        return self.now
+
+    def _told(self, *calls, stream=io.StringIO, **kwargs):
+        """What is told; calls are (seconds later, step, done, total)."""
+        output = stream()
+        self.patch(sys, 'stderr', output)
+        reporter = progress.Reporter('web1', **kwargs)
+        for seconds, *call in calls:
+            self.now += seconds
+            reporter(*call)
+        reporter.close()
+        reporter.close()
+        return output.getvalue()
+
+    def test_lines(self):
+        self.assertEqual(
+            'web1: Fetching from Glance 0% of 100 B\n'
+            'web1: Fetching from Glance 50% of 100 B, 5 B/s, 10 s left\n'
+            'web1: Fetching from Glance 100% of 100 B, 9 B/s, 0 s left\n',
+            self._told((0, 'fetch', 0, 100), (10, 'fetch', 50, 100),
+                       (0.5, 'fetch', 60, 100), (0.5, 'fetch', 100, 100)))
+
+    def test_a_bar(self):
+        text = self._told((0, 'fetch', 0, 100), (0.1, 'fetch', 10, 100),
+                          (0.9, 'fetch', 50, 100), stream=_Terminal)
+        self.assertEqual(
+            '\r\033[Kweb1: Fetching from Glance '
+            '[........................] 0% of 100 B'
+            '\r\033[Kweb1: Fetching from Glance '
+            '[############............] 50% of 100 B, 50 B/s, 1 s left\n',
+            text)
+
+    def test_other_steps(self):
+        self.assertEqual(
+            'web1: Waiting for the fetch by another process 10% of 10 B\n'
+            'web1: Copying on the host\n'
+            'web1: of a plugin 50% of 10 B\n',
+            self._told((0, 'wait', 1, 10), (0, 'copy', 0, 10),
+                       (0, 'of a plugin', 5, 10)))
+
+    def test_a_new_step_is_told_at_once(self):
+        text = self._told((0, 'wait', 1, 10), (0, 'fetch', 1, 10))
+        self.assertEqual(2, len(text.splitlines()))
+
+    def test_nothing_of_nothing(self):
+        self.assertEqual('web1: Fetching from Glance 100% of 0 B\n',
+                         self._told((0, 'fetch', 0, 0)))
+
+    def test_quiet(self):
+        self.assertEqual('', self._told((0, 'fetch', 0, 1),
+                                        (0, 'fetch', 1, 1), quiet=True))

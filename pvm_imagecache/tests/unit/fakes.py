@@ -1,0 +1,227 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A pool and a Glance in memory, that keep our own contracts.
+
+Disks hold real bytes, so that a test can look at what a deploy has written.
+"""
+
+import contextlib
+import itertools
+import threading
+
+from oslo_utils import units
+
+from pvm_imagecache.drivers import base
+from pvm_imagecache import exceptions
+from pvm_imagecache import image_source
+
+
+class FakeDriver(base.DiskDriver):
+    """A pool whose disks are byte strings.
+
+    :ivar before: by name of a method, what is called, with its arguments,
+        before it does anything: to raise, or to come between.
+    :ivar calls: the names of the methods called, in their order.
+    """
+
+    api_version = base.API_VERSION
+    capabilities = frozenset({base.Capability.IMAGE_CACHE})
+
+    def __init__(self, gib=100):
+        self.before = {}
+        self.calls = []
+        self.closed = False
+        self.uploads = set()
+        self._capacity = gib * units.Gi
+        self._guard = threading.RLock()
+        self._serial = itertools.count(1)
+        self._disks = {}
+        self._contents = {}
+
+    @classmethod
+    def from_conf(cls, conf):
+        return cls()
+
+    # -- for tests
+
+    def names(self):
+        """The names of all disks, sorted."""
+        with self._guard:
+            return sorted(self._disks)
+
+    def content(self, name, size=None):
+        """The first bytes of a disk, or all that were ever written."""
+        with self._guard:
+            content = bytes(self._contents[self._disks[name].udid])
+        return content if size is None else content[:size].ljust(size, b'\0')
+
+    def add(self, name, gib=1, content=b''):
+        """Make a disk behind everybody's back."""
+        with self._guard:
+            disk = base.Disk(name, f'udid{next(self._serial)}',
+                             gib * units.Gi)
+            self._disks[name] = disk
+            self._contents[disk.udid] = bytearray(content)
+            return disk
+
+    def vanish(self, name):
+        """Delete a disk behind everybody's back."""
+        with self._guard:
+            del self._contents[self._disks.pop(name).udid]
+
+    def _called(self, name, *args):
+        self.calls.append(name)
+        if name in self.before:
+            self.before[name](*args)
+
+    # -- the contract
+
+    def pool(self):
+        with self._guard:
+            used = sum(disk.capacity for disk in self._disks.values())
+            return base.Pool(id='pool', name='the pool',
+                             capacity=self._capacity,
+                             free=self._capacity - used)
+
+    def pool_id(self):
+        return 'pool'
+
+    def disks(self):
+        self._called('disks')
+        with self._guard:
+            return self.pool(), list(self._disks.values())
+
+    def find_disk(self, name):
+        return self._disks.get(name)
+
+    def create_disks(self, new):
+        self._called('create_disks', new)
+        with self._guard:
+            for each in new:
+                if each.name in self._disks:
+                    raise exceptions.DiskExists(
+                        name=each.name, pool='the pool')
+            gib = [-(-each.size // units.Gi) for each in new]
+            if sum(gib) * units.Gi > self.pool().free:
+                raise exceptions.NotEnoughSpace(
+                    pool='the pool', free=self.pool().free,
+                    needed=sum(gib), what=new)
+            return [self.add(each.name, size)
+                    for each, size in zip(new, gib, strict=True)]
+
+    def upload(self, disk, pieces, size, sha256=None):
+        self._called('upload', disk)
+        # What a dead uploader leaves behind.
+        self.uploads.add(disk.udid)
+        content = self._contents[disk.udid]
+        for piece in pieces:
+            self._called('piece', disk, piece)
+            content += piece
+        if len(content) != size:
+            raise exceptions.PowerVMRequestFailed(
+                action='take the data', reason='it has another size')
+        self.uploads.discard(disk.udid)
+
+    def copy_disk(self, source, new, still_valid=lambda: True):
+        self._called('copy_disk', source, new)
+        with self._guard:
+            if self._disks.get(source.name, source).udid != source.udid or (
+                    source.udid not in self._contents):
+                raise exceptions.BaseImageGone(
+                    name=source.name, reason='it is not there')
+            if not still_valid():
+                raise exceptions.BaseImageGone(
+                    name=source.name, reason='it was given up')
+            disk, = self.create_disks([new])
+            self._contents[disk.udid] += self._contents[source.udid]
+            return disk
+
+    def forget_uploads(self, disk):
+        self._called('forget_uploads', disk)
+        self.uploads.discard(disk.udid)
+
+    def delete_disks(self, disks):
+        return [self._delete(disk) for disk in disks]
+
+    def _delete(self, disk):
+        try:
+            self._called('delete', disk)
+        except exceptions.PVMImageCacheError as error:
+            return base.Removal(disk, error)
+        with self._guard:
+            if self._disks.get(disk.name) == disk:
+                self.vanish(disk.name)
+        return base.Removal(disk)
+
+    def close(self):
+        self.closed = True
+
+
+class FakePool(FakeDriver):
+    """A pool that keeps images itself."""
+
+    capabilities = frozenset({base.Capability.OWN_IMAGE_CACHE})
+
+    def __init__(self):
+        super().__init__()
+        self.images = {}
+
+    def create_disk_from_image(self, image, new, open_image):
+        fetched = image.id not in self.images
+        if fetched:
+            with open_image() as pieces:
+                self.images[image.id] = b''.join(pieces)
+        return self.add(new.name, content=self.images[image.id]), fetched
+
+
+class FakeSource(image_source.ImageSource):
+    """A Glance whose images are lists of parts.
+
+    :ivar opened: the ids of the images whose data was read.
+    """
+
+    def __init__(self):
+        super().__init__(None)
+        self.opened = []
+        self.streams = []
+        self._bodies = {}
+
+    def put(self, image, *parts):
+        """What Glance sends for an image: bytes, or errors to raise."""
+        self._bodies[image.id] = parts
+
+    @contextlib.contextmanager
+    def open(self, image, context=None):
+        self.opened.append(image.id)
+        stream = image_source.ImageStream(image, self._body(image))
+        try:
+            stream.begin()
+            yield stream
+        finally:
+            stream.close()
+
+    def _body(self, image):
+        for part in self._bodies[image.id]:
+            if callable(part):
+                part()
+            elif isinstance(part, BaseException):
+                raise part
+            else:
+                yield part
+
+
+def chunks(content):
+    """Cut bytes into parts that streams leave as they are."""
+    size = image_source.CHUNK_SIZE
+    return [content[start:start + size]
+            for start in range(0, len(content), size)]

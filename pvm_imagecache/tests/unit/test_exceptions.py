@@ -1,0 +1,122 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Errors, and the calls that raise them."""
+
+import ast
+import inspect
+import pathlib
+import string
+
+import pvm_imagecache
+from pvm_imagecache import exceptions
+from pvm_imagecache.tests.unit import base
+
+
+class _Names(dict):
+    """Answers to every key, and remembers for which it was asked."""
+
+    def __missing__(self, key):
+        self[key] = 42
+        return 42
+
+
+def _all():
+    return [each for _, each in inspect.getmembers(
+        exceptions, inspect.isclass)
+        if issubclass(each, exceptions.PVMImageCacheError)]
+
+
+def _fields(kind):
+    """The names that a message needs."""
+    names = _Names()
+    kind.msg_fmt % names
+    return set(names)
+
+
+def _modules():
+    root = pathlib.Path(pvm_imagecache.__file__).parent
+    for path in sorted(root.rglob('*.py')):
+        if not {'tests', 'simulator'} & set(path.relative_to(root).parts):
+            yield path
+
+
+def _raised(tree):
+    """Each call that makes an error of ours: its class and arguments."""
+    for node in ast.walk(tree):
+        if (isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == 'exceptions'):
+            yield (getattr(exceptions, node.func.attr), node,
+                   {keyword.arg for keyword in node.keywords})
+
+
+class ExceptionsTest(base.TestCase):
+    def test_every_message_can_be_written(self):
+        for kind in _all():
+            values = dict.fromkeys(_fields(kind), 42)
+            error = kind(**values)
+            self.assertNotIn('%(', str(error))
+            for name in values:
+                self.assertEqual(42, getattr(error, name))
+
+    def test_every_message_is_one_paragraph_in_ascii(self):
+        for kind in _all():
+            self.assertLessEqual(
+                set(kind.msg_fmt), set(string.printable) - set('\n\r\t'))
+
+    def test_every_error_says_what_it_is_for(self):
+        for kind in _all():
+            self.assertTrue(kind.__doc__)
+            self.assertIsInstance(kind.passing, bool)
+
+    def test_every_call_gives_what_the_message_needs(self):
+        calls = 0
+        for path in _modules():
+            for kind, node, given in _raised(ast.parse(path.read_text())):
+                calls += 1
+                where = f'{path}:{node.lineno} {kind.__name__}'
+                self.assertEqual([], node.args, where)
+                self.assertEqual(set(), _fields(kind) - given, where)
+        self.assertGreater(calls, 50)
+
+    def test_every_error_is_raised_somewhere(self):
+        text = '\n'.join(path.read_text() for path in _modules()
+                         if path.name != 'exceptions.py')
+        bases = {parent for kind in _all() for parent in kind.__bases__}
+        unused = [kind.__name__ for kind in _all() if kind not in bases
+                  and f'exceptions.{kind.__name__}' not in text]
+        self.assertEqual([], unused)
+
+    def test_a_missing_value_is_a_mistake_of_ours(self):
+        self.assertRaises(KeyError, exceptions.DiskNotFound, name='x')
+
+    def test_percent_signs_in_values_are_harmless(self):
+        error = exceptions.DiskNotFound(name='100%s', pool='%(secret)s')
+        self.assertEqual('There is no disk "100%s" in %(secret)s.',
+                         str(error))
+
+    def test_families(self):
+        self.assertTrue(exceptions.PowerVMBusy(action='a', reason='r')
+                        .passing)
+        self.assertFalse(exceptions.PowerVMRequestFailed(
+            action='a', reason='r').passing)
+        self.assertFalse(exceptions.ImageCorrupt.passing)
+        self.assertFalse(issubclass(
+            exceptions.NotEnoughSpace, exceptions.CacheError))
+        for kind in (exceptions.CatalogTooNew, exceptions.CatalogConflict,
+                     exceptions.LockTimeout, exceptions.BaseImageGone,
+                     exceptions.BaseImageOccupied,
+                     exceptions.ImageNotCacheable):
+            # A deploy goes past the cache for all of these.
+            self.assertTrue(issubclass(kind, exceptions.CacheError))

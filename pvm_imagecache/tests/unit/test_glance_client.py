@@ -1,0 +1,89 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Clients from the configuration; none of them asks anybody anything."""
+
+from oslo_config import cfg
+
+from pvm_imagecache.conf import glance
+from pvm_imagecache import exceptions
+from pvm_imagecache import glance_client
+from pvm_imagecache.tests.unit import base
+
+_PASSWORD = """
+[glance]
+auth_type = password
+auth_url = http://keystone.invalid/v3
+username = u
+password = hush-hush
+project_name = p
+user_domain_name = d
+project_domain_name = d
+"""
+
+
+class FactoryTest(base.TestCase):
+    def _conf(self, text):
+        path = self.useFixture(
+            base.file(self.path('nova.conf'), text)).path
+        conf = cfg.ConfigOpts()
+        conf(['--config-file', path], default_config_files=[],
+             default_config_dirs=[])
+        return conf
+
+    def _refused(self, text):
+        client_for = glance_client.factory(self._conf(text))
+        error = self.assertRaises(
+            exceptions.ConfigurationError, client_for, None)
+        self.assertIn('[glance]', str(error))
+        return str(error)
+
+    def test_without_credentials(self):
+        self.assertIn('auth_type', self._refused('[glance]\n'))
+
+    def test_of_an_unknown_kind(self):
+        self._refused('[glance]\nauth_type = no_such_kind\n')
+
+    def test_one_client_for_all_contexts(self):
+        client_for = glance_client.factory(self._conf(_PASSWORD))
+        client = client_for(None)
+        self.assertIs(client, client_for('context'))
+        self.assertTrue(client.images)
+        self.assertNotIn('hush-hush', repr(client))
+
+
+class WhereTest(base.TestCase):
+    def _where(self, **values):
+        conf = cfg.ConfigOpts()
+        glance.register(conf)
+        conf([], default_config_files=[], default_config_dirs=[])
+        for name, value in values.items():
+            conf.set_override(name, value, 'glance')
+            self.addCleanup(conf.clear_override, name, 'glance')
+        return glance_client._where(conf.glance)
+
+    def test_the_catalogue_of_keystone(self):
+        where = self._where()
+        self.assertEqual(('image', None),
+                         (where['service_type'], where['endpoint_override']))
+
+    def test_an_address(self):
+        where = self._where(api_servers=['http://a', 'http://b'])
+        self.assertEqual('http://a', where['endpoint_override'])
+        where = self._where(api_servers=['http://a'],
+                            endpoint_override='http://c')
+        self.assertEqual('http://c', where['endpoint_override'])
+
+    def test_region_and_interfaces(self):
+        where = self._where(region_name='r', valid_interfaces=['internal'])
+        self.assertEqual(('r', ['internal']),
+                         (where['region_name'], where['interface']))

@@ -1,0 +1,224 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Locks against threads and processes."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+
+from pvm_imagecache import exceptions
+from pvm_imagecache import locks
+from pvm_imagecache.tests.unit import base
+
+_HOLDER = """
+import sys
+from pvm_imagecache import locks
+with locks.LockDirectory(sys.argv[1]).hold(sys.argv[2], 0):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
+
+
+class LocksTest(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.locks = locks.LockDirectory(self.path('locks'))
+
+    def _refused(self, name='a', timeout=0, **kwargs):
+        def hold():
+            with self.locks.hold(name, timeout, **kwargs):
+                self.fail('two hold it')
+        return self.assertRaises(exceptions.LockTimeout, hold)
+
+    def _other_process(self, name='a'):
+        """A process that holds the lock until its input is closed."""
+        process = subprocess.Popen(
+            [sys.executable, '-c', _HOLDER, self.path('locks'), name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        self.assertEqual(b'held\n', process.stdout.readline())
+        return process
+
+    def _kill(self, process):
+        process.send_signal(signal.SIGKILL)
+        process.wait(base.PATIENCE)
+
+    def test_is_held_once(self):
+        with self.locks.hold('a', 0):
+            self._refused('a')
+            with self.locks.hold('b', 0):
+                self._refused('b')
+        with self.locks.hold('a', 0):
+            pass
+
+    def test_directories_are_apart(self):
+        with self.locks.hold('a', 0):
+            with locks.LockDirectory(self.path('others')).hold('a', 0):
+                pass
+
+    def test_an_error_in_the_block_gives_it_back(self):
+        def fail():
+            with self.locks.hold('a', 0):
+                raise ZeroDivisionError
+        self.assertRaises(ZeroDivisionError, fail)
+        self.assertTrue(self.locks.is_free('a'))
+
+    def test_is_free(self):
+        self.assertTrue(self.locks.is_free('a'))
+        with self.locks.hold('a', 0):
+            self.assertFalse(self.locks.is_free('a'))
+            self.assertTrue(self.locks.is_free('b'))
+        self.assertTrue(self.locks.is_free('a'))
+
+    def test_threads_take_turns(self):
+        inside = []
+        turns = []
+
+        def work():
+            for _ in range(10):
+                with self.locks.hold('a', base.PATIENCE):
+                    inside.append(1)
+                    os.sched_yield()
+                    turns.append(len(inside))
+                    inside.pop()
+
+        self.in_threads(*[work] * 4)
+        self.assertEqual([1] * 40, turns)
+
+    def test_a_thread_waits_for_another(self):
+        held, seen = threading.Event(), threading.Event()
+        order = []
+
+        def first():
+            with self.locks.hold('a', 0):
+                held.set()
+                self.wait(seen)
+                order.append('first')
+
+        def second():
+            self.wait(held)
+            with self.locks.hold('a', base.PATIENCE, seen.set):
+                order.append('second')
+
+        self.in_threads(first, second)
+        self.assertEqual(['first', 'second'], order)
+
+    def test_a_process_keeps_others_out(self):
+        process = self._other_process()
+        error = self._refused()
+        self.assertIn(f'process {process.pid}', str(error))
+        self.assertIn('the lock a', str(error))
+        self.assertTrue(error.passing)
+        process.communicate()
+        with self.locks.hold('a', 0):
+            pass
+
+    def test_a_killed_process_holds_nothing(self):
+        self._kill(self._other_process())
+        with self.locks.hold('a', 0):
+            pass
+
+    def test_a_process_killed_while_we_wait_is_relieved(self):
+        process = self._other_process()
+        attempts = []
+
+        def while_waiting():
+            if not attempts:
+                self._kill(process)
+            attempts.append(1)
+
+        with self.locks.hold('a', base.PATIENCE, while_waiting):
+            self.assertTrue(attempts)
+
+    def test_children_do_not_inherit_it(self):
+        with self.locks.hold('a', 0):
+            child = subprocess.Popen(
+                ['cat'], stdin=subprocess.PIPE, close_fds=False)
+            self.addCleanup(child.communicate)
+        self.assertTrue(self.locks.is_free('a'))
+
+    def test_no_time_takes_a_free_lock_only(self):
+        with self.locks.hold('a', 0):
+            error = self._refused(
+                while_waiting=lambda: self.fail('it waited'))
+        self.assertEqual(0, int(error.seconds))
+
+    def test_a_callable_bounds_the_wait(self):
+        left = [5, 5, 0]
+        waits = []
+        with self.locks.hold('a', 0):
+            self._refused(timeout=lambda: left.pop(0),
+                          while_waiting=lambda: waits.append(1))
+        self.assertEqual([], left)
+        self.assertEqual([1, 1], waits)
+
+    def test_a_callable_is_not_asked_for_a_free_lock(self):
+        with self.locks.hold('a', lambda: self.fail('it was')):
+            pass
+
+    def test_what_a_callable_raises_comes_out(self):
+        def broken():
+            raise exceptions.CatalogError(path='p', reason='r')
+
+        with self.locks.hold('a', 0):
+            context = self.locks.hold('a', broken)
+            self.assertRaises(exceptions.CatalogError, context.__enter__)
+
+    def test_no_descriptor_is_left_open(self):
+        with self.locks.hold('a', 0):
+            before = base.descriptors()
+            for _ in range(5):
+                self._refused()
+                self.locks.is_free('b')
+        self.assertEqual(before - 1, base.descriptors())
+
+    def test_names_stay_inside_the_directory(self):
+        for name in ('../up', '/etc/passwd', 'image-1-i_ab', 'ä\0b'):
+            with self.locks.hold(name, 0):
+                pass
+        self.assertEqual(['locks'], os.listdir(self.directory))
+        self.assertIn('image-1-i_ab.lock', os.listdir(self.path('locks')))
+
+    def test_files_are_private_and_stay(self):
+        with self.locks.hold('a', 0):
+            pass
+        found = os.stat(self.path('locks', 'a.lock'))
+        self.assertEqual(0o640, stat.S_IMODE(found.st_mode))
+        with open(self.path('locks', 'a.lock')) as file:
+            self.assertEqual(f'process {os.getpid()}', file.read())
+
+    def test_the_signature_of_the_last_holder_is_wiped(self):
+        os.mkdir(self.path('locks'))
+        with open(self.path('locks', 'a.lock'), 'w') as file:
+            file.write('process 12345678901234567890 of old')
+        with self.locks.hold('a', 0):
+            error = self._refused()
+        self.assertEqual(f'process {os.getpid()}', error.holder)
+
+    def test_links_are_refused(self):
+        os.mkdir(self.path('locks'))
+        os.symlink(self.path('target'), self.path('locks', 'a.lock'))
+        self.assertRaises(exceptions.CatalogError,
+                          self.locks.hold('a', 0).__enter__)
+        self.assertFalse(os.path.exists(self.path('target')))
+
+    def test_an_unusable_directory_is_a_fault_of_the_cache(self):
+        with open(self.path('locks'), 'w'):
+            pass
+        error = self.assertRaises(exceptions.CatalogError,
+                                  self.locks.hold('a', 0).__enter__)
+        self.assertIn(self.path('locks', 'a.lock'), str(error))

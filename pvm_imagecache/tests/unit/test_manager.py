@@ -1,0 +1,363 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The one door to the cache."""
+
+import dataclasses
+
+from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache import deploy
+from pvm_imagecache import exceptions
+from pvm_imagecache import manager
+from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit import fakes
+from pvm_imagecache.tests.unit import test_deploy
+
+HIT, MISS = deploy.Outcome.HIT, deploy.Outcome.MISS
+BYPASS, POOL = deploy.Outcome.BYPASS, deploy.Outcome.POOL
+OTHER_ID = 'ffffffff-ffff-0000-0000-000000000000'
+
+
+class ManagerTestCase(test_deploy.DeployTestCase):
+    def setUp(self):
+        super().setUp()
+        self.manager = self.make_manager()
+
+    def make_manager(self):
+        return manager.ImageManager(
+            self.driver, self.source, self.catalog, self.locks,
+            self.settings)
+
+    def create(self, name='disk', image=None, **kwargs):
+        return self.manager.create_disk(image or self.image, name, **kwargs)
+
+
+class CreateTest(ManagerTestCase):
+    def test_miss_and_hit(self):
+        self.check(self.create('a'), MISS)
+        self.check(self.create('b'), HIT)
+        self.assertEqual({'miss': (1, self.size), 'hit': (1, 0)},
+                         self.catalog.totals('pool'))
+        self.assertEqual(self.size, self.catalog.bytes_saved('pool'))
+
+    def test_bypass(self):
+        self.settings = deploy.Settings(enabled=False)
+        self.manager = self.make_manager()
+        self.check(self.create(), BYPASS)
+        self.assertEqual({'bypass': (1, self.size)},
+                         self.catalog.totals('pool'))
+        self.assertEqual(0, self.catalog.bytes_saved('pool'))
+
+    def test_a_history_that_can_not_be_written_matters_to_nobody(self):
+        self.catalog = catalog_module.Catalog('/dev/null/c.sqlite')
+        self.manager = self.make_manager()
+        self.check(self.create(), BYPASS)
+
+    def test_a_history_that_is_locked_matters_to_nobody(self):
+        def fail(*args, **kwargs):
+            raise exceptions.CatalogError(path='p', reason='locked')
+        self.catalog.add_history = fail
+        self.check(self.create(), MISS)
+
+    def test_arguments_reach_the_deploy(self):
+        told = []
+        done = self.create(
+            size=3 * base.GIB, progress=lambda *args: told.append(args))
+        self.assertEqual(3 * base.GIB, done.disk.capacity)
+        self.assertTrue(told)
+
+    def test_names_are_checked_before_anything_is_done(self):
+        for name in ('', 'sixteen_letters_', 'a b', self.base_name):
+            self.assertRaises(
+                exceptions.DiskNameInvalid, self.create, name)
+        self.assertEqual([], self.source.opened)
+        self.check_nothing_left()
+
+    def test_names_are_as_long_as_the_pool_takes_them(self):
+        class Long(fakes.FakeDriver):
+            longest_name = 20
+        self.driver = Long()
+        self.manager = self.make_manager()
+        self.create('sixteen_letters_')
+        self.assertRaises(
+            exceptions.DiskNameInvalid, self.create, 'x' * 21)
+
+    def test_formats_are_checked_before_anything_is_done(self):
+        self.assertRaises(
+            exceptions.ImageFormatUnsupported, self.create,
+            image=dataclasses.replace(self.image, disk_format='vmdk'))
+        self.check_nothing_left()
+
+    def test_too_small(self):
+        self.assertRaises(exceptions.DiskTooSmall, self.create, size=1)
+        self.assertEqual({}, self.catalog.totals('pool'))
+
+
+class DeleteTest(ManagerTestCase):
+    def test_deleted(self):
+        disk = self.create().disk
+        self.assertEqual(disk, self.manager.delete_disk('disk'))
+        self.assertEqual([self.base_name], self.driver.names())
+
+    def test_not_there(self):
+        error = self.assertRaises(
+            exceptions.DiskNotFound, self.manager.delete_disk, 'disk')
+        self.assertIn('the pool', str(error))
+
+    def test_a_cached_image_is_refused(self):
+        self.create()
+        error = self.assertRaises(
+            exceptions.DiskNotOurs, self.manager.delete_disk,
+            self.base_name)
+        self.assertIn(self.image.id, str(error))
+        self.check_cached()
+
+    def test_one_that_is_being_filled_is_refused(self):
+        self.leave_behind()
+        self.assertRaises(exceptions.DiskNotOurs, self.manager.delete_disk,
+                          self.base_name)
+        self.assertIn(self.base_name, self.driver.names())
+
+    def test_a_disk_that_only_has_such_a_name_goes(self):
+        self.driver.add(self.base_name)
+        self.manager.delete_disk(self.base_name)
+        self.assertEqual([], self.driver.names())
+
+    def test_refused_by_the_pool(self):
+        self.create()
+        self.driver.before['delete'] = test_deploy.refusal
+        self.assertRaises(exceptions.PowerVMRequestFailed,
+                          self.manager.delete_disk, 'disk')
+
+    def test_in_a_pool_of_its_own_the_catalogue_is_not_asked(self):
+        self.driver = fakes.FakePool()
+        self.driver.add('disk')
+        self.catalog.broken = {'get'}
+        self.make_manager().delete_disk('disk')
+        self.assertEqual([], self.driver.names())
+
+
+class PrefetchTest(ManagerTestCase):
+    def test_fetched_once(self):
+        self.assertTrue(self.manager.prefetch(self.image).fetched)
+        self.assertFalse(self.manager.prefetch(self.image).fetched)
+        self.check_cached()
+        self.assertEqual({'prefetch': (1, self.size)},
+                         self.catalog.totals('pool'))
+
+    def test_switched_off(self):
+        self.settings = deploy.Settings(enabled=False)
+        self.assertRaises(exceptions.CacheDisabled,
+                          self.make_manager().prefetch, self.image)
+        self.assertEqual([], self.source.opened)
+
+    def test_nothing_to_prefetch_into(self):
+        self.driver = fakes.FakePool()
+        error = self.assertRaises(
+            exceptions.CacheDisabled, self.make_manager().prefetch,
+            self.image)
+        self.assertIn('keeps images in its own pool', str(error))
+
+
+class FindTest(ManagerTestCase):
+    def setUp(self):
+        super().setUp()
+        self.other, _ = self.another(OTHER_ID, name='other')
+        self.manager.prefetch(self.image)
+        self.manager.prefetch(self.other)
+
+    def test_list(self):
+        self.assertEqual([self.image, self.other],
+                         [each.image for each in self.manager.list()])
+
+    def test_list_has_the_least_recently_used_first(self):
+        self.create()
+        self.assertEqual([self.other, self.image],
+                         [each.image for each in self.manager.list()])
+
+    def test_found(self):
+        for text in (self.image.id, 'an image', '3', self.image.id[:-1]):
+            self.assertEqual(self.image, self.manager.find(text).image)
+
+    def test_an_id_goes_before_a_name(self):
+        third, _ = self.another(
+            'eeeeeeee-ffff-0000-0000-000000000000', name=OTHER_ID)
+        self.manager.prefetch(third)
+        self.assertEqual(self.other, self.manager.find(OTHER_ID).image)
+        self.assertEqual(third, self.manager.find('eeee').image)
+
+    def test_not_found(self):
+        for text in ('', 'image', 'nothing', OTHER_ID.upper(), OTHER_ID[1:]):
+            self.assertRaises(
+                exceptions.ImageNotCached, self.manager.find, text)
+
+    def test_ambiguous(self):
+        third, _ = self.another(
+            'ffffeeee-ffff-0000-0000-000000000000', name='other')
+        self.manager.prefetch(third)
+        for text in ('other', 'ffff'):
+            error = self.assertRaises(
+                exceptions.ImageAmbiguous, self.manager.find, text)
+            self.assertIn(OTHER_ID, str(error))
+            self.assertIn(third.id, str(error))
+
+    def test_usage(self):
+        self.create()
+        usage = self.manager.usage()
+        self.assertEqual(
+            (2, 2 * base.GIB, self.size),
+            (usage.images, usage.cached, usage.saved))
+        self.assertEqual(3 * base.GIB, usage.pool.used)
+        self.assertEqual({'prefetch', 'hit'}, set(usage.totals))
+
+    def test_a_pool_that_keeps_images_itself(self):
+        self.driver = fakes.FakePool()
+        self.manager = self.make_manager()
+        self.assertFalse(self.manager.caches_images)
+        self.assertRaises(exceptions.CacheDisabled, self.manager.list)
+        self.assertRaises(exceptions.CacheDisabled, self.manager.find, 'x')
+        self.assertRaises(exceptions.CacheDisabled, self.manager.purge, [])
+        self.assertEqual((0, 0), (self.manager.usage().images,
+                                  self.manager.usage().cached))
+        self.assertIs(POOL, self.create().outcome)
+
+
+class PurgeTest(ManagerTestCase):
+    def setUp(self):
+        super().setUp()
+        self.other, self.other_content = self.another(OTHER_ID)
+        self.create()
+        self.create('other', self.other)
+
+    def _purge(self, *records):
+        return {each.base_image.image.id: each for each in
+                self.manager.purge(records or self.manager.list())}
+
+    def test_all(self):
+        results = self._purge()
+        self.assertEqual({self.image.id, OTHER_ID}, set(results))
+        self.assertTrue(all(each.removed for each in results.values()))
+        self.assertEqual([], self.manager.list())
+        # What was copied from them is whole.
+        self.assertEqual(['disk', 'other'], self.driver.names())
+        self.assertEqual(self.content, self.driver.content('disk'))
+        self.assertEqual((2, 0), self.catalog.totals('pool')['purge'])
+
+    def test_one(self):
+        self._purge(self.manager.find(OTHER_ID))
+        self.check_cached()
+        self.assertEqual(1, len(self.manager.list()))
+
+    def test_none(self):
+        self.assertEqual([], self.manager.purge([]))
+        self.assertEqual(2, len(self.manager.list()))
+
+    def test_it_is_fetched_again_afterwards(self):
+        self._purge()
+        self.check(self.create('again'), MISS)
+        self.check_cached()
+
+    def test_what_is_busy_stays(self):
+        before = self.record()
+        with self.locks.hold(f'image-pool-{self.base_name}', 0):
+            results = self._purge()
+        self.assertFalse(results[self.image.id].removed)
+        self.assertIn('being filled', results[self.image.id].reason)
+        self.assertTrue(results[OTHER_ID].removed)
+        self.assertEqual(before, self.record())
+        self.check(self.create('again'), HIT)
+
+    def test_what_was_fetched_anew_meanwhile_stays(self):
+        stale = self.record()
+        self._purge(stale)
+        self.manager.prefetch(self.image)
+        self.assertFalse(self._purge(stale)[self.image.id].removed)
+        self.check_cached()
+
+    def test_what_is_gone_is_not_purged_twice(self):
+        stale = self.record()
+        self._purge(stale)
+        self.assertFalse(self._purge(stale)[self.image.id].removed)
+
+    def test_a_disk_that_can_not_be_deleted_stays(self):
+        def refuse_one(disk):
+            if disk.name == self.base_name:
+                test_deploy.refusal()
+        self.driver.before['delete'] = refuse_one
+        results = self._purge()
+        self.assertFalse(results[self.image.id].removed)
+        self.assertIn('refused', results[self.image.id].reason)
+        self.assertTrue(results[OTHER_ID].removed)
+        # It is served no more, and can be purged later.
+        self.assertIs(catalog_module.State.EVICTING, self.record().state)
+        del self.driver.before['delete']
+        self.assertTrue(self._purge()[self.image.id].removed)
+        self.assertEqual(['disk', 'other'], self.driver.names())
+
+    def test_a_disk_that_can_not_be_deleted_is_fetched_again(self):
+        self.driver.before['delete'] = test_deploy.refusal
+        self._purge()
+        del self.driver.before['delete']
+        self.check(self.create('again'), MISS)
+        self.check_cached()
+
+    def test_a_disk_that_is_gone_already(self):
+        self.driver.vanish(self.base_name)
+        self.assertTrue(self._purge()[self.image.id].removed)
+        self.assertIsNone(self.record())
+
+    def test_a_disk_that_was_replaced_is_not_ours(self):
+        self.driver.vanish(self.base_name)
+        theirs = self.driver.add(self.base_name)
+        self._purge()
+        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
+
+    def test_a_left_over_of_a_dead_process(self):
+        self._purge()
+        self.leave_behind()
+        self.assertTrue(self._purge()[self.image.id].removed)
+        self.assertNotIn(self.base_name, self.driver.names())
+
+    def test_locks_are_given_back(self):
+        self._purge()
+        for name in (self.base_name, 'i_ffffffff_ffff'):
+            self.assertTrue(self.locks.is_free(f'image-pool-{name}'))
+
+
+class FromConfTest(base.TestCase):
+    def test_settings(self):
+        conf = self.make_conf(
+            volume_group_name='vg', state_path=self.path('state'),
+            enabled=False, stall_timeout=7, fetch_timeout=8)
+        made = manager.ImageManager.from_conf(conf, None)
+        self.addCleanup(made.close)
+        self.assertTrue(made.caches_images)
+        self.assertEqual(
+            deploy.Settings(enabled=False, stall_timeout=7,
+                            fetch_timeout=8), made._settings)
+        self.assertEqual(self.path('state', 'catalog.sqlite'),
+                         made._catalog.path)
+
+    def test_close(self):
+        driver = fakes.FakeDriver()
+        catalog = catalog_module.Catalog(self.path('c.sqlite'))
+        catalog.images('pool')
+        before = base.descriptors()
+        manager.ImageManager(driver, None, catalog, None,
+                             deploy.Settings()).close()
+        self.assertTrue(driver.closed)
+        self.assertLess(base.descriptors(), before)
+
+    def test_a_driver_that_lacks_an_option(self):
+        self.assertRaises(
+            exceptions.ConfigurationError, manager.ImageManager.from_conf,
+            self.make_conf(), None)
