@@ -1,0 +1,30 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The release notes of pvm_imagecache, for Sphinx."""
+
+extensions = [
+    'openstackdocstheme',
+    'reno.sphinxext',
+]
+
+project = 'pvm_imagecache release notes'
+copyright = 'the authors of pvm_imagecache'
+root_doc = 'index'
+pygments_style = 'native'
+
+# Release notes are of all versions.
+version = ''
+release = ''
+
+html_theme = 'openstackdocs'
+openstackdocs_auto_name = False
