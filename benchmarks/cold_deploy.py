@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for size in options.sizes:
             ratio = bench.measure(size * MIB, options.rounds)
             good = good and ratio <= LIMIT
+        bench.close()
     print(f'\nmiss ratio: a miss against no cache, {LIMIT} at most: '
           + ('met' if good else 'NOT MET'))
     return 0 if good else 1
@@ -115,6 +116,11 @@ class Bench:
         print(f'{size // MIB:>6} MiB {plain:9.2f} {miss:9.2f} {hit:9.2f} '
               f'{old:9.2f} {ratio:11.3f} {old / plain:10.3f}', flush=True)
         return ratio
+
+    def close(self) -> None:
+        """Log off."""
+        self._cached.close()
+        self._plain.close()
 
     def _deploy(self, manager: Any, image: Any) -> float:
         started = time.monotonic()

@@ -32,11 +32,17 @@ from typing import Any
 from typing import Final
 import uuid
 
+from oslo_log import log as logging
+
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import private_files
 
+LOG = logging.getLogger(__name__)
+
 VERSION: Final = 1
+#: Rows of the history that are kept.
+HISTORY_LENGTH: Final = 10_000
 _BUSY_TIMEOUT: Final = 10.0
 
 _SCHEMA: Final = """
@@ -78,6 +84,14 @@ CREATE TABLE history (
     who TEXT NOT NULL,
     detail TEXT
 );
+CREATE TABLE totals (
+    pool TEXT NOT NULL,
+    action TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    bytes_fetched INTEGER NOT NULL,
+    bytes_saved INTEGER NOT NULL,
+    PRIMARY KEY (pool, action)
+);
 """
 
 
@@ -117,6 +131,15 @@ class BaseImage:
     ready_at: float | None
     last_used_at: float | None
     hits: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Total:
+    """How often something was done, and the bytes that it came to."""
+
+    times: int
+    bytes_fetched: int
+    bytes_saved: int
 
 
 def holder_name() -> str:
@@ -266,31 +289,36 @@ class Catalog:
         seconds: float | None = None,
         detail: str | None = None,
     ) -> None:
-        """Keep that something was done, by whom, and why."""
-        with self._session() as connection:
-            connection.execute(
+        """Keep that something was done, by whom, and why.
+
+        The totals count it for ever, the history for a while.
+        """
+        with self._session() as connection, _transaction(connection):
+            newest = connection.execute(
                 'INSERT INTO history (at, pool, action, image_id, disk_name,'
                 ' bytes_fetched, bytes_saved, seconds, who, detail)'
                 ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
                 (time.time(), pool, action, image_id, disk_name,
-                 bytes_fetched, bytes_saved, seconds, _who(), detail))
+                 bytes_fetched, bytes_saved, seconds, _who(),
+                 detail)).lastrowid
+            connection.execute(
+                'DELETE FROM history WHERE id <= ?',
+                ((newest or 0) - HISTORY_LENGTH,))
+            connection.execute(
+                'INSERT INTO totals VALUES (?, ?, 1, ?, ?)'
+                ' ON CONFLICT (pool, action) DO UPDATE SET'
+                ' times = times + 1,'
+                ' bytes_fetched = bytes_fetched + excluded.bytes_fetched,'
+                ' bytes_saved = bytes_saved + excluded.bytes_saved',
+                (pool, action, bytes_fetched or 0, bytes_saved or 0))
 
-    def totals(self, pool: str) -> dict[str, tuple[int, int]]:
-        """How often each action was done, and the bytes it fetched."""
+    def totals(self, pool: str) -> dict[str, Total]:
+        """What each action has come to, since the catalogue was made."""
         with self._session() as connection:
             rows = connection.execute(
-                'SELECT action, COUNT(*) AS times,'
-                ' COALESCE(SUM(bytes_fetched), 0) AS bytes FROM history'
-                ' WHERE pool = ? GROUP BY action', (pool,)).fetchall()
-        return {row['action']: (row['times'], row['bytes']) for row in rows}
-
-    def bytes_saved(self, pool: str) -> int:
-        """The bytes that hits did not have to fetch."""
-        with self._session() as connection:
-            row = connection.execute(
-                'SELECT COALESCE(SUM(bytes_saved), 0) AS bytes FROM history'
-                ' WHERE pool = ?', (pool,)).fetchone()
-        return int(row['bytes'])
+                'SELECT action, times, bytes_fetched, bytes_saved'
+                ' FROM totals WHERE pool = ?', (pool,)).fetchall()
+        return {row.pop('action'): Total(**row) for row in rows}
 
     # -- the file
 
@@ -335,27 +363,65 @@ class Catalog:
         if self._connection is not None and self._pid == os.getpid():
             return self._connection
         private_files.make_directory(os.path.dirname(self._path))
-        os.close(private_files.open_for_update(self._path))
-        connection = sqlite3.connect(
-            self._path, timeout=_BUSY_TIMEOUT, isolation_level=None,
-            check_same_thread=False)
         try:
-            connection.row_factory = _as_dict
-            connection.execute('PRAGMA journal_mode = WAL')
-            connection.execute('PRAGMA synchronous = FULL')
-            _prepare(connection, self._path)
-        except BaseException:
-            connection.close()
+            connection = _open(self._path)
+        except sqlite3.OperationalError:
+            # Busy, read-only, no space ...: it may be whole.
             raise
+        except sqlite3.DatabaseError as error:
+            _set_aside(self._path, error)
+            connection = _open(self._path)
         self._connection, self._pid = connection, os.getpid()
         return connection
+
+
+def _open(path: str) -> sqlite3.Connection:
+    os.close(private_files.open_for_update(path))
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT, isolation_level=None,
+        check_same_thread=False)
+    try:
+        connection.row_factory = _as_dict
+        connection.execute('PRAGMA journal_mode = WAL')
+        connection.execute('PRAGMA synchronous = FULL')
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_aside(path: str, error: sqlite3.DatabaseError) -> None:
+    """Keep a corrupt catalogue under another name, out of the way.
+
+    What it knew is forgotten: the base images become disks that nobody
+    knows, which are never served.
+    """
+    kept = f'{path}.corrupt-{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}'
+    LOG.error('The catalogue %(path)s is corrupt (%(error)s). It is kept as '
+              '%(kept)s, and a new one is begun: the images that were '
+              'cached are not used any more.',
+              {'path': path, 'error': error, 'kept': kept})
+    for ending in ('', '-wal', '-shm'):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path + ending, kept + ending)
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute('BEGIN IMMEDIATE')
+    try:
+        yield
+        connection.execute('COMMIT')
+    except BaseException:
+        connection.execute('ROLLBACK')
+        raise
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
     if _version(connection) == VERSION:
         return
-    connection.execute('BEGIN IMMEDIATE')
-    try:
+    with _transaction(connection):
         found = _version(connection)
         if found > VERSION:
             raise exceptions.CatalogTooNew(
@@ -364,10 +430,6 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
             for statement in _SCHEMA.split(';'):
                 connection.execute(statement)
             connection.execute(f'PRAGMA user_version = {VERSION}')
-        connection.execute('COMMIT')
-    except BaseException:
-        connection.execute('ROLLBACK')
-        raise
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -356,7 +356,7 @@ def _translated(
         raise exceptions.ImageTruncated(
             image=image, expected=stream.image.size,
             received=stream.bytes_received,
-            reason=_one_line(error)) from error
+            reason='the connection broke') from error
     except Exception as error:
         # glanceclient lets errors of every library below it through, and
         # none of them may reach the upload as it is.
@@ -366,4 +366,4 @@ def _translated(
 
 
 def _one_line(error: BaseException) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+    return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')

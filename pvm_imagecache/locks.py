@@ -30,8 +30,12 @@ import re
 import time
 from typing import Final
 
+from oslo_log import log as logging
+
 from pvm_imagecache import exceptions
 from pvm_imagecache import private_files
+
+LOG = logging.getLogger(__name__)
 
 _FIRST_DELAY: Final = 0.002
 _LONGEST_DELAY: Final = 0.1
@@ -122,8 +126,12 @@ def _try_lock(descriptor: int) -> bool:
 
 def _sign(descriptor: int) -> None:
     """Write who holds the lock: only ever read to tell it to a person."""
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f'process {os.getpid()}'.encode(), 0)
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f'process {os.getpid()}'.encode(), 0)
+    except OSError as error:
+        # On a full disk the lock is as good without a name on it.
+        LOG.debug('The lock could not be signed: %s', error)
 
 
 def _holder(descriptor: int) -> str:

@@ -57,15 +57,13 @@ class Usage:
     """The pool and the part of the cache in it; bytes.
 
     :ivar cached: taken up by base images.
-    :ivar totals: by action, how often it was done and what it fetched.
-    :ivar saved: what hits would have fetched from Glance.
+    :ivar totals: by action: hit, miss, bypass, pool, prefetch, purge.
     """
 
     pool: base.Pool
     images: int
     cached: int
-    totals: dict[str, tuple[int, int]]
-    saved: int
+    totals: dict[str, catalog_module.Total]
 
 
 class ImageManager:
@@ -99,6 +97,8 @@ class ImageManager:
             between nova-compute and the shell.
         """
         options = conf.pvm_imagecache
+        # Nothing asks the policies yet; a wrong name is told at once.
+        plugins.load_policies(conf)
         return cls(
             plugins.load_driver(conf), source,
             catalog_module.Catalog(
@@ -233,8 +233,7 @@ class ImageManager:
         return Usage(
             pool=pool, images=len(records),
             cached=sum(each.capacity or 0 for each in records),
-            totals=self._catalog.totals(pool.id),
-            saved=self._catalog.bytes_saved(pool.id))
+            totals=self._catalog.totals(pool.id))
 
     # -- taking away
 
@@ -279,6 +278,8 @@ class ImageManager:
         if not records:
             return
         _, disks = self._driver.disks()
+        for record in records:
+            self._forget_uploads(record, disks)
         by_identity = {(disk.name, disk.udid): disk for disk in disks}
         by_record = [
             (record, by_identity.get((record.disk_name, record.udid or '')))
@@ -299,12 +300,22 @@ class ImageManager:
                            disk_name=record.disk_name)
             yield Purged(record, True)
 
+    def _forget_uploads(
+        self, record: catalog_module.BaseImage, disks: Sequence[base.Disk]
+    ) -> None:
+        """Tidy up after a process that died while it filled the disk."""
+        if record.ready_at is not None:
+            return
+        for disk in disks:
+            if (disk.name, disk.udid) == (record.disk_name, record.udid):
+                self._driver.forget_uploads(disk)
+
     def _need_cache(self, what: str) -> None:
         if not self.caches_images:
             raise exceptions.CacheDisabled(
-                reason=f'There is nothing to {what.split()[0]}: the disk '
-                       'driver keeps images in its own pool, so that '
-                       'pvm_imagecache caches none there.')
+                reason=f'Can not {what}: the disk driver keeps images in '
+                       'its own pool, so that pvm_imagecache caches none '
+                       'there.')
 
     def _remember(self, action: str, **facts: Any) -> None:
         """Write to the history; work that is done stays done without."""

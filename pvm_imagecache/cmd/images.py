@@ -117,9 +117,11 @@ class PurgeImages(base.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'images', metavar='IMAGE', nargs='*', help=_IMAGE_HELP)
-        parser.add_argument(
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument(
+            'images', metavar='IMAGE', nargs='*', default=[],
+            help=_IMAGE_HELP)
+        which.add_argument(
             '--all', action='store_true', help='every image of the cache')
         parser.add_argument(
             '--dry-run', action='store_true',
@@ -132,9 +134,6 @@ class PurgeImages(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        if bool(parsed_args.images) == parsed_args.all:
-            raise exceptions.ConfigurationError(
-                reason='Name the images to purge, or use --all.')
         manager = self.app.manager
         doomed = manager.list() if parsed_args.all else list(
             {found.disk_name: found for found in

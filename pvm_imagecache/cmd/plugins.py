@@ -36,5 +36,5 @@ class ListPlugins(base.Lister):
                 'Error'), [
             (each.namespace, each.name,
              each.name in enabled[each.namespace], each.distribution,
-             each.module, each.error)
+             each.module, each.error or '')
             for each in plugins.installed()]

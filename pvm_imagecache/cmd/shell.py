@@ -21,7 +21,10 @@ import argparse
 from collections.abc import Sequence
 import logging
 import os
+import re
+import signal
 import sys
+import types
 from typing import Any
 from typing import Final
 import warnings
@@ -41,7 +44,8 @@ EXIT_USAGE: Final = 2
 
 _VERY_VERBOSE: Final = 2
 _CHATTY: Final = ('pypowervm', 'oslo_config', 'keystoneauth', 'urllib3',
-                  'glanceclient', 'stevedore', 'requests', 'taskflow')
+                  'glanceclient', 'stevedore', 'requests', 'taskflow',
+                  'oslo_utils')
 
 _DESCRIPTION: Final = (
     'See and change the image cache of this PowerVM host. It may be used '
@@ -76,7 +80,7 @@ class Shell(app.App):
                  f'of {" and ".join(DEFAULT_FILES)} that there are)')
         parser.add_argument(
             '--config-dir', metavar='DIR', action='append', default=[],
-            help='a directory whose *.conf files are read after those')
+            help='a directory whose .conf files are read after those')
         return parser
 
     @property
@@ -163,13 +167,24 @@ def read_configuration(
             reason=f'The configuration file {each} can not be read: '
                    f'{reason}.') from error
     except (cfg.Error, ValueError) as error:
+        # Where a value was set, oslo.config tells with the repr of an
+        # object of its own.
+        text = re.sub(r' from LocationInfo\(.*?\)(?= |$)', '', str(error))
         raise exceptions.ConfigurationError(
-            reason=f'The configuration is not right: {error}') from error
+            reason='The configuration is not right: '
+                   f'{" ".join(text.split())}') from error
     return conf
+
+
+def _end(number: int, frame: types.FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point of the console script."""
+    # The clean-up after a broken deploy is not for Ctrl-C alone.
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
     if not sys.warnoptions:
         # They are for developers of the libraries that give them.
         warnings.simplefilter('ignore')

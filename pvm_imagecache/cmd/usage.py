@@ -42,8 +42,10 @@ class ShowUsage(base.ShowOne):
             fields['cached_images'] = 'kept by the pool itself'
         for action, key in (('hit', 'hits'), ('miss', 'misses'),
                             ('bypass', 'bypasses')):
-            fields[key] = usage.totals.get(action, (0, 0))[0]
-        fields['bytes_from_glance'] = formatting.Size(
-            sum(fetched for _, fetched in usage.totals.values()))
-        fields['bytes_saved'] = formatting.Size(usage.saved)
+            total = usage.totals.get(action)
+            fields[key] = total.times if total else 0
+        fields['bytes_from_glance'] = formatting.Size(sum(
+            each.bytes_fetched for each in usage.totals.values()))
+        fields['bytes_saved'] = formatting.Size(sum(
+            each.bytes_saved for each in usage.totals.values()))
         return tuple(fields), tuple(fields.values())

@@ -98,9 +98,16 @@ class AdapterSource:
             return self._adapter
 
     def close(self) -> None:
-        """Log off: pypowervm does so when the session is let go of."""
+        """Log off.
+
+        pypowervm does so when the last reference to the session is gone,
+        which an error with a traceback can put off until the interpreter
+        is half taken down; it has no public way to do it before.
+        """
         with self._guard:
-            self._adapter = None
+            adapter, self._adapter = self._adapter, None
+        if adapter is not None:
+            adapter.session._logoff()
 
     def translated(
         self, action: str
@@ -170,7 +177,7 @@ def means_no_space(error: BaseException) -> bool:
 
 def one_line(error: BaseException) -> str:
     """The message of an error without its line breaks."""
-    return ' '.join(str(error).split()) or type(error).__name__
+    return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
 def forgiving(action: str, call: Callable[[], Any]) -> bool:

@@ -26,9 +26,9 @@ import time
 
 Rate = collections.abc.Callable[[], int]
 
-# A transfer that was held up (not by its rate) may catch up this many
-# seconds, so that jitter does not lower the rate.
-_CREDIT = 0.1
+# A transfer that was held up (by a slow disk, not by its rate) may catch up
+# this many seconds, so that hitches do not lower the rate.
+_CREDIT = 2.0
 # Shorter sleeps are saved up: they would cost more than they pace.
 _SHORTEST_SLEEP = 0.002
 
@@ -43,6 +43,11 @@ class Clock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._due = 0.0
+
+    def start(self) -> None:
+        """A transfer begins: time that passed idle is no credit for it."""
+        with self._lock:
+            self._due = max(self._due, time.monotonic())
 
     def spend(self, size: int, rate: int) -> float:
         """Spend bytes at a rate (bytes/s); the monotonic time they are due."""
@@ -64,6 +69,8 @@ class Pace:
         self._own = Clock()
         self._shared = shared
         self._stop = stop
+        self._own.start()
+        shared.start()
 
     def spent(self, size: int) -> None:
         """Account for bytes moved; sleeps where the rates ask for it.

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import typing
 from xml.sax import saxutils
 
 from lxml import etree
@@ -46,9 +45,8 @@ class Link:
     title: str = ''
 
 
-Value = typing.Union[
-    str, Link, collections.abc.Mapping[str, 'Value'],
-    collections.abc.Sequence['Value']]
+Value = (str | Link | collections.abc.Mapping[str, 'Value'] |
+         collections.abc.Sequence['Value'])
 Values = collections.abc.Mapping[str, Value]
 
 

@@ -312,8 +312,9 @@ class VolumeGroups(resource.Resource):
                         self._files.create(new.capacity), new.label,
                         dict(new.kept))
             for index, new in enumerate(plan.create)]
-        copies = [(new.base, disk) for new, disk in zip(plan.create, made, strict=True)
-                  if new.base is not None]
+        copies = [
+            (new.base, disk) for new, disk
+            in zip(plan.create, made, strict=True) if new.base is not None]
         try:
             if self._settings.copies == settings_module.Copies.PARALLEL:
                 self._copy_side_by_side(copies)

@@ -236,9 +236,15 @@ class CatalogueFaultsTestCase(_Base):
 
     def test_corrupt(self) -> None:
         self.deploy('vm1')
-        self.break_catalogue(b'this is not a database' * 1000)
+        content = b'this is not a database' * 1000
+        self.break_catalogue(content)
+        # The base image is there, but nobody knows that it is ours.
         self.assertEqual(Outcome.BYPASS, self.deploy('vm2'))
-        self.assertRaises(exceptions.CatalogError, self.manager.list)
+        self.assertEqual([], list(self.manager.list()))
+        kept, = (self.directory / 'state').glob('catalog.sqlite.corrupt-*')
+        self.assertEqual(content, kept.read_bytes())
+        self.image_id = self.store_raw(SIZE, 2)
+        self.assertEqual(Outcome.MISS, self.deploy('vm3'))
 
     def test_state_path_is_a_file(self) -> None:
         (self.directory / 'state').write_text('')

@@ -135,6 +135,11 @@ class BadInputTestCase(base.FunctionalTestCase):
                      says='There is no plugin "floppy" in '
                           'pvm_imagecache.drivers. Installed are: localdisk')
 
+    def test_unknown_policy(self) -> None:
+        self.refused('usage', conf_file=self.conf(
+            'volume_group_name = cachevg\neviction_policies = none, magic'),
+            says='There is no plugin "magic" in pvm_imagecache.eviction')
+
     def test_configuration_that_is_not_there(self) -> None:
         self.refused('usage', conf_file=self.directory / 'missing.conf',
                      says='missing.conf can not be read: No such file')
@@ -172,8 +177,9 @@ class BadInputTestCase(base.FunctionalTestCase):
                      says='has the disk format "vmdk"')
 
     def test_purge_wants_to_be_told_what(self) -> None:
-        self.refused('purge', says='Name the images to purge')
-        self.refused('purge', '--all', 'x', says='Name the images to purge')
+        self.refused('purge', says='one of the arguments IMAGE --all is '
+                                   'required', code=2)
+        self.refused('purge', '--all', 'x', says='not allowed with', code=2)
         self.refused('purge', 'x', says='No cached image answers to "x"')
 
     def test_disk_that_is_not_there(self) -> None:
@@ -240,7 +246,7 @@ class OutputTestCase(base.FunctionalTestCase):
                 for row in self.json('plugin', 'list')}
         driver = rows['pvm_imagecache.drivers', 'localdisk']
         self.assertTrue(driver['Enabled'])
-        self.assertIsNone(driver['Error'])
+        self.assertEqual('', driver['Error'])
         self.assertFalse(rows['pvm_imagecache.drivers', 'ssp']['Enabled'])
 
     def json(self, *arguments: str) -> object:

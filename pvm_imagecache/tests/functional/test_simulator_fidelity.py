@@ -25,10 +25,10 @@ import io
 import os
 
 from lxml import etree
-from pypowervm import tests as pvm_tests
 from pypowervm.tasks import cluster_ssp
 from pypowervm.tasks import scsi_mapper
 from pypowervm.tasks import storage as pvm_storage
+from pypowervm import tests as pvm_tests
 from pypowervm.tests.test_utils import pvmhttp
 from pypowervm.wrappers import storage as storage_wrappers
 import requests

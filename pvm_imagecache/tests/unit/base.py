@@ -19,10 +19,10 @@ import threading
 import fixtures
 import hypothesis
 from oslo_config import cfg
-from oslo_config import fixture as config_fixture
 from oslotest import base
 
 from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import glance
 from pvm_imagecache import image as image_module
 
 #: Bounds a wait that should end at once; never a figure that is tested.
@@ -42,6 +42,10 @@ class TestCase(base.BaseTestCase):
     def setUp(self):
         super().setUp()
         self.directory = self.useFixture(fixtures.TempDir()).path
+        for module in (cache, glance):
+            # What is registered in a group is seen by every ConfigOpts.
+            self.patch(module, 'GROUP', cfg.OptGroup(
+                module.GROUP.name, module.GROUP.title, module.GROUP.help))
         before = set(threading.enumerate())
         self.addCleanup(self._check_threads, before)
 
@@ -81,9 +85,8 @@ class TestCase(base.BaseTestCase):
         conf = cfg.ConfigOpts()
         cache.register(conf)
         conf([], default_config_files=[], default_config_dirs=[])
-        # Clears what is set at the end: groups are shared by ConfigOpts.
-        self.useFixture(config_fixture.Config(conf)).config(
-            group='pvm_imagecache', **values)
+        for name, value in values.items():
+            conf.set_override(name, value, cache.GROUP.name)
         return conf
 
     def wait(self, event):

@@ -68,7 +68,6 @@ class WhereTest(base.TestCase):
         conf([], default_config_files=[], default_config_dirs=[])
         for name, value in values.items():
             conf.set_override(name, value, 'glance')
-            self.addCleanup(conf.clear_override, name, 'glance')
         return glance_client._where(conf.glance)
 
     def test_the_catalogue_of_keystone(self):
