@@ -15,6 +15,7 @@
 from collections.abc import Callable
 import functools
 from typing import Any
+from typing import Final
 
 import glanceclient
 from keystoneauth1 import exceptions as ksa_exceptions
@@ -22,6 +23,10 @@ from keystoneauth1 import loading
 
 from pvm_imagecache.conf import glance
 from pvm_imagecache import exceptions
+
+
+#: Seconds for which Glance may be silent, unless ``timeout`` is set.
+DEFAULT_TIMEOUT: Final = 60
 
 
 def factory(conf: Any) -> Callable[[Any], Any]:
@@ -37,8 +42,10 @@ def factory(conf: Any) -> Callable[[Any], Any]:
         glance.register(conf)
         try:
             auth = loading.load_auth_from_conf_options(conf, 'glance')
+            # Without a bound a silent Glance would hold a deploy for ever.
             session = loading.load_session_from_conf_options(
-                conf, 'glance', auth=auth)
+                conf, 'glance', auth=auth,
+                timeout=conf.glance.timeout or DEFAULT_TIMEOUT)
         except (ksa_exceptions.ClientException, OSError) as error:
             raise exceptions.ConfigurationError(
                 reason=f'The options in [glance] can not be used: {error}'

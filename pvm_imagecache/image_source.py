@@ -25,23 +25,35 @@ import contextlib
 import dataclasses
 import hashlib
 import hmac
+import http
 import queue
 import threading
+import time
 from typing import Any
 from typing import Final
 import uuid
 
 from glanceclient import exc as glance_exceptions
+from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ksa_exceptions
+from oslo_log import log as logging
 from oslo_utils.imageutils import format_inspector
 import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 
+LOG = logging.getLogger(__name__)
+
 #: Bytes of one piece of a stream: large enough that the work per piece is
 #: lost in the noise, small enough that a few of them are no memory at all.
 CHUNK_SIZE: Final = 1024 * 1024
+#: Seconds before each attempt to go on after Glance has failed, until one
+#: has brought bytes.
+RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
+#: How often one download may fail altogether, bytes or no bytes.
+MOST_FAILURES: Final = 30
+_PART_SIZE: Final = 64 * 1024
 _HASH_QUEUE: Final = 8
 _AMBIGUOUS_SHOWN: Final = 5
 
@@ -105,18 +117,33 @@ class ImageSource:
         :raises ImageHasNoData: if there is none.
         :raises ImageUnsafe: if the header is not that of a safe image.
         """
-        with _translated(image.id):
-            body = self._client_for(context).images.data(
-                image.id, do_checksum=False)
-            # A proxy around None stands for HTTP 204.
-            if getattr(body, '__wrapped__', body) is None:
-                raise exceptions.ImageHasNoData(image=image.id)
-        stream = ImageStream(image, iter(body))
+        stream = ImageStream(
+            image, lambda position: self._data(image.id, position, context))
         try:
             stream.begin()
             yield stream
         finally:
             stream.close()
+
+    def _data(
+        self, image_id: str, position: int, context: Any
+    ) -> Iterator[bytes]:
+        """The image's data from a position on."""
+        client = self._client_for(context)
+        if position:
+            # glanceclient has no word for a part of the data, and would
+            # percent-encode this header: ask the adapter that it is.
+            answer = adapter.Adapter.request(
+                client.http_client, f'/v2/images/{image_id}/file', 'GET',
+                headers={'Range': f'bytes={position}-'}, stream=True)
+            if answer.status_code == http.HTTPStatus.PARTIAL_CONTENT:
+                position = 0
+            return _content(answer, position)
+        body = client.images.data(image_id, do_checksum=False)
+        # A proxy around None stands for HTTP 204.
+        if getattr(body, '__wrapped__', body) is None:
+            raise exceptions.ImageHasNoData(image=image_id)
+        return iter(body)
 
 
 class ImageStream:
@@ -125,20 +152,26 @@ class ImageStream:
     Iterating yields pieces of :data:`CHUNK_SIZE` bytes or less. The last
     piece is held back until size and hash are known to be right: whoever
     writes the pieces somewhere can't complete a wrong image by accident.
-    The hash is computed in a thread of its own.
+    The hash is computed in a thread of its own. A connection that breaks
+    is made again, and goes on where it was.
 
+    :param open_at: opens the data from a position (bytes) on.
     :ivar image: the image, its virtual size filled in from its header
         where Glance did not know it.
     """
 
     def __init__(
-        self, image: image_module.Image, body: Iterator[bytes]
+        self,
+        image: image_module.Image,
+        open_at: Callable[[int], Iterator[bytes]],
     ) -> None:
         self.image = image
-        self._body = body
-        self._parts = _in_chunks(body)
+        self._open_at = open_at
+        self._body: Any = None
         self._first = b''
         self._received = 0
+        self._failures = self._failures_in_all = 0
+        self._cause: exceptions.ImageError
         self._hasher: _Hasher | None = None
 
     @property
@@ -179,15 +212,56 @@ class ImageStream:
         """Let go of the connection to Glance and of the hashing thread."""
         if self._hasher:
             self._hasher.stop()
-        close = getattr(self._body, 'close', None)
-        if close:
-            close()
+        self._close_body()
 
     def _next(self) -> bytes:
-        with _translated(self.image.id, self):
-            piece = next(self._parts, b'')
-        self._received += len(piece)
-        return piece
+        """The next piece, made of the small parts that Glance sends."""
+        waiting: list[bytes] = []
+        size = 0
+        while size < CHUNK_SIZE and (part := self._next_part()):
+            waiting.append(part)
+            size += len(part)
+        return b''.join(waiting)
+
+    def _next_part(self) -> bytes:
+        while True:
+            try:
+                with _translated(self.image.id, self):
+                    if self._body is None:
+                        self._body = self._open_at(self._received)
+                    part = next((each for each in self._body if each), b'')
+            except exceptions.ImageError as error:
+                self._close_body()
+                self._wait_or_raise(error)
+            else:
+                if part:
+                    self._failures = 0
+                self._received += len(part)
+                return part
+
+    def _wait_or_raise(self, error: exceptions.ImageError) -> None:
+        """Let some time pass after a passing fault, if there is a point."""
+        self._failures_in_all += 1
+        if self._failures == 0:
+            self._cause = error
+        if (not error.passing or self._failures >= len(RETRY_DELAYS)
+                or self._failures_in_all > MOST_FAILURES):
+            # How the attempts to go on ended tells less than why they were
+            # made.
+            raise self._cause
+        delay = RETRY_DELAYS[self._failures]
+        self._failures += 1
+        LOG.warning('The data of image %(image)s stopped at byte '
+                    '%(position)d, going on in %(delay).1f s: %(error)s',
+                    {'image': self.image.id, 'position': self._received,
+                     'delay': delay, 'error': error})
+        time.sleep(delay)
+
+    def _close_body(self) -> None:
+        body, self._body = self._body, None
+        close = getattr(body, 'close', None)
+        if close:
+            close()
 
     def _verify(self, digest: image_module.Digest | None) -> None:
         if self._received != self.image.size:
@@ -237,18 +311,16 @@ class _Hasher:
                 self._hash.update(piece)
 
 
-def _in_chunks(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Join the small parts that glanceclient yields into larger pieces."""
-    waiting: list[bytes] = []
-    size = 0
-    for part in parts:
-        waiting.append(part)
-        size += len(part)
-        if size >= CHUNK_SIZE:
-            yield b''.join(waiting)
-            waiting, size = [], 0
-    if size:
-        yield b''.join(waiting)
+def _content(answer: requests.Response, left_out: int) -> Iterator[bytes]:
+    """The body of an answer without its beginning.
+
+    Servers may send everything though they were asked for a part.
+    """
+    with answer:
+        for part in answer.iter_content(_PART_SIZE):
+            skipped = min(left_out, len(part))
+            left_out -= skipped
+            yield part[skipped:]
 
 
 def _inspected(

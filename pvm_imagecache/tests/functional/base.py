@@ -29,6 +29,7 @@ import tempfile
 from typing import Any
 import uuid
 
+import fixtures
 from oslotest import base
 
 from pvm_imagecache.cmd import shell
@@ -72,6 +73,8 @@ class FunctionalTestCase(base.BaseTestCase):
         for name in ('pypowervm', 'urllib3', 'charset_normalizer',
                      'keystoneauth', 'glanceclient', 'stevedore'):
             logging.getLogger(name).setLevel(logging.WARNING)
+        self.useFixture(fixtures.MockPatchObject(
+            image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)))
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.glance = glance()

@@ -45,13 +45,20 @@ images.close()
 """
 
 
+#: As nova-compute does where eventlet is still asked for.
+_GREEN = """
+import eventlet
+eventlet.monkey_patch()
+"""
+
+
 class _Base(base.FunctionalTestCase):
 
     def start_worker(
-        self, image_id: str, name: str, count: int
+        self, image_id: str, name: str, count: int, before: str = ''
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c', _WORKER,
+            [sys.executable, '-W', 'ignore', '-c', before + _WORKER,
              str(self.conf_file), image_id, name, str(count)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.wait)
@@ -153,6 +160,21 @@ class OneFetchTestCase(_Base):
         self.assert_holds('second0', image_id, units.Mi)
         listed, = self.make_manager().list()
         self.assert_holds(listed.disk_name, image_id, units.Mi)
+
+
+class EventletTestCase(_Base):
+    """Under nova's monkey-patching, beside a process with native threads."""
+
+    def test_deploys(self) -> None:
+        image_id = self.store_raw(8 * units.Mi)
+        green = self.start_worker(image_id, 'green', 4, _GREEN)
+        native = self.start_worker(image_id, 'native', 4)
+        outcomes = [outcome for worker in (green, native)
+                    for outcome, _ in self.finish(worker)]
+        self.assertEqual(['hit'] * 7 + ['miss'], sorted(outcomes))
+        for number in range(4):
+            for name in ('green', 'native'):
+                self.assert_holds(f'{name}{number}', image_id, units.Mi)
 
 
 class GroupCommitTestCase(_Base):

@@ -96,15 +96,27 @@ class GlanceFaultsTestCase(_Base):
         self.assert_nothing_left()
 
     def test_reset(self) -> None:
-        for place in (1, units.Mi, SIZE - 1):
+        # It goes on where it was; a reset may take what was on its way.
+        for number, place in enumerate((1, units.Mi, SIZE - 1)):
             self.glance.inject(self.image_id, reset_after=place, count=2)
-            self.refused(exceptions.ImageTruncated)
-        self.assertEqual(Outcome.MISS, self.deploy())
+            self.glance.reset_downloads()
+            self.assertEqual(Outcome.MISS, self.deploy(f'vm{number}'))
+            self.assertLess(self.fetched(), SIZE + max(2 * place, 10))
+            self.manager.purge(self.manager.list())
+
+    def test_reset_again_and_again(self) -> None:
+        self.glance.inject(self.image_id, reset_after=1, count=1000)
+        self.addCleanup(self.glance.clear_faults)
+        self.refused(exceptions.ImageTruncated)
 
     def test_unavailable(self) -> None:
         self.glance.inject(self.image_id, status=503, count=2)
-        self.refused(exceptions.GlanceUnreachable)
         self.assertEqual(Outcome.MISS, self.deploy())
+
+    def test_unavailable_again_and_again(self) -> None:
+        self.glance.inject(self.image_id, status=503, count=1000)
+        self.addCleanup(self.glance.clear_faults)
+        self.refused(exceptions.GlanceUnreachable)
 
     def test_no_right_to_the_data_of_a_cached_image(self) -> None:
         self.deploy()
