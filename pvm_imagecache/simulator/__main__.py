@@ -23,6 +23,7 @@ import sys
 import threading
 import types
 
+from pvm_imagecache.simulator import errors
 from pvm_imagecache.simulator import settings as settings_module
 from pvm_imagecache.simulator import simulator as simulator_module
 from pvm_imagecache.simulator import state
@@ -163,13 +164,13 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> int:
     def stop(number: int, frame: types.FrameType | None) -> None:
         done.set()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     try:
         simulator = _simulator(args)
-    except (OSError, ValueError, state.InUse) as exc:
+    except (OSError, ValueError, errors.RestError, state.InUse) as exc:
         print(f'pvm-imagecache-simulator: {exc}', file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     with simulator:
         if args.ready_file:
             _write(args.ready_file, simulator.url)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import ipaddress
 import socket
 import socketserver
 import struct
@@ -145,6 +146,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _serve_control(self, body: body_module.Body) -> None:
+        if not ipaddress.ip_address(self.client_address[0]).is_loopback:
+            # There is no authentication: only for this machine's users.
+            self.send_error(403)
+            return
         status, answer = self.server.control.handle(
             self.command, self.path, body.read())
         self._send(rest.Answer(status, answer, {
