@@ -71,6 +71,16 @@ CREATE TABLE base_images (
     PRIMARY KEY (pool, disk_name)
 );
 CREATE INDEX base_images_by_image ON base_images (pool, image_id);
+CREATE TABLE instance_disks (
+    pool TEXT NOT NULL,
+    disk_name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    lease TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    udid TEXT,
+    started_at REAL NOT NULL,
+    PRIMARY KEY (pool, disk_name)
+);
 CREATE TABLE history (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,
@@ -131,6 +141,23 @@ class BaseImage:
     ready_at: float | None
     last_used_at: float | None
     hits: int
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceDisk:
+    """An instance disk that is being made, or was when its maker died.
+
+    :ivar size: in bytes, as it was asked for.
+    :ivar udid: None before PowerVM has told it.
+    """
+
+    pool: str
+    disk_name: str
+    size: int
+    lease: str
+    holder: str
+    udid: str | None
+    started_at: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,6 +294,16 @@ class Catalog:
         """
         self._update(record, record.state, state=State.EVICTING.value)
 
+    def stop_eviction(self, record: BaseImage) -> None:
+        """The disk was not deleted after all: deploys are served again."""
+        with self._session() as connection:
+            connection.execute(
+                'UPDATE base_images SET state = ?'
+                ' WHERE pool = ? AND disk_name = ? AND lease = ?'
+                ' AND state = ? AND ready_at IS NOT NULL',
+                (State.READY.value, record.pool, record.disk_name,
+                 record.lease, State.EVICTING.value))
+
     def remove(self, record: BaseImage) -> None:
         """Forget a base image whose disk is gone; fine if forgotten."""
         with self._session() as connection:
@@ -274,6 +311,52 @@ class Catalog:
                 'DELETE FROM base_images'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
                 (record.pool, record.disk_name, record.lease))
+
+    # -- instance disks on their way
+
+    def instance_disks(self, pool: str) -> list[InstanceDisk]:
+        """Those that are being made, or were when their makers died."""
+        with self._session() as connection:
+            rows = connection.execute(
+                'SELECT * FROM instance_disks WHERE pool = ?'
+                ' ORDER BY started_at', (pool,)).fetchall()
+        return [InstanceDisk(**row) for row in rows]
+
+    def begin_instance_disk(
+        self, pool: str, disk_name: str, size: int
+    ) -> InstanceDisk:
+        """Write that we are about to make an instance disk.
+
+        :raises CatalogConflict: when the name has an entry already.
+        """
+        entry = InstanceDisk(pool, disk_name, size, uuid.uuid4().hex,
+                             holder_name(), None, time.time())
+        with self._session() as connection:
+            try:
+                connection.execute(
+                    'INSERT INTO instance_disks VALUES'
+                    ' (?, ?, ?, ?, ?, ?, ?)', dataclasses.astuple(entry))
+            except sqlite3.IntegrityError as error:
+                raise exceptions.CatalogConflict(
+                    image=disk_name,
+                    reason='the disk is being made already') from error
+        return entry
+
+    def instance_disk_created(self, entry: InstanceDisk, udid: str) -> None:
+        """Keep which disk PowerVM made."""
+        with self._session() as connection:
+            connection.execute(
+                'UPDATE instance_disks SET udid = ?'
+                ' WHERE pool = ? AND disk_name = ? AND lease = ?',
+                (udid, entry.pool, entry.disk_name, entry.lease))
+
+    def end_instance_disk(self, entry: InstanceDisk) -> None:
+        """The disk is whole, or gone: nothing is left to tidy."""
+        with self._session() as connection:
+            connection.execute(
+                'DELETE FROM instance_disks'
+                ' WHERE pool = ? AND disk_name = ? AND lease = ?',
+                (entry.pool, entry.disk_name, entry.lease))
 
     # -- history
 

@@ -36,8 +36,9 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
-from pvm_imagecache import locks
 from pvm_imagecache import naming
+from pvm_imagecache import parts as parts_module
+from pvm_imagecache import recovery
 from pvm_imagecache import transfer
 
 LOG = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ LOG = logging.getLogger(__name__)
 #: How often a deploy looks at the cache again when what it found there
 #: changed under its hands; then it does without.
 _LOOKS: Final = 3
+#: Seconds before a deploy that met a passing fault is made again.
+RETRY_DELAYS: Final = (1.0, 5.0)
 #: Seconds between two looks at how far somebody else's fetch has come.
 _LOOK_INTERVAL: Final = 0.5
 
@@ -95,43 +98,12 @@ class Prefetch:
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What deploys want to know of the configuration; seconds."""
-
-    enabled: bool = True
-    stall_timeout: float = 300
-    fetch_timeout: float = 600
-
-
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """What deploys are made with."""
-
-    driver: base.DiskDriver
-    source: image_source.ImageSource
-    catalog: catalog_module.Catalog
-    lock_directory: locks.LockDirectory
-    settings: Settings
-
-    def hold(
-        self,
-        disk_name: str,
-        timeout: float | Callable[[], float],
-        while_waiting: Callable[[], None] | None = None,
-    ) -> contextlib.AbstractContextManager[None]:
-        """The lock of whoever fills or removes a base image."""
-        return self.lock_directory.hold(
-            f'image-{self.driver.pool_id()}-{disk_name}', timeout,
-            while_waiting)
-
-
 class _Work:
     """What a deploy and a prefetch have in common."""
 
     def __init__(
         self,
-        parts: Parts,
+        parts: parts_module.Parts,
         image: image_module.Image,
         context: Any,
         progress: Progress | None,
@@ -146,6 +118,8 @@ class _Work:
         self._seconds: dict[str, float] = {}
         self._started = time.monotonic()
         self._streams: list[image_source.ImageStream] = []
+        #: Whether disks may be there that are not whole.
+        self._uncertain = False
 
     # -- looking
 
@@ -183,11 +157,7 @@ class _Work:
                 record.lease != gone):
             self._check_replaceable(record)
         if record.lease != gone:
-            LOG.info('Removing what is left of disk %(disk)s of image '
-                     '%(image)s, %(state)s by %(holder)s',
-                     {'disk': record.disk_name, 'image': record.image.id,
-                      'state': record.state.value, 'holder': record.holder})
-            remove_leftover(self._driver, record)
+            recovery.remove_base_image(self._driver, record)
         self._catalog.remove(record)
 
     def _check_replaceable(self, record: catalog_module.BaseImage) -> None:
@@ -226,7 +196,10 @@ class _Work:
         record = self._catalog.begin(
             self._driver.pool_id(), self._base_name, image)
         try:
-            disks = self._create_all(image, others)
+            with self._changing_disks():
+                disks = self._create_all(base.NewDisk(
+                    self._base_name, image.size, image.disk_format,
+                    recovery.label(record.lease)), others)
             try:
                 self._catalog.created(
                     record, disks[0].udid, disks[0].capacity)
@@ -234,14 +207,26 @@ class _Work:
                 self._discard(*disks)
                 raise
         except BaseException:
-            self._forget(record)
+            self._forget_if_gone(record)
             raise
         return record, disks
 
+    @contextlib.contextmanager
+    def _changing_disks(self) -> Iterator[None]:
+        """Know afterwards whether disks may have come of the block."""
+        self._uncertain = True
+        try:
+            yield
+        except exceptions.PowerVMUnreachable:
+            raise
+        except exceptions.PVMImageCacheError:
+            # A refusal: all of it was done, or nothing.
+            self._uncertain = False
+            raise
+
     def _create_all(
-        self, image: image_module.Image, others: Sequence[base.NewDisk]
+        self, first: base.NewDisk, others: Sequence[base.NewDisk]
     ) -> list[base.Disk]:
-        first = base.NewDisk(self._base_name, image.size, image.disk_format)
         try:
             return self._driver.create_disks([first, *others])
         except exceptions.DiskExists as error:
@@ -300,7 +285,10 @@ class _Work:
     # -- taking back
 
     def _discard(self, *disks: base.Disk) -> None:
-        """Delete disks that are not whole; what can't be is logged."""
+        """Delete disks that are not whole; what can't be is logged.
+
+        It stays on record then, for the next pass to delete.
+        """
         try:
             removals = self._driver.delete_disks(disks)
         except exceptions.PVMImageCacheError as error:
@@ -311,6 +299,11 @@ class _Work:
                           'deleted: %(error)s',
                           {'disk': removal.disk.name,
                            'error': removal.error})
+        self._uncertain = any(removal.error for removal in removals)
+
+    def _forget_if_gone(self, record: catalog_module.BaseImage) -> None:
+        if not self._uncertain:
+            self._forget(record)
 
     def _forget(self, record: catalog_module.BaseImage) -> None:
         try:
@@ -344,7 +337,7 @@ class InstanceDeploy(_Work):
 
     def __init__(
         self,
-        parts: Parts,
+        parts: parts_module.Parts,
         image: image_module.Image,
         name: str,
         size: int,
@@ -354,12 +347,28 @@ class InstanceDeploy(_Work):
         super().__init__(parts, image, context, progress)
         self._name = name
         self._size = size
+        self._entry: catalog_module.InstanceDisk | None = None
 
     def run(self) -> Deployment:
         """Make the disk, from the cache if that can be done."""
         check_size(self._image, self._size)
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
+        with self._on_record():
+            for delay in RETRY_DELAYS:
+                try:
+                    return self._attempt()
+                except exceptions.PVMImageCacheError as error:
+                    if not _worth_another(error):
+                        raise
+                    LOG.warning('Disk %(disk)s is tried again in '
+                                '%(delay).1f s: %(error)s',
+                                {'disk': self._name, 'delay': delay,
+                                 'error': error})
+                    time.sleep(delay)
+            return self._attempt()
+
+    def _attempt(self) -> Deployment:
         try:
             return self._through_cache()
         except exceptions.CacheError as error:
@@ -370,6 +379,26 @@ class InstanceDeploy(_Work):
                                 'disk': self._name, 'reason': reason})
         with self._stream() as stream:
             return self._fill_alone(stream, reason)
+
+    @contextlib.contextmanager
+    def _on_record(self) -> Iterator[None]:
+        """Have the disk on record as long as it is being made.
+
+        If we die, whoever finds the record without a living holder tidies
+        up. Where there can be no record, the disk is made without.
+        """
+        with contextlib.ExitStack() as held:
+            try:
+                self._entry = held.enter_context(
+                    recovery.instance_disk_on_record(
+                        self._parts, self._name,
+                        max(self._size, self._image.least_disk_size),
+                        lambda: not self._uncertain))
+            except exceptions.CacheError as error:
+                LOG.warning('Disk %(disk)s is made without a record: '
+                            '%(error)s',
+                            {'disk': self._name, 'error': error})
+            yield
 
     def _through_pool(self) -> Deployment:
         disk, fetched = self._driver.create_disk_from_image(
@@ -408,7 +437,7 @@ class InstanceDeploy(_Work):
     def _hit(self, record: catalog_module.BaseImage) -> Deployment:
         check_size(record.image, self._size)
         self._tell('copy', 0)
-        with self._timed('copy'):
+        with self._timed('copy'), self._changing_disks():
             disk = self._driver.copy_disk(
                 base.Disk(record.disk_name, record.udid or '',
                           record.capacity or 0),
@@ -437,6 +466,7 @@ class InstanceDeploy(_Work):
             except (exceptions.CacheError,
                     exceptions.NotEnoughSpace) as error:
                 return self._fill_alone(stream, str(error))
+            self._note_udid(disks[1])
             return self._fill_both(stream, record, *disks)
 
     def _fill_both(
@@ -450,13 +480,14 @@ class InstanceDeploy(_Work):
             base_error, error = self._write(
                 stream, [base_disk, disk], record)
         except BaseException:
-            self._forget(record)
+            self._forget_if_gone(record)
             raise
         if not base_error:
             base_error = self._commit(record, stream.image)
         if base_error:
             self._discard(base_disk)
-            self._forget(record)
+            self._forget_if_gone(record)
+            self._uncertain = True
         if error:
             self._discard(disk)
             if base_error:
@@ -487,21 +518,35 @@ class InstanceDeploy(_Work):
     ) -> Deployment:
         """Write the stream to the instance disk only."""
         check_size(stream.image, self._size)
-        disk, = self._driver.create_disks([self._new_disk(stream.image)])
+        with self._changing_disks():
+            disk, = self._driver.create_disks(
+                [self._new_disk(stream.image)])
+        self._note_udid(disk)
         error, = self._write(stream, [disk])
         if error:
             self._discard(disk)
             raise error
         return self._deployment(disk, Outcome.BYPASS, reason)
 
+    def _note_udid(self, disk: base.Disk) -> None:
+        if self._entry is None:
+            return
+        try:
+            self._catalog.instance_disk_created(self._entry, disk.udid)
+        except exceptions.CacheError as error:
+            LOG.warning('The UDID of disk %(disk)s was not written down: '
+                        '%(error)s', {'disk': disk.name, 'error': error})
+
     def _new_disk(self, image: image_module.Image) -> base.NewDisk:
         return base.NewDisk(
             self._name, max(self._size, image.least_disk_size),
-            image.disk_format)
+            image.disk_format,
+            recovery.label(self._entry.lease) if self._entry else None)
 
     def _deployment(
         self, disk: base.Disk, outcome: Outcome, reason: str = ''
     ) -> Deployment:
+        self._uncertain = False
         self._seconds['total'] = time.monotonic() - self._started
         return Deployment(disk, self._image, outcome, self._bytes_fetched,
                           self._seconds, reason)
@@ -533,11 +578,14 @@ class BaseImageFetch(_Work):
                     if error is None:
                         self._catalog.commit(record, stream.image)
                         return True
-                except BaseException:
-                    self._forget(record)
+                except BaseException as failure:
+                    # The disk is whole where only the catalogue failed.
+                    if isinstance(failure, exceptions.CacheError):
+                        self._discard(*disks)
+                    self._forget_if_gone(record)
                     raise
                 self._discard(*disks)
-                self._forget(record)
+                self._forget_if_gone(record)
                 raise error
 
 
@@ -574,6 +622,14 @@ class _Patience:
 # -- deciders
 
 
+def _worth_another(error: exceptions.PVMImageCacheError) -> bool:
+    """Whether a deploy that failed may succeed when it is made again.
+
+    Errors of Glance have been retried, byte by byte, where they arose.
+    """
+    return error.passing and not isinstance(error, exceptions.ImageError)
+
+
 def is_servable(
     record: catalog_module.BaseImage, image: image_module.Image
 ) -> bool:
@@ -597,42 +653,6 @@ def check_size(image: image_module.Image, size: int) -> None:
         raise exceptions.DiskTooSmall(
             size=_gib(size), image=image.id,
             needed=_gib(image.least_disk_size))
-
-
-# -- doers
-
-
-def remove_leftover(
-    driver: base.DiskDriver, record: catalog_module.BaseImage
-) -> None:
-    """Delete the disk of a base image that will not be served any more.
-
-    Where the record knows no UDID, its maker died in the moment when the
-    disk was made: a disk of that name is then taken for ours only if it is
-    as large as it would have been made.
-
-    :raises BaseImageOccupied: if the disk is not known to be ours.
-    :raises PowerVMError: if it can't be deleted.
-    """
-    for disk in driver.disks()[1]:
-        if disk.name != record.disk_name:
-            continue
-        if record.udid is None and not _as_made_for(disk, record):
-            raise exceptions.BaseImageOccupied(
-                name=disk.name, image=record.image.id,
-                reason='a disk of that name is there that the cache may '
-                       'not have made. Delete it if nobody needs it.')
-        if record.udid in (None, disk.udid):
-            driver.forget_uploads(disk)
-            removal, = driver.delete_disks([disk])
-            if removal.error:
-                raise removal.error
-
-
-def _as_made_for(
-    disk: base.Disk, record: catalog_module.BaseImage
-) -> bool:
-    return 0 <= disk.capacity - record.image.size < units.Gi
 
 
 def _gib(size: int) -> str:

@@ -35,7 +35,9 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
 from pvm_imagecache import naming
+from pvm_imagecache import parts as parts_module
 from pvm_imagecache import plugins
+from pvm_imagecache import recovery
 
 LOG = logging.getLogger(__name__)
 
@@ -79,12 +81,12 @@ class ImageManager:
         source: image_source.ImageSource,
         catalog: catalog_module.Catalog,
         lock_directory: locks.LockDirectory,
-        settings: deploy.Settings,
+        settings: parts_module.Settings,
     ) -> None:
         self._driver = driver
         self._catalog = catalog
         self._settings = settings
-        self._parts = deploy.Parts(
+        self._parts = parts_module.Parts(
             driver, source, catalog, lock_directory, settings)
 
     @classmethod
@@ -104,9 +106,10 @@ class ImageManager:
             catalog_module.Catalog(
                 os.path.join(options.state_path, 'catalog.sqlite')),
             locks.LockDirectory(os.path.join(options.state_path, 'locks')),
-            deploy.Settings(enabled=options.enabled,
-                            stall_timeout=options.stall_timeout,
-                            fetch_timeout=options.fetch_timeout))
+            parts_module.Settings(
+                enabled=options.enabled,
+                stall_timeout=options.stall_timeout,
+                fetch_timeout=options.fetch_timeout))
 
     def close(self) -> None:
         """Log off from PowerVM and close the catalogue."""
@@ -252,15 +255,37 @@ class ImageManager:
             for each in base_images:
                 try:
                     held.enter_context(self._parts.hold(each.disk_name, 0))
-                    doomed.append(self._doom(each))
+                    if self._remove_unfinished(each):
+                        results.append(Purged(each, True))
+                    else:
+                        doomed.append(self._doom(each))
                 except (exceptions.LockTimeout,
                         exceptions.CatalogConflict) as error:
                     LOG.info('Image %(image)s stays in the cache: %(error)s',
                              {'image': each.image.id, 'error': error})
                     results.append(Purged(
                         each, False, 'it is being filled or copied'))
+                except exceptions.PVMImageCacheError as error:
+                    results.append(Purged(each, False, str(error)))
             results.extend(self._delete_base_images(doomed))
         return results
+
+    def _remove_unfinished(self, record: catalog_module.BaseImage) -> bool:
+        """Tidy up a base image whose filling or removal has died."""
+        current = self._catalog.get(record.pool, record.disk_name)
+        if current is None or current.state is catalog_module.State.READY:
+            return False
+        recovery.remove_base_image(self._driver, current)
+        self._catalog.remove(current)
+        return True
+
+    def reconcile(self) -> recovery.Reconciliation:
+        """Hold catalogue and pool together; tidy up after dead processes.
+
+        :raises PowerVMError: if the pool can't be read.
+        """
+        self._need_cache('verify the cache')
+        return recovery.reconcile(self._parts)
 
     def _doom(
         self, record: catalog_module.BaseImage
@@ -278,8 +303,6 @@ class ImageManager:
         if not records:
             return
         _, disks = self._driver.disks()
-        for record in records:
-            self._forget_uploads(record, disks)
         by_identity = {(disk.name, disk.udid): disk for disk in disks}
         by_record = [
             (record, by_identity.get((record.disk_name, record.udid or '')))
@@ -293,22 +316,14 @@ class ImageManager:
                 LOG.warning('Cached image %(image)s could not be removed: '
                             '%(error)s', {'image': record.image.id,
                                           'error': error})
+                if not error.passing:
+                    self._catalog.stop_eviction(record)
                 yield Purged(record, False, str(error))
                 continue
             self._catalog.remove(record)
             self._remember('purge', image_id=record.image.id,
                            disk_name=record.disk_name)
             yield Purged(record, True)
-
-    def _forget_uploads(
-        self, record: catalog_module.BaseImage, disks: Sequence[base.Disk]
-    ) -> None:
-        """Tidy up after a process that died while it filled the disk."""
-        if record.ready_at is not None:
-            return
-        for disk in disks:
-            if (disk.name, disk.udid) == (record.disk_name, record.udid):
-                self._driver.forget_uploads(disk)
 
     def _need_cache(self, what: str) -> None:
         if not self.caches_images:

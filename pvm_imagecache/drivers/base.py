@@ -74,11 +74,14 @@ class Disk:
     """A disk that exists; ``capacity`` in bytes.
 
     :ivar name: without the directory that a file-backed disk has.
+    :ivar label: what it was labelled with when it was made; '' where the
+        pool keeps no labels.
     """
 
     name: str
     udid: str
     capacity: int
+    label: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +90,13 @@ class NewDisk:
 
     :ivar size: in bytes; a driver rounds it up to what its pool has.
     :ivar file_format: of the bytes that it will hold: raw or qcow2.
+    :ivar label: a mark by which its maker knows it again.
     """
 
     name: str
     size: int
     file_format: str
+    label: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

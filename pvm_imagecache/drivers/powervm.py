@@ -22,8 +22,10 @@ import dataclasses
 import http
 import os
 import threading
+import time
 from typing import Any
 from typing import Final
+from typing import TypeVar
 
 from oslo_log import log as logging
 from pypowervm import adapter as pvm_adapter
@@ -35,6 +37,10 @@ from pvm_imagecache import exceptions
 
 LOG = logging.getLogger(__name__)
 
+_Result = TypeVar('_Result')
+
+#: Seconds before each repetition of a call that met a passing fault.
+RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
 _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
 #: pypowervm looks for a certificate of the host here before it asks the
 #: system's; what it does with one no longer works on current Pythons.
@@ -180,6 +186,23 @@ def one_line(error: BaseException) -> str:
     return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
+def persistently(call: Callable[[], _Result]) -> _Result:
+    """Make a call that may be repeated again after passing faults.
+
+    :raises PowerVMError: the last one, when the limit is reached.
+    """
+    for delay in RETRY_DELAYS:
+        try:
+            return call()
+        except exceptions.PowerVMError as error:
+            if not error.passing:
+                raise
+            LOG.warning('Trying it again in %(delay).1f s: %(error)s',
+                        {'delay': delay, 'error': error})
+            time.sleep(delay)
+    return call()
+
+
 def forgiving(action: str, call: Callable[[], Any]) -> bool:
     """Tidy something up; if that fails, log why and go on.
 
@@ -187,8 +210,6 @@ def forgiving(action: str, call: Callable[[], Any]) -> bool:
     """
     try:
         call()
-    except pvm_exceptions.HttpNotFound:
-        return True
     except (pvm_exceptions.Error, exceptions.PVMImageCacheError) as error:
         LOG.warning('Could not %(action)s: %(error)s',
                     {'action': action, 'error': one_line(error)})

@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import os
 import threading
 from typing import Any
@@ -100,8 +101,8 @@ class LocalDiskDriver(base.DiskDriver):
         still_valid: Callable[[], bool] = lambda: True,
     ) -> base.Disk:
         # PowerVM refuses a copy that is smaller than what it is made of.
-        room = base.NewDisk(new.name, max(new.size, source.capacity),
-                            new.file_format)
+        room = dataclasses.replace(
+            new, size=max(new.size, source.capacity))
         return self._group().change(
             [volume_group.Copy(room, source, still_valid)])[0]
 

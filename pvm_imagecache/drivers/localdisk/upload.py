@@ -20,12 +20,14 @@ empty body).
 """
 
 from collections.abc import Iterator
+import http
 from typing import Any
 
 from pypowervm.wrappers import vios_file as pvm_file
 
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache import exceptions
 
 
 def upload(
@@ -43,10 +45,10 @@ def upload(
         raised.
     """
     adapter = adapters()
-    with adapters.translated(f'prepare the upload to {disk.name}'):
-        entry = pvm_file.File.bld(
-            adapter, disk.name, pvm_file.FileType.DISK_IMAGE, vios_uuid,
-            sha_chksum=sha256, f_size=size, tdev_udid=disk.udid).create()
+    wanted = pvm_file.File.bld(
+        adapter, disk.name, pvm_file.FileType.DISK_IMAGE, vios_uuid,
+        sha_chksum=sha256, f_size=size, tdev_udid=disk.udid)
+    entry = powervm.persistently(lambda: _create(adapters, disk, wanted))
     try:
         with adapters.translated(f'take the data of {disk.name}'):
             # No helper may repeat this request: the pieces come once.
@@ -54,20 +56,43 @@ def upload(
     finally:
         powervm.forgiving(
             f'delete the File entry {entry.uuid} of {disk.name}',
-            lambda: _delete(adapter, entry))
+            lambda: _delete(adapters, entry, disk))
 
 
 def forget(adapters: powervm.AdapterSource, disk: base.Disk) -> None:
     """Delete the File entries of uploads to a disk that have died."""
-    adapter = adapters()
-    with adapters.translated('list the File entries'):
-        entries = pvm_file.File.get(adapter, service='web')
-    for entry in entries:
+    def entries() -> Any:
+        with adapters.translated('list the File entries'):
+            return pvm_file.File.get(adapters(), service='web')
+
+    for entry in powervm.persistently(entries):
         if entry.tdev_udid == disk.udid:
+            _delete(adapters, entry, disk)
+
+
+def _create(
+    adapters: powervm.AdapterSource, disk: base.Disk, wanted: Any
+) -> Any:
+    try:
+        with adapters.translated(f'prepare the upload to {disk.name}'):
+            return wanted.create()
+    except exceptions.PowerVMUnreachable:
+        # It may have been made all the same.
+        powervm.forgiving(f'tidy up the uploads to {disk.name}',
+                          lambda: forget(adapters, disk))
+        raise
+
+
+def _delete(
+    adapters: powervm.AdapterSource, entry: Any, disk: base.Disk
+) -> None:
+    def delete() -> None:
+        try:
             with adapters.translated(
                     f'delete the File entry {entry.uuid} of {disk.name}'):
-                _delete(adapter, entry)
-
-
-def _delete(adapter: Any, entry: Any) -> None:
-    adapter.delete(entry.schema_type, root_id=entry.uuid, service='web')
+                adapters().delete(entry.schema_type, root_id=entry.uuid,
+                                  service='web')
+        except exceptions.PowerVMError as error:
+            if powervm.status_of(error) != http.HTTPStatus.NOT_FOUND:
+                raise
+    powervm.persistently(delete)

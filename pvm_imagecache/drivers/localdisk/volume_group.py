@@ -130,11 +130,16 @@ class VolumeGroup:
 
     def read(self) -> 'Document':
         """The volume group as it is now: one GET."""
-        with self._adapters.translated(f'read volume group {self.name}'):
-            return Document(pvm_storage.VG.get(
-                self._adapters(), uuid=self.uuid,
-                parent_type=pvm_vios.VIOS.schema_type,
-                parent_uuid=self.vios_uuid))
+        adapter = self._adapters()
+
+        def get() -> Any:
+            with self._adapters.translated(
+                    f'read volume group {self.name}'):
+                return pvm_storage.VG.get(
+                    adapter, uuid=self.uuid,
+                    parent_type=pvm_vios.VIOS.schema_type,
+                    parent_uuid=self.vios_uuid)
+        return Document(powervm.persistently(get))
 
     def change(self, operations: Sequence[Operation]) -> list[base.Disk]:
         """Carry out operations, all of them or none: one GET, one POST.
@@ -467,7 +472,8 @@ def _apply(document: Document, operation: Operation, adapter: Any) -> bool:
               else None)
     document.append(pvm_storage.VDisk.bld(
         adapter, operation.new.name,
-        whole_gib(operation.new.size) // units.Gi, base_image=source,
+        whole_gib(operation.new.size) // units.Gi,
+        label=operation.new.label, base_image=source,
         file_format=operation.new.file_format))
     return True
 
@@ -528,7 +534,8 @@ def _disk(element: Any) -> base.Disk:
     return base.Disk(
         name=naming.last_component(text('DiskName').strip()),
         udid=text('UniqueDeviceID').strip(),
-        capacity=_bytes(float(text('DiskCapacity') or 0)))
+        capacity=_bytes(float(text('DiskCapacity') or 0)),
+        label=text('DiskLabel').strip())
 
 
 def _bytes(gib: float | None) -> int:

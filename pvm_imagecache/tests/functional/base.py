@@ -34,6 +34,8 @@ from oslotest import base
 
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache import deploy
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
@@ -75,6 +77,10 @@ class FunctionalTestCase(base.BaseTestCase):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.useFixture(fixtures.MockPatchObject(
             image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)))
+        self.useFixture(fixtures.MockPatchObject(
+            powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)))
+        self.useFixture(fixtures.MockPatchObject(
+            deploy, 'RETRY_DELAYS', (0.01, 0.02)))
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.glance = glance()

@@ -172,7 +172,7 @@ class PowerVMFaultsTestCase(_Base):
             self.assertNotIn('i_' + self.image_id[:8], ' '.join(self.disks()))
 
     def test_both_uploads_break(self) -> None:
-        for action in ('reset_after_bytes', 'expire_after_bytes', 'status'):
+        for action in ('expire_after_bytes', 'status'):
             self.fault(action, 'File.upload', bytes=units.Mi, status=500,
                        count=2)
             self.assertRaises(
@@ -181,6 +181,19 @@ class PowerVMFaultsTestCase(_Base):
             self.powervm.control.clear_faults()
             self.assert_nothing_left()
         self.assertEqual(Outcome.MISS, self.deploy())
+
+    def test_both_uploads_break_in_passing(self) -> None:
+        self.fault('reset_after_bytes', 'File.upload', bytes=units.Mi,
+                   count=2)
+        self.assertEqual(Outcome.MISS, self.deploy())
+
+    def test_both_uploads_break_again_and_again(self) -> None:
+        self.fault('reset_after_bytes', 'File.upload', bytes=units.Mi,
+                   count=100)
+        self.assertRaises(
+            exceptions.PowerVMUnreachable, self.manager.create_disk,
+            self.image(self.image_id), 'vm1')
+        self.assert_nothing_left()
 
     def test_file_can_not_be_created(self) -> None:
         self.powervm.control.change_settings(file_limit=1)

@@ -1,0 +1,63 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the work of an ImageManager is done with."""
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+
+from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.drivers import base
+from pvm_imagecache import image_source
+from pvm_imagecache import locks
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the work wants to know of the configuration; seconds."""
+
+    enabled: bool = True
+    stall_timeout: float = 300
+    fetch_timeout: float = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The things that deploys, prefetches and passes share."""
+
+    driver: base.DiskDriver
+    source: image_source.ImageSource
+    catalog: catalog_module.Catalog
+    lock_directory: locks.LockDirectory
+    settings: Settings
+
+    def hold(
+        self,
+        disk_name: str,
+        timeout: float | Callable[[], float],
+        while_waiting: Callable[[], None] | None = None,
+    ) -> contextlib.AbstractContextManager[None]:
+        """The lock of whoever fills or removes a base image."""
+        return self.lock_directory.hold(
+            f'image-{self.driver.pool_id()}-{disk_name}', timeout,
+            while_waiting)
+
+    def hold_instance_disk(
+        self, disk_name: str
+    ) -> contextlib.AbstractContextManager[None]:
+        """The lock of whoever makes an instance disk; nobody waits for it.
+
+        :raises LockTimeout: if somebody else is making it.
+        """
+        return self.lock_directory.hold(
+            f'disk-{self.driver.pool_id()}-{disk_name}', 0)

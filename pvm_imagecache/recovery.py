@@ -1,0 +1,251 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is done about the work of processes that died in the middle of it.
+
+Whoever makes a disk has it on record, and holds a lock that the kernel
+drops when the process dies: a record without a living holder is a left-over.
+Its disk is known by the label that it was made with, or by its UDID.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+from typing import Final
+
+from oslo_log import log as logging
+from oslo_utils import units
+
+from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.drivers import base
+from pvm_imagecache import exceptions
+from pvm_imagecache import parts as parts_module
+
+LOG = logging.getLogger(__name__)
+
+_LABEL_PREFIX: Final = 'imagecache_'
+_LABEL_DIGITS: Final = 16
+#: What pypowervm labels a disk with that is to have no label.
+_NO_LABEL: Final = ('', 'None')
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconciliation:
+    """What was found when catalogue and pool were held together.
+
+    :ivar forgotten: records of base images whose disk is gone.
+    :ivar removed: disks that dead processes had left incomplete.
+    :ivar failed: what could not be tidied, with the reason.
+    """
+
+    forgotten: tuple[str, ...]
+    removed: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+def label(lease: str) -> str:
+    """The label by which a disk that was made under a lease is known."""
+    return _LABEL_PREFIX + lease[:_LABEL_DIGITS]
+
+
+@contextlib.contextmanager
+def instance_disk_on_record(
+    parts: parts_module.Parts,
+    name: str,
+    size: int,
+    is_certain: Callable[[], bool],
+) -> Iterator[catalog_module.InstanceDisk]:
+    """Have an instance disk on record while the block makes it.
+
+    What a dead process left under the name is removed first.
+
+    :param is_certain: asked at the end whether the disk is either whole or
+        gone; if it is not, the record stays for the next pass.
+
+    :raises LockTimeout: if somebody is making that disk.
+    :raises CatalogError: if there can be no record.
+    """
+    pool = parts.driver.pool_id()
+    with parts.hold_instance_disk(name):
+        for entry in parts.catalog.instance_disks(pool):
+            if entry.disk_name == name:
+                remove_instance_disk(parts.driver, entry)
+                parts.catalog.end_instance_disk(entry)
+        entry = parts.catalog.begin_instance_disk(pool, name, size)
+        try:
+            yield entry
+        finally:
+            if is_certain():
+                _end(parts.catalog, entry)
+
+
+def _end(
+    catalog: catalog_module.Catalog, entry: catalog_module.InstanceDisk
+) -> None:
+    try:
+        catalog.end_instance_disk(entry)
+    except exceptions.CatalogError as error:
+        # The disk is as it should be, so this fails no deploy; but the
+        # next pass would take it for unfinished.
+        LOG.error('Disk %(disk)s stays on record as unfinished. Have '
+                  '%(path)s mended before the cache is verified: %(error)s',
+                  {'disk': entry.disk_name, 'path': catalog.path,
+                   'error': error})
+
+
+def remove_base_image(
+    driver: base.DiskDriver, record: catalog_module.BaseImage
+) -> None:
+    """Delete the disk of a base image that will not be served any more.
+
+    :raises BaseImageOccupied: if the disk is not known to be ours.
+    :raises PowerVMError: if it can't be deleted.
+    """
+    for disk in driver.disks()[1]:
+        if disk.name != record.disk_name:
+            continue
+        if not is_ours(disk, record.udid, record.lease, record.image.size):
+            raise exceptions.BaseImageOccupied(
+                name=disk.name, image=record.image.id,
+                reason='a disk of that name is there that the cache did '
+                       'not make. Delete it if nobody needs it.')
+        LOG.info('Removing disk %(disk)s of image %(image)s, %(state)s by '
+                 '%(holder)s', {'disk': disk.name, 'image': record.image.id,
+                                'state': record.state.value,
+                                'holder': record.holder})
+        _remove(driver, disk)
+
+
+def remove_instance_disk(
+    driver: base.DiskDriver, entry: catalog_module.InstanceDisk
+) -> str | None:
+    """Delete an instance disk whose maker died before it was whole.
+
+    :returns: its name, if there was one to delete.
+    """
+    for disk in driver.disks()[1]:
+        if disk.name == entry.disk_name and is_ours(
+                disk, entry.udid, entry.lease, entry.size):
+            LOG.info('Removing disk %(disk)s, left unfinished by %(holder)s',
+                     {'disk': disk.name, 'holder': entry.holder})
+            _remove(driver, disk)
+            return disk.name
+    return None
+
+
+def reconcile(parts: parts_module.Parts) -> Reconciliation:
+    """Hold catalogue and pool together; tidy up after the dead.
+
+    What living processes are at is left alone. One thing that can't be
+    tidied does not keep the others from being.
+    """
+    pool, disks = parts.driver.disks()
+    forgotten: list[str] = []
+    removed: list[str] = []
+    failed: list[tuple[str, str]] = []
+    for record in parts.catalog.images(pool.id):
+        with _noting_failure(record.disk_name, failed):
+            _reconcile_image(parts, record, disks, forgotten, removed)
+    for entry in parts.catalog.instance_disks(pool.id):
+        with _noting_failure(entry.disk_name, failed):
+            _reconcile_instance_disk(parts, entry, removed)
+    return Reconciliation(tuple(forgotten), tuple(removed), tuple(failed))
+
+
+# -- deciders
+
+
+def is_ours(
+    disk: base.Disk, udid: str | None, lease: str, size: int
+) -> bool:
+    """Whether a disk is the one that was made under a lease.
+
+    Where the platform keeps labels, the label tells. Where it does not,
+    the UDID does; a maker that died before it was told the UDID leaves the
+    name, which nobody else had when it began, and the size.
+
+    :param size: in bytes, as it was asked for.
+    """
+    if disk.label not in _NO_LABEL:
+        return disk.label == label(lease)
+    if udid is not None:
+        return disk.udid == udid
+    return 0 <= disk.capacity - size < units.Gi
+
+
+# -- doers
+
+
+def _reconcile_image(
+    parts: parts_module.Parts,
+    record: catalog_module.BaseImage,
+    disks: Sequence[base.Disk],
+    forgotten: list[str],
+    removed: list[str],
+) -> None:
+    if record.state is catalog_module.State.READY and _among(disks, record):
+        return
+    with contextlib.suppress(exceptions.LockTimeout), parts.hold(
+            record.disk_name, 0):
+        if parts.catalog.get(record.pool, record.disk_name) != record:
+            return
+        _, now = parts.driver.disks()
+        if record.state is not catalog_module.State.READY:
+            remove_base_image(parts.driver, record)
+            removed.append(record.disk_name)
+        elif _among(now, record):
+            return
+        parts.catalog.remove(record)
+        forgotten.append(record.disk_name)
+
+
+def _reconcile_instance_disk(
+    parts: parts_module.Parts,
+    entry: catalog_module.InstanceDisk,
+    removed: list[str],
+) -> None:
+    with contextlib.suppress(exceptions.LockTimeout), (
+            parts.hold_instance_disk(entry.disk_name)):
+        if entry not in parts.catalog.instance_disks(entry.pool):
+            return
+        name = remove_instance_disk(parts.driver, entry)
+        if name:
+            removed.append(name)
+        parts.catalog.end_instance_disk(entry)
+
+
+def _among(
+    disks: Sequence[base.Disk], record: catalog_module.BaseImage
+) -> bool:
+    return any((disk.name, disk.udid) == (record.disk_name, record.udid)
+               for disk in disks)
+
+
+def _remove(driver: base.DiskDriver, disk: base.Disk) -> None:
+    driver.forget_uploads(disk)
+    removal, = driver.delete_disks([disk])
+    if removal.error:
+        raise removal.error
+
+
+@contextlib.contextmanager
+def _noting_failure(
+    name: str, failed: list[tuple[str, str]]
+) -> Iterator[None]:
+    try:
+        yield
+    except exceptions.PVMImageCacheError as error:
+        LOG.warning('Disk %(disk)s could not be tidied up: %(error)s',
+                    {'disk': name, 'error': error})
+        failed.append((name, str(error)))
