@@ -13,6 +13,7 @@
 """What the unit tests have in common: no network, no sleeping, no clock."""
 
 import hashlib
+import logging
 import os
 import threading
 
@@ -23,7 +24,10 @@ from oslotest import base
 
 from pvm_imagecache.conf import cache
 from pvm_imagecache.conf import glance
+from pvm_imagecache import deploy
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache import image as image_module
+from pvm_imagecache import image_source
 
 #: Bounds a wait that should end at once; never a figure that is tested.
 PATIENCE = 30
@@ -41,11 +45,17 @@ class TestCase(base.BaseTestCase):
 
     def setUp(self):
         super().setUp()
+        # Shown where a test fails, and only there.
+        self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         self.directory = self.useFixture(fixtures.TempDir()).path
         for module in (cache, glance):
             # What is registered in a group is seen by every ConfigOpts.
             self.patch(module, 'GROUP', cfg.OptGroup(
                 module.GROUP.name, module.GROUP.title, module.GROUP.help))
+        for module in (deploy, image_source, powervm):
+            # What is tried again is tried at once.
+            self.patch(module, 'RETRY_DELAYS',
+                       tuple(0 for _ in module.RETRY_DELAYS))
         before = set(threading.enumerate())
         self.addCleanup(self._check_threads, before)
 
@@ -88,6 +98,13 @@ class TestCase(base.BaseTestCase):
         for name, value in values.items():
             conf.set_override(name, value, cache.GROUP.name)
         return conf
+
+    def assert_bytes(self, expected, actual):
+        """As assertEqual, without showing megabytes."""
+        if expected != actual:
+            at = len(os.path.commonprefix([expected, actual]))
+            self.fail(f'{len(expected)} bytes expected and {len(actual)} '
+                      f'found, which differ from byte {at}')
 
     def wait(self, event):
         self.assertTrue(event.wait(PATIENCE), 'it never happened')

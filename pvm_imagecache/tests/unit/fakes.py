@@ -36,6 +36,8 @@ class FakeDriver(base.DiskDriver):
 
     api_version = base.API_VERSION
     capabilities = frozenset({base.Capability.IMAGE_CACHE})
+    #: Whether the pool tells what a disk was labelled with.
+    keeps_labels = True
 
     def __init__(self, gib=100):
         self.before = {}
@@ -65,11 +67,12 @@ class FakeDriver(base.DiskDriver):
             content = bytes(self._contents[self._disks[name].udid])
         return content if size is None else content[:size].ljust(size, b'\0')
 
-    def add(self, name, gib=1, content=b''):
+    def add(self, name, gib=1, content=b'', label=''):
         """Make a disk behind everybody's back."""
         with self._guard:
             disk = base.Disk(name, f'udid{next(self._serial)}',
-                             gib * units.Gi)
+                             gib * units.Gi,
+                             label if self.keeps_labels else '')
             self._disks[name] = disk
             self._contents[disk.udid] = bytearray(content)
             return disk
@@ -116,7 +119,7 @@ class FakeDriver(base.DiskDriver):
                 raise exceptions.NotEnoughSpace(
                     pool='the pool', free=self.pool().free,
                     needed=sum(gib), what=new)
-            return [self.add(each.name, size)
+            return [self.add(each.name, size, label=each.label or '')
                     for each, size in zip(new, gib, strict=True)]
 
     def upload(self, disk, pieces, size, sha256=None):
@@ -193,7 +196,6 @@ class FakeSource(image_source.ImageSource):
     def __init__(self):
         super().__init__(None)
         self.opened = []
-        self.streams = []
         self._bodies = {}
 
     def put(self, image, *parts):
@@ -203,21 +205,24 @@ class FakeSource(image_source.ImageSource):
     @contextlib.contextmanager
     def open(self, image, context=None):
         self.opened.append(image.id)
-        stream = image_source.ImageStream(image, self._body(image))
+        stream = image_source.ImageStream(
+            image, lambda position: self._body(image, position))
         try:
             stream.begin()
             yield stream
         finally:
             stream.close()
 
-    def _body(self, image):
+    def _body(self, image, position):
         for part in self._bodies[image.id]:
             if callable(part):
                 part()
             elif isinstance(part, BaseException):
                 raise part
             else:
-                yield part
+                skipped = min(position, len(part))
+                position -= skipped
+                yield part[skipped:]
 
 
 def chunks(content):

@@ -12,6 +12,8 @@
 
 """The records of base images, and the file that they are in."""
 
+import contextlib
+import glob
 import os
 import sqlite3
 import stat
@@ -31,6 +33,7 @@ from pvm_imagecache.tests.unit import base
 
 POPULATING = catalog_module.State.POPULATING
 READY = catalog_module.State.READY
+Total = catalog_module.Total
 EVICTING = catalog_module.State.EVICTING
 
 _OTHER = """
@@ -203,6 +206,20 @@ class LifeTest(CatalogTestCase):
             self.catalog.remove(found)
         self.assertEqual([], self.catalog.images('pool'))
 
+    def test_eviction_that_is_given_up(self):
+        record = self.make_ready()
+        self.catalog.start_eviction(record)
+        self.catalog.stop_eviction(record)
+        self.assertEqual(record, self.catalog.get('pool', 'disk'))
+
+    def test_nothing_becomes_ready_that_was_not(self):
+        record = self.begin()
+        self.catalog.stop_eviction(record)
+        self.assertEqual(record, self.catalog.get('pool', 'disk'))
+        self.catalog.start_eviction(record)
+        self.catalog.stop_eviction(record)
+        self.assertIs(EVICTING, self.catalog.get('pool', 'disk').state)
+
     def test_eviction_of_what_has_changed_since_it_was_seen(self):
         record = self.begin()
         self.catalog.created(record, 'udid', base.GIB)
@@ -244,15 +261,39 @@ class LifeTest(CatalogTestCase):
 class HistoryTest(CatalogTestCase):
     def test_totals(self):
         self.assertEqual({}, self.catalog.totals('pool'))
-        self.assertEqual(0, self.catalog.bytes_saved('pool'))
         self.catalog.add_history('pool', 'miss', bytes_fetched=10)
         self.catalog.add_history('pool', 'miss', bytes_fetched=5)
         self.catalog.add_history('pool', 'hit', bytes_saved=7)
         self.catalog.add_history('pool', 'hit', bytes_saved=8)
+        self.catalog.add_history('pool', 'purge')
         self.catalog.add_history('other', 'hit', bytes_saved=100)
-        self.assertEqual({'miss': (2, 15), 'hit': (2, 0)},
-                         self.catalog.totals('pool'))
-        self.assertEqual(15, self.catalog.bytes_saved('pool'))
+        self.assertEqual(
+            {'miss': Total(2, 15, 0), 'hit': Total(2, 0, 15),
+             'purge': Total(1, 0, 0)}, self.catalog.totals('pool'))
+        self.assertEqual({'hit': Total(1, 0, 100)},
+                         self.catalog.totals('other'))
+
+    def test_the_history_is_kept_for_a_while_and_counted_for_ever(self):
+        self.patch(catalog_module, 'HISTORY_LENGTH', 3)
+        for number in range(10):
+            self.catalog.add_history('pool', 'hit', detail=str(number))
+        with sqlite3.connect(self.catalog.path) as connection:
+            rows = connection.execute(
+                'SELECT detail FROM history ORDER BY id').fetchall()
+        self.assertEqual([('7',), ('8',), ('9',)], rows)
+        self.assertEqual(10, self.catalog.totals('pool')['hit'].times)
+
+    def test_history_and_totals_are_written_together(self):
+        self.catalog.add_history('pool', 'hit')
+        with sqlite3.connect(self.catalog.path) as connection:
+            connection.execute('DROP TABLE totals')
+        self.assertRaises(exceptions.CatalogError,
+                          self.catalog.add_history, 'pool', 'hit')
+        with sqlite3.connect(self.catalog.path) as connection:
+            self.assertEqual((1,), connection.execute(
+                'SELECT COUNT(*) FROM history').fetchone())
+        # The one that failed holds no lock on the file.
+        self.begin()
 
     def _who(self, **environment):
         for name in ('SUDO_USER', 'USER'):
@@ -268,7 +309,7 @@ class HistoryTest(CatalogTestCase):
         self.assertEqual(f'uid {os.getuid()}', self._who())
 
 
-class FileTest(CatalogTestCase):
+class StoredTest(CatalogTestCase):
     def _write(self, content):
         os.makedirs(self.path('state'), exist_ok=True)
         with open(self.catalog.path, 'wb') as file:
@@ -291,8 +332,7 @@ class FileTest(CatalogTestCase):
             lambda: self.catalog.start_eviction(record),
             lambda: self.catalog.remove(record),
             lambda: self.catalog.add_history('pool', 'a'),
-            lambda: self.catalog.totals('pool'),
-            lambda: self.catalog.bytes_saved('pool'))
+            lambda: self.catalog.totals('pool'))
 
     def test_everything_is_there_when_it_is_opened_again(self):
         record = self.make_ready()
@@ -342,16 +382,38 @@ class FileTest(CatalogTestCase):
         self.assertEqual((catalog_module.VERSION,),
                          self._sql('PRAGMA user_version').fetchone())
 
-    def test_a_corrupt_file(self):
-        record = self.begin()
+    def test_a_corrupt_file_is_set_aside(self):
+        self.begin()
         self.catalog.close()
         for content in (b'this is no database', b'x' * 8192):
             self._write(content)
-            for call in self._every_call(record):
-                error = self.assertRaises(exceptions.CatalogError, call)
-                self.assertIn(self.catalog.path, str(error))
-            with open(self.catalog.path, 'rb') as file:
+            self.assertEqual([], self.catalog.images('pool'))
+            record = self.begin()
+            self.catalog.close()
+            self.assertEqual([record], self.catalog.images('pool'))
+            self.catalog.close()
+            kept, = self._set_aside()
+            with open(kept, 'rb') as file:
                 self.assertEqual(content, file.read())
+            os.remove(kept)
+
+    def _set_aside(self):
+        return glob.glob(f'{self.catalog.path}.corrupt-*')
+
+    def test_what_may_be_whole_is_not_set_aside(self):
+        self.begin()
+        self.catalog.close()
+        self.patch(catalog_module, '_BUSY_TIMEOUT', 0)
+        self._sql('PRAGMA journal_mode = DELETE')
+        self._sql('PRAGMA locking_mode = EXCLUSIVE')
+        holder = sqlite3.connect(self.catalog.path, isolation_level=None)
+        self.addCleanup(holder.close)
+        holder.execute('BEGIN EXCLUSIVE')
+        self.assertRaises(exceptions.CatalogError,
+                          self.catalog.images, 'pool')
+        holder.execute('COMMIT')
+        self.assertEqual([], self._set_aside())
+        self.assertEqual(1, len(self.catalog.images('pool')))
 
     def test_a_file_whose_pages_are_damaged(self):
         for number in range(20):
@@ -455,8 +517,13 @@ class FileTest(CatalogTestCase):
         self.begin()
         self.catalog.close()
         self._write(b'this is no database')
+        self.catalog.images('pool')
+        self.catalog.close()
+        with contextlib.closing(sqlite3.connect(
+                self.catalog.path)) as connection:
+            connection.execute('PRAGMA user_version = 99')
         for _ in range(3):
-            self.assertRaises(exceptions.CatalogError, self.begin)
+            self.assertRaises(exceptions.CatalogTooNew, self.begin)
         self.assertEqual(before, base.descriptors())
 
 
@@ -482,14 +549,16 @@ class SharingTest(CatalogTestCase):
             return begun
 
         self.assertEqual(10, sum(self.in_threads(*[work] * 4)))
-        self.assertEqual({'tried': (40, 40)}, self.catalog.totals('pool'))
+        self.assertEqual({'tried': Total(40, 40, 0)},
+                         self.catalog.totals('pool'))
 
     def test_threads_open_it_at_once(self):
         catalogs = [self.make_catalog() for _ in range(4)]
         self.in_threads(*[
             lambda each=each: each.add_history('pool', 'opened')
             for each in catalogs])
-        self.assertEqual({'opened': (4, 0)}, self.catalog.totals('pool'))
+        self.assertEqual({'opened': Total(4, 0, 0)},
+                         self.catalog.totals('pool'))
 
     def test_a_forked_process_has_a_connection_of_its_own(self):
         record = self.begin()
@@ -501,6 +570,17 @@ class SharingTest(CatalogTestCase):
         self.assertIn('of the child', [
             each.disk_name for each in self.catalog.images('pool')])
         self.catalog.remove(record)
+
+    def test_a_forked_process_uses_nothing_of_its_parent(self):
+        self.begin()
+        inherited = self.catalog._connection
+
+        def child():
+            self.begin('of the child')
+            self.assertIsNot(inherited, self.catalog._connection)
+
+        self.in_child(child)
+        self.assertIs(inherited, self.catalog._connection)
 
     def test_a_forked_process_closes_nothing_of_its_parent(self):
         self.begin()
@@ -525,7 +605,8 @@ class SharingTest(CatalogTestCase):
         begun = [int(process.communicate()[0]) for process in processes]
         self.assertEqual(20, sum(begun))
         self.assertEqual(20, len(self.catalog.images('pool')))
-        self.assertEqual({'tried': (40, 40)}, self.catalog.totals('pool'))
+        self.assertEqual({'tried': Total(40, 40, 0)},
+                         self.catalog.totals('pool'))
 
 
 class CatalogMachine(stateful.RuleBasedStateMachine):
@@ -541,6 +622,7 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
         self.test.setUp()
         self.catalog = self.test.catalog
         self.model = {}
+        self.were_ready = set()
 
     def teardown(self):
         self.test.doCleanups()
@@ -570,6 +652,7 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
             self._refused(self.catalog.begin, 'pool', name, image)
             return stateful.multiple()
         record = self.catalog.begin('pool', name, image)
+        self.were_ready.discard(name)
         self.model[name] = {
             'state': POPULATING, 'lease': record.lease, 'udid': None,
             'image': image, 'hits': 0, 'bytes_done': 0}
@@ -599,9 +682,11 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
         if not known or not known['udid']:
             self._refused(self.catalog.commit, record, record.image)
             return
-        self._expect(
-            record, POPULATING, self.catalog.commit, record, record.image
-        ).update(state=READY, bytes_done=record.image.size)
+        known = self._expect(
+            record, POPULATING, self.catalog.commit, record, record.image)
+        if known:
+            self.were_ready.add(record.disk_name)
+        known.update(state=READY, bytes_done=record.image.size)
 
     @stateful.rule(record=records)
     def used(self, record):
@@ -614,6 +699,15 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
     def start_eviction(self, record):
         self._expect(record, record.state, self.catalog.start_eviction,
                      record).update(state=EVICTING)
+
+    @stateful.rule(record=records)
+    def stop_eviction(self, record):
+        self.catalog.stop_eviction(record)
+        known = self.model.get(record.disk_name)
+        if (known and known['lease'] == record.lease
+                and known['state'] is EVICTING
+                and record.disk_name in self.were_ready):
+            known['state'] = READY
 
     @stateful.rule(record=records)
     def remove(self, record):

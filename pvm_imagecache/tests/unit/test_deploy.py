@@ -14,8 +14,10 @@
 
 import dataclasses
 import hashlib
+import os
 import threading
 
+from glanceclient import exc as glance_exceptions
 import hypothesis
 from hypothesis import strategies
 
@@ -27,6 +29,7 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
 from pvm_imagecache import naming
+from pvm_imagecache import parts as parts_module
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
@@ -80,6 +83,18 @@ class BrokenCatalog(catalog_module.Catalog):
         self._fail('remove')
         return super().remove(*args)
 
+    def instance_disks(self, *args):
+        self._fail('instance_disks')
+        return super().instance_disks(*args)
+
+    def begin_instance_disk(self, *args):
+        self._fail('begin_instance_disk')
+        return super().begin_instance_disk(*args)
+
+    def end_instance_disk(self, *args):
+        self._fail('end_instance_disk')
+        return super().end_instance_disk(*args)
+
 
 def refusal(*_):
     """PowerVM refuses what would be done next."""
@@ -102,13 +117,14 @@ class DeployTestCase(base.TestCase):
         self.driver = fakes.FakeDriver(self.gib)
         self.catalog = BrokenCatalog(self.path('state', 'c.sqlite'))
         self.addCleanup(self.catalog.close)
-        self.settings = deploy.Settings(stall_timeout=base.PATIENCE)
+        self.settings = parts_module.Settings(stall_timeout=base.PATIENCE)
         self.locks = locks.LockDirectory(self.path('state', 'locks'))
 
     @property
     def parts(self):
-        return deploy.Parts(self.driver, self.source, self.catalog,
-                            self.locks, self.settings)
+        return parts_module.Parts(
+            self.driver, self.source, self.catalog, self.locks,
+            self.settings)
 
     def deploy(self, name='disk', image=None, size=0, progress=None):
         return deploy.InstanceDeploy(
@@ -135,7 +151,7 @@ class DeployTestCase(base.TestCase):
         self.assertIs(outcome, done.outcome, done.reason)
         self.assertEqual(bool(done.reason), outcome is BYPASS)
         self.assertEqual(done.disk, self.driver.find_disk(done.disk.name))
-        self.assertEqual(content, self.driver.content(
+        self.assert_bytes(content, self.driver.content(
             done.disk.name, len(content)))
         self.assertGreaterEqual(done.disk.capacity, len(content))
         self.assertEqual(0 if outcome is HIT else len(content),
@@ -149,12 +165,13 @@ class DeployTestCase(base.TestCase):
         disk = self.driver.find_disk(self.base_name)
         self.assertEqual((disk.udid, disk.capacity),
                          (record.udid, record.capacity))
-        self.assertEqual(self.content,
-                         self.driver.content(self.base_name, self.size))
+        self.assert_bytes(self.content,
+                          self.driver.content(self.base_name, self.size))
 
     def check_nothing_left(self):
         self.assertEqual([], self.driver.names())
         self.assertEqual([], self.catalog.images('pool'))
+        self.assertEqual([], self.catalog.instance_disks('pool'))
         self.assertTrue(self.locks.is_free(f'image-pool-{self.base_name}'))
 
     def check_not_cached(self, *names):
@@ -267,7 +284,7 @@ class PlainTest(DeployTestCase):
         self.check(done, POOL)
         done = self.deploy('b')
         self.assertEqual((POOL, 0), (done.outcome, done.bytes_fetched))
-        self.assertEqual(self.content, self.driver.content('b'))
+        self.assert_bytes(self.content, self.driver.content('b'))
         self.assertEqual([], self.catalog.images('pool'))
 
 
@@ -301,7 +318,7 @@ class SizeTest(DeployTestCase):
         self.assertEqual(1, len(self.source.opened))
 
     def test_too_small_past_the_cache(self):
-        self.settings = deploy.Settings(enabled=False)
+        self.settings = parts_module.Settings(enabled=False)
         self._refused(self.qcow2, 5 * base.GIB - 1)
         self.check_nothing_left()
 
@@ -321,7 +338,7 @@ class BypassTest(DeployTestCase):
 
     def test_switched_off(self):
         self.deploy('earlier')
-        self.settings = deploy.Settings(enabled=False)
+        self.settings = parts_module.Settings(enabled=False)
         self._bypassed('switched off')
         self.check_cached()
 
@@ -332,12 +349,25 @@ class BypassTest(DeployTestCase):
         self.check_not_cached('disk')
 
     def test_a_corrupt_catalogue(self):
-        self.catalog = catalog_module.Catalog(self.path('c.sqlite'))
-        self.addCleanup(self.catalog.close)
+        """What it knew is forgotten, and nothing of it is served."""
+        self.deploy('earlier')
+        self.catalog.close()
         with open(self.catalog.path, 'wb') as file:
             file.write(b'this is no database')
+        self._bypassed('did not make')
+        self.assertEqual([], self.catalog.images('pool'))
+        other, content = self.another('ffffffff-ffff-0000-0000-000000000000')
+        self.check(self.deploy('a', other), MISS, content)
+        self.check(self.deploy('b', other), HIT, content)
+
+    def test_a_damaged_catalogue(self):
+        self.deploy('earlier')
+        self.catalog.close()
+        size = os.path.getsize(self.catalog.path)
+        with open(self.catalog.path, 'r+b') as file:
+            file.seek(4096)
+            file.write(bytes(size - 4096))
         self._bypassed(self.catalog.path)
-        self.assertEqual(['disk'], self.driver.names())
 
     def test_the_catalogue_of_a_newer_release(self):
         self.patch(catalog_module, 'VERSION', 99)
@@ -393,7 +423,7 @@ class BypassTest(DeployTestCase):
         self.assertEqual(['disk'], self.driver.names())
 
     def test_a_lock_that_is_not_to_be_had(self):
-        self.settings = deploy.Settings(fetch_timeout=0)
+        self.settings = parts_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self._bypassed('still holds')
         self.check_not_cached('disk')
@@ -492,7 +522,7 @@ class ReplacedTest(DeployTestCase):
         self.image = base.image_of(self.content)
         self.source.put(self.image, *fakes.chunks(self.content))
         self._fetched_again()
-        self.assertEqual(earlier, self.driver.content('earlier'))
+        self.assert_bytes(earlier, self.driver.content('earlier'))
 
     def test_an_id_with_other_size(self):
         self.size = 77
@@ -546,6 +576,16 @@ class ReplacedTest(DeployTestCase):
         self.assertIn('again and again', done.reason)
         self.check_cached()
 
+    def test_it_is_given_up_between_look_and_copy(self):
+        def give_up(*_):
+            del self.driver.before['copy_disk']
+            self.catalog.start_eviction(self.record())
+
+        self.driver.before['copy_disk'] = give_up
+        done = self.deploy()
+        self.assertIsNot(HIT, done.outcome)
+        self.check(done, done.outcome)
+
     def test_an_eviction_that_died_is_finished(self):
         self.catalog.start_eviction(self.old)
         self._fetched_again()
@@ -553,7 +593,7 @@ class ReplacedTest(DeployTestCase):
     def test_what_is_being_evicted_is_not_served(self):
         self.catalog.start_eviction(self.old)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
-            self.settings = deploy.Settings(fetch_timeout=0)
+            self.settings = parts_module.Settings(fetch_timeout=0)
             self.check(self.deploy(), BYPASS)
 
 
@@ -583,7 +623,7 @@ class LeftOverTest(DeployTestCase):
         theirs = self.driver.find_disk(self.base_name)
         done = self.deploy()
         self.check(done, BYPASS)
-        self.assertIn('may not have made', done.reason)
+        self.assertIn('did not make', done.reason)
         self.assertEqual(theirs, self.driver.find_disk(self.base_name))
 
     def test_a_disk_of_that_name_that_is_another_one(self):
@@ -616,7 +656,7 @@ class LeftOverTest(DeployTestCase):
 
     def test_the_live_holder_is_left_alone(self):
         left = self.leave_behind()
-        self.settings = deploy.Settings(fetch_timeout=0)
+        self.settings = parts_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.check(self.deploy(), BYPASS)
         self.assertEqual(left, self.record())
@@ -667,7 +707,7 @@ class LegsTest(DeployTestCase):
         self.assertEqual(1, len(self.source.opened))
 
     def test_past_the_cache(self):
-        self.settings = deploy.Settings(enabled=False)
+        self.settings = parts_module.Settings(enabled=False)
         self._fail('disk', 2)
         self.assertRaises(exceptions.PowerVMRequestFailed, self.deploy)
         self.check_nothing_left()
@@ -677,7 +717,7 @@ class LegsTest(DeployTestCase):
         self.addCleanup(released.set)
         self.driver.before['upload'] = lambda disk: (
             disk.name == self.base_name and released.wait(base.PATIENCE))
-        self.settings = deploy.Settings(stall_timeout=0.02)
+        self.settings = parts_module.Settings(stall_timeout=0.02)
         self.patch(deploy.transfer, 'QUEUE_LENGTH', 1)
         done = self.deploy()
         self.check(done, BYPASS)
@@ -706,6 +746,41 @@ class LegsTest(DeployTestCase):
                 url='u', reason='r', hint='')
         self.driver.before['create_disks'] = away
         self.assertRaises(exceptions.PowerVMUnreachable, self.deploy)
+        self.assertEqual([], self.driver.names())
+        # Nobody knows what became of it, so it stays on record.
+        entry, = self.catalog.instance_disks('pool')
+        self.assertEqual('disk', entry.disk_name)
+        self.assertIs(POPULATING, self.record().state)
+        del self.driver.before['create_disks']
+        self.check(self.deploy(), MISS)
+        self.check_cached()
+        self.assertEqual([], self.catalog.instance_disks('pool'))
+
+    def test_a_passing_fault_is_tried_again(self):
+        for step in ('create_disks', 'copy_disk'):
+            turns = []
+
+            def busy(*_, turns=turns):
+                turns.append(1)
+                if len(turns) == 1:
+                    raise exceptions.PowerVMBusy(action='a', reason='busy')
+
+            self.driver.before = {step: busy}
+            self.deploy(step)
+            self.assert_bytes(self.content,
+                              self.driver.content(step, self.size))
+            self.assertGreater(len(turns), 1)
+
+    def test_a_fault_that_does_not_pass(self):
+        turns = []
+
+        def busy(*_):
+            turns.append(1)
+            raise exceptions.PowerVMBusy(action='a', reason='busy')
+
+        self.driver.before['create_disks'] = busy
+        self.assertRaises(exceptions.PowerVMBusy, self.deploy)
+        self.assertEqual(len(deploy.RETRY_DELAYS) + 1, len(turns))
         self.check_nothing_left()
 
 
@@ -725,7 +800,7 @@ class StreamTest(DeployTestCase):
         self.assertRaises(kind, self.prefetch)
         self.check_nothing_left()
         self.assertEqual(2, len(self.source.opened))
-        self.settings = deploy.Settings(enabled=False)
+        self.settings = parts_module.Settings(enabled=False)
         self.assertRaises(kind, self.deploy)
         self.check_nothing_left()
         self.assertEqual(set(), {
@@ -796,12 +871,12 @@ class StreamTest(DeployTestCase):
         self.check_bytes(self.deploy('last'))
         for record in self.catalog.images('pool'):
             if record.state is READY:
-                self.assertEqual(self.content, self.driver.content(
+                self.assert_bytes(self.content, self.driver.content(
                     record.disk_name, self.size))
         self.catalog.close()
 
     def check_bytes(self, done):
-        self.assertEqual(self.content, self.driver.content(
+        self.assert_bytes(self.content, self.driver.content(
             done.disk.name, self.size))
 
 
@@ -839,13 +914,12 @@ class TogetherTest(DeployTestCase):
             lambda: self.wait(waits),
             lambda: self.source.put(
                 self.image, *fakes.chunks(self.content)),
-            BrokenPipeError())
+            glance_exceptions.HTTPForbidden())
         begun = threading.Event()
 
         def first():
             self.assertRaises(
-                exceptions.GlanceUnreachable, self.deploy, 'first',
-                progress=lambda *_: None)
+                exceptions.ImageForbidden, self.deploy, 'first')
 
         def second():
             self.wait(begun)
@@ -942,7 +1016,7 @@ class PrefetchTest(DeployTestCase):
         self.assertEqual(set(), self.driver.uploads)
 
     def test_another_fetch_makes_no_progress(self):
-        self.settings = deploy.Settings(fetch_timeout=0)
+        self.settings = parts_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.assertRaises(exceptions.LockTimeout, self.prefetch)
 
@@ -1056,34 +1130,6 @@ class DecidersTest(base.TestCase):
             exceptions.ImageNotCacheable, deploy.check_cacheable,
             dataclasses.replace(self.image, os_hash_algo='blake17',
                                 checksum=None))
-
-    def test_remove_leftover_takes_one_disk_only(self):
-        driver = fakes.FakeDriver()
-        ours, other = driver.add('ours'), driver.add('other')
-        deploy.remove_leftover(driver, self._record(
-            disk_name='ours', udid=other.udid))
-        self.assertEqual(['other', 'ours'], driver.names())
-        deploy.remove_leftover(driver, self._record(
-            disk_name='ours', udid=ours.udid))
-        self.assertEqual(['other'], driver.names())
-
-    def test_remove_leftover_of_unknown_udid(self):
-        driver = fakes.FakeDriver()
-        for gib, size, ours in ((1, 1, True), (1, base.GIB, True),
-                                (1, base.GIB + 1, False),
-                                (2, base.GIB, False),
-                                (2, base.GIB + 1, True)):
-            driver.add('ours', gib)
-            record = self._record(
-                disk_name='ours', udid=None,
-                image=dataclasses.replace(self.image, size=size))
-            if ours:
-                deploy.remove_leftover(driver, record)
-                self.assertEqual([], driver.names())
-            else:
-                self.assertRaises(exceptions.BaseImageOccupied,
-                                  deploy.remove_leftover, driver, record)
-                driver.vanish('ours')
 
     def test_contract_without_capabilities(self):
         class Bare(fakes.FakeDriver):

@@ -15,6 +15,7 @@
 import errno
 import hashlib
 import http.client
+import io
 import ssl
 import struct
 import threading
@@ -350,9 +351,11 @@ class OpenTest(base.TestCase):
 
 class StreamTest(base.TestCase):
     def _stream(self, content, parts=None, error=None, **values):
+        whole = b''.join([content] if parts is None else parts)
+        size = max(map(len, parts or [content]))
         stream = image_source.ImageStream(
             base.image_of(content, **values),
-            _Body([content] if parts is None else parts, error))
+            lambda position: _Body(_parts(whole[position:], size), error))
         self.addCleanup(stream.close)
         stream.begin()
         return stream
@@ -374,7 +377,7 @@ class StreamTest(base.TestCase):
             for part in (CHUNK, 65536, 65521, size):
                 stream = self._stream(content, _parts(content, part))
                 pieces = list(stream)
-                self.assertEqual(content, b''.join(pieces))
+                self.assert_bytes(content, b''.join(pieces))
                 self.assertEqual(size, stream.bytes_received)
                 self.assertNotIn(b'', pieces)
                 if CHUNK % part == 0:
@@ -392,7 +395,7 @@ class StreamTest(base.TestCase):
         stream = self._stream(content, parts)
         pieces = list(stream)
         stream.close()
-        self.assertEqual(content, b''.join(pieces))
+        self.assert_bytes(content, b''.join(pieces))
         # Never more than a chunk and what came last.
         self.assertLess(max(map(len, pieces)),
                         chunk + max(map(len, parts)))
@@ -421,7 +424,7 @@ class StreamTest(base.TestCase):
             hashlib.sha512(content).hexdigest() != image.os_hash_value)
         size = data.draw(strategies.integers(1, 20))
         stream = image_source.ImageStream(
-            image, _Body(_parts(bytes(content), size)))
+            image, lambda position: _Body(_parts(bytes(content), size)))
         try:
             stream.begin()
             read, error = self._read(stream)
@@ -469,7 +472,8 @@ class StreamTest(base.TestCase):
         content = images.raw_bytes(2 * CHUNK)
         for more in (b'x', content, content * 4):
             body = _Body(_parts(content + more, 65536))
-            stream = image_source.ImageStream(base.image_of(content), body)
+            stream = image_source.ImageStream(
+                base.image_of(content), lambda position, body=body: body)
             self.addCleanup(stream.close)
             stream.begin()
             read, error = self._read(stream)
@@ -523,7 +527,8 @@ class StreamTest(base.TestCase):
     def test_every_error_at_the_beginning_does_too(self):
         for raised in ERRORS:
             stream = image_source.ImageStream(
-                base.image_of(b'abc'), _Body([], raised))
+                base.image_of(b'abc'),
+                lambda position, raised=raised: _Body([], raised))
             error = self.assertRaises(exceptions.ImageError, stream.begin)
             self.assertIs(raised, error.__cause__)
 
@@ -564,23 +569,181 @@ class StreamTest(base.TestCase):
         self.assertEqual([], self._hashing())
 
     def test_closing_what_was_not_begun(self):
-        body = _Body([b'abc'])
-        image_source.ImageStream(base.image_of(b'abc'), body).close()
-        self.assertTrue(body.closed)
+        image_source.ImageStream(base.image_of(b'abc'), self.fail).close()
 
     def test_a_body_that_can_not_be_closed(self):
         stream = image_source.ImageStream(
-            base.image_of(b'abc'), iter([b'abc']))
+            base.image_of(b'abc'), lambda position: iter([b'abc']))
         stream.begin()
         self.assertEqual((b'abc', None), self._read(stream))
         stream.close()
+
+
+class ResumeTest(base.TestCase):
+    """A connection that breaks is made again."""
+
+    def _stream(self, content, *bodies):
+        """Each body is an error, and the bytes that come before it."""
+        self.opened_at = []
+        self.bodies = []
+        waiting = list(bodies)
+
+        def open_at(position):
+            self.opened_at.append(position)
+            count, error = waiting.pop(0) if waiting else (None, None)
+            if count is not None:
+                count += position
+            if position == len(content):
+                error = None
+            self.bodies.append(_Body(
+                _parts(content[position:count], 65536), error))
+            return self.bodies[-1]
+
+        stream = image_source.ImageStream(base.image_of(content), open_at)
+        self.addCleanup(stream.close)
+        return stream
+
+    def _whole(self, content, stream):
+        stream.begin()
+        self.assert_bytes(content, b''.join(stream))
+        self.assertEqual(len(content), stream.bytes_received)
+
+    def test_it_goes_on_where_it_was(self):
+        content = images.raw_bytes(3 * CHUNK)
+        stream = self._stream(content, (CHUNK + 7, ConnectionResetError()),
+                              (0, BrokenPipeError()), (9, OSError()))
+        self._whole(content, stream)
+        self.assertEqual([0, CHUNK + 7, CHUNK + 7, CHUNK + 16],
+                         self.opened_at)
+        self.assertTrue(all(body.closed for body in self.bodies[:-1]))
+        stream.close()
+        self.assertTrue(self.bodies[-1].closed)
+
+    def test_it_breaks_before_the_first_byte(self):
+        self._whole(b'abc', self._stream(b'abc', (0, OSError())))
+
+    def test_opening_fails(self):
+        content = images.raw_bytes(2 * CHUNK)
+        attempts = []
+
+        def open_at(position):
+            attempts.append(position)
+            if len(attempts) in (1, 3):
+                raise exceptions.GlanceUnreachable(reason='away')
+            error = OSError() if len(attempts) == 2 else None
+            return _Body([content[position:][:CHUNK]], error)
+
+        stream = image_source.ImageStream(base.image_of(content), open_at)
+        self.addCleanup(stream.close)
+        self._whole(content, stream)
+        self.assertEqual([0, 0, CHUNK, CHUNK], attempts)
+
+    @base.generated
+    @hypothesis.given(
+        strategies.binary(min_size=1, max_size=100), strategies.lists(
+            strategies.integers(1, 20), max_size=20))
+    def test_exact_bytes_wherever_it_breaks(self, content, breaks):
+        self.patch(image_source, 'CHUNK_SIZE', 16)
+        stream = self._stream(content, *[
+            (count, OSError()) for count in breaks])
+        self._whole(content, stream)
+        stream.close()
+
+    def test_as_often_as_there_are_delays_without_a_byte(self):
+        most = len(image_source.RETRY_DELAYS)
+        self._whole(b'abc', self._stream(b'abc', *[(0, OSError())] * most))
+        first = ValueError('the first')
+        stream = self._stream(b'abc', (0, first),
+                              *[(0, OSError())] * most)
+        error = self.assertRaises(exceptions.ImageError, stream.begin)
+        # Why attempts were made, not how the last one ended.
+        self.assertIs(first, error.__cause__)
+        self.assertEqual(most + 1, len(self.opened_at))
+
+    def test_not_for_ever_even_if_bytes_come(self):
+        self.patch(image_source, 'MOST_FAILURES', 10)
+        content = images.raw_bytes(CHUNK)
+        stream = self._stream(content, *[(1, OSError())] * 100)
+        self.assertRaises(exceptions.ImageError, stream.begin)
+        self.assertEqual(11, len(self.opened_at))
+
+    def test_what_will_not_change_is_not_tried_again(self):
+        for error in (glance_exceptions.HTTPForbidden(),
+                      glance_exceptions.HTTPNotFound(),
+                      glance_exceptions.HTTPUnauthorized()):
+            stream = self._stream(b'abc', (1, error))
+            raised = self.assertRaises(exceptions.ImageError, stream.begin)
+            self.assertFalse(raised.passing)
+            self.assertEqual([0], self.opened_at)
+
+    def test_an_image_that_is_wrong_is_not_fetched_again(self):
+        content = images.raw_bytes(2 * CHUNK)
+        for wrong in (content[:-1], content[:-1] + b'?', content + b'x'):
+            stream = self._stream(wrong)
+            stream.image = base.image_of(content)
+            stream.begin()
+            self.assertRaises(exceptions.ImageError, list, stream)
+            self.assertEqual([0], self.opened_at)
+
+    def test_content_changed_while_it_was_broken(self):
+        content = images.raw_bytes(2 * CHUNK)
+        bodies = [_Body([content[:CHUNK]], OSError()),
+                  _Body([images.raw_bytes(CHUNK, seed=9)])]
+        stream = image_source.ImageStream(
+            base.image_of(content), lambda position: bodies.pop(0))
+        self.addCleanup(stream.close)
+        stream.begin()
+        self.assertRaises(exceptions.ImageCorrupt, list, stream)
+
+
+class PartTest(base.TestCase):
+    """What servers answer that were asked for the rest of an image."""
+
+    def _answer(self, content):
+        answer = requests.Response()
+        answer.raw = io.BytesIO(content)
+        return answer
+
+    @base.generated
+    @hypothesis.given(strategies.binary(max_size=100),
+                      strategies.integers(0, 120))
+    def test_what_was_there_is_left_out(self, content, left_out):
+        self.patch(image_source, '_PART_SIZE', 7)
+        self.assertEqual(content[left_out:], b''.join(
+            image_source._content(self._answer(content), left_out)))
+
+    def _rest(self, status, content, position=3):
+        """What the source takes for the data from a position on."""
+        answer = self._answer(content)
+        answer.status_code = status
+        asked = []
+
+        def request(client, url, method, **kwargs):
+            asked.append((url, method, kwargs))
+            return answer
+
+        self.patch(image_source.adapter.Adapter, 'request', request)
+        source = image_source.ImageSource(
+            lambda context: types.SimpleNamespace(http_client=object()))
+        rest = source._data(base.IMAGE_ID, position, None)
+        self.assertEqual([(
+            f'/v2/images/{base.IMAGE_ID}/file', 'GET',
+            {'headers': {'Range': f'bytes={position}-'}, 'stream': True})],
+            asked)
+        return b''.join(rest)
+
+    def test_the_rest(self):
+        self.assertEqual(b'def', self._rest(206, b'def'))
+
+    def test_all_of_it(self):
+        self.assertEqual(b'def', self._rest(200, b'abcdef'))
 
 
 class HeaderTest(base.TestCase):
     def _begun(self, content, disk_format='qcow2', **values):
         stream = image_source.ImageStream(
             base.image_of(content, disk_format=disk_format, **values),
-            _Body(_parts(content, 1000)))
+            lambda position: _Body(_parts(content, 1000)))
         self.addCleanup(stream.close)
         stream.begin()
         return stream
@@ -595,7 +758,7 @@ class HeaderTest(base.TestCase):
         content = images.qcow2_bytes(5 * base.GIB)
         stream = self._begun(content)
         self.assertEqual(5 * base.GIB, stream.image.virtual_size)
-        self.assertEqual(content, b''.join(stream))
+        self.assert_bytes(content, b''.join(stream))
 
     def test_the_larger_virtual_size_counts(self):
         content = images.qcow2_bytes(5 * base.GIB)
@@ -627,7 +790,7 @@ class HeaderTest(base.TestCase):
                         b'x'):
             stream = self._begun(content, 'raw')
             self.assertIsNone(stream.image.virtual_size)
-            self.assertEqual(content, b''.join(stream))
+            self.assert_bytes(content, b''.join(stream))
 
     @base.generated
     @hypothesis.given(strategies.binary(max_size=600))

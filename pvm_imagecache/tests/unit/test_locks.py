@@ -12,6 +12,7 @@
 
 """Locks against threads and processes."""
 
+import errno
 import os
 import signal
 import stat
@@ -208,6 +209,13 @@ class LocksTest(base.TestCase):
         with self.locks.hold('a', 0):
             error = self._refused()
         self.assertEqual(f'process {os.getpid()}', error.holder)
+
+    def test_a_full_disk_is_no_reason_not_to_hold_it(self):
+        def full(*_):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        self.patch(os, 'pwrite', full)
+        with self.locks.hold('a', 0):
+            self.assertEqual('somebody', self._refused().holder)
 
     def test_links_are_refused(self):
         os.mkdir(self.path('locks'))

@@ -18,12 +18,14 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
+from pvm_imagecache import parts as parts_module
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit import test_deploy
 
 HIT, MISS = deploy.Outcome.HIT, deploy.Outcome.MISS
 BYPASS, POOL = deploy.Outcome.BYPASS, deploy.Outcome.POOL
+Total = catalog_module.Total
 OTHER_ID = 'ffffffff-ffff-0000-0000-000000000000'
 
 
@@ -45,17 +47,16 @@ class CreateTest(ManagerTestCase):
     def test_miss_and_hit(self):
         self.check(self.create('a'), MISS)
         self.check(self.create('b'), HIT)
-        self.assertEqual({'miss': (1, self.size), 'hit': (1, 0)},
+        self.assertEqual({'miss': Total(1, self.size, 0),
+                          'hit': Total(1, 0, self.size)},
                          self.catalog.totals('pool'))
-        self.assertEqual(self.size, self.catalog.bytes_saved('pool'))
 
     def test_bypass(self):
-        self.settings = deploy.Settings(enabled=False)
+        self.settings = parts_module.Settings(enabled=False)
         self.manager = self.make_manager()
         self.check(self.create(), BYPASS)
-        self.assertEqual({'bypass': (1, self.size)},
+        self.assertEqual({'bypass': Total(1, self.size, 0)},
                          self.catalog.totals('pool'))
-        self.assertEqual(0, self.catalog.bytes_saved('pool'))
 
     def test_a_history_that_can_not_be_written_matters_to_nobody(self):
         self.catalog = catalog_module.Catalog('/dev/null/c.sqlite')
@@ -151,11 +152,11 @@ class PrefetchTest(ManagerTestCase):
         self.assertTrue(self.manager.prefetch(self.image).fetched)
         self.assertFalse(self.manager.prefetch(self.image).fetched)
         self.check_cached()
-        self.assertEqual({'prefetch': (1, self.size)},
+        self.assertEqual({'prefetch': Total(1, self.size, 0)},
                          self.catalog.totals('pool'))
 
     def test_switched_off(self):
-        self.settings = deploy.Settings(enabled=False)
+        self.settings = parts_module.Settings(enabled=False)
         self.assertRaises(exceptions.CacheDisabled,
                           self.make_manager().prefetch, self.image)
         self.assertEqual([], self.source.opened)
@@ -213,11 +214,10 @@ class FindTest(ManagerTestCase):
     def test_usage(self):
         self.create()
         usage = self.manager.usage()
-        self.assertEqual(
-            (2, 2 * base.GIB, self.size),
-            (usage.images, usage.cached, usage.saved))
+        self.assertEqual((2, 2 * base.GIB), (usage.images, usage.cached))
         self.assertEqual(3 * base.GIB, usage.pool.used)
         self.assertEqual({'prefetch', 'hit'}, set(usage.totals))
+        self.assertEqual(Total(1, 0, self.size), usage.totals['hit'])
 
     def test_a_pool_that_keeps_images_itself(self):
         self.driver = fakes.FakePool()
@@ -249,8 +249,9 @@ class PurgeTest(ManagerTestCase):
         self.assertEqual([], self.manager.list())
         # What was copied from them is whole.
         self.assertEqual(['disk', 'other'], self.driver.names())
-        self.assertEqual(self.content, self.driver.content('disk'))
-        self.assertEqual((2, 0), self.catalog.totals('pool')['purge'])
+        self.assert_bytes(self.content, self.driver.content('disk'))
+        self.assertEqual(Total(2, 0, 0),
+                         self.catalog.totals('pool')['purge'])
 
     def test_one(self):
         self._purge(self.manager.find(OTHER_ID))
@@ -288,27 +289,37 @@ class PurgeTest(ManagerTestCase):
         self._purge(stale)
         self.assertFalse(self._purge(stale)[self.image.id].removed)
 
-    def test_a_disk_that_can_not_be_deleted_stays(self):
-        def refuse_one(disk):
+    def _fail_one(self, kind):
+        def fail(disk):
             if disk.name == self.base_name:
-                test_deploy.refusal()
-        self.driver.before['delete'] = refuse_one
+                raise kind(action='delete it', reason='why')
+        self.driver.before['delete'] = fail
         results = self._purge()
         self.assertFalse(results[self.image.id].removed)
-        self.assertIn('refused', results[self.image.id].reason)
+        self.assertIn('why', results[self.image.id].reason)
         self.assertTrue(results[OTHER_ID].removed)
-        # It is served no more, and can be purged later.
-        self.assertIs(catalog_module.State.EVICTING, self.record().state)
+
+    def test_a_disk_that_can_not_be_deleted_stays(self):
+        before = self.record()
+        self._fail_one(exceptions.PowerVMRequestFailed)
+        self.assertEqual(before, self.record())
+        self.check(self.create('hit'), HIT)
         del self.driver.before['delete']
         self.assertTrue(self._purge()[self.image.id].removed)
-        self.assertEqual(['disk', 'other'], self.driver.names())
+        self.assertEqual(['disk', 'hit', 'other'], self.driver.names())
 
-    def test_a_disk_that_can_not_be_deleted_is_fetched_again(self):
-        self.driver.before['delete'] = test_deploy.refusal
-        self._purge()
+    def test_a_disk_whose_deletion_may_yet_come_is_served_no_more(self):
+        self._fail_one(exceptions.PowerVMBusy)
+        self.assertIs(catalog_module.State.EVICTING, self.record().state)
         del self.driver.before['delete']
         self.check(self.create('again'), MISS)
         self.check_cached()
+
+    def test_a_deletion_that_may_yet_come_is_made_by_the_next_purge(self):
+        self._fail_one(exceptions.PowerVMBusy)
+        del self.driver.before['delete']
+        self.assertTrue(self._purge()[self.image.id].removed)
+        self.assertEqual(['disk', 'other'], self.driver.names())
 
     def test_a_disk_that_is_gone_already(self):
         self.driver.vanish(self.base_name)
@@ -326,6 +337,30 @@ class PurgeTest(ManagerTestCase):
         self.leave_behind()
         self.assertTrue(self._purge()[self.image.id].removed)
         self.assertNotIn(self.base_name, self.driver.names())
+        self.assertEqual(set(), self.driver.uploads)
+
+    def test_a_left_over_whose_udid_nobody_was_told(self):
+        self._purge()
+        self.leave_behind(udid=False)
+        self.assertTrue(self._purge()[self.image.id].removed)
+        self.assertEqual(['disk', 'other'], self.driver.names())
+
+    def test_a_left_over_that_may_not_be_ours(self):
+        self._purge()
+        self.leave_behind(udid=False, gib=7)
+        purged = self._purge()[self.image.id]
+        self.assertFalse(purged.removed)
+        self.assertIn('did not make', purged.reason)
+        self.assertIn(self.base_name, self.driver.names())
+
+    def test_reconcile(self):
+        self._purge()
+        self.leave_behind()
+        self.assertEqual((self.base_name,),
+                         self.manager.reconcile().removed)
+        self.driver = fakes.FakePool()
+        self.assertRaises(exceptions.CacheDisabled,
+                          self.make_manager().reconcile)
 
     def test_locks_are_given_back(self):
         self._purge()
@@ -342,7 +377,7 @@ class FromConfTest(base.TestCase):
         self.addCleanup(made.close)
         self.assertTrue(made.caches_images)
         self.assertEqual(
-            deploy.Settings(enabled=False, stall_timeout=7,
+            parts_module.Settings(enabled=False, stall_timeout=7,
                             fetch_timeout=8), made._settings)
         self.assertEqual(self.path('state', 'catalog.sqlite'),
                          made._catalog.path)
@@ -353,9 +388,15 @@ class FromConfTest(base.TestCase):
         catalog.images('pool')
         before = base.descriptors()
         manager.ImageManager(driver, None, catalog, None,
-                             deploy.Settings()).close()
+                             parts_module.Settings()).close()
         self.assertTrue(driver.closed)
         self.assertLess(base.descriptors(), before)
+
+    def test_a_policy_that_there_is_not(self):
+        self.assertRaises(
+            exceptions.PluginNotFound, manager.ImageManager.from_conf,
+            self.make_conf(volume_group_name='vg',
+                           eviction_policies=['none', 'x']), None)
 
     def test_a_driver_that_lacks_an_option(self):
         self.assertRaises(

@@ -213,6 +213,9 @@ class WriteToAllTest(base.TestCase):
         error = blocked.leg.error
         self.assertIsInstance(error, exceptions.TransferStalled)
         self.assertTrue(error.passing)
+        # Nobody has waited for it.
+        self.assertIn('pvm_imagecache-blocked', [
+            thread.name for thread in threading.enumerate()])
         # It wakes up much later, and still must not take it as whole.
         blocked.released.set()
         self._check_threads({threading.current_thread()})
@@ -241,6 +244,7 @@ class WriteToAllTest(base.TestCase):
         """However slow a leg is, memory is flat."""
         changed = threading.Condition()
         taken = written = 0
+        count = len(self.pieces)
         most = []
 
         def stream():
@@ -258,10 +262,9 @@ class WriteToAllTest(base.TestCase):
                 for piece in pieces:
                     with changed:
                         # As many as there may be, and those there are.
-                        changed.wait_for(lambda: taken >= min(
-                            len(WriteToAllTest.pieces),
-                            written + transfer.QUEUE_LENGTH + 2),
-                            base.PATIENCE)
+                        most_now = written + transfer.QUEUE_LENGTH + 2
+                        while taken < min(most_now, count):
+                            changed.wait(base.PATIENCE)
                         written += 1
                     self.content += piece
                 self.complete = True

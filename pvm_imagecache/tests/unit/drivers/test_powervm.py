@@ -136,8 +136,7 @@ class TranslatedTest(base.TestCase):
 
     def test_busy(self):
         for busy in (pvm_exceptions.HttpError(_answer(503)),
-                     _recorded('fake_httperror.txt'),
-                     _recorded('fake_httperror_service_unavail.txt')):
+                     _recorded('fake_httperror.txt')):
             error = self._translated(busy)
             self.assertIs(exceptions.PowerVMBusy, type(error))
             self.assertTrue(error.passing)
@@ -167,13 +166,35 @@ class SmallTest(base.TestCase):
         self.assertEqual('a b', powervm.one_line(ValueError(' a\n\tb ')))
         self.assertEqual('ValueError', powervm.one_line(ValueError('\n')))
 
+    def test_persistently(self):
+        busy = exceptions.PowerVMBusy(action='a', reason='busy')
+        refused = exceptions.PowerVMRequestFailed(action='a', reason='no')
+        for raised in ([], [busy], [busy] * 3):
+            outcomes = [*raised, 'done']
+
+            def call(outcomes=outcomes):
+                outcome = outcomes.pop(0)
+                if isinstance(outcome, Exception):
+                    raise outcome
+                return outcome
+
+            self.assertEqual('done', powervm.persistently(call))
+            self.assertEqual([], outcomes)
+        for raised, kind in (([busy] * 4, exceptions.PowerVMBusy),
+                             ([refused], exceptions.PowerVMRequestFailed),
+                             ([busy, refused],
+                              exceptions.PowerVMRequestFailed),
+                             ([ValueError()], ValueError)):
+            def fail(raised=raised):
+                raise raised.pop(0)
+            self.assertRaises(kind, powervm.persistently, fail)
+            self.assertEqual([], raised)
+
     def test_forgiving(self):
         def fail(error):
             raise error
 
         self.assertTrue(powervm.forgiving('tidy', lambda: None))
-        self.assertTrue(powervm.forgiving('tidy', lambda: fail(
-            pvm_exceptions.HttpNotFound(_answer(404)))))
         for error in (pvm_exceptions.HttpError(_answer(500)),
                       pvm_exceptions.TimeoutError('t'),
                       exceptions.PowerVMRequestFailed(

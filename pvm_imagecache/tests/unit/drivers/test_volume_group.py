@@ -29,7 +29,7 @@ from pvm_imagecache.tests.unit.drivers import volume_groups
 GIB = base.GIB
 Copy, Create = volume_group.Copy, volume_group.Create
 Delete = volume_group.Delete
-_UOM = '{%s}' % pvm_const.UOM_NS
+_UOM = f'{{{pvm_const.UOM_NS}}}'
 new = volume_groups.new
 
 
@@ -125,7 +125,8 @@ class DocumentTest(base.TestCase):
         document = self._document()
         for disk in document.disks:
             self.assertIs(driver_base.Disk, type(disk))
-            self.assertEqual({'name', 'udid', 'capacity'}, set(vars(disk)))
+            self.assertEqual({'name', 'udid', 'capacity', 'label'},
+                             set(vars(disk)))
         document.disks.clear()
         document.udids.clear()
         self.assertEqual(32, len(document.disks))
@@ -185,6 +186,13 @@ class PrepareTest(base.TestCase):
         self.assertEqual(['raw', 'qcow2'], [
             disk.file_format for disk in self.wrapper.virtual_disks
             if not disk.udid])
+
+    def test_label(self):
+        self._prepare([Create(driver_base.NewDisk('a', 1, 'raw', 'mine'))],
+                      [Create(driver_base.NewDisk('b', 1, 'raw'))])
+        self.assertEqual(['mine', 'None'], [
+            volume_group._disk(element).label for element in
+            volume_groups.elements(self.wrapper)[-2:]])
 
     def test_copy(self):
         source = self._disk('aix_disk1')
@@ -338,8 +346,9 @@ class ConfirmTest(base.TestCase):
     def test_made(self):
         self._found('asdf', 'new udid')
         request, = self._confirmed(new('asdf'))
-        self.assertEqual([driver_base.Disk('asdf', 'new udid', GIB)],
-                         request.disks)
+        disk, = request.disks
+        self.assertEqual(('asdf', 'new udid', GIB),
+                         (disk.name, disk.udid, disk.capacity))
         self.assertTrue(request.done)
         self.assertIsNone(request.error)
 
@@ -508,6 +517,17 @@ class ChangeTest(base.TestCase):
         # And whoever comes next is served.
         self.group.before_update = lambda batch: None
         self.group.change([Create(new('a'))])
+
+    def test_an_interrupt_while_we_wait_for_the_turn(self):
+        class Interrupted(locks.LockDirectory):
+            def hold(self, *args, **kwargs):
+                raise KeyboardInterrupt
+
+        group = volume_groups.MemoryGroup(Interrupted(self.directory))
+        self.assertRaises(KeyboardInterrupt, group.change,
+                          [Create(new('a'))])
+        # It must not be made by whoever comes next.
+        self.assertEqual([], group._waiting)
 
     def test_what_is_quick_does_not_wait_for_copies(self):
         source = self._asdf()

@@ -23,7 +23,7 @@ from pypowervm.wrappers import storage as pvm_storage
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import volume_group
 
-_UOM = '{%s}' % pvm_const.UOM_NS
+_UOM = f'{{{pvm_const.UOM_NS}}}'
 
 
 def recorded():

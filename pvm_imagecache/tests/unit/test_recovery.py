@@ -1,0 +1,371 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is done about the work of dead processes."""
+
+import hypothesis
+from hypothesis import strategies
+
+from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache import exceptions
+from pvm_imagecache import recovery
+from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit import fakes
+from pvm_imagecache.tests.unit import test_deploy
+
+GIB = base.GIB
+LEASE = 'ab' * 16
+
+
+class IsOursTest(base.TestCase):
+    """Whether a disk was made under a lease."""
+
+    def _disk(self, label='', udid='udid', capacity=GIB):
+        return driver_base.Disk('disk', udid, capacity, label)
+
+    def test_labels(self):
+        label = recovery.label(LEASE)
+        self.assertTrue(recovery.is_ours(
+            self._disk(label), None, LEASE, 5 * GIB))
+        for other in (recovery.label('cd' * 16), 'of somebody', label[:-1]):
+            self.assertFalse(recovery.is_ours(
+                self._disk(other), None, LEASE, GIB))
+
+    def test_labels_of_leases_differ(self):
+        self.assertNotEqual(recovery.label(LEASE),
+                            recovery.label('cd' * 16))
+        self.assertIn(LEASE[:16], recovery.label(LEASE))
+
+    def test_without_labels_the_udid_tells(self):
+        for none in ('', 'None'):
+            self.assertTrue(recovery.is_ours(
+                self._disk(none), 'udid', LEASE, 5 * GIB))
+            self.assertFalse(recovery.is_ours(
+                self._disk(none), 'other', LEASE, GIB))
+
+    def test_without_both_the_size_tells(self):
+        for gib, size, ours in ((1, 1, True), (1, GIB, True),
+                                (1, GIB + 1, False), (2, GIB, False),
+                                (2, GIB + 1, True)):
+            self.assertEqual(ours, recovery.is_ours(
+                self._disk(capacity=gib * GIB), None, LEASE, size))
+
+    @base.generated
+    @hypothesis.given(strategies.sampled_from(['', 'None', 'theirs']),
+                      strategies.sampled_from([None, 'udid', 'other']),
+                      strategies.integers(1, 4 * GIB))
+    def test_a_disk_with_anothers_label_never_is(self, label, udid, size):
+        ours = recovery.is_ours(self._disk(label), udid, LEASE, size)
+        if label == 'theirs' or udid == 'other':
+            self.assertFalse(ours)
+
+
+class RemoveTest(test_deploy.DeployTestCase):
+    keeps_labels = True
+
+    def setUp(self):
+        super().setUp()
+        self.driver.keeps_labels = self.keeps_labels
+
+    def _begun(self):
+        """A base image of which the record is all there is."""
+        return self.catalog.begin('pool', self.base_name, self.image)
+
+    def _made(self, record, **values):
+        return self.driver.add(record.disk_name, label=recovery.label(
+            record.lease), **values)
+
+    def test_a_base_image(self):
+        record = self._begun()
+        disk = self._made(record)
+        self.driver.add('other')
+        self.driver.uploads.add(disk.udid)
+        recovery.remove_base_image(self.driver, record)
+        self.assertEqual(['other'], self.driver.names())
+        self.assertEqual(set(), self.driver.uploads)
+
+    def test_a_base_image_that_is_gone(self):
+        self.driver.add('other')
+        recovery.remove_base_image(self.driver, self._begun())
+        self.assertEqual(['other'], self.driver.names())
+
+    def test_a_base_image_of_somebody_else(self):
+        record = self._begun()
+        self.driver.add(self.base_name, 7, label='theirs')
+        self.assertRaises(exceptions.BaseImageOccupied,
+                          recovery.remove_base_image, self.driver, record)
+        self.assertEqual([self.base_name], self.driver.names())
+
+    def test_a_base_image_that_can_not_be_removed(self):
+        record = self._begun()
+        self._made(record)
+        self.driver.before['delete'] = test_deploy.refusal
+        self.assertRaises(exceptions.PowerVMRequestFailed,
+                          recovery.remove_base_image, self.driver, record)
+
+    def test_an_instance_disk(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('other', label=recovery.label(entry.lease))
+        self.assertIsNone(
+            recovery.remove_instance_disk(self.driver, entry))
+        self._made(entry)
+        self.assertEqual(
+            'disk', recovery.remove_instance_disk(self.driver, entry))
+        self.assertEqual(['other'], self.driver.names())
+
+    def test_an_instance_disk_of_somebody_else(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('disk', 7, label='theirs')
+        self.assertIsNone(
+            recovery.remove_instance_disk(self.driver, entry))
+        self.assertEqual(['disk'], self.driver.names())
+
+
+class RemoveWithoutLabelsTest(RemoveTest):
+    keeps_labels = False
+
+
+class OnRecordTest(test_deploy.DeployTestCase):
+    def _on_record(self, name='disk', certain=True):
+        return recovery.instance_disk_on_record(
+            self.parts, name, GIB, lambda: certain)
+
+    def _entries(self):
+        return self.catalog.instance_disks('pool')
+
+    def test_as_long_as_it_is_made(self):
+        with self._on_record() as entry:
+            self.assertEqual([entry], self._entries())
+            self.assertFalse(self.locks.is_free('disk-pool-disk'))
+        self.assertEqual([], self._entries())
+        self.assertTrue(self.locks.is_free('disk-pool-disk'))
+
+    def test_not_when_making_it_has_failed(self):
+        def fail():
+            with self._on_record():
+                raise ZeroDivisionError
+        self.assertRaises(ZeroDivisionError, fail)
+        self.assertEqual([], self._entries())
+
+    def test_for_longer_where_nobody_knows_what_became_of_it(self):
+        with self._on_record(certain=False) as entry:
+            pass
+        self.assertEqual([entry], self._entries())
+        self.assertTrue(self.locks.is_free('disk-pool-disk'))
+
+    def test_by_one_only(self):
+        with self._on_record() as entry:
+            self.assertRaises(exceptions.LockTimeout,
+                              self._on_record().__enter__)
+            with self._on_record('other'):
+                pass
+            self.assertEqual([entry], self._entries())
+
+    def test_what_is_left_of_it_is_removed_first(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('disk', label=recovery.label(entry.lease))
+        self.driver.add('other')
+        with self._on_record() as new:
+            self.assertNotEqual(entry.lease, new.lease)
+            self.assertEqual(['other'], self.driver.names())
+
+    def test_a_deploy_takes_what_a_dead_one_has_left(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('disk', content=b'half of it',
+                        label=recovery.label(entry.lease))
+        self.check(self.deploy(), test_deploy.MISS)
+        self.assertEqual([], self._entries())
+
+    def test_without_a_catalogue_a_deploy_goes_on(self):
+        for step in ('instance_disks', 'begin_instance_disk'):
+            self.catalog.broken = {step}
+            self.deploy(step[:15])
+            self.assertEqual(self.content, self.driver.content(
+                step[:15], self.size))
+
+    def test_it_is_on_record_whatever_becomes_of_it(self):
+        seen = []
+        self.driver.before['create_disks'] = lambda new: seen.append(
+            [entry.disk_name for entry in self._entries()])
+        self.deploy()
+        self.deploy('hit')
+        self.assertEqual([['disk'], ['hit']], seen)
+        self.assertEqual([], self._entries())
+
+    def test_a_name_that_somebody_else_has_is_left_alone(self):
+        theirs = self.driver.add('disk', content=b'theirs')
+        self.assertRaises(exceptions.DiskExists, self.deploy)
+        self.assertEqual(theirs, self.driver.find_disk('disk'))
+        self.assertEqual([], self._entries())
+
+
+class ReconcileTest(test_deploy.DeployTestCase):
+    def _reconciled(self, forgotten=(), removed=(), failed=()):
+        found = recovery.reconcile(self.parts)
+        self.assertEqual(
+            (forgotten, removed, failed),
+            (found.forgotten, found.removed,
+             tuple(name for name, _ in found.failed)))
+
+    def test_nothing_to_do(self):
+        self._reconciled()
+        self.deploy()
+        self.driver.add('untracked')
+        before = self.driver.names()
+        self._reconciled()
+        self.assertEqual(before, self.driver.names())
+        self.check_cached()
+
+    def test_a_disk_that_vanished(self):
+        self.deploy()
+        self.driver.vanish(self.base_name)
+        self._reconciled(forgotten=(self.base_name,))
+        self.assertEqual([], self.catalog.images('pool'))
+        self.check(self.deploy('again'), test_deploy.MISS)
+
+    def test_a_disk_that_was_replaced(self):
+        self.deploy()
+        self.driver.vanish(self.base_name)
+        theirs = self.driver.add(self.base_name, label='theirs')
+        self._reconciled(forgotten=(self.base_name,))
+        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
+
+    def test_a_base_image_that_was_left_behind(self):
+        for udid in (True, False):
+            self.leave_behind(udid=udid)
+            found = recovery.reconcile(self.parts)
+            self.assertEqual((self.base_name,), found.removed)
+            self.check_nothing_left()
+            self.assertEqual(set(), self.driver.uploads)
+
+    def test_an_eviction_that_was_left_behind(self):
+        self.deploy()
+        self.catalog.start_eviction(self.record())
+        recovery.reconcile(self.parts)
+        self.check_not_cached('disk')
+
+    def test_an_instance_disk_that_was_left_behind(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('disk', label=recovery.label(entry.lease))
+        self._reconciled(removed=('disk',))
+        self.check_nothing_left()
+
+    def test_what_the_living_are_at_is_left_alone(self):
+        self.leave_behind()
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('disk', label=recovery.label(entry.lease))
+        with self.parts.hold(self.base_name, 0), (
+                self.parts.hold_instance_disk('disk')):
+            self._reconciled()
+        self.assertEqual(2, len(self.driver.names()))
+        self.assertEqual([entry], self.catalog.instance_disks('pool'))
+
+    def test_what_the_living_have_finished_meanwhile(self):
+        left = self.leave_behind()
+
+        def finish():
+            del self.driver.before['disks']
+            self.catalog.remove(left)
+            self.driver.vanish(self.base_name)
+            self.prefetch()
+
+        real = self.catalog.images
+
+        def images(pool):
+            found = real(pool)
+            finish()
+            return found
+
+        self.driver.before['disks'] = lambda: None
+        self.catalog.images = images
+        self._reconciled()
+        self.check_cached()
+
+    def test_one_that_can_not_be_tidied_stops_no_other(self):
+        self.leave_behind()
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('disk', label=recovery.label(entry.lease))
+
+        def refuse_one(disk):
+            if disk.name == self.base_name:
+                test_deploy.refusal()
+
+        self.driver.before['delete'] = refuse_one
+        self._reconciled(removed=('disk',), failed=(self.base_name,))
+        self.assertIs(test_deploy.POPULATING, self.record().state)
+        del self.driver.before['delete']
+        found = recovery.reconcile(self.parts)
+        self.assertEqual((self.base_name,), found.removed)
+
+    def test_a_disk_that_is_not_ours_stays(self):
+        self.leave_behind(udid=False, gib=7)
+        self._reconciled(failed=(self.base_name,))
+        self.assertEqual([self.base_name], self.driver.names())
+
+    def test_again_and_again(self):
+        self.deploy()
+        self.leave_behind_as('i_00000000_0000')
+        recovery.reconcile(self.parts)
+        self._reconciled()
+
+    def leave_behind_as(self, name):
+        self.catalog.begin('pool', name, self.image)
+
+
+class EntriesTest(base.TestCase):
+    """Instance disks in the catalogue."""
+
+    def setUp(self):
+        super().setUp()
+        self.catalog = catalog_module.Catalog(self.path('c.sqlite'))
+        self.addCleanup(self.catalog.close)
+
+    def test_life(self):
+        self.assertEqual([], self.catalog.instance_disks('pool'))
+        entry = self.catalog.begin_instance_disk('pool', 'disk', 5)
+        self.assertEqual([entry], self.catalog.instance_disks('pool'))
+        self.assertEqual([], self.catalog.instance_disks('other'))
+        self.catalog.instance_disk_created(entry, 'udid')
+        found, = self.catalog.instance_disks('pool')
+        self.assertEqual(('udid', 5, entry.lease),
+                         (found.udid, found.size, found.lease))
+        self.catalog.end_instance_disk(entry)
+        self.catalog.end_instance_disk(entry)
+        self.assertEqual([], self.catalog.instance_disks('pool'))
+
+    def test_once(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', 5)
+        self.assertRaises(exceptions.CatalogConflict,
+                          self.catalog.begin_instance_disk, 'pool', 'disk',
+                          6)
+        self.assertEqual([entry], self.catalog.instance_disks('pool'))
+
+    def test_a_stale_lease_changes_nothing(self):
+        stale = self.catalog.begin_instance_disk('pool', 'disk', 5)
+        self.catalog.end_instance_disk(stale)
+        entry = self.catalog.begin_instance_disk('pool', 'disk', 5)
+        self.catalog.instance_disk_created(stale, 'udid')
+        self.catalog.end_instance_disk(stale)
+        self.assertEqual([entry], self.catalog.instance_disks('pool'))
+
+
+class FakesTest(base.TestCase):
+    def test_the_fake_keeps_labels_as_the_contract_says(self):
+        driver = fakes.FakeDriver()
+        disk, = driver.create_disks(
+            [driver_base.NewDisk('a', 1, 'raw', 'label')])
+        self.assertEqual('label', disk.label)
+        driver.keeps_labels = False
+        disk, = driver.create_disks(
+            [driver_base.NewDisk('b', 1, 'raw', 'label')])
+        self.assertEqual('', disk.label)
