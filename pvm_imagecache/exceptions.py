@@ -192,6 +192,13 @@ class GlanceUnreachable(ImageError):
     passing = True
 
 
+class GlanceFailed(ImageError):
+    """Glance, or a library between us and it, failed in another way."""
+
+    msg_fmt = ('Image %(image)s can not be read from Glance: %(reason)s. '
+               'The logs of the Image service may tell more.')
+
+
 class GlanceLogonFailed(ImageError):
     """Glance or Keystone does not accept who we say we are."""
 

@@ -53,6 +53,20 @@ CHUNK_SIZE: Final = 1024 * 1024
 RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
 #: How often one download may fail altogether, bytes or no bytes.
 MOST_FAILURES: Final = 30
+#: What may be gone a little later. OSError is what the others leave of a
+#: broken connection where they don't say so.
+_PASSING: Final = (
+    glance_exceptions.CommunicationError,
+    glance_exceptions.HTTPBadGateway,
+    glance_exceptions.HTTPInternalServerError,
+    glance_exceptions.HTTPOverLimit,
+    glance_exceptions.HTTPServiceUnavailable,
+    glance_exceptions.InvalidEndpoint,
+    ksa_exceptions.ConnectionError,
+    ksa_exceptions.HttpServerError,
+    requests.exceptions.RequestException,
+    OSError,
+)
 _PART_SIZE: Final = 64 * 1024
 _HASH_QUEUE: Final = 8
 _AMBIGUOUS_SHOWN: Final = 5
@@ -429,11 +443,15 @@ def _translated(
             image=image, expected=stream.image.size,
             received=stream.bytes_received,
             reason='the connection broke') from error
+    except _PASSING as error:
+        raise exceptions.GlanceUnreachable(
+            reason=f'{type(error).__name__}: {_one_line(error)}'
+        ) from error
     except Exception as error:
         # glanceclient lets errors of every library below it through, and
         # none of them may reach the upload as it is.
-        raise exceptions.GlanceUnreachable(
-            reason=f'{type(error).__name__}: {_one_line(error)}'
+        raise exceptions.GlanceFailed(
+            image=image, reason=f'{type(error).__name__}: {_one_line(error)}'
         ) from error
 
 

@@ -652,7 +652,7 @@ class ResumeTest(base.TestCase):
     def test_as_often_as_there_are_delays_without_a_byte(self):
         most = len(image_source.RETRY_DELAYS)
         self._whole(b'abc', self._stream(b'abc', *[(0, OSError())] * most))
-        first = ValueError('the first')
+        first = ConnectionError('the first')
         stream = self._stream(b'abc', (0, first),
                               *[(0, OSError())] * most)
         error = self.assertRaises(exceptions.ImageError, stream.begin)
@@ -670,7 +670,8 @@ class ResumeTest(base.TestCase):
     def test_what_will_not_change_is_not_tried_again(self):
         for error in (glance_exceptions.HTTPForbidden(),
                       glance_exceptions.HTTPNotFound(),
-                      glance_exceptions.HTTPUnauthorized()):
+                      glance_exceptions.HTTPUnauthorized(),
+                      ValueError('a defect')):
             stream = self._stream(b'abc', (1, error))
             raised = self.assertRaises(exceptions.ImageError, stream.begin)
             self.assertFalse(raised.passing)
