@@ -44,6 +44,7 @@ class FakeDriver(base.DiskDriver):
         self.calls = []
         self.closed = False
         self.uploads = set()
+        self.mapped = set()
         self._capacity = gib * units.Gi
         self._guard = threading.RLock()
         self._serial = itertools.count(1)
@@ -103,6 +104,9 @@ class FakeDriver(base.DiskDriver):
         self._called('disks')
         with self._guard:
             return self.pool(), list(self._disks.values())
+
+    def is_mapped(self, disk):
+        return disk.name in self.mapped
 
     def find_disk(self, name):
         return self._disks.get(name)

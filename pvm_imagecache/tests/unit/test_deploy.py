@@ -14,6 +14,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import threading
 
@@ -787,6 +788,8 @@ class LegsTest(DeployTestCase):
 class StreamTest(DeployTestCase):
     """Glance sends something else than the image."""
 
+    serial = itertools.count()
+
     def _damaged(self):
         damaged = bytearray(self.content)
         damaged[-1] ^= 1
@@ -851,7 +854,8 @@ class StreamTest(DeployTestCase):
         """One fault of PowerVM and one of the catalogue, anywhere."""
         self.driver = fakes.FakeDriver()
         self.catalog.close()
-        self.catalog = BrokenCatalog(self.path(f'{id(self.driver)}.sqlite'))
+        self.catalog = BrokenCatalog(self.path(
+            f'{next(self.serial)}.sqlite'))
         self.catalog.broken = {broken}
         turns = []
 
