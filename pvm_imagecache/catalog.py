@@ -36,6 +36,7 @@ from oslo_log import log as logging
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
+from pvm_imagecache import locks
 from pvm_imagecache import private_files
 
 LOG = logging.getLogger(__name__)
@@ -189,6 +190,7 @@ class Catalog:
         self._guard = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
+        self._identity: tuple[int, int] | None = None
 
     @property
     def path(self) -> str:
@@ -320,7 +322,13 @@ class Catalog:
             rows = connection.execute(
                 'SELECT * FROM instance_disks WHERE pool = ?'
                 ' ORDER BY started_at', (pool,)).fetchall()
-        return [InstanceDisk(**row) for row in rows]
+        entries = [InstanceDisk(**row) for row in rows]
+        finished = [each for each in entries
+                    if os.path.exists(self._finished_path(each))]
+        for entry in finished:
+            self._delete_instance_disk(entry)
+            os.unlink(self._finished_path(entry))
+        return [each for each in entries if each not in finished]
 
     def begin_instance_disk(
         self, pool: str, disk_name: str, size: int
@@ -351,12 +359,35 @@ class Catalog:
                 (udid, entry.pool, entry.disk_name, entry.lease))
 
     def end_instance_disk(self, entry: InstanceDisk) -> None:
-        """The disk is whole, or gone: nothing is left to tidy."""
+        """The disk is whole, or gone: nothing is left to tidy.
+
+        A whole disk must never be taken for unfinished because the
+        catalogue could not be written: then a file beside it says so.
+        """
+        try:
+            self._delete_instance_disk(entry)
+        except exceptions.CatalogError as error:
+            path = self._finished_path(entry)
+            try:
+                private_files.make_directory(os.path.dirname(path))
+                os.close(private_files.open_for_update(path))
+            except OSError:
+                raise error from None
+            LOG.warning('That disk %(disk)s is finished is kept in %(path)s '
+                        'until the catalogue can be written: %(error)s',
+                        {'disk': entry.disk_name, 'path': path,
+                         'error': error})
+
+    def _delete_instance_disk(self, entry: InstanceDisk) -> None:
         with self._session() as connection:
             connection.execute(
                 'DELETE FROM instance_disks'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
                 (entry.pool, entry.disk_name, entry.lease))
+
+    def _finished_path(self, entry: InstanceDisk) -> str:
+        return os.path.join(
+            os.path.dirname(self._path), 'finished', entry.lease)
 
     # -- history
 
@@ -411,7 +442,7 @@ class Catalog:
                 'SELECT * FROM base_images'  # noqa: S608
                 f' WHERE {condition}'
                 ' ORDER BY last_used_at, created_at', values).fetchall()
-        return [_record(row) for row in rows]
+            return [_record(row) for row in rows]
 
     def _update(
         self, record: BaseImage, expected: State, **values: Any
@@ -438,24 +469,61 @@ class Catalog:
                 yield self._connect()
             except sqlite3.IntegrityError:
                 raise
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, OverflowError, ValueError,
+                    KeyError) as error:
+                if _means_corrupt(error):
+                    # Opening it again looks closer, and sets it aside.
+                    self.close()
                 raise exceptions.CatalogError(
                     path=self._path, reason=str(error)) from error
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid == os.getpid():
-            return self._connection
+            if _identity(self._path) == self._identity:
+                return self._connection
+            # Somebody has moved the file away: what is written to it from
+            # here on nobody would ever read.
+            self.close()
         private_files.make_directory(os.path.dirname(self._path))
-        try:
-            connection = _open(self._path)
-        except sqlite3.OperationalError:
-            # Busy, read-only, no space ...: it may be whole.
-            raise
-        except sqlite3.DatabaseError as error:
-            _set_aside(self._path, error)
-            connection = _open(self._path)
+        with _one_process(self._path):
+            try:
+                connection = _open(self._path)
+            except sqlite3.DatabaseError as error:
+                if not _means_corrupt(error):
+                    # Busy, read-only, no space ...: it may be whole.
+                    raise
+                _set_aside(self._path, error)
+                connection = _open(self._path)
         self._connection, self._pid = connection, os.getpid()
+        self._identity = _identity(self._path)
         return connection
+
+
+@contextlib.contextmanager
+def _one_process(path: str) -> Iterator[None]:
+    """Keep others from opening the catalogue for the length of the block.
+
+    SQLite does not wait for its turn when a new file is put into WAL mode,
+    and of two that find a file corrupt only one may set it aside.
+    """
+    directory, name = os.path.split(path)
+    with locks.LockDirectory(directory).hold(name, _BUSY_TIMEOUT):
+        yield
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file a path stands for, if any."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _means_corrupt(error: BaseException) -> bool:
+    return (isinstance(error, sqlite3.DatabaseError)
+            and not isinstance(error, sqlite3.OperationalError)
+            and not isinstance(error, sqlite3.ProgrammingError))
 
 
 def _open(path: str) -> sqlite3.Connection:
@@ -468,6 +536,9 @@ def _open(path: str) -> sqlite3.Connection:
         connection.execute('PRAGMA journal_mode = WAL')
         connection.execute('PRAGMA synchronous = FULL')
         _prepare(connection, path)
+        found = connection.execute('PRAGMA quick_check(1)').fetchone()
+        if 'ok' not in found.values():
+            raise sqlite3.DatabaseError(*found.values())
     except BaseException:
         connection.close()
         raise

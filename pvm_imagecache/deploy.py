@@ -118,8 +118,8 @@ class _Work:
         self._seconds: dict[str, float] = {}
         self._started = time.monotonic()
         self._streams: list[image_source.ImageStream] = []
-        #: Whether disks may be there that are not whole.
-        self._uncertain = False
+        #: The names of disks that may be there and are not whole.
+        self._doubtful: set[str] = set()
 
     # -- looking
 
@@ -156,8 +156,17 @@ class _Work:
         if record.state is catalog_module.State.READY and (
                 record.lease != gone):
             self._check_replaceable(record)
-        if record.lease != gone:
+        try:
             recovery.remove_base_image(self._driver, record)
+        except exceptions.BaseImageOccupied:
+            # Somebody else has the name: ours is gone in any case.
+            self._catalog.remove(record)
+            raise
+        except exceptions.PowerVMError as error:
+            raise exceptions.BaseImageOccupied(
+                name=record.disk_name, image=self._image.id,
+                reason='what was left there could not be removed: '
+                       f'{error}') from error
         self._catalog.remove(record)
 
     def _check_replaceable(self, record: catalog_module.BaseImage) -> None:
@@ -196,7 +205,8 @@ class _Work:
         record = self._catalog.begin(
             self._driver.pool_id(), self._base_name, image)
         try:
-            with self._changing_disks():
+            with self._changing_disks(
+                    self._base_name, *(other.name for other in others)):
                 disks = self._create_all(base.NewDisk(
                     self._base_name, image.size, image.disk_format,
                     recovery.label(record.lease)), others)
@@ -212,16 +222,17 @@ class _Work:
         return record, disks
 
     @contextlib.contextmanager
-    def _changing_disks(self) -> Iterator[None]:
+    def _changing_disks(self, *names: str) -> Iterator[None]:
         """Know afterwards whether disks may have come of the block."""
-        self._uncertain = True
+        before = set(self._doubtful)
+        self._doubtful.update(names)
         try:
             yield
         except exceptions.PowerVMUnreachable:
             raise
         except exceptions.PVMImageCacheError:
             # A refusal: all of it was done, or nothing.
-            self._uncertain = False
+            self._doubtful = before
             raise
 
     def _create_all(
@@ -299,10 +310,11 @@ class _Work:
                           'deleted: %(error)s',
                           {'disk': removal.disk.name,
                            'error': removal.error})
-        self._uncertain = any(removal.error for removal in removals)
+            else:
+                self._doubtful.discard(removal.disk.name)
 
     def _forget_if_gone(self, record: catalog_module.BaseImage) -> None:
-        if not self._uncertain:
+        if self._base_name not in self._doubtful:
             self._forget(record)
 
     def _forget(self, record: catalog_module.BaseImage) -> None:
@@ -393,7 +405,7 @@ class InstanceDeploy(_Work):
                     recovery.instance_disk_on_record(
                         self._parts, self._name,
                         max(self._size, self._image.least_disk_size),
-                        lambda: not self._uncertain))
+                        lambda: self._name not in self._doubtful))
             except exceptions.CacheError as error:
                 LOG.warning('Disk %(disk)s is made without a record: '
                             '%(error)s',
@@ -422,6 +434,12 @@ class InstanceDeploy(_Work):
                 except exceptions.BaseImageGone as error:
                     LOG.warning('%s', error)
                     gone = record.lease
+                except exceptions.PowerVMRequestFailed as error:
+                    if error.passing:
+                        raise
+                    # A download may succeed where a copy does not.
+                    raise exceptions.BaseImageGone(
+                        name=record.disk_name, reason=str(error)) from error
             with self._turn_to_fetch():
                 record = self._servable()
                 if record and record.lease != gone:
@@ -437,7 +455,7 @@ class InstanceDeploy(_Work):
     def _hit(self, record: catalog_module.BaseImage) -> Deployment:
         check_size(record.image, self._size)
         self._tell('copy', 0)
-        with self._timed('copy'), self._changing_disks():
+        with self._timed('copy'), self._changing_disks(self._name):
             disk = self._driver.copy_disk(
                 base.Disk(record.disk_name, record.udid or '',
                           record.capacity or 0),
@@ -487,7 +505,6 @@ class InstanceDeploy(_Work):
         if base_error:
             self._discard(base_disk)
             self._forget_if_gone(record)
-            self._uncertain = True
         if error:
             self._discard(disk)
             if base_error:
@@ -518,7 +535,7 @@ class InstanceDeploy(_Work):
     ) -> Deployment:
         """Write the stream to the instance disk only."""
         check_size(stream.image, self._size)
-        with self._changing_disks():
+        with self._changing_disks(self._name):
             disk, = self._driver.create_disks(
                 [self._new_disk(stream.image)])
         self._note_udid(disk)
@@ -546,7 +563,7 @@ class InstanceDeploy(_Work):
     def _deployment(
         self, disk: base.Disk, outcome: Outcome, reason: str = ''
     ) -> Deployment:
-        self._uncertain = False
+        self._doubtful.discard(self._name)
         self._seconds['total'] = time.monotonic() - self._started
         return Deployment(disk, self._image, outcome, self._bytes_fetched,
                           self._seconds, reason)
@@ -561,16 +578,25 @@ class BaseImageFetch(_Work):
         :raises CacheError: if it can't be cached.
         """
         check_cacheable(self._image)
-        fetched = not self._servable() and self._fetch()
+        record = self._servable()
+        gone = None
+        if record and not self._is_there(record):
+            gone = record.lease
+        fetched = (not record or gone is not None) and self._fetch(gone)
         return Prefetch(self._image, self._base_name, fetched,
                         self._bytes_fetched,
                         time.monotonic() - self._started)
 
-    def _fetch(self) -> bool:
+    def _is_there(self, record: catalog_module.BaseImage) -> bool:
+        disk = self._driver.find_disk(record.disk_name)
+        return disk is not None and disk.udid == record.udid
+
+    def _fetch(self, gone: str | None) -> bool:
         with self._turn_to_fetch():
-            if self._servable():
+            record = self._servable()
+            if record and record.lease != gone:
                 return False
-            self._make_way(None)
+            self._make_way(gone)
             with self._stream() as stream:
                 record, disks = self._begin(stream.image, [])
                 try:

@@ -81,6 +81,12 @@ class PowerVMUnreachable(PowerVMError):
     passing = True
 
 
+class PowerVMNotThere(PowerVMUnreachable):
+    """Nothing listens at that address, which is not a thing of a moment."""
+
+    passing = False
+
+
 class PowerVMLogonFailed(PowerVMError):
     """The REST API answers, but does not let us in."""
 
@@ -100,6 +106,14 @@ class PowerVMBusy(PowerVMRequestFailed):
     """The VIOS is busy, or the service is unavailable for the moment."""
 
     msg_fmt = 'PowerVM is busy and could not %(action)s: %(reason)s'
+    passing = True
+
+
+class PowerVMSessionExpired(PowerVMRequestFailed):
+    """The session ended while a request was made that comes only once."""
+
+    msg_fmt = ('The session with PowerVM expired in the middle of an attempt '
+               'to %(action)s.')
     passing = True
 
 

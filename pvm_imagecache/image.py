@@ -61,7 +61,8 @@ class Image:
     def digest(self) -> Digest | None:
         """The best hash there is that this Python can compute, or None."""
         if (self.os_hash_value and self.os_hash_algo
-                and self.os_hash_algo in hashlib.algorithms_available):
+                and self.os_hash_algo in hashlib.algorithms_available
+                and not self.os_hash_algo.startswith('shake')):
             return Digest(self.os_hash_algo, self.os_hash_value.lower())
         if self.checksum:
             return Digest('md5', self.checksum.lower())

@@ -90,8 +90,9 @@ class ImageSource:
         :raises ImageFormatUnsupported: if PowerVM can't boot from it.
         :raises ImageHasNoData: if Glance knows no size of it.
         """
-        with _translated(image_id):
-            found = self._client_for(context).images.get(image_id)
+        found = _persistently(
+            image_id,
+            lambda: self._client_for(context).images.get(image_id))
         if found['id'] != image_id:
             # Databases that compare without case answer with a twin.
             raise exceptions.ImageNotFound(image=image_id)
@@ -104,19 +105,21 @@ class ImageSource:
         """
         if _is_uuid(text):
             return self.get(text, context)
-        with _translated(text):
-            client = self._client_for(context)
-            named = list(client.images.list(filters={'name': text}))
-            # Glance can't search for the start of an id.
-            matches = named or [
-                found for found in client.images.list()
-                if _looks_like_id(text) and found['id'].startswith(text)]
+        matches = _persistently(
+            text, lambda: self._matches(text, self._client_for(context)))
         if not matches:
             raise exceptions.ImageNotFound(image=text)
         if len(matches) > 1:
             raise exceptions.ImageAmbiguous(
                 image=text, matches=_listed(matches))
         return _usable(matches[0])
+
+    @staticmethod
+    def _matches(text: str, client: Any) -> list[Any]:
+        # Glance can't search for the start of an id.
+        return list(client.images.list(filters={'name': text})) or [
+            found for found in client.images.list()
+            if _looks_like_id(text) and found['id'].startswith(text)]
 
     @contextlib.contextmanager
     def open(
@@ -163,7 +166,7 @@ class ImageSource:
 class ImageStream:
     """The bytes of one image, once, verified before the last are given.
 
-    Iterating yields pieces of :data:`CHUNK_SIZE` bytes or less. The last
+    Iterating yields pieces of about :data:`CHUNK_SIZE` bytes. The last
     piece is held back until size and hash are known to be right: whoever
     writes the pieces somewhere can't complete a wrong image by accident.
     The hash is computed in a thread of its own. A connection that breaks
@@ -275,7 +278,13 @@ class ImageStream:
         body, self._body = self._body, None
         close = getattr(body, 'close', None)
         if close:
-            close()
+            try:
+                close()
+            except Exception as error:
+                # What has come is whole, or was given up, without this.
+                LOG.debug('Closing the data of image %(image)s failed: '
+                          '%(error)s',
+                          {'image': self.image.id, 'error': error})
 
     def _verify(self, digest: image_module.Digest | None) -> None:
         if self._received != self.image.size:
@@ -323,6 +332,22 @@ class _Hasher:
         while (piece := self._pieces.get()) is not None:
             if not self._stopped:
                 self._hash.update(piece)
+
+
+def _persistently(image: str, call: Callable[[], Any]) -> Any:
+    """Ask Glance, again if a passing fault comes between."""
+    for delay in RETRY_DELAYS:
+        try:
+            with _translated(image):
+                return call()
+        except exceptions.ImageError as error:
+            if not error.passing:
+                raise
+            LOG.warning('Glance is asked again in %(delay).1f s: %(error)s',
+                        {'delay': delay, 'error': error})
+            time.sleep(delay)
+    with _translated(image):
+        return call()
 
 
 def _content(answer: requests.Response, left_out: int) -> Iterator[bytes]:

@@ -103,7 +103,7 @@ class LockDirectory:
     ) -> None:
         started = time.monotonic()
         delay = _FIRST_DELAY
-        while not _try_lock(descriptor):
+        while not _try_lock(name, descriptor):
             waited = time.monotonic() - started
             left = timeout() if callable(timeout) else timeout - waited
             if left <= 0:
@@ -116,11 +116,15 @@ class LockDirectory:
             delay = min(delay * 2, _LONGEST_DELAY)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(name: str, descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        # A file system without locks, or one that is failing.
+        raise exceptions.CatalogError(
+            path=name, reason=f'no lock: {error.strerror}') from error
     return True
 
 
@@ -135,4 +139,8 @@ def _sign(descriptor: int) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    return os.pread(descriptor, 100, 0).decode(errors='replace') or 'somebody'
+    try:
+        found = os.pread(descriptor, 100, 0)
+    except OSError as error:
+        return f'somebody ({error.strerror})'
+    return found.decode(errors='replace') or 'somebody'

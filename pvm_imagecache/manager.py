@@ -171,7 +171,7 @@ class ImageManager:
         if disk is None:
             raise exceptions.DiskNotFound(
                 name=name, pool=self._driver.pool().name)
-        if self.caches_images:
+        if self.caches_images and naming.is_base_image_name(name):
             record = self._catalog.get(self._driver.pool_id(), name)
             if record is not None:
                 raise exceptions.DiskNotOurs(
@@ -337,7 +337,7 @@ class ImageManager:
         try:
             self._catalog.add_history(
                 self._driver.pool_id(), action, **facts)
-        except exceptions.CatalogError as error:
+        except exceptions.PVMImageCacheError as error:
             LOG.warning('Not in the history: %(action)s of image %(image)s: '
                         '%(error)s',
                         {'action': action, 'image': facts.get('image_id'),

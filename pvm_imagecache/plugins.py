@@ -45,7 +45,8 @@ _CONTRACTS: Final[dict[str, tuple[type[Any], int]]] = {
 }
 _METHODS_OF: Final = {
     driver_base.Capability.IMAGE_CACHE: (
-        'disks', 'create_disks', 'upload', 'copy_disk', 'forget_uploads'),
+        'disks', 'create_disks', 'upload', 'copy_disk', 'forget_uploads',
+        'is_mapped'),
     driver_base.Capability.OWN_IMAGE_CACHE: ('create_disk_from_image',),
 }
 
@@ -112,6 +113,20 @@ def _load(namespace: str, name: str) -> Any:
         raise invalid(distribution=distributions,
                       reason='several plugins have that name. Remove all '
                              'but one of these packages.')
+    try:
+        plugin = _import(namespace, name)
+    except (Exception, SystemExit) as error:
+        raise invalid(
+            distribution=distributions,
+            reason=f'loading it raised {type(error).__name__}: {error}'
+        ) from error
+    reasons = list(_faults(plugin, *_CONTRACTS[namespace]))
+    if reasons:
+        raise invalid(distribution=distributions, reason='; '.join(reasons))
+    return plugin
+
+
+def _import(namespace: str, name: str) -> Any:
     failures: list[BaseException] = []
     manager: Any = named.NamedExtensionManager(
         namespace, [name], invoke_on_load=False,
@@ -120,15 +135,8 @@ def _load(namespace: str, name: str) -> Any:
         conflict_resolver=extension.error_on_conflict,
         warn_on_missing_entrypoint=False)
     if failures:
-        raise invalid(
-            distribution=distributions,
-            reason=f'loading it raised {type(failures[0]).__name__}: '
-                   f'{failures[0]}') from failures[0]
-    plugin = manager[name].plugin
-    reasons = list(_faults(plugin, *_CONTRACTS[namespace]))
-    if reasons:
-        raise invalid(distribution=distributions, reason='; '.join(reasons))
-    return plugin
+        raise failures[0]
+    return manager[name].plugin
 
 
 def _faults(
@@ -145,10 +153,20 @@ def _faults(
     missing = sorted(getattr(plugin, '__abstractmethods__', ()))
     if missing:
         yield f'it lacks {", ".join(missing)}'
-    for capability in getattr(plugin, 'capabilities', ()):
+    capabilities = getattr(plugin, 'capabilities', ())
+    if not isinstance(capabilities, frozenset | tuple) or not all(
+            isinstance(each, driver_base.Capability)
+            for each in capabilities):
+        yield 'its capabilities are no frozenset of Capability'
+        return
+    for capability in capabilities:
         for method in _METHODS_OF.get(capability, ()):
             if getattr(plugin, method) is getattr(contract, method):
                 yield f'it declares {capability.value}, but lacks {method}'
+    try:
+        inspect.signature(plugin.from_conf).bind('conf')
+    except TypeError as error:
+        yield f'from_conf must take (conf), but does not: {error}'
     for method, function in inspect.getmembers(contract, inspect.isfunction):
         if not method.startswith('_'):
             yield from _signature_faults(plugin, method, function)

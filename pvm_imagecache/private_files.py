@@ -34,8 +34,11 @@ def make_directory(path: str) -> None:
         os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
         return
-    os.chmod(path, DIRECTORY_MODE)
-    _hand_over(path, parent)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _make_private(descriptor, DIRECTORY_MODE, parent)
+    finally:
+        os.close(descriptor)
 
 
 def open_for_update(path: str) -> int:
@@ -52,13 +55,18 @@ def open_for_update(path: str) -> int:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, FILE_MODE)
     except FileExistsError:
         return os.open(path, flags)
-    os.fchmod(descriptor, FILE_MODE)
-    _hand_over(path, os.path.dirname(os.path.abspath(path)))
+    try:
+        _make_private(descriptor, FILE_MODE,
+                      os.path.dirname(os.path.abspath(path)))
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
-def _hand_over(path: str, parent: str) -> None:
-    if os.geteuid() != 0:
-        return
-    owner = os.stat(parent)
-    os.chown(path, owner.st_uid, owner.st_gid)
+def _make_private(descriptor: int, mode: int, parent: str) -> None:
+    # By descriptor: whoever owns the directory could put a link in place.
+    os.fchmod(descriptor, mode)
+    if os.geteuid() == 0:
+        owner = os.stat(parent)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

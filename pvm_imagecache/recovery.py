@@ -30,12 +30,18 @@ from oslo_utils import units
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 
 LOG = logging.getLogger(__name__)
 
 _LABEL_PREFIX: Final = 'imagecache_'
 _LABEL_DIGITS: Final = 16
+#: Disks that are finished, which could be written nowhere, and the locks
+#: that keep everybody from taking them for unfinished.
+_UNWRITTEN: Final[list[tuple[
+    catalog_module.Catalog, catalog_module.InstanceDisk,
+    contextlib.ExitStack]]] = []
 #: What pypowervm labels a disk with that is to have no label.
 _NO_LABEL: Final = ('', 'None')
 
@@ -76,8 +82,10 @@ def instance_disk_on_record(
     :raises LockTimeout: if somebody is making that disk.
     :raises CatalogError: if there can be no record.
     """
+    _write_what_is_finished()
     pool = parts.driver.pool_id()
-    with parts.hold_instance_disk(name):
+    with contextlib.ExitStack() as held:
+        held.enter_context(parts.hold_instance_disk(name))
         for entry in parts.catalog.instance_disks(pool):
             if entry.disk_name == name:
                 remove_instance_disk(parts.driver, entry)
@@ -86,22 +94,32 @@ def instance_disk_on_record(
         try:
             yield entry
         finally:
-            if is_certain():
-                _end(parts.catalog, entry)
+            if is_certain() and not _ended(parts.catalog, entry):
+                _UNWRITTEN.append((parts.catalog, entry, held.pop_all()))
 
 
-def _end(
+def _ended(
     catalog: catalog_module.Catalog, entry: catalog_module.InstanceDisk
-) -> None:
+) -> bool:
     try:
         catalog.end_instance_disk(entry)
     except exceptions.CatalogError as error:
-        # The disk is as it should be, so this fails no deploy; but the
-        # next pass would take it for unfinished.
-        LOG.error('Disk %(disk)s stays on record as unfinished. Have '
-                  '%(path)s mended before the cache is verified: %(error)s',
+        LOG.error('Disk %(disk)s is finished, but that can not be written '
+                  'down; its lock is held until this process ends. Have '
+                  '%(path)s mended before: %(error)s',
                   {'disk': entry.disk_name, 'path': catalog.path,
                    'error': error})
+        return False
+    return True
+
+
+def _write_what_is_finished() -> None:
+    """Try again to write down what could not be written before."""
+    for each in list(_UNWRITTEN):
+        catalog, entry, held = each
+        if _ended(catalog, entry):
+            _UNWRITTEN.remove(each)
+            held.close()
 
 
 def remove_base_image(
@@ -112,14 +130,16 @@ def remove_base_image(
     :raises BaseImageOccupied: if the disk is not known to be ours.
     :raises PowerVMError: if it can't be deleted.
     """
-    for disk in driver.disks()[1]:
-        if disk.name != record.disk_name:
-            continue
-        if not is_ours(disk, record.udid, record.lease, record.image.size):
-            raise exceptions.BaseImageOccupied(
-                name=disk.name, image=record.image.id,
-                reason='a disk of that name is there that the cache did '
-                       'not make. Delete it if nobody needs it.')
+    named = [disk for disk in driver.disks()[1]
+             if disk.name == record.disk_name]
+    ours = [disk for disk in named if is_ours(
+        disk, record.udid, record.lease, record.image.size)]
+    if named and not ours:
+        raise exceptions.BaseImageOccupied(
+            name=record.disk_name, image=record.image.id,
+            reason='a disk of that name is there that the cache did not '
+                   'make. Delete it if nobody needs it.')
+    for disk in ours:
         LOG.info('Removing disk %(disk)s of image %(image)s, %(state)s by '
                  '%(holder)s', {'disk': disk.name, 'image': record.image.id,
                                 'state': record.state.value,
@@ -132,11 +152,18 @@ def remove_instance_disk(
 ) -> str | None:
     """Delete an instance disk whose maker died before it was whole.
 
+    One that a partition has is not deleted, whatever the records say.
+
     :returns: its name, if there was one to delete.
     """
     for disk in driver.disks()[1]:
         if disk.name == entry.disk_name and is_ours(
                 disk, entry.udid, entry.lease, entry.size):
+            if driver.is_mapped(disk):
+                LOG.warning('Disk %(disk)s is on record as unfinished, but '
+                            'a partition has it: it stays',
+                            {'disk': disk.name})
+                return None
             LOG.info('Removing disk %(disk)s, left unfinished by %(holder)s',
                      {'disk': disk.name, 'holder': entry.holder})
             _remove(driver, disk)
@@ -150,6 +177,7 @@ def reconcile(parts: parts_module.Parts) -> Reconciliation:
     What living processes are at is left alone. One thing that can't be
     tidied does not keep the others from being.
     """
+    _write_what_is_finished()
     pool, disks = parts.driver.disks()
     forgotten: list[str] = []
     removed: list[str] = []
@@ -160,6 +188,8 @@ def reconcile(parts: parts_module.Parts) -> Reconciliation:
     for entry in parts.catalog.instance_disks(pool.id):
         with _noting_failure(entry.disk_name, failed):
             _reconcile_instance_disk(parts, entry, removed)
+    with _noting_failure('web/File', failed):
+        _forget_dead_uploads(parts, disks)
     return Reconciliation(tuple(forgotten), tuple(removed), tuple(failed))
 
 
@@ -171,16 +201,18 @@ def is_ours(
 ) -> bool:
     """Whether a disk is the one that was made under a lease.
 
-    Where the platform keeps labels, the label tells. Where it does not,
-    the UDID does; a maker that died before it was told the UDID leaves the
-    name, which nobody else had when it began, and the size.
+    The UDID tells, unless a later disk of ours has it by now. A maker that
+    died before it was told the UDID leaves the label; where the platform
+    keeps none, the name, which nobody else had when it began, and the size.
 
     :param size: in bytes, as it was asked for.
     """
+    if udid is not None:
+        return disk.udid == udid and (
+            not disk.label.startswith(_LABEL_PREFIX)
+            or disk.label == label(lease))
     if disk.label not in _NO_LABEL:
         return disk.label == label(lease)
-    if udid is not None:
-        return disk.udid == udid
     return 0 <= disk.capacity - size < units.Gi
 
 
@@ -223,6 +255,22 @@ def _reconcile_instance_disk(
         if name:
             removed.append(name)
         parts.catalog.end_instance_disk(entry)
+
+
+def _forget_dead_uploads(
+    parts: parts_module.Parts, disks: Sequence[base.Disk]
+) -> None:
+    """Remove what uploads left behind that could not be removed in time."""
+    targets = set(parts.driver.upload_targets())
+    for disk in disks:
+        if disk.udid not in targets or not disk.label.startswith(
+                _LABEL_PREFIX):
+            continue
+        held = (parts.hold(disk.name, 0)
+                if naming.is_base_image_name(disk.name)
+                else parts.hold_instance_disk(disk.name))
+        with contextlib.suppress(exceptions.LockTimeout), held:
+            parts.driver.forget_uploads(disk)
 
 
 def _among(

@@ -72,8 +72,10 @@ def write_to_all(
     :param stall_timeout: seconds for which a leg may take nothing.
     :param progress: called about twice a second.
     """
-    running = [_RunningLeg(leg, stall_timeout) for leg in legs]
+    running: list[_RunningLeg] = []
     try:
+        for leg in legs:
+            running.append(_RunningLeg(leg, stall_timeout))
         _feed(pieces, running, progress)
     except BaseException as error:
         for writer in running:
@@ -180,9 +182,14 @@ class _RunningLeg:
                 raise exceptions.TransferError(
                     what=f'Writing {self._leg.what}',
                     reason='it ended before all data was taken')
-        except Exception as error:
+        except BaseException as error:
+            # A thread may also be told to exit: that is no success.
             if self._leg.error is None:
-                self._leg.error = error
+                self._leg.error = (
+                    error if isinstance(error, Exception)
+                    else exceptions.TransferError(
+                        what=f'Writing {self._leg.what}',
+                        reason=type(error).__name__))
             LOG.debug('Writing %s ended early: %s', self._leg.what, error)
         finally:
             with self._changed:

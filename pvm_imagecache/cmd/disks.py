@@ -23,6 +23,8 @@ from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
 
 _GIB: Final = 1 << 30
+#: More than any volume group has; keeps nonsense out of the arithmetic.
+_MOST_GIB: Final = 1 << 30
 
 
 class CreateDisk(base.ShowOne):
@@ -89,9 +91,9 @@ def _gib(text: str) -> int:
     """A size in GiB, as bytes."""
     try:
         size = decimal.Decimal(text)
-        if size.is_finite() and size > 0:
-            return int(size * _GIB)
-    except decimal.InvalidOperation:
+        if size.is_finite() and 0 < size <= _MOST_GIB:
+            return max(1, int(size * _GIB))
+    except ArithmeticError:
         pass
     raise argparse.ArgumentTypeError(
         f'"{text}" is not a size in GiB: it must be a number above 0')

@@ -28,7 +28,11 @@ class _Sortable(columns.FormattableColumn[Any]):
     """Sorted by its value, not by what is shown of it."""
 
     def __lt__(self, other: Any) -> bool:
-        return (self._value or 0) < (other._value or 0)
+        return self._key() < other._key()
+
+    def _key(self) -> tuple[bool, float]:
+        """Nothing comes before everything."""
+        return self._value is not None, self._value or 0
 
     def machine_readable(self) -> Any:
         return self._value

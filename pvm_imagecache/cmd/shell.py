@@ -152,21 +152,22 @@ def read_configuration(
     arguments += [f'--config-dir={each}' for each in directories]
     conf = cfg.ConfigOpts()
     cache.register(conf)
+    for each in chosen:
+        try:
+            with open(each, encoding='utf-8') as file:
+                file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, 'strerror', None) or str(error)
+            raise exceptions.ConfigurationError(
+                reason=f'The configuration file {each} can not be read: '
+                       f'{reason}.') from error
     try:
-        for each in chosen:
-            with open(each, encoding='utf-8'):
-                pass
         conf(arguments, project='pvm_imagecache', default_config_files=[],
              default_config_dirs=[])
         # Values are checked when they are first read: read them all now.
         for option in conf.pvm_imagecache:
             getattr(conf.pvm_imagecache, option)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or str(error)
-        raise exceptions.ConfigurationError(
-            reason=f'The configuration file {each} can not be read: '
-                   f'{reason}.') from error
-    except (cfg.Error, ValueError) as error:
+    except (cfg.Error, ValueError, OSError) as error:
         # Where a value was set, oslo.config tells with the repr of an
         # object of its own.
         text = re.sub(r' from LocationInfo\(.*?\)(?= |$)', '', str(error))

@@ -16,6 +16,7 @@ Those that nova-powervm had in ``[powervm]`` are taken from there too, so
 that a nova.conf written for it works as it is.
 """
 
+import copy
 from typing import Any
 from typing import Final
 
@@ -114,7 +115,8 @@ OPTIONS: Final = [
 
 def register(conf: Any) -> None:
     """Register the options with a ConfigOpts; may be done repeatedly."""
-    conf.register_group(GROUP)
+    # A ConfigOpts keeps what is overridden in the group itself.
+    conf.register_group(copy.deepcopy(GROUP))
     conf.register_opts(OPTIONS, group=GROUP)
 
 

@@ -16,6 +16,7 @@ They are named as nova names its own, with the credentials added that nova
 takes from the user's request. Inside nova-compute nothing here is used.
 """
 
+import copy
 from typing import Any
 from typing import Final
 
@@ -37,7 +38,8 @@ OPTIONS: Final = [
 
 def register(conf: Any) -> None:
     """Register the options with a ConfigOpts; may be done repeatedly."""
-    conf.register_group(GROUP)
+    # A ConfigOpts keeps what is overridden in the group itself.
+    conf.register_group(copy.deepcopy(GROUP))
     conf.register_opts(OPTIONS, group=GROUP)
     loading.register_auth_conf_options(conf, GROUP.name)
     loading.register_session_conf_options(conf, GROUP.name)

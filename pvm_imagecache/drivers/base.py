@@ -212,6 +212,17 @@ class DiskDriver(abc.ABC):
         """Remove what uploads to a disk left behind when they died."""
         raise self._unable('fill disks')
 
+    def is_mapped(self, disk: Disk) -> bool:
+        """Whether a partition has the disk: then it is whole, and needed."""
+        raise self._unable('tell which disks are in use')
+
+    def upload_targets(self) -> Sequence[str]:
+        """The UDIDs of disks that uploads, living or dead, belong to.
+
+        Only a driver whose uploads can leave something behind has any.
+        """
+        return ()
+
     # -- Capability.OWN_IMAGE_CACHE
 
     def create_disk_from_image(

@@ -45,6 +45,9 @@ _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
 #: pypowervm looks for a certificate of the host here before it asks the
 #: system's; what it does with one no longer works on current Pythons.
 _NO_SUCH_DIRECTORY: Final = '/nonexistent/'
+_NOT_THERE: Final = (
+    'connection refused', 'name or service not known',
+    'no route to host', 'certificate verify failed')
 _NO_SPACE_SIGNS: Final = (
     'not enough space', 'not enough free', 'insufficient space',
     'no space', 'insufficient free', '0516-404', '0516-822')
@@ -115,11 +118,20 @@ class AdapterSource:
         if adapter is not None:
             adapter.session._logoff()
 
-    def translated(
-        self, action: str
-    ) -> contextlib.AbstractContextManager[None]:
-        """Turn errors of pypowervm inside the block into ours."""
-        return translated(self.connection, action)
+    @contextlib.contextmanager
+    def translated(self, action: str) -> Iterator[None]:
+        """Turn errors of pypowervm inside the block into ours.
+
+        A session that is not let in any more is given up: pypowervm would
+        never try to log on with it again.
+        """
+        try:
+            with translated(self.connection, action):
+                yield
+        except exceptions.PowerVMLogonFailed:
+            with self._guard:
+                self._adapter = None
+            raise
 
 
 def _log_on(connection: Connection) -> Any:
@@ -147,9 +159,11 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
         yield
     except (pvm_exceptions.ConnectionError, pvm_exceptions.TimeoutError,
             pvm_exceptions.SSLError) as error:
-        raise exceptions.PowerVMUnreachable(
-            url=connection.url, reason=_innermost(error),
-            hint=_proxy_hint(connection)) from error
+        reason = _innermost(error)
+        kind = (exceptions.PowerVMNotThere if reason in _NOT_THERE
+                else exceptions.PowerVMUnreachable)
+        raise kind(url=connection.url, reason=reason,
+                   hint=_proxy_hint(connection)) from error
     except (pvm_exceptions.HttpUnauth, pvm_exceptions.AuthFileReadError,
             pvm_exceptions.AuthFileAccessError) as error:
         raise exceptions.PowerVMLogonFailed(
@@ -186,16 +200,21 @@ def one_line(error: BaseException) -> str:
     return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
-def persistently(call: Callable[[], _Result]) -> _Result:
+def persistently(
+    call: Callable[[], _Result],
+    even_after: type[exceptions.PowerVMError] | tuple[()] = (),
+) -> _Result:
     """Make a call that may be repeated again after passing faults.
 
+    :param even_after: errors after which it is repeated though they don't
+        seem to pass.
     :raises PowerVMError: the last one, when the limit is reached.
     """
     for delay in RETRY_DELAYS:
         try:
             return call()
         except exceptions.PowerVMError as error:
-            if not error.passing:
+            if not (error.passing or isinstance(error, even_after)):
                 raise
             LOG.warning('Trying it again in %(delay).1f s: %(error)s',
                         {'delay': delay, 'error': error})

@@ -109,6 +109,12 @@ class LocalDiskDriver(base.DiskDriver):
     def forget_uploads(self, disk: base.Disk) -> None:
         upload.forget(self._adapters, disk)
 
+    def is_mapped(self, disk: base.Disk) -> bool:
+        return self._group().is_mapped(disk)
+
+    def upload_targets(self) -> Sequence[str]:
+        return upload.targets(self._adapters)
+
     def delete_disks(
         self, disks: Sequence[base.Disk]
     ) -> list[base.Removal]:
@@ -133,9 +139,10 @@ class LocalDiskDriver(base.DiskDriver):
     def _group(self) -> volume_group.VolumeGroup:
         with self._guard:
             if self._found is None:
-                self._found = volume_group.find(
-                    self._adapters, self._group_name, self._vios_name,
-                    self._locks)
+                self._found = powervm.persistently(
+                    lambda: volume_group.find(
+                        self._adapters, self._group_name, self._vios_name,
+                        self._locks))
             return self._found
 
     def _pool(self, document: volume_group.Document) -> base.Pool:

@@ -19,6 +19,7 @@ platform refuses what is too short (a repeated request after HTTP 401 has an
 empty body).
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import http
 from typing import Any
@@ -51,23 +52,46 @@ def upload(
     entry = powervm.persistently(lambda: _create(adapters, disk, wanted))
     try:
         with adapters.translated(f'take the data of {disk.name}'):
-            # No helper may repeat this request: the pieces come once.
-            adapter.upload_file(entry.element, pieces, helpers=[])
+            adapter.upload_file(entry.element, pieces, helpers=[_once])
+    except exceptions.PowerVMLogonFailed as error:
+        raise exceptions.PowerVMSessionExpired(
+            action=f'take the data of {disk.name}') from error
     finally:
         powervm.forgiving(
             f'delete the File entry {entry.uuid} of {disk.name}',
             lambda: _delete(adapters, entry, disk))
 
 
+def _once(request: Callable[..., Any]) -> Callable[..., Any]:
+    """Have pypowervm make a request only once: its body comes only once.
+
+    After HTTP 401 it would log on anew and send the request again, empty.
+    That, and not the helpers that repeat what met a busy VIOS, is what this
+    stands in for.
+    """
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return request(*args, **kwargs | {'relogin': False})
+    return call
+
+
 def forget(adapters: powervm.AdapterSource, disk: base.Disk) -> None:
     """Delete the File entries of uploads to a disk that have died."""
-    def entries() -> Any:
-        with adapters.translated('list the File entries'):
-            return pvm_file.File.get(adapters(), service='web')
-
-    for entry in powervm.persistently(entries):
+    for entry in _entries(adapters):
         if entry.tdev_udid == disk.udid:
             _delete(adapters, entry, disk)
+
+
+def targets(adapters: powervm.AdapterSource) -> list[str]:
+    """The UDIDs of the disks that File entries belong to."""
+    return [entry.tdev_udid for entry in _entries(adapters)
+            if entry.tdev_udid]
+
+
+def _entries(adapters: powervm.AdapterSource) -> Any:
+    def get() -> Any:
+        with adapters.translated('list the File entries'):
+            return pvm_file.File.get(adapters(), service='web')
+    return powervm.persistently(get)
 
 
 def _create(
@@ -95,4 +119,5 @@ def _delete(
         except exceptions.PowerVMError as error:
             if powervm.status_of(error) != http.HTTPStatus.NOT_FOUND:
                 raise
-    powervm.persistently(delete)
+    # Whatever is said against it: there are a hundred of them at most.
+    powervm.persistently(delete, exceptions.PowerVMError)

@@ -55,6 +55,9 @@ LOST_ANSWERS: Final = 3
 _LONGEST_PAUSE: Final = 1.0
 
 _UOM: Final = f'{{{pvm_const.UOM_NS}}}'
+_STORAGES_PATH: Final = (
+    f'{_UOM}VirtualSCSIMappings/{_UOM}VirtualSCSIMapping/{_UOM}Storage/'
+    f'{_UOM}VirtualDisk')
 _DISKS_PATH: Final = f'{_UOM}VirtualDisks/{_UOM}VirtualDisk'
 
 
@@ -140,6 +143,23 @@ class VolumeGroup:
                     parent_type=pvm_vios.VIOS.schema_type,
                     parent_uuid=self.vios_uuid)
         return Document(powervm.persistently(get))
+
+    def is_mapped(self, disk: base.Disk) -> bool:
+        """Whether a vSCSI mapping has the disk: one GET."""
+        adapter = self._adapters()
+
+        def get() -> Any:
+            with self._adapters.translated('read the vSCSI mappings'):
+                return pvm_vios.VIOS.get(
+                    adapter, uuid=self.vios_uuid,
+                    xag=[pvm_const.XAG.VIO_SMAP])
+        server = powervm.persistently(get)
+        storages = server.entry.element.element.iterfind(_STORAGES_PATH)
+        return any(
+            storage.findtext(f'{_UOM}UniqueDeviceID') == disk.udid
+            or naming.last_component(
+                storage.findtext(f'{_UOM}DiskName') or '') == disk.name
+            for storage in storages)
 
     def change(self, operations: Sequence[Operation]) -> list[base.Disk]:
         """Carry out operations, all of them or none: one GET, one POST.
@@ -425,6 +445,7 @@ def _check(
 ) -> int:
     """Raise unless a request can be met; returns the bytes it takes."""
     needed = 0
+    taken = set(taken)
     for operation in request.operations:
         if isinstance(operation, Delete):
             continue
@@ -432,6 +453,7 @@ def _check(
         if new.name in taken or document.named(new.name):
             raise exceptions.DiskExists(
                 name=new.name, pool=document.wrapper.name)
+        taken.add(new.name)
         if isinstance(operation, Copy):
             _check_source(document, operation)
         needed += whole_gib(new.size)
@@ -516,11 +538,11 @@ def _raise_if_full(
     document: Document,
     pending: list[_Request],
 ) -> None:
-    if not powervm.means_no_space(error):
-        return
     names = [operation.new for request in pending
              for operation in request.operations
              if not isinstance(operation, Delete)]
+    if not names or not powervm.means_no_space(error):
+        return
     raise exceptions.NotEnoughSpace(
         pool=f'Volume group {document.wrapper.name}',
         free=human(document.free),

@@ -16,8 +16,20 @@ Whatever it is: the bytes are right, or the deploy raises; nothing wrong is
 cached, no disk and no web/File entry is left.
 """
 
-from oslo_utils import units
+import sqlite3
+from typing import Any
+from unittest import mock
 
+import fixtures
+from oslo_utils import units
+from pypowervm import const as pvm_const
+from pypowervm.tasks import scsi_mapper
+from pypowervm.utils import lpar_builder
+from pypowervm.wrappers import managed_system as pvm_system
+from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
+
+from pvm_imagecache import catalog
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache import exceptions
 from pvm_imagecache.tests.functional import base
@@ -172,20 +184,22 @@ class PowerVMFaultsTestCase(_Base):
             self.assertNotIn('i_' + self.image_id[:8], ' '.join(self.disks()))
 
     def test_both_uploads_break(self) -> None:
-        for action in ('expire_after_bytes', 'status'):
-            self.fault(action, 'File.upload', bytes=units.Mi, status=500,
-                       count=2)
-            self.assertRaises(
-                exceptions.PVMImageCacheError, self.manager.create_disk,
-                self.image(self.image_id), 'vm1')
-            self.powervm.control.clear_faults()
-            self.assert_nothing_left()
+        self.fault('status', 'File.upload', status=500, count=2)
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed, self.manager.create_disk,
+            self.image(self.image_id), 'vm1')
+        self.powervm.control.clear_faults()
+        self.assert_nothing_left()
         self.assertEqual(Outcome.MISS, self.deploy())
 
     def test_both_uploads_break_in_passing(self) -> None:
-        self.fault('reset_after_bytes', 'File.upload', bytes=units.Mi,
-                   count=2)
-        self.assertEqual(Outcome.MISS, self.deploy())
+        for number, action in enumerate(
+                ('reset_after_bytes', 'expire_after_bytes')):
+            self.fault(action, 'File.upload', bytes=units.Mi, count=2)
+            self.assertIn(self.deploy(f'vm{number}'),
+                          (Outcome.MISS, Outcome.BYPASS))
+            self.manager.purge(self.manager.list())
+            self.powervm.control.clear_faults()
 
     def test_both_uploads_break_again_and_again(self) -> None:
         self.fault('reset_after_bytes', 'File.upload', bytes=units.Mi,
@@ -270,6 +284,57 @@ class CatalogueFaultsTestCase(_Base):
         self.assertEqual(content, kept.read_bytes())
         self.image_id = self.store_raw(SIZE, 2)
         self.assertEqual(Outcome.MISS, self.deploy('vm3'))
+
+    def test_a_finished_disk_is_never_taken_for_unfinished(self) -> None:
+        # From the moment on when the disk is made nothing can be written:
+        # neither that it is finished, nor anything else.
+        made = self.manager._driver.copy_disk
+
+        def lock_after(*args: Any) -> Any:
+            disk = made(*args)
+            self.addCleanup(other.close)
+            other.execute('BEGIN EXCLUSIVE')
+            return disk
+
+        self.deploy('vm1')
+        other = sqlite3.connect(
+            self.directory / 'state' / 'catalog.sqlite',
+            isolation_level=None, check_same_thread=False)
+        self.useFixture(fixtures.MockPatchObject(
+            catalog, '_BUSY_TIMEOUT', 0.1))
+        self.manager._catalog.close()
+        with mock.patch.object(
+                self.manager._driver, 'copy_disk', lock_after):
+            self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+        other.execute('ROLLBACK')
+        self.manager.reconcile()
+        self.assert_holds('vm2', self.image_id, SIZE)
+        self.assertEqual(Outcome.HIT, self.deploy('vm3'))
+
+    def test_a_disk_that_a_partition_has_is_never_deleted(self) -> None:
+        self.deploy('vm1')
+        pool = self.manager._driver.pool_id()
+        entry = self.manager._catalog.begin_instance_disk(pool, 'vm1', SIZE)
+        self.manager._catalog.instance_disk_created(
+            entry, self.manager._driver.find_disk('vm1').udid)
+        self.map_disk('vm1')
+        self.manager.reconcile()
+        self.assert_holds('vm1', self.image_id, SIZE)
+        self.assertEqual([], self.manager._catalog.instance_disks(pool))
+
+    def map_disk(self, name: str) -> None:
+        adapter = self.manager._driver._adapters()
+        server = pvm_vios.VIOS.get(
+            adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
+        system = pvm_system.System.get(adapter)[0]
+        lpar = lpar_builder.LPARBuilder(
+            adapter, {'name': 'vm', 'vcpu': 1, 'memory': 1024},
+            lpar_builder.DefaultStandardize(system)).build().create(parent=system)
+        mapping = scsi_mapper.build_vscsi_mapping(
+            system.uuid, server, lpar.uuid,
+            pvm_storage.VDisk.bld_ref(adapter, name))
+        scsi_mapper.add_map(server, mapping)
+        server.update()
 
     def test_state_path_is_a_file(self) -> None:
         (self.directory / 'state').write_text('')

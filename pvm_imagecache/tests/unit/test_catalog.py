@@ -357,8 +357,9 @@ class StoredTest(CatalogTestCase):
             self.addCleanup(self.catalog.close)
             self.begin()
             directory = self.path(f'{umask:o}')
-            self.assertEqual(['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal'],
-                             sorted(os.listdir(directory)))
+            self.assertEqual(
+                ['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal',
+                 'c.sqlite.lock'], sorted(os.listdir(directory)))
             self.assertEqual(0o750, stat.S_IMODE(os.stat(directory).st_mode))
             for name in os.listdir(directory):
                 found = os.stat(os.path.join(directory, name))
@@ -422,8 +423,31 @@ class StoredTest(CatalogTestCase):
         with open(self.catalog.path, 'r+b') as file:
             file.seek(4096)
             file.write(b'\xff' * (os.path.getsize(self.catalog.path) - 4096))
-        self.assertRaises(exceptions.CatalogError,
-                          self.catalog.images, 'pool')
+        self.assertEqual([], self.catalog.images('pool'))
+        self.assertEqual(1, len([
+            name for name in os.listdir(os.path.dirname(self.catalog.path))
+            if '.corrupt-' in name and not name.endswith(('-wal', '-shm'))]))
+
+    def test_a_file_that_is_damaged_while_it_is_open(self):
+        self.begin()
+        self.catalog.images('pool')
+        with self.catalog._session() as connection:
+            connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        with open(self.catalog.path, 'r+b') as file:
+            file.write(b'\xff' * os.path.getsize(self.catalog.path))
+        # SQLite may still know the pages by heart.
+        with contextlib.suppress(exceptions.CatalogError):
+            self.catalog.images('pool')
+        self.catalog.close()
+        self.assertEqual([], self.catalog.images('pool'))
+
+    def test_a_file_that_is_moved_away_while_it_is_open(self):
+        self.begin()
+        os.rename(self.catalog.path, self.catalog.path + '.old')
+        self.assertEqual([], self.catalog.images('pool'))
+        self.begin()
+        self.catalog.close()
+        self.assertEqual(1, len(self.catalog.images('pool')))
 
     def test_a_file_without_our_tables(self):
         os.mkdir(self.path('state'))

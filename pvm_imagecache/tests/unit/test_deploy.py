@@ -368,7 +368,8 @@ class BypassTest(DeployTestCase):
         with open(self.catalog.path, 'r+b') as file:
             file.seek(4096)
             file.write(bytes(size - 4096))
-        self._bypassed(self.catalog.path)
+        # It is set aside, and nobody knows that the base image is ours.
+        self._bypassed('that the cache did not make')
 
     def test_the_catalogue_of_a_newer_release(self):
         self.patch(catalog_module, 'VERSION', 99)

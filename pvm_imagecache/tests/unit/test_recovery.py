@@ -66,7 +66,7 @@ class IsOursTest(base.TestCase):
                       strategies.integers(1, 4 * GIB))
     def test_a_disk_with_anothers_label_never_is(self, label, udid, size):
         ours = recovery.is_ours(self._disk(label), udid, LEASE, size)
-        if label == 'theirs' or udid == 'other':
+        if udid == 'other' or (label == 'theirs' and udid is None):
             self.assertFalse(ours)
 
 
