@@ -218,10 +218,15 @@ class Catalog:
     # -- the life of a base image
 
     def begin(
-        self, pool: str, disk_name: str, image: image_module.Image
+        self,
+        pool: str,
+        disk_name: str,
+        image: image_module.Image,
+        lease: str | None = None,
     ) -> BaseImage:
         """Write that we are about to make and fill a base image.
 
+        :param lease: of a filling that we carry on; by default a new one.
         :raises CatalogConflict: when the disk name has a record already.
         """
         now = time.time()
@@ -233,7 +238,8 @@ class Catalog:
             'os_hash_algo': image.os_hash_algo,
             'os_hash_value': image.os_hash_value,
             'checksum': image.checksum,
-            'state': State.POPULATING.value, 'lease': uuid.uuid4().hex,
+            'state': State.POPULATING.value,
+            'lease': lease or uuid.uuid4().hex,
             'holder': holder_name(), 'created_at': now, 'progress_at': now,
         }
         columns = ', '.join(values)
@@ -331,14 +337,16 @@ class Catalog:
         return [each for each in entries if each not in finished]
 
     def begin_instance_disk(
-        self, pool: str, disk_name: str, size: int
+        self, pool: str, disk_name: str, size: int, lease: str | None = None
     ) -> InstanceDisk:
         """Write that we are about to make an instance disk.
 
+        :param lease: of a dead maker whose disk may yet appear.
         :raises CatalogConflict: when the name has an entry already.
         """
-        entry = InstanceDisk(pool, disk_name, size, uuid.uuid4().hex,
-                             holder_name(), None, time.time())
+        entry = InstanceDisk(pool, disk_name, size,
+                             lease or uuid.uuid4().hex, holder_name(), None,
+                             time.time())
         with self._session() as connection:
             try:
                 connection.execute(

@@ -120,6 +120,8 @@ class _Work:
         self._streams: list[image_source.ImageStream] = []
         #: The names of disks that may be there and are not whole.
         self._doubtful: set[str] = set()
+        #: Of a dead maker whose base image's disk may yet appear.
+        self._lease: str | None = None
 
     # -- looking
 
@@ -157,7 +159,9 @@ class _Work:
                 record.lease != gone):
             self._check_replaceable(record)
         try:
-            recovery.remove_base_image(self._driver, record)
+            if not recovery.remove_base_image(
+                    self._driver, record) and record.udid is None:
+                self._lease = record.lease
         except exceptions.BaseImageOccupied:
             # Somebody else has the name: ours is gone in any case.
             self._catalog.remove(record)
@@ -203,7 +207,7 @@ class _Work:
             first.
         """
         record = self._catalog.begin(
-            self._driver.pool_id(), self._base_name, image)
+            self._driver.pool_id(), self._base_name, image, self._lease)
         try:
             with self._changing_disks(
                     self._base_name, *(other.name for other in others)):
@@ -243,6 +247,9 @@ class _Work:
         except exceptions.DiskExists as error:
             if error.name != self._base_name:  # type: ignore[attr-defined]
                 raise
+            if self._lease and recovery.remove_late_disk(
+                    self._driver, self._base_name, self._lease):
+                return self._driver.create_disks([first, *others])
             raise exceptions.BaseImageOccupied(
                 name=self._base_name, image=self._image.id,
                 reason='a disk of that name is there that the cache did not '
@@ -371,7 +378,8 @@ class InstanceDeploy(_Work):
                 try:
                     return self._attempt()
                 except exceptions.PVMImageCacheError as error:
-                    if not _worth_another(error):
+                    if not (_worth_another(error)
+                            or self._is_late_disk(error)):
                         raise
                     LOG.warning('Disk %(disk)s is tried again in '
                                 '%(delay).1f s: %(error)s',
@@ -411,6 +419,13 @@ class InstanceDeploy(_Work):
                             '%(error)s',
                             {'disk': self._name, 'error': error})
             yield
+
+    def _is_late_disk(self, error: exceptions.PVMImageCacheError) -> bool:
+        """Whether our name is taken by what a dead maker had asked for."""
+        return (isinstance(error, exceptions.DiskExists)
+                and self._entry is not None
+                and recovery.remove_late_disk(
+                    self._driver, self._name, self._entry.lease))
 
     def _through_pool(self) -> Deployment:
         disk, fetched = self._driver.create_disk_from_image(

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import time
 from typing import Final
 
 from oslo_log import log as logging
@@ -35,6 +36,9 @@ from pvm_imagecache import parts as parts_module
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds for which a disk may still appear whose maker has died: within
+#: an update of a volume group PowerVM makes copies.
+LONGEST_REQUEST: Final = 3600.0
 _LABEL_PREFIX: Final = 'imagecache_'
 _LABEL_DIGITS: Final = 16
 #: Disks that are finished, which could be written nowhere, and the locks
@@ -86,11 +90,14 @@ def instance_disk_on_record(
     pool = parts.driver.pool_id()
     with contextlib.ExitStack() as held:
         held.enter_context(parts.hold_instance_disk(name))
+        lease = None
         for entry in parts.catalog.instance_disks(pool):
             if entry.disk_name == name:
-                remove_instance_disk(parts.driver, entry)
+                if not remove_instance_disk(
+                        parts.driver, entry) and entry.udid is None:
+                    lease = entry.lease
                 parts.catalog.end_instance_disk(entry)
-        entry = parts.catalog.begin_instance_disk(pool, name, size)
+        entry = parts.catalog.begin_instance_disk(pool, name, size, lease)
         try:
             yield entry
         finally:
@@ -124,16 +131,18 @@ def _write_what_is_finished() -> None:
 
 def remove_base_image(
     driver: base.DiskDriver, record: catalog_module.BaseImage
-) -> None:
+) -> bool:
     """Delete the disk of a base image that will not be served any more.
 
+    :returns: whether there was one to delete.
     :raises BaseImageOccupied: if the disk is not known to be ours.
     :raises PowerVMError: if it can't be deleted.
     """
-    named = [disk for disk in driver.disks()[1]
-             if disk.name == record.disk_name]
+    disks = driver.disks()[1]
+    named = [disk for disk in disks if disk.name == record.disk_name]
     ours = [disk for disk in named if is_ours(
-        disk, record.udid, record.lease, record.image.size)]
+        disk, record.udid, record.lease, record.image.size,
+        keeps_labels(disks))]
     if named and not ours:
         raise exceptions.BaseImageOccupied(
             name=record.disk_name, image=record.image.id,
@@ -145,6 +154,7 @@ def remove_base_image(
                                 'state': record.state.value,
                                 'holder': record.holder})
         _remove(driver, disk)
+    return bool(ours)
 
 
 def remove_instance_disk(
@@ -156,9 +166,11 @@ def remove_instance_disk(
 
     :returns: its name, if there was one to delete.
     """
-    for disk in driver.disks()[1]:
+    disks = driver.disks()[1]
+    for disk in disks:
         if disk.name == entry.disk_name and is_ours(
-                disk, entry.udid, entry.lease, entry.size):
+                disk, entry.udid, entry.lease, entry.size,
+                keeps_labels(disks)):
             if driver.is_mapped(disk):
                 LOG.warning('Disk %(disk)s is on record as unfinished, but '
                             'a partition has it: it stays',
@@ -196,8 +208,42 @@ def reconcile(parts: parts_module.Parts) -> Reconciliation:
 # -- deciders
 
 
+def remove_late_disk(driver: base.DiskDriver, name: str, lease: str) -> bool:
+    """Delete a disk that appeared after its maker had died.
+
+    A request outlives the one who made it: PowerVM may be at it for an
+    hour. Only the label tells such a disk; it was made under the lease that
+    is being carried on, and is not whole.
+
+    :returns: whether there was one.
+    """
+    late = [disk for disk in driver.disks()[1]
+            if disk.name == name and disk.label == label(lease)
+            and not driver.is_mapped(disk)]
+    for disk in late:
+        LOG.info('Removing disk %s, which appeared after its maker died',
+                 disk.name)
+        _remove(driver, disk)
+    return bool(late)
+
+
+def may_appear_yet(udid: str | None, began_at: float) -> bool:
+    """Whether a request that made a disk may not have ended so far."""
+    return udid is None and (
+        abs(time.time() - began_at) < LONGEST_REQUEST)
+
+
+def keeps_labels(disks: Sequence[base.Disk]) -> bool:
+    """Whether the platform is known to keep the labels of disks."""
+    return any(disk.label not in _NO_LABEL for disk in disks)
+
+
 def is_ours(
-    disk: base.Disk, udid: str | None, lease: str, size: int
+    disk: base.Disk,
+    udid: str | None,
+    lease: str,
+    size: int,
+    labels_are_kept: bool,
 ) -> bool:
     """Whether a disk is the one that was made under a lease.
 
@@ -206,12 +252,13 @@ def is_ours(
     keeps none, the name, which nobody else had when it began, and the size.
 
     :param size: in bytes, as it was asked for.
+    :param labels_are_kept: see :func:`keeps_labels`.
     """
     if udid is not None:
         return disk.udid == udid and (
             not disk.label.startswith(_LABEL_PREFIX)
             or disk.label == label(lease))
-    if disk.label not in _NO_LABEL:
+    if labels_are_kept:
         return disk.label == label(lease)
     return 0 <= disk.capacity - size < units.Gi
 
@@ -234,8 +281,10 @@ def _reconcile_image(
             return
         _, now = parts.driver.disks()
         if record.state is not catalog_module.State.READY:
-            remove_base_image(parts.driver, record)
-            removed.append(record.disk_name)
+            if remove_base_image(parts.driver, record):
+                removed.append(record.disk_name)
+            elif may_appear_yet(record.udid, record.created_at):
+                return
         elif _among(now, record):
             return
         parts.catalog.remove(record)
@@ -254,6 +303,8 @@ def _reconcile_instance_disk(
         name = remove_instance_disk(parts.driver, entry)
         if name:
             removed.append(name)
+        elif may_appear_yet(entry.udid, entry.started_at):
+            return
         parts.catalog.end_instance_disk(entry)
 
 

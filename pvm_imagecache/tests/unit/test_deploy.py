@@ -31,6 +31,7 @@ from pvm_imagecache import image_source
 from pvm_imagecache import locks
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
+from pvm_imagecache import recovery
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
@@ -180,11 +181,12 @@ class DeployTestCase(base.TestCase):
         self.assertEqual(sorted(names), self.driver.names())
         self.assertEqual([], self.catalog.images('pool'))
 
-    def leave_behind(self, written=CHUNK, udid=True, gib=1):
+    def leave_behind(self, written=CHUNK, udid=True, gib=1, label=None):
         """What a process leaves that dies while it fills a base image."""
         record = self.catalog.begin('pool', self.base_name, self.image)
         disk = self.driver.add(
-            self.base_name, gib, b'\xee' * written)
+            self.base_name, gib, b'\xee' * written,
+            label if label is not None else recovery.label(record.lease))
         self.driver.uploads.add(disk.udid)
         if udid:
             self.catalog.created(record, disk.udid, disk.capacity)
@@ -621,7 +623,7 @@ class LeftOverTest(DeployTestCase):
         self.check_cached()
 
     def test_a_disk_that_it_would_not_have_made(self):
-        self.leave_behind(udid=False, gib=7)
+        self.leave_behind(udid=False, gib=7, label='')
         theirs = self.driver.find_disk(self.base_name)
         done = self.deploy()
         self.check(done, BYPASS)

@@ -347,7 +347,7 @@ class PurgeTest(ManagerTestCase):
 
     def test_a_left_over_that_may_not_be_ours(self):
         self._purge()
-        self.leave_behind(udid=False, gib=7)
+        self.leave_behind(udid=False, label='')
         purged = self._purge()[self.image.id]
         self.assertFalse(purged.removed)
         self.assertIn('did not make', purged.reason)

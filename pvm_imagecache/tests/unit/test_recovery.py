@@ -36,10 +36,17 @@ class IsOursTest(base.TestCase):
     def test_labels(self):
         label = recovery.label(LEASE)
         self.assertTrue(recovery.is_ours(
-            self._disk(label), None, LEASE, 5 * GIB))
-        for other in (recovery.label('cd' * 16), 'of somebody', label[:-1]):
+            self._disk(label), None, LEASE, 5 * GIB, True))
+        for other in (recovery.label('cd' * 16), 'of somebody', label[:-1],
+                      'None', ''):
             self.assertFalse(recovery.is_ours(
-                self._disk(other), None, LEASE, GIB))
+                self._disk(other), None, LEASE, GIB, True))
+
+    def test_a_pool_with_one_label_keeps_labels(self):
+        disks = [self._disk(), self._disk('None')]
+        self.assertFalse(recovery.keeps_labels(disks))
+        self.assertTrue(recovery.keeps_labels(
+            [*disks, self._disk('of somebody')]))
 
     def test_labels_of_leases_differ(self):
         self.assertNotEqual(recovery.label(LEASE),
@@ -49,23 +56,24 @@ class IsOursTest(base.TestCase):
     def test_without_labels_the_udid_tells(self):
         for none in ('', 'None'):
             self.assertTrue(recovery.is_ours(
-                self._disk(none), 'udid', LEASE, 5 * GIB))
+                self._disk(none), 'udid', LEASE, 5 * GIB, False))
             self.assertFalse(recovery.is_ours(
-                self._disk(none), 'other', LEASE, GIB))
+                self._disk(none), 'other', LEASE, GIB, False))
 
     def test_without_both_the_size_tells(self):
         for gib, size, ours in ((1, 1, True), (1, GIB, True),
                                 (1, GIB + 1, False), (2, GIB, False),
                                 (2, GIB + 1, True)):
             self.assertEqual(ours, recovery.is_ours(
-                self._disk(capacity=gib * GIB), None, LEASE, size))
+                self._disk(capacity=gib * GIB), None, LEASE, size, False))
 
     @base.generated
     @hypothesis.given(strategies.sampled_from(['', 'None', 'theirs']),
                       strategies.sampled_from([None, 'udid', 'other']),
                       strategies.integers(1, 4 * GIB))
     def test_a_disk_with_anothers_label_never_is(self, label, udid, size):
-        ours = recovery.is_ours(self._disk(label), udid, LEASE, size)
+        ours = recovery.is_ours(
+            self._disk(label), udid, LEASE, size, label == 'theirs')
         if udid == 'other' or (label == 'theirs' and udid is None):
             self.assertFalse(ours)
 
@@ -308,7 +316,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self.assertEqual((self.base_name,), found.removed)
 
     def test_a_disk_that_is_not_ours_stays(self):
-        self.leave_behind(udid=False, gib=7)
+        self.leave_behind(udid=False, gib=7, label='')
         self._reconciled(failed=(self.base_name,))
         self.assertEqual([self.base_name], self.driver.names())
 
