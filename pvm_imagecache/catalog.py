@@ -358,8 +358,10 @@ class Catalog:
                     reason='the disk is being made already') from error
         return entry
 
-    def instance_disk_created(self, entry: InstanceDisk, udid: str) -> None:
-        """Keep which disk PowerVM made."""
+    def instance_disk_created(
+        self, entry: InstanceDisk, udid: str | None
+    ) -> None:
+        """Keep which disk PowerVM made; None when it was deleted again."""
         with self._session() as connection:
             connection.execute(
                 'UPDATE instance_disks SET udid = ?'

@@ -560,14 +560,21 @@ class InstanceDeploy(_Work):
             raise error
         return self._deployment(disk, Outcome.BYPASS, reason)
 
-    def _note_udid(self, disk: base.Disk) -> None:
+    def _discard(self, *disks: base.Disk) -> None:
+        super()._discard(*disks)
+        if any(disk.name == self._name for disk in disks) and (
+                self._name not in self._doubtful):
+            self._note_udid(None)
+
+    def _note_udid(self, disk: base.Disk | None) -> None:
         if self._entry is None:
             return
         try:
-            self._catalog.instance_disk_created(self._entry, disk.udid)
+            self._catalog.instance_disk_created(
+                self._entry, disk.udid if disk else None)
         except exceptions.CacheError as error:
             LOG.warning('The UDID of disk %(disk)s was not written down: '
-                        '%(error)s', {'disk': disk.name, 'error': error})
+                        '%(error)s', {'disk': self._name, 'error': error})
 
     def _new_disk(self, image: image_module.Image) -> base.NewDisk:
         return base.NewDisk(

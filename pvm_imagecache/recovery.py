@@ -247,19 +247,20 @@ def is_ours(
 ) -> bool:
     """Whether a disk is the one that was made under a lease.
 
-    The UDID tells, unless a later disk of ours has it by now. A maker that
-    died before it was told the UDID leaves the label; where the platform
-    keeps none, the name, which nobody else had when it began, and the size.
+    A label of ours tells: within a lease a disk may be made again, with
+    another UDID. Else the UDID does. Where the platform keeps no labels, a
+    maker that died before it was told the UDID leaves the name, which
+    nobody else had when it began, and the size.
 
     :param size: in bytes, as it was asked for.
     :param labels_are_kept: see :func:`keeps_labels`.
     """
-    if udid is not None:
-        return disk.udid == udid and (
-            not disk.label.startswith(_LABEL_PREFIX)
-            or disk.label == label(lease))
-    if labels_are_kept:
+    if disk.label.startswith(_LABEL_PREFIX):
         return disk.label == label(lease)
+    if udid is not None:
+        return disk.udid == udid
+    if labels_are_kept:
+        return False
     return 0 <= disk.capacity - size < units.Gi
 
 
