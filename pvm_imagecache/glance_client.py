@@ -13,6 +13,8 @@
 """glanceclients from the ``[glance]`` options of the configuration."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import functools
 from typing import Any
 from typing import Final
@@ -32,24 +34,26 @@ DEFAULT_TIMEOUT: Final = 60
 def factory(conf: Any) -> Callable[[Any], Any]:
     """A maker of clients for :class:`image_source.ImageSource`.
 
-    The client has the configured credentials, whatever the context; it is
-    made when the first image is looked up.
+    Called with None it gives a client with the configured credentials, made
+    once; called with a request context of nova, one that acts for the user
+    of that request: whoever asks for an image has to be allowed to.
 
     :raises ConfigurationError: when called, if the options make no sense.
     """
     @functools.cache
-    def client() -> Any:
+    def session() -> Any:
         glance.register(conf)
-        try:
-            auth = loading.load_auth_from_conf_options(conf, 'glance')
+        with _explained():
             # Without a bound a silent Glance would hold a deploy for ever.
-            session = loading.load_session_from_conf_options(
-                conf, 'glance', auth=auth,
+            return loading.load_session_from_conf_options(
+                conf, 'glance',
                 timeout=conf.glance.timeout or DEFAULT_TIMEOUT)
-        except (ksa_exceptions.ClientException, OSError) as error:
-            raise exceptions.ConfigurationError(
-                reason=f'The options in [glance] can not be used: {error}'
-            ) from error
+
+    @functools.cache
+    def configured() -> Any:
+        options = session()
+        with _explained():
+            auth = loading.load_auth_from_conf_options(conf, 'glance')
         if auth is None:
             raise exceptions.ConfigurationError(
                 reason='auth_type in [glance] is not set: without '
@@ -57,8 +61,25 @@ def factory(conf: Any) -> Callable[[Any], Any]:
                        '(for example "password"), auth_url, username, '
                        'password and project_name there.')
         return glanceclient.Client(
-            '2', session=session, **_where(conf.glance))
-    return lambda context: client()
+            '2', session=options, auth=auth, **_where(conf.glance))
+
+    def client_for(context: Any) -> Any:
+        if context is None:
+            return configured()
+        return glanceclient.Client(
+            '2', session=session(), auth=context.get_auth_plugin(),
+            global_request_id=context.global_id, **_where(conf.glance))
+    return client_for
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (ksa_exceptions.ClientException, OSError) as error:
+        raise exceptions.ConfigurationError(
+            reason=f'The options in [glance] can not be used: {error}'
+        ) from error
 
 
 def _where(options: Any) -> dict[str, Any]:

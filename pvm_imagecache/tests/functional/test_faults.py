@@ -21,6 +21,7 @@ from typing import Any
 from unittest import mock
 
 import fixtures
+from keystoneauth1 import token_endpoint
 from oslo_utils import units
 from pypowervm import const as pvm_const
 from pypowervm.tasks import scsi_mapper
@@ -140,6 +141,34 @@ class GlanceFaultsTestCase(_Base):
             'private', images.raw_bytes(10), visibility='private')
         self.assertRaises(exceptions.ImageNotFound, self.source.get, private)
         self.assertEqual(1, len(reader.list()))
+
+    def test_the_user_of_a_request_has_to_be_allowed_to(self) -> None:
+        # As nova's request contexts are; the configured user may read all.
+        class Context:
+            global_id = 'req-aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
+
+            def __init__(self, token: str, url: str) -> None:
+                self._plugin = token_endpoint.Token(url, token)
+
+            def get_auth_plugin(self) -> Any:
+                return self._plugin
+
+        private = self.store(images.raw_bytes(SIZE), visibility='private')
+        image = self.image(private)
+        for token, error in (
+                (self.glance.token('u', 'other', ('member', 'reader')),
+                 exceptions.ImageNotFound),
+                (self.glance.token('u', 'demo', ('reader',)),
+                 exceptions.ImageForbidden)):
+            self.assertRaises(
+                error, self.manager.create_disk, image, 'vm1',
+                context=Context(token, self.glance.url))
+            self.assert_nothing_left()
+        done = self.manager.create_disk(image, 'vm1', context=Context(
+            self.glance.token('u', 'demo', ('member', 'reader')),
+            self.glance.url))
+        self.assertEqual(Outcome.MISS, done.outcome)
+        self.assert_holds('vm1', private, SIZE)
 
     def test_qcow2_that_names_another_file(self) -> None:
         image_id = self.store(images.qcow2_bytes(units.Gi), 'qcow2')

@@ -53,10 +53,10 @@ class FactoryTest(base.TestCase):
     def test_of_an_unknown_kind(self):
         self._refused('[glance]\nauth_type = no_such_kind\n')
 
-    def test_one_client_for_all_contexts(self):
+    def test_one_client_for_the_configured_user(self):
         client_for = glance_client.factory(self._conf(_PASSWORD))
         client = client_for(None)
-        self.assertIs(client, client_for('context'))
+        self.assertIs(client, client_for(None))
         self.assertTrue(client.images)
         self.assertNotIn('hush-hush', repr(client))
 
