@@ -32,7 +32,10 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import catalog
 from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
+from pvm_imagecache import recovery
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests import images
 
@@ -340,14 +343,58 @@ class CatalogueFaultsTestCase(_Base):
         self.assert_holds('vm2', self.image_id, SIZE)
         self.assertEqual(Outcome.HIT, self.deploy('vm3'))
 
-    def test_a_disk_that_a_partition_has_is_never_deleted(self) -> None:
+    def test_nor_where_that_can_be_written_nowhere(self) -> None:
         self.deploy('vm1')
+        with mock.patch.object(
+                catalog.Catalog, 'end_instance_disk',
+                side_effect=exceptions.CatalogError(
+                    path='x', reason='full')):
+            self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+            self.manager.reconcile()
+            self.assertIn('vm2', self.disks())
         pool = self.manager._driver.pool_id()
-        entry = self.manager._catalog.begin_instance_disk(pool, 'vm1', SIZE)
-        self.manager._catalog.instance_disk_created(
-            entry, self.manager._driver.find_disk('vm1').udid)
-        self.map_disk('vm1')
+        self.assertEqual(1, len(self.manager._catalog.instance_disks(pool)))
         self.manager.reconcile()
+        self.assertEqual([], self.manager._catalog.instance_disks(pool))
+        self.assert_holds('vm2', self.image_id, SIZE)
+
+    def test_a_disk_that_appears_after_its_maker_has_died(self) -> None:
+        pool = self.manager._driver.pool_id()
+        catalogue = self.manager._catalog
+        image = self.image(self.image_id)
+        record = catalogue.begin(
+            pool, naming.base_image_name(image.id), image)
+        entry = catalogue.begin_instance_disk(pool, 'vm1', SIZE)
+        self.assertEqual(((), ()), (self.manager.reconcile().removed,
+                                    self.manager.reconcile().forgotten))
+        # A deploy takes over; the disks appear when it makes its own.
+        make = self.manager._driver.create_disks
+
+        def appear_first(new: Any) -> Any:
+            self.manager._driver.create_disks = make
+            make([base_module.NewDisk(
+                name, units.Mi, 'raw', recovery.label(lease))
+                for name, lease in ((record.disk_name, record.lease),
+                                    (entry.disk_name, entry.lease))])
+            return make(new)
+
+        self.manager._driver.create_disks = appear_first
+        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.assertEqual(2, len(self.disks()))
+
+    def test_a_disk_that_a_partition_has_is_never_deleted(self) -> None:
+        pool = self.manager._driver.pool_id()
+        for name in ('vm1', 'vm2'):
+            self.deploy(name)
+            disk = self.manager._driver.find_disk(name)
+            entry = self.manager._catalog.begin_instance_disk(
+                pool, name, SIZE, disk.label.removeprefix('imagecache_'))
+            self.manager._catalog.instance_disk_created(entry, disk.udid)
+        self.map_disk('vm1')
+        found = self.manager.reconcile()
+        # Both are on record as unfinished; one is in use.
+        self.assertEqual(('vm2',), found.removed)
+        self.assertNotIn('vm2', self.disks())
         self.assert_holds('vm1', self.image_id, SIZE)
         self.assertEqual([], self.manager._catalog.instance_disks(pool))
 
