@@ -346,7 +346,7 @@ class CatalogueFaultsTestCase(_Base):
     def test_nor_where_that_can_be_written_nowhere(self) -> None:
         self.deploy('vm1')
         with mock.patch.object(
-                catalog.Catalog, 'end_instance_disk',
+                catalog.Catalog, 'end_instance_disk', autospec=True,
                 side_effect=exceptions.CatalogError(
                     path='x', reason='full')):
             self.assertEqual(Outcome.HIT, self.deploy('vm2'))

@@ -1,0 +1,38 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Some of the points of :mod:`kill_test`: all of them take ten minutes."""
+
+import subprocess
+import sys
+
+from oslotest import base
+
+from pvm_imagecache.tests.functional import kill_test
+
+#: Odd, so that it comes by points of every kind.
+EVERY = 9
+
+
+class KillTestCase(base.BaseTestCase):
+    """Killed anywhere, nothing partial is left and nobody is blocked."""
+
+    def test_some_points(self) -> None:
+        # A process of its own: it forks, and must have no threads.
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', kill_test.__name__,
+             '--every', str(EVERY), *(f'--only={name}' for name in (
+                 'miss', 'hit', 'prefetch', 'purge-several', 'purge-copied',
+                 'purge-unfinished', 'reconcile', 'hit-being-copied'))],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual(0, done.returncode, done.stdout)
