@@ -87,6 +87,15 @@ class PowerVMNotThere(PowerVMUnreachable):
     passing = False
 
 
+class PowerVMTimedOut(PowerVMUnreachable):
+    """No answer within the time-out, which was the time to wait for one.
+
+    PowerVM may still be at it: the request is not to be sent again.
+    """
+
+    passing = False
+
+
 class PowerVMLogonFailed(PowerVMError):
     """The REST API answers, but does not let us in."""
 
@@ -204,6 +213,12 @@ class GlanceUnreachable(ImageError):
                'section of the configuration and the state of the Image '
                'service.')
     passing = True
+
+
+class GlanceNotThere(GlanceUnreachable):
+    """Nothing answers at that address, which is not a thing of a moment."""
+
+    passing = False
 
 
 class GlanceFailed(ImageError):

@@ -42,6 +42,7 @@ import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
+from pvm_imagecache import network_errors
 
 LOG = logging.getLogger(__name__)
 
@@ -462,22 +463,26 @@ def _translated(
     except (requests.exceptions.ChunkedEncodingError,
             requests.exceptions.ConnectionError) as error:
         if stream is None:
-            raise exceptions.GlanceUnreachable(
-                reason=_one_line(error)) from error
+            raise _unreachable(error) from error
         raise exceptions.ImageTruncated(
             image=image, expected=stream.image.size,
             received=stream.bytes_received,
             reason='the connection broke') from error
     except _PASSING as error:
-        raise exceptions.GlanceUnreachable(
-            reason=f'{type(error).__name__}: {_one_line(error)}'
-        ) from error
+        raise _unreachable(error) from error
     except Exception as error:
         # glanceclient lets errors of every library below it through, and
         # none of them may reach the upload as it is.
         raise exceptions.GlanceFailed(
             image=image, reason=f'{type(error).__name__}: {_one_line(error)}'
         ) from error
+
+
+def _unreachable(error: BaseException) -> exceptions.GlanceUnreachable:
+    cause = network_errors.plain_cause(error)
+    if network_errors.is_lasting(cause):
+        return exceptions.GlanceNotThere(reason=cause)
+    return exceptions.GlanceUnreachable(reason=cause)
 
 
 def _one_line(error: BaseException) -> str:

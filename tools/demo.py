@@ -73,7 +73,7 @@ def main() -> int:
                 'pvm_imagecache, pypowervm and Glance'), __file__)
     # A service manager or a closed terminal ends the demo as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
+        signal.signal(number, end)
     directory = tempfile.mkdtemp(prefix='run-', dir=HOME)
     try:
         return run(pathlib.Path(directory), options)
@@ -85,6 +85,12 @@ def main() -> int:
             print(f'Kept: {directory}')
         else:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def end(number: int, frame: Any) -> None:
+    """Leave, by way of everything that tidies up."""
+    print(f'ended by signal {number}', file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -131,7 +131,9 @@ class Shell(app.App):
         if self._manager is not None:
             self._manager.close()
         if isinstance(err, Exception) and not isinstance(
-                err, exceptions.PVMImageCacheError):
+                err, exceptions.PVMImageCacheError) and (
+                    # So cliff refuses a column that there is not.
+                    'column' not in str(err)):
             self.LOG.error(
                 'This should not have happened (%s). Please run it again '
                 'with --debug, and report what that shows.',
@@ -170,7 +172,8 @@ def read_configuration(
     except (cfg.Error, ValueError, OSError) as error:
         # Where a value was set, oslo.config tells with the repr of an
         # object of its own.
-        text = re.sub(r' from LocationInfo\(.*?\)(?= |$)', '', str(error))
+        text = re.sub(r" from LocationInfo\(.*?detail='([^']*)'\)",
+                      r' in [pvm_imagecache] of \1', str(error))
         raise exceptions.ConfigurationError(
             reason='The configuration is not right: '
                    f'{" ".join(text.split())}') from error

@@ -34,6 +34,7 @@ from pypowervm import exceptions as pvm_exceptions
 from pypowervm.helpers import vios_busy
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import network_errors
 
 LOG = logging.getLogger(__name__)
 
@@ -45,9 +46,6 @@ _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
 #: pypowervm looks for a certificate of the host here before it asks the
 #: system's; what it does with one no longer works on current Pythons.
 _NO_SUCH_DIRECTORY: Final = '/nonexistent/'
-_NOT_THERE: Final = (
-    'connection refused', 'name or service not known',
-    'no route to host', 'certificate verify failed')
 _NO_SPACE_SIGNS: Final = (
     'not enough space', 'not enough free', 'insufficient space',
     'no space', 'insufficient free', '0516-404', '0516-822')
@@ -159,9 +157,12 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
         yield
     except (pvm_exceptions.ConnectionError, pvm_exceptions.TimeoutError,
             pvm_exceptions.SSLError) as error:
-        reason = _innermost(error)
-        kind = (exceptions.PowerVMNotThere if reason in _NOT_THERE
-                else exceptions.PowerVMUnreachable)
+        reason = network_errors.plain_cause(error)
+        kind = exceptions.PowerVMUnreachable
+        if isinstance(error, pvm_exceptions.TimeoutError):
+            kind = exceptions.PowerVMTimedOut
+        elif network_errors.is_lasting(reason):
+            kind = exceptions.PowerVMNotThere
         raise kind(url=connection.url, reason=reason,
                    hint=_proxy_hint(connection)) from error
     except (pvm_exceptions.HttpUnauth, pvm_exceptions.AuthFileReadError,
@@ -245,19 +246,6 @@ def _refusal(
     kind = (exceptions.PowerVMBusy if busy
             else exceptions.PowerVMRequestFailed)
     return kind(action=action, reason=one_line(error))
-
-
-def _innermost(error: BaseException) -> str:
-    """The plain cause inside what requests and urllib3 wrap around it."""
-    text = one_line(error)
-    for sign in ('Connection refused', 'Name or service not known',
-                 'Temporary failure in name resolution',
-                 'No route to host', 'Network is unreachable',
-                 'certificate verify failed', 'timed out',
-                 'Connection reset by peer', 'Connection aborted'):
-        if sign.lower() in text.lower():
-            return sign[0].lower() + sign[1:]
-    return text
 
 
 def _proxy_hint(connection: Connection) -> str:

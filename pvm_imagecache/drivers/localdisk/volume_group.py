@@ -52,6 +52,8 @@ LOG = logging.getLogger(__name__)
 ATTEMPTS: Final = 40
 #: How often an update is tried again when its answer was lost.
 LOST_ANSWERS: Final = 3
+#: Seconds that an update with copies may take at least, as in pypowervm.
+COPY_TIMEOUT: Final = 3600
 _LONGEST_PAUSE: Final = 1.0
 
 _UOM: Final = f'{{{pvm_const.UOM_NS}}}'
@@ -254,7 +256,10 @@ class VolumeGroup:
             try:
                 with self._adapters.translated(
                         f'change volume group {self.name}'):
-                    after = Document(document.wrapper.update())
+                    after = Document(document.wrapper.update(
+                        timeout=self._time_for(pending)))
+            except exceptions.PowerVMTimedOut:
+                raise
             except exceptions.PowerVMUnreachable as error:
                 lost += 1
                 if lost > LOST_ANSWERS:
@@ -277,6 +282,13 @@ class VolumeGroup:
                 return
         raise exceptions.VolumeGroupChanged(
             name=self.name, attempts=ATTEMPTS)
+
+    def _time_for(self, pending: list[_Request]) -> int:
+        """Seconds in which an update should be answered."""
+        timeout = self._adapters.connection.timeout
+        if any(request.copies for request in pending):
+            return max(timeout, COPY_TIMEOUT)
+        return timeout
 
     def _undo_unanswered(
         self, pending: list[_Request], before: set[str]
@@ -301,7 +313,8 @@ class VolumeGroup:
             try:
                 with self._adapters.translated(
                         f'change volume group {self.name}'):
-                    document.wrapper.update()
+                    document.wrapper.update(
+                        timeout=self._adapters.connection.timeout)
                 return
             except exceptions.PowerVMRequestFailed as error:
                 if powervm.status_of(error) != (

@@ -1007,6 +1007,13 @@ class Corrupt(Place):
             if not path.name.endswith('-shm'):
                 path.write_bytes(b'this is no database ' * 5000)
 
+    def clear(self) -> None:
+        # Whoever has it open may never look at it again; the next one who
+        # opens it sets it aside.
+        catalog = catalog_module.Catalog(str(self.path))
+        with contextlib.closing(catalog):
+            catalog.images('')
+
 
 class CorruptPages(Place):
     """The header is whole, the pages after it are not."""

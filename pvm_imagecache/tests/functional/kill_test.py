@@ -923,6 +923,24 @@ class PurgeHasty(_Hasty, PurgeSeveral):
     """A purge, and no patience afterwards."""
 
 
+class MissAfterHasty(_Hasty, Miss):
+    """A miss takes over while PowerVM is at what the dead one sent."""
+
+    def prepare(self) -> None:
+        self.world.control.add_fault(
+            'latency', kind='VolumeGroup.update', count=1,
+            seconds=4 * _LATENCY)
+        world = self.world
+        pid = world.start(self.work, Point(
+            'main', 'POST uom/VirtualIOServer/VolumeGroup', 1, SENT))
+        if not world.kill(pid):
+            raise Failure('who should have died before has not')
+
+    def choose(self, points: Sequence[Point]) -> Sequence[Point]:
+        return [point for point in points[:_first_update(points)]
+                if point.kind in (UNWRITTEN, WRITTEN)]
+
+
 class MissUsurped(Miss):
     """Somebody else takes the names that the dead did not get to."""
 
@@ -972,6 +990,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     'hit-being-copied': HitBeingCopied,
     'prefetch-hasty': PrefetchHasty,
     'purge-hasty': PurgeHasty,
+    'miss-after-hasty': MissAfterHasty,
     'miss-usurped': MissUsurped,
 }
 

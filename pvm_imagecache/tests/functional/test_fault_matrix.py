@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Some cells of the fault matrix; all of them take some twenty minutes.
+"""Some cells of the fault matrix; all of them take a quarter of an hour.
 
 ``python -m pvm_imagecache.tests.functional.fault_matrix`` runs those.
 """

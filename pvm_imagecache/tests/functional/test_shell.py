@@ -253,3 +253,33 @@ class OutputTestCase(base.FunctionalTestCase):
         done = self.run_shell(*arguments, '-f', 'json')
         self.assertEqual(0, done.returncode, done.stderr)
         return json.loads(done.stdout)
+
+
+class NothingThereTestCase(base.FunctionalTestCase):
+    """What is not there is said at once, in one line."""
+
+    def refused(self, glance: str, says: str) -> None:
+        path = self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'volume_group_name = cachevg', 'nothing.conf')
+        path.write_text(path.read_text().replace(self.glance.url, glance))
+        done = self.run_shell('prefetch', 'image', conf_file=path)
+        self.assertEqual(1, done.returncode)
+        self.assertIn(says, done.stderr)
+        self.assertEqual(1, len(done.stderr.strip().splitlines()),
+                         done.stderr)
+
+    def test_no_glance(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(('127.0.0.1', 0))
+            port = unused.getsockname()[1]
+            self.refused(f'http://127.0.0.1:{port}', 'connection refused')
+
+    def test_no_address(self) -> None:
+        self.refused('nonsense', 'Glance does not answer')
+
+    def test_a_column_that_there_is_not(self) -> None:
+        done = self.run_shell('list', '-c', 'nope')
+        self.assertEqual(1, done.returncode)
+        self.assertIn('No recognized column names', done.stderr)
+        self.assertNotIn('should not have happened', done.stderr)
