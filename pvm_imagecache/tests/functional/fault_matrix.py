@@ -161,10 +161,11 @@ POWERVM_FAULTS: Final = (
     Fault('busy', 'vios_busy', cause='busy'),
     Fault('lost', 'lose_answer', cause=_NO_ANSWER),
     Fault('slow', 'latency', {'seconds': _SLOW}),
-    Fault('hang', 'hang', {'seconds': _SILENT},
+    # A time-out was the time to wait: nobody waits for another one.
+    Fault('hang', 'hang', {'seconds': _SILENT}, passing=False,
           cause='timed out|no progress|' + _NO_ANSWER),
     Fault('stall', 'stall_after_bytes',
-          {'bytes': 'mid', 'seconds': _SILENT},
+          {'bytes': 'mid', 'seconds': _SILENT}, passing=False,
           cause='timed out|no progress', kinds=('File.upload',)),
     Fault('nospace', 'no_space', passing=False, cause='space|free',
           kinds=('VolumeGroup.update', 'File.create', 'File.upload')),
