@@ -144,6 +144,8 @@ class PurgeImages(base.Lister):
         if doomed and not parsed_args.yes:
             size = formatting.size(
                 sum(each.capacity or 0 for each in doomed))
+            for each in doomed:
+                print(f'{each.image.id} {each.image.name}', file=sys.stderr)
             _ask(f'Purge {len(doomed)} image(s), {size}, from the cache?')
         results = manager.purge(doomed)
         self._stayed = any(not each.removed for each in results)

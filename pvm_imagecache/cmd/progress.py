@@ -12,6 +12,7 @@
 
 """Progress of long work: a line that renews itself, or plain lines."""
 
+import shutil
 import sys
 import time
 from typing import Final
@@ -19,7 +20,7 @@ from typing import Final
 from pvm_imagecache.cmd import formatting
 
 _STEPS: Final = {
-    'fetch': 'Fetching from Glance',
+    'fetch': 'Fetching',
     'copy': 'Copying on the host',
     'wait': 'Waiting for the fetch by another process',
 }
@@ -65,7 +66,10 @@ class Reporter:
 
     def _tell(self, line: str) -> None:
         if self._bar:
-            print(f'\r\033[K{line}', end='', file=sys.stderr, flush=True)
+            # A line that is longer than the terminal can't be renewed.
+            width = shutil.get_terminal_size().columns - 1
+            print(f'\r\033[K{line[:width]}', end='', file=sys.stderr,
+                  flush=True)
             self._open_line = True
         else:
             print(line, file=sys.stderr, flush=True)

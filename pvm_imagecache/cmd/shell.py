@@ -130,10 +130,10 @@ class Shell(app.App):
     ) -> None:
         if self._manager is not None:
             self._manager.close()
+        # OSError: nobody reads what is printed, or a disk is full.
+        # ValueError: so cliff refuses columns and commands that are not.
         if isinstance(err, Exception) and not isinstance(
-                err, exceptions.PVMImageCacheError) and (
-                    # So cliff refuses a column that there is not.
-                    'column' not in str(err)):
+                err, exceptions.PVMImageCacheError | OSError | ValueError):
             self.LOG.error(
                 'This should not have happened (%s). Please run it again '
                 'with --debug, and report what that shows.',

@@ -582,7 +582,7 @@ def human(size: int) -> str:
     for unit, factor in (('TiB', units.Ti), ('GiB', units.Gi),
                          ('MiB', units.Mi), ('KiB', units.Ki)):
         if size >= factor:
-            return f'{size / factor:.3g} {unit}'
+            return f'{round(size / factor, 2):g} {unit}'
     return f'{size} bytes'
 
 

@@ -47,9 +47,9 @@ class ReporterTest(base.TestCase):
 
     def test_lines(self):
         self.assertEqual(
-            'web1: Fetching from Glance 0% of 100 B\n'
-            'web1: Fetching from Glance 50% of 100 B, 5 B/s, 10 s left\n'
-            'web1: Fetching from Glance 100% of 100 B, 9 B/s, 0 s left\n',
+            'web1: Fetching 0% of 100 B\n'
+            'web1: Fetching 50% of 100 B, 5 B/s, 10 s left\n'
+            'web1: Fetching 100% of 100 B, 9 B/s, 0 s left\n',
             self._told((0, 'fetch', 0, 100), (10, 'fetch', 50, 100),
                        (0.5, 'fetch', 60, 100), (0.5, 'fetch', 100, 100)))
 
@@ -57,9 +57,9 @@ class ReporterTest(base.TestCase):
         text = self._told((0, 'fetch', 0, 100), (0.1, 'fetch', 10, 100),
                           (0.9, 'fetch', 50, 100), stream=_Terminal)
         self.assertEqual(
-            '\r\033[Kweb1: Fetching from Glance '
+            '\r\033[Kweb1: Fetching '
             '[........................] 0% of 100 B'
-            '\r\033[Kweb1: Fetching from Glance '
+            '\r\033[Kweb1: Fetching '
             '[############............] 50% of 100 B, 50 B/s, 1 s left\n',
             text)
 
@@ -76,7 +76,7 @@ class ReporterTest(base.TestCase):
         self.assertEqual(2, len(text.splitlines()))
 
     def test_nothing_of_nothing(self):
-        self.assertEqual('web1: Fetching from Glance 100% of 0 B\n',
+        self.assertEqual('web1: Fetching 100% of 0 B\n',
                          self._told((0, 'fetch', 0, 0)))
 
     def test_quiet(self):
