@@ -104,6 +104,9 @@ class ImageSource:
 
         :raises ImageAmbiguous: if several images answer to it.
         """
+        if not text:
+            # An image may have no name, but nobody means it by that.
+            raise exceptions.ImageNotFound(image=text)
         if _is_uuid(text):
             return self.get(text, context)
         matches = _persistently(
