@@ -226,7 +226,8 @@ class Catalog:
     ) -> BaseImage:
         """Write that we are about to make and fill a base image.
 
-        :param lease: of a filling that we carry on; by default a new one.
+        :param lease: of a dead filler whose disk may yet appear: its record
+            is replaced in one step, so that nobody ever forgets the lease.
         :raises CatalogConflict: when the disk name has a record already.
         """
         now = time.time()
@@ -247,7 +248,8 @@ class Catalog:
         with self._session() as connection:
             try:
                 connection.execute(
-                    f'INSERT INTO base_images ({columns})'  # noqa: S608
+                    f'{_insert(lease)} INTO base_images'  # noqa: S608
+                    f' ({columns})'
                     f' VALUES ({marks})', values)
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
@@ -341,7 +343,8 @@ class Catalog:
     ) -> InstanceDisk:
         """Write that we are about to make an instance disk.
 
-        :param lease: of a dead maker whose disk may yet appear.
+        :param lease: of a dead maker whose disk may yet appear: its entry
+            is replaced in one step.
         :raises CatalogConflict: when the name has an entry already.
         """
         entry = InstanceDisk(pool, disk_name, size,
@@ -350,7 +353,7 @@ class Catalog:
         with self._session() as connection:
             try:
                 connection.execute(
-                    'INSERT INTO instance_disks VALUES'
+                    f'{_insert(lease)} INTO instance_disks VALUES'
                     ' (?, ?, ?, ?, ?, ?, ?)', dataclasses.astuple(entry))
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
@@ -534,6 +537,10 @@ def _means_corrupt(error: BaseException) -> bool:
     return (isinstance(error, sqlite3.DatabaseError)
             and not isinstance(error, sqlite3.OperationalError)
             and not isinstance(error, sqlite3.ProgrammingError))
+
+
+def _insert(lease: str | None) -> str:
+    return 'INSERT OR REPLACE' if lease else 'INSERT'
 
 
 def _open(path: str) -> sqlite3.Connection:

@@ -161,7 +161,9 @@ class _Work:
         try:
             if not recovery.remove_base_image(
                     self._driver, record) and record.udid is None:
+                # It is replaced by the record that carries the lease on.
                 self._lease = record.lease
+                return
         except exceptions.BaseImageOccupied:
             # Somebody else has the name: ours is gone in any case.
             self._catalog.remove(record)

@@ -96,7 +96,8 @@ def instance_disk_on_record(
                 if not remove_instance_disk(
                         parts.driver, entry) and entry.udid is None:
                     lease = entry.lease
-                parts.catalog.end_instance_disk(entry)
+                else:
+                    parts.catalog.end_instance_disk(entry)
         entry = parts.catalog.begin_instance_disk(pool, name, size, lease)
         try:
             yield entry
