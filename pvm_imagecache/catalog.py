@@ -13,20 +13,22 @@
 """What we know of each base image: the records, and their life.
 
 A record is written before its disk exists and tells who fills it; it
-becomes ``ready`` only after size and hash agree. Everything here is one
-SQLite file in WAL mode that nova-compute and the admin shell share. Nothing
-here knows PowerVM: :mod:`pvm_imagecache.manager` holds records against
-disks.
+becomes ``ready`` only after size and hash agree. nova-compute and the admin
+shell share it. Nothing here knows PowerVM: :mod:`pvm_imagecache.manager`
+holds records against disks.
+
+Times are kept twice: as Unix seconds, for people, and by the clock of the
+catalogue, for ages. That clock counts the seconds for which the host was up
+since the catalogue was begun: neither a clock that is set nor a restart
+changes an age.
 """
 
-from collections.abc import Iterator
-import contextlib
+from collections.abc import Iterable
 import dataclasses
 import enum
 import os
 import socket
 import sqlite3
-import threading
 import time
 from typing import Any
 from typing import Final
@@ -34,77 +36,18 @@ import uuid
 
 from oslo_log import log as logging
 
+from pvm_imagecache import boot_clock
+from pvm_imagecache import catalog_file
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import locks
 from pvm_imagecache import private_files
 
 LOG = logging.getLogger(__name__)
 
-VERSION: Final = 1
 #: Rows of the history that are kept.
 HISTORY_LENGTH: Final = 10_000
-_BUSY_TIMEOUT: Final = 10.0
-
-_SCHEMA: Final = """
-CREATE TABLE base_images (
-    pool TEXT NOT NULL,
-    disk_name TEXT NOT NULL,
-    image_id TEXT NOT NULL,
-    image_name TEXT,
-    size INTEGER NOT NULL,
-    virtual_size INTEGER,
-    disk_format TEXT NOT NULL,
-    os_hash_algo TEXT,
-    os_hash_value TEXT,
-    checksum TEXT,
-    state TEXT NOT NULL,
-    lease TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    udid TEXT,
-    capacity INTEGER,
-    bytes_done INTEGER NOT NULL DEFAULT 0,
-    created_at REAL NOT NULL,
-    progress_at REAL NOT NULL,
-    ready_at REAL,
-    last_used_at REAL,
-    hits INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (pool, disk_name)
-);
-CREATE INDEX base_images_by_image ON base_images (pool, image_id);
-CREATE TABLE instance_disks (
-    pool TEXT NOT NULL,
-    disk_name TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    lease TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    udid TEXT,
-    started_at REAL NOT NULL,
-    PRIMARY KEY (pool, disk_name)
-);
-CREATE TABLE history (
-    id INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    pool TEXT NOT NULL,
-    action TEXT NOT NULL,
-    image_id TEXT,
-    disk_name TEXT,
-    bytes_fetched INTEGER,
-    bytes_saved INTEGER,
-    seconds REAL,
-    who TEXT NOT NULL,
-    detail TEXT
-);
-CREATE TABLE totals (
-    pool TEXT NOT NULL,
-    action TEXT NOT NULL,
-    times INTEGER NOT NULL,
-    bytes_fetched INTEGER NOT NULL,
-    bytes_saved INTEGER NOT NULL,
-    PRIMARY KEY (pool, action)
-);
-"""
-
+_INSTANCE_DISK: Final = (
+    'pool, disk_name, size, lease, holder, udid, started_at, started_clock')
 
 class State(enum.Enum):
     """Where a base image is in its life."""
@@ -118,6 +61,9 @@ class State(enum.Enum):
     EVICTING = 'evicting'
     """Its disk is being deleted, or was when its holder died."""
 
+    QUARANTINED = 'quarantined'
+    """Its disk may have been changed: it is not served, and will go."""
+
 
 @dataclasses.dataclass(frozen=True)
 class BaseImage:
@@ -126,6 +72,9 @@ class BaseImage:
     :ivar pool: the id of the volume group that holds the disk.
     :ivar lease: the sign of one filling: another one, another lease.
     :ivar udid: of the disk; None before PowerVM has told it.
+    :ivar reason: why it was quarantined.
+    :ivar started_clock: as ``ready_clock`` and ``used_clock``, a time by
+        the clock of the catalogue, see :meth:`Catalog.clock`.
     """
 
     pool: str
@@ -142,6 +91,25 @@ class BaseImage:
     ready_at: float | None
     last_used_at: float | None
     hits: int
+    reason: str | None
+    started_clock: float
+    ready_clock: float | None
+    used_clock: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """An operator's word that an image stays; times in Unix seconds.
+
+    :ivar note: why, for people.
+    :ivar seconds_left: until it ends; None where it does not.
+    """
+
+    image_id: str
+    note: str
+    who: str
+    pinned_at: float
+    seconds_left: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +127,7 @@ class InstanceDisk:
     holder: str
     udid: str | None
     started_at: float
+    started_clock: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +144,7 @@ def holder_name() -> str:
     return f'{socket.gethostname()}/{os.getpid()}'
 
 
-class Catalog:
+class Catalog(catalog_file.CatalogFile):
     """The records of all base images of this host.
 
     Safe to share between threads; a process that was forked opens its own
@@ -184,25 +153,6 @@ class Catalog:
 
     :param path: the SQLite file; made, with its directory, when missing.
     """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._guard = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._pid = 0
-        self._identity: tuple[int, int] | None = None
-
-    @property
-    def path(self) -> str:
-        """Where the catalogue is kept."""
-        return self._path
-
-    def close(self) -> None:
-        """Close the file; the next call opens it again."""
-        with self._guard:
-            if self._connection and self._pid == os.getpid():
-                self._connection.close()
-            self._connection = None
 
     # -- reading
 
@@ -231,34 +181,58 @@ class Catalog:
         :raises CatalogConflict: when the disk name has a record already.
         """
         now = time.time()
-        values = {
-            'pool': pool, 'disk_name': disk_name,
-            'image_id': image.id, 'image_name': image.name,
-            'size': image.size, 'virtual_size': image.virtual_size,
-            'disk_format': image.disk_format,
-            'os_hash_algo': image.os_hash_algo,
-            'os_hash_value': image.os_hash_value,
-            'checksum': image.checksum,
+        values = _columns(pool, disk_name, image) | {
             'state': State.POPULATING.value,
             'lease': lease or uuid.uuid4().hex,
             'holder': holder_name(), 'created_at': now, 'progress_at': now,
         }
-        columns = ', '.join(values)
-        marks = ', '.join(f':{column}' for column in values)
-        with self._session() as connection:
+        return self._insert(values, replace=lease is not None)
+
+    def adopt(
+        self,
+        pool: str,
+        disk_name: str,
+        image: image_module.Image,
+        udid: str,
+        capacity: int,
+    ) -> BaseImage:
+        """Declare a disk that we did not fill a good base image.
+
+        :raises CatalogConflict: when the disk name has a record already.
+        """
+        now = time.time()
+        return self._insert(_columns(pool, disk_name, image) | {
+            'state': State.READY.value, 'lease': uuid.uuid4().hex,
+            'holder': f'adopted by {_who()}', 'udid': udid,
+            'capacity': capacity, 'bytes_done': image.size,
+            'created_at': now, 'progress_at': now, 'ready_at': now,
+            'last_used_at': now}, replace=False)
+
+    def _insert(
+        self, values: dict[str, Any], *, replace: bool
+    ) -> BaseImage:
+        verb = 'INSERT OR REPLACE' if replace else 'INSERT'
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            clock = _tick(connection)
+            values['started_clock'] = clock
+            if values['state'] == State.READY.value:
+                values |= {'ready_clock': clock, 'used_clock': clock}
+            columns = ', '.join(values)
+            marks = ', '.join(f':{column}' for column in values)
             try:
                 connection.execute(
-                    f'{_insert(lease)} INTO base_images'  # noqa: S608
-                    f' ({columns})'
+                    f'{verb} INTO base_images ({columns})'  # noqa: S608
                     f' VALUES ({marks})', values)
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
-                    image=image.id,
-                    reason=f'{disk_name} has a record already') from error
-        record = self.get(pool, disk_name)
+                    image=values['image_id'],
+                    reason=f'{values["disk_name"]} has a record '
+                           'already') from error
+        record = self.get(values['pool'], values['disk_name'])
         if record is None or record.lease != values['lease']:
             raise exceptions.CatalogConflict(
-                image=image.id, reason='it was removed at once')
+                image=values['image_id'], reason='it was removed at once')
         return record
 
     def created(self, record: BaseImage, udid: str, capacity: int) -> None:
@@ -284,35 +258,56 @@ class Catalog:
             raise exceptions.CatalogConflict(
                 image=record.image.id, reason='its disk is not known')
         now = time.time()
-        self._update(record, State.POPULATING, state=State.READY.value,
-                     bytes_done=image.size, virtual_size=image.virtual_size,
-                     ready_at=now, last_used_at=now, progress_at=now)
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            clock = _tick(connection)
+            self._update(
+                record, State.POPULATING, state=State.READY.value,
+                bytes_done=image.size, virtual_size=image.virtual_size,
+                ready_at=now, last_used_at=now, progress_at=now,
+                ready_clock=clock, used_clock=clock)
 
     def used(self, record: BaseImage) -> None:
         """Count a hit, and keep when it was."""
-        with self._session() as connection:
+        with self._session() as connection, catalog_file.transaction(
+                connection):
             connection.execute(
                 'UPDATE base_images SET hits = hits + 1,'
-                ' last_used_at = MAX(COALESCE(last_used_at, 0), ?)'
+                ' last_used_at = ?, used_clock = ?'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
-                (time.time(), record.pool, record.disk_name, record.lease))
+                (time.time(), _tick(connection), record.pool,
+                 record.disk_name, record.lease))
 
     def start_eviction(self, record: BaseImage) -> None:
         """No more deploys from this one: its disk is about to go.
 
         :raises CatalogConflict: if the record is another one by now.
+        :raises ImagePinned: if it was pinned meanwhile.
         """
-        self._update(record, record.state, state=State.EVICTING.value)
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            if record.image.id in _pins(connection, record.pool):
+                raise exceptions.ImagePinned(image=record.image.id)
+            self._update(record, record.state, state=State.EVICTING.value)
 
     def stop_eviction(self, record: BaseImage) -> None:
-        """The disk was not deleted after all: deploys are served again."""
+        """The disk was not deleted after all: it is what it was before."""
         with self._session() as connection:
             connection.execute(
-                'UPDATE base_images SET state = ?'
+                'UPDATE base_images SET state ='
+                ' CASE WHEN reason IS NULL THEN ? ELSE ? END'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?'
                 ' AND state = ? AND ready_at IS NOT NULL',
-                (State.READY.value, record.pool, record.disk_name,
-                 record.lease, State.EVICTING.value))
+                (State.READY.value, State.QUARANTINED.value, record.pool,
+                 record.disk_name, record.lease, State.EVICTING.value))
+
+    def quarantine(self, record: BaseImage, reason: str) -> None:
+        """No more deploys from this one: its disk may not be its image.
+
+        :raises CatalogConflict: if the record is another one by now.
+        """
+        self._update(record, State.READY, state=State.QUARANTINED.value,
+                     reason=reason)
 
     def remove(self, record: BaseImage) -> None:
         """Forget a base image whose disk is gone; fine if forgotten."""
@@ -328,8 +323,8 @@ class Catalog:
         """Those that are being made, or were when their makers died."""
         with self._session() as connection:
             rows = connection.execute(
-                'SELECT * FROM instance_disks WHERE pool = ?'
-                ' ORDER BY started_at', (pool,)).fetchall()
+                f'SELECT {_INSTANCE_DISK} FROM instance_disks'  # noqa: S608
+                ' WHERE pool = ? ORDER BY started_at', (pool,)).fetchall()
         entries = [InstanceDisk(**row) for row in rows]
         finished = [each for each in entries
                     if os.path.exists(self._finished_path(each))]
@@ -347,14 +342,17 @@ class Catalog:
             is replaced in one step.
         :raises CatalogConflict: when the name has an entry already.
         """
-        entry = InstanceDisk(pool, disk_name, size,
-                             lease or uuid.uuid4().hex, holder_name(), None,
-                             time.time())
-        with self._session() as connection:
+        verb = 'INSERT OR REPLACE' if lease else 'INSERT'
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            entry = InstanceDisk(
+                pool, disk_name, size, lease or uuid.uuid4().hex,
+                holder_name(), None, time.time(), _tick(connection))
             try:
                 connection.execute(
-                    f'{_insert(lease)} INTO instance_disks VALUES'
-                    ' (?, ?, ?, ?, ?, ?, ?)', dataclasses.astuple(entry))
+                    f'{verb} INTO instance_disks'  # noqa: S608
+                    f' ({_INSTANCE_DISK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+                    dataclasses.astuple(entry))
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
                     image=disk_name,
@@ -402,6 +400,89 @@ class Catalog:
         return os.path.join(
             os.path.dirname(self._path), 'finished', entry.lease)
 
+    # -- what must stay, and what is needed
+
+    def pin(
+        self, pool: str, image_id: str, note: str, seconds: float | None
+    ) -> None:
+        """Keep an image from being removed, whether it is cached or not.
+
+        :param seconds: for how long; for ever where it is None.
+        """
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            clock = _tick(connection)
+            connection.execute(
+                'INSERT OR REPLACE INTO pins'
+                ' (pool, image_id, note, who, pinned_at, until_clock)'
+                ' VALUES (?, ?, ?, ?, ?, ?)',
+                (pool, image_id, note, _who(), time.time(),
+                 None if seconds is None else clock + seconds))
+
+    def unpin(self, pool: str, image_id: str) -> bool:
+        """Let an image go again; False if it was not pinned."""
+        with self._session() as connection:
+            return bool(connection.execute(
+                'DELETE FROM pins WHERE pool = ? AND image_id = ?',
+                (pool, image_id)).rowcount)
+
+    def pins(self, pool: str) -> dict[str, Pin]:
+        """By image id, the pins that have not ended."""
+        with self._session() as connection:
+            return _pins(connection, pool)
+
+    def set_in_use(self, pool: str, image_ids: Iterable[str]) -> None:
+        """Keep which images the instances of this host use now."""
+        now = time.time()
+        rows = [(pool, each, now) for each in set(image_ids)]
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            connection.execute('DELETE FROM in_use WHERE pool = ?', (pool,))
+            connection.executemany(
+                'INSERT INTO in_use (pool, image_id, seen_at)'
+                ' VALUES (?, ?, ?)', rows)
+            connection.execute(
+                'UPDATE base_images SET last_used_at = ?, used_clock = ?'
+                ' WHERE pool = ? AND ready_at IS NOT NULL'
+                ' AND image_id IN (SELECT image_id FROM in_use'
+                ' WHERE in_use.pool = base_images.pool)',
+                (now, _tick(connection), pool))
+
+    def in_use(self, pool: str) -> dict[str, float]:
+        """By image id, when instances were last seen to use it."""
+        with self._session() as connection:
+            rows = connection.execute(
+                'SELECT image_id, seen_at FROM in_use WHERE pool = ?',
+                (pool,)).fetchall()
+        return {row['image_id']: row['seen_at'] for row in rows}
+
+    # -- the pool and the time
+
+    def clock(self) -> float:
+        """Seconds for which the host was up since the catalogue began."""
+        with self._session() as connection:
+            return _clock(connection)
+
+    def tick(self) -> None:
+        """Write down the time, so that little is lost when the host ends."""
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            _tick(connection)
+
+    def keeps_labels(self, pool: str) -> bool:
+        """Whether a disk of the pool has ever been seen with a label."""
+        with self._session() as connection:
+            return connection.execute(
+                'SELECT 1 FROM pools WHERE pool = ? AND keeps_labels',
+                (pool,)).fetchone() is not None
+
+    def saw_labels(self, pool: str) -> None:
+        """Keep that disks of the pool have labels."""
+        with self._session() as connection:
+            connection.execute(
+                'INSERT OR REPLACE INTO pools (pool, keeps_labels)'
+                ' VALUES (?, 1)', (pool,))
+
     # -- history
 
     def add_history(
@@ -420,7 +501,8 @@ class Catalog:
 
         The totals count it for ever, the history for a while.
         """
-        with self._session() as connection, _transaction(connection):
+        with self._session() as connection, catalog_file.transaction(
+                connection):
             newest = connection.execute(
                 'INSERT INTO history (at, pool, action, image_id, disk_name,'
                 ' bytes_fetched, bytes_saved, seconds, who, detail)'
@@ -454,7 +536,8 @@ class Catalog:
             rows = connection.execute(
                 'SELECT * FROM base_images'  # noqa: S608
                 f' WHERE {condition}'
-                ' ORDER BY last_used_at, created_at', values).fetchall()
+                ' ORDER BY COALESCE(used_clock, started_clock),'
+                ' started_clock, disk_name', values).fetchall()
             return [_record(row) for row in rows]
 
     def _update(
@@ -475,143 +558,6 @@ class Catalog:
                 reason=f'it is no longer {expected.value} under the same '
                        'lease')
 
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[sqlite3.Connection]:
-        with self._guard:
-            try:
-                yield self._connect()
-            except sqlite3.IntegrityError:
-                raise
-            except (sqlite3.Error, OSError, OverflowError, ValueError,
-                    KeyError) as error:
-                if _means_corrupt(error):
-                    # Opening it again looks closer, and sets it aside.
-                    self.close()
-                raise exceptions.CatalogError(
-                    path=self._path, reason=str(error)) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid == os.getpid():
-            if _identity(self._path) == self._identity:
-                return self._connection
-            # Somebody has moved the file away: what is written to it from
-            # here on nobody would ever read.
-            self.close()
-        private_files.make_directory(os.path.dirname(self._path))
-        with _one_process(self._path):
-            try:
-                connection = _open(self._path)
-            except sqlite3.DatabaseError as error:
-                if not _means_corrupt(error):
-                    # Busy, read-only, no space ...: it may be whole.
-                    raise
-                _set_aside(self._path, error)
-                connection = _open(self._path)
-        self._connection, self._pid = connection, os.getpid()
-        self._identity = _identity(self._path)
-        return connection
-
-
-@contextlib.contextmanager
-def _one_process(path: str) -> Iterator[None]:
-    """Keep others from opening the catalogue for the length of the block.
-
-    SQLite does not wait for its turn when a new file is put into WAL mode,
-    and of two that find a file corrupt only one may set it aside.
-    """
-    directory, name = os.path.split(path)
-    with locks.LockDirectory(directory).hold(name, _BUSY_TIMEOUT):
-        yield
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Which file a path stands for, if any."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _means_corrupt(error: BaseException) -> bool:
-    return (isinstance(error, sqlite3.DatabaseError)
-            and not isinstance(error, sqlite3.OperationalError)
-            and not isinstance(error, sqlite3.ProgrammingError))
-
-
-def _insert(lease: str | None) -> str:
-    return 'INSERT OR REPLACE' if lease else 'INSERT'
-
-
-def _open(path: str) -> sqlite3.Connection:
-    os.close(private_files.open_for_update(path))
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT, isolation_level=None,
-        check_same_thread=False)
-    try:
-        connection.row_factory = _as_dict
-        connection.execute('PRAGMA journal_mode = WAL')
-        connection.execute('PRAGMA synchronous = FULL')
-        _prepare(connection, path)
-        found = connection.execute('PRAGMA quick_check(1)').fetchone()
-        if 'ok' not in found.values():
-            raise sqlite3.DatabaseError(*found.values())
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _set_aside(path: str, error: sqlite3.DatabaseError) -> None:
-    """Keep a corrupt catalogue under another name, out of the way.
-
-    What it knew is forgotten: the base images become disks that nobody
-    knows, which are never served.
-    """
-    kept = f'{path}.corrupt-{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}'
-    LOG.error('The catalogue %(path)s is corrupt (%(error)s). It is kept as '
-              '%(kept)s, and a new one is begun: the images that were '
-              'cached are not used any more.',
-              {'path': path, 'error': error, 'kept': kept})
-    for ending in ('', '-wal', '-shm'):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path + ending, kept + ending)
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute('BEGIN IMMEDIATE')
-    try:
-        yield
-        connection.execute('COMMIT')
-    except BaseException:
-        connection.execute('ROLLBACK')
-        raise
-
-
-def _prepare(connection: sqlite3.Connection, path: str) -> None:
-    if _version(connection) == VERSION:
-        return
-    with _transaction(connection):
-        found = _version(connection)
-        if found > VERSION:
-            raise exceptions.CatalogTooNew(
-                path=path, found=found, known=VERSION)
-        if found == 0:
-            for statement in _SCHEMA.split(';'):
-                connection.execute(statement)
-            connection.execute(f'PRAGMA user_version = {VERSION}')
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    row = connection.execute('PRAGMA user_version').fetchone()
-    return int(row['user_version'])
-
-
-def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    return {column[0]: value
-            for column, value in zip(cursor.description, row, strict=True)}
-
 
 def _record(row: dict[str, Any]) -> BaseImage:
     return BaseImage(
@@ -626,7 +572,58 @@ def _record(row: dict[str, Any]) -> BaseImage:
         udid=row['udid'], capacity=row['capacity'],
         bytes_done=row['bytes_done'], created_at=row['created_at'],
         progress_at=row['progress_at'], ready_at=row['ready_at'],
-        last_used_at=row['last_used_at'], hits=row['hits'])
+        last_used_at=row['last_used_at'], hits=row['hits'],
+        reason=row['reason'], started_clock=row['started_clock'],
+        ready_clock=row['ready_clock'], used_clock=row['used_clock'])
+
+
+def _columns(
+    pool: str, disk_name: str, image: image_module.Image
+) -> dict[str, Any]:
+    """What a record says of its image, by column."""
+    return {
+        'pool': pool, 'disk_name': disk_name,
+        'image_id': image.id, 'image_name': image.name,
+        'size': image.size, 'virtual_size': image.virtual_size,
+        'disk_format': image.disk_format,
+        'os_hash_algo': image.os_hash_algo,
+        'os_hash_value': image.os_hash_value,
+        'checksum': image.checksum,
+    }
+
+
+def _clock(connection: sqlite3.Connection) -> float:
+    row = connection.execute(
+        'SELECT boot, uptime, seconds FROM clock').fetchone()
+    if row is None:
+        return 0.0
+    if row['boot'] == boot_clock.boot():
+        return row['seconds'] + max(
+            0.0, boot_clock.uptime() - row['uptime'])
+    # While the host was down nobody could have used anything.
+    return row['seconds'] + boot_clock.uptime()
+
+
+def _tick(connection: sqlite3.Connection) -> float:
+    """The time by the clock of the catalogue, which is written down."""
+    seconds = _clock(connection)
+    connection.execute(
+        'INSERT OR REPLACE INTO clock (only, boot, uptime, seconds)'
+        ' VALUES (1, ?, ?, ?)',
+        (boot_clock.boot(), boot_clock.uptime(), seconds))
+    return seconds
+
+
+def _pins(connection: sqlite3.Connection, pool: str) -> dict[str, Pin]:
+    clock = _clock(connection)
+    rows = connection.execute(
+        'SELECT image_id, note, who, pinned_at, until_clock FROM pins'
+        ' WHERE pool = ? AND (until_clock IS NULL OR until_clock > ?)'
+        ' ORDER BY pinned_at', (pool, clock)).fetchall()
+    return {row['image_id']: Pin(
+        row['image_id'], row['note'], row['who'], row['pinned_at'],
+        None if row['until_clock'] is None
+        else row['until_clock'] - clock) for row in rows}
 
 
 def _who() -> str:

@@ -163,7 +163,15 @@ class ClusterNotFound(PowerVMError):
 
 
 class NotEnoughSpace(PowerVMError):
-    """A disk does not fit into what is free in the pool (bytes)."""
+    """A disk does not fit into what is free in the pool.
+
+    :ivar needed_bytes: that the pool must have free.
+    :ivar refused: whether the platform has no room for them although it
+        says that it has.
+    """
+
+    needed_bytes: int = 0
+    refused: bool = False
 
     msg_fmt = ('%(pool)s has %(free)s free, but %(needed)s are needed for '
                '%(what)s. Remove disks that nobody needs, purge cached '
@@ -188,6 +196,13 @@ class DiskNotFound(PowerVMError):
     """The pool has no such disk."""
 
     msg_fmt = 'There is no disk "%(name)s" in %(pool)s.'
+
+
+class DiskInUse(PowerVMError):
+    """A partition has the disk that was to be deleted."""
+
+    msg_fmt = ('Disk "%(name)s" is mapped to a partition. Remove the mapping '
+               'first, if nobody needs it.')
 
 
 class DiskNotOurs(PowerVMError):
@@ -352,6 +367,13 @@ class BaseImageGone(CacheError):
     msg_fmt = 'Cached disk %(name)s can not be copied: %(reason)s'
 
 
+class NoRoomForCopy(CacheError):
+    """The base image is there, but no room for a copy beside it."""
+
+    msg_fmt = ('Disk %(name)s can not be copied from cached image '
+               '%(image)s: %(reason)s')
+
+
 class BaseImageOccupied(CacheError):
     """The disk name of a base image is taken by something else."""
 
@@ -370,6 +392,27 @@ class ImageNotCached(CacheError):
 
     msg_fmt = ('No cached image answers to "%(image)s". "pvm-imagecache '
                'list" shows those that are there.')
+
+
+class ImagePinned(CacheError):
+    """An operator has said that the image is to stay."""
+
+    msg_fmt = ('Image %(image)s is pinned: "pvm-imagecache unpin" lets it '
+               'go.')
+
+
+class ImageInUse(CacheError):
+    """Instances of the host were made from the image."""
+
+    msg_fmt = ('Image %(image)s is in use by instances of this host: name it '
+               'to purge it all the same, which harms none of them.')
+
+
+class ImageNotAdoptable(CacheError):
+    """The disk that is to be taken over can't be a base image."""
+
+    msg_fmt = ('Disk %(name)s can not be taken into the cache as image '
+               '%(image)s: %(reason)s.')
 
 
 class CacheDisabled(CacheError):

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The one door to the cache: deploys, prefetches, what is there, purges.
+"""The one door to the cache: deploys, prefetches, passes, purges, pins.
 
 The manager holds the records of the catalogue against the disks of a
 driver, and decides whether a deploy is a hit, a miss or a bypass. How bytes
@@ -20,17 +20,22 @@ driver.
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-import contextlib
 import dataclasses
 import os
 from typing import Any
 
 from oslo_log import log as logging
 
+from pvm_imagecache import adoption
 from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.conf import nova as nova_conf
 from pvm_imagecache import deploy
 from pvm_imagecache.drivers import base
+from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.eviction import pipeline
+from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
+from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
@@ -38,20 +43,9 @@ from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import plugins
 from pvm_imagecache import recovery
+from pvm_imagecache import removal
 
 LOG = logging.getLogger(__name__)
-
-@dataclasses.dataclass(frozen=True)
-class Purged:
-    """What became of one cached image that was to be purged.
-
-    :ivar removed: whether it is gone.
-    :ivar reason: why it stayed.
-    """
-
-    base_image: catalog_module.BaseImage
-    removed: bool
-    reason: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +62,36 @@ class Usage:
     totals: dict[str, catalog_module.Total]
 
 
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """What one pass did.
+
+    :ivar eviction: None where it could not be made; ``error`` tells why.
+    """
+
+    reconciliation: recovery.Reconciliation
+    eviction: evictor.Eviction | None
+    error: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why an image stays, or goes at the next pass.
+
+    :ivar veto: why it stays whatever the policies say.
+    :ivar choice: the policy that has chosen it, and its reason.
+    :ivar pin: an operator's word that it stays.
+    :ivar in_use_at: when instances were last seen to use it.
+    """
+
+    base_image: catalog_module.BaseImage
+    veto: eviction_base.Veto | None
+    choice: pipeline.Choice | None
+    pin: catalog_module.Pin | None
+    in_use_at: float | None
+    automatic: bool
+
+
 class ImageManager:
     """Deploys images through the cache of one pool.
 
@@ -82,12 +106,14 @@ class ImageManager:
         catalog: catalog_module.Catalog,
         lock_directory: locks.LockDirectory,
         settings: parts_module.Settings,
+        policies: Sequence[pipeline.NamedPolicy] = (),
     ) -> None:
         self._driver = driver
         self._catalog = catalog
         self._settings = settings
         self._parts = parts_module.Parts(
-            driver, source, catalog, lock_directory, settings)
+            driver, source, catalog, lock_directory, settings, policies)
+        self._evictor = evictor.Evictor(self._parts)
 
     @classmethod
     def from_conf(
@@ -99,8 +125,8 @@ class ImageManager:
             between nova-compute and the shell.
         """
         options = conf.pvm_imagecache
-        # Nothing asks the policies yet; a wrong name is told at once.
-        plugins.load_policies(conf)
+        nova_conf.register(conf)
+        policies = plugins.load_policies(conf)
         return cls(
             plugins.load_driver(conf), source,
             catalog_module.Catalog(
@@ -109,7 +135,10 @@ class ImageManager:
             parts_module.Settings(
                 enabled=options.enabled,
                 stall_timeout=options.stall_timeout,
-                fetch_timeout=options.fetch_timeout))
+                fetch_timeout=options.fetch_timeout,
+                automatic=conf.image_cache.remove_unused_base_images,
+                minimum_age=options.minimum_age),
+            policies)
 
     def close(self) -> None:
         """Log off from PowerVM and close the catalogue."""
@@ -130,7 +159,7 @@ class ImageManager:
         size: int = 0,
         *,
         context: Any = None,
-        progress: deploy.Progress | None = None,
+        progress: fetch.Progress | None = None,
     ) -> deploy.Deployment:
         """Make an instance disk that begins with the bytes of an image.
 
@@ -186,8 +215,8 @@ class ImageManager:
         image: image_module.Image,
         *,
         context: Any = None,
-        progress: deploy.Progress | None = None,
-    ) -> deploy.Prefetch:
+        progress: fetch.Progress | None = None,
+    ) -> fetch.Prefetch:
         """Fetch an image into the cache, unless it is there.
 
         :raises CacheDisabled: if nothing may, or can, be cached.
@@ -197,7 +226,7 @@ class ImageManager:
             raise exceptions.CacheDisabled(
                 reason='The cache is switched off: enabled is false in '
                        '[pvm_imagecache].')
-        result = deploy.BaseImageFetch(
+        result = fetch.BaseImageFetch(
             self._parts, image, context, progress).run()
         if result.fetched:
             self._remember(
@@ -241,43 +270,96 @@ class ImageManager:
     # -- taking away
 
     def purge(
-        self, base_images: Sequence[catalog_module.BaseImage]
-    ) -> Sequence[Purged]:
-        """Take cached images away; those that are being filled stay.
+        self, base_images: Sequence[catalog_module.BaseImage], *,
+        spare_in_use: bool = False,
+    ) -> Sequence[removal.Removed]:
+        """Take cached images away; pinned ones and those being filled stay.
 
         Disks that were copied from them are not touched: a copy does not
         need what it was made from.
+
+        :param spare_in_use: those that instances use stay, too.
         """
         self._need_cache('purge cached images')
-        results = []
-        with contextlib.ExitStack() as held:
-            doomed = []
-            for each in base_images:
-                try:
-                    held.enter_context(self._parts.hold(each.disk_name, 0))
-                    if self._remove_unfinished(each):
-                        results.append(Purged(each, True))
-                    else:
-                        doomed.append(self._doom(each))
-                except (exceptions.LockTimeout,
-                        exceptions.CatalogConflict) as error:
-                    LOG.info('Image %(image)s stays in the cache: %(error)s',
-                             {'image': each.image.id, 'error': error})
-                    results.append(Purged(
-                        each, False, 'it is being filled or copied'))
-                except exceptions.PVMImageCacheError as error:
-                    results.append(Purged(each, False, str(error)))
-            results.extend(self._delete_base_images(doomed))
+
+        def check(current: catalog_module.BaseImage) -> None:
+            if spare_in_use and current.image.id in self._catalog.in_use(
+                    current.pool):
+                raise exceptions.ImageInUse(image=current.image.id)
+        results = removal.remove(self._parts, base_images, check)
+        for each in results:
+            if each.removed:
+                self._remember('purge', image_id=each.base_image.image.id,
+                               disk_name=each.base_image.disk_name)
         return results
 
-    def _remove_unfinished(self, record: catalog_module.BaseImage) -> bool:
-        """Tidy up a base image whose filling or removal has died."""
-        current = self._catalog.get(record.pool, record.disk_name)
-        if current is None or current.state is catalog_module.State.READY:
-            return False
-        recovery.remove_base_image(self._driver, current)
-        self._catalog.remove(current)
-        return True
+    def pin(
+        self, image_id: str, note: str = '', seconds: float | None = None
+    ) -> None:
+        """Have an image stay, whether it is cached yet or not.
+
+        :param seconds: for how long; until it is unpinned where it is None.
+        """
+        self._need_cache('pin images')
+        self._catalog.pin(self._driver.pool_id(), image_id, note, seconds)
+        self._remember('pin', image_id=image_id, detail=note or None)
+
+    def unpin(self, image_id: str) -> bool:
+        """Let an image go again; False if it was not pinned."""
+        self._need_cache('unpin images')
+        found = self._catalog.unpin(self._driver.pool_id(), image_id)
+        if found:
+            self._remember('unpin', image_id=image_id)
+        return found
+
+    def pins(self) -> dict[str, catalog_module.Pin]:
+        """By image id, what is pinned."""
+        self._need_cache('pin images')
+        return self._catalog.pins(self._driver.pool_id())
+
+    # -- passes
+
+    def run_pass(self, in_use: Iterable[str] | None = None) -> Pass:
+        """Tidy up after the dead, then remove what the policies choose.
+
+        :param in_use: the ids of the images that the instances of this host
+            use; None where that is not known: what was known stays so.
+        :raises PowerVMError: if the pool can't be read.
+        """
+        self._need_cache('tidy up the cache')
+        if in_use is not None:
+            self._catalog.set_in_use(self._driver.pool_id(), in_use)
+        found = recovery.reconcile(self._parts)
+        try:
+            done = Pass(found, self._evictor.evict())
+        except exceptions.PVMImageCacheError as error:
+            LOG.warning('Nothing was evicted from the cache: %s', error)
+            done = Pass(found, None, str(error))
+        _tell_of(done)
+        return done
+
+    def evict(self, *, dry_run: bool = False) -> evictor.Eviction:
+        """Remove what the policies choose; a dry run only tells what."""
+        self._need_cache('evict images')
+        return self._evictor.evict(dry_run=dry_run)
+
+    def explain(
+        self, base_image: catalog_module.BaseImage
+    ) -> Explanation:
+        """Why an image stays, or would go at the next pass."""
+        self._need_cache('explain what is cached')
+        image_id = base_image.image.id
+        view, _ = self._evictor.view()
+        plan = self._evictor.evict(dry_run=True).plan
+        return Explanation(
+            base_image,
+            next((each.veto for each in view.images
+                  if each.image_id == image_id), None),
+            next((each for each in plan.choices
+                  if each.image.image_id == image_id), None),
+            self._catalog.pins(base_image.pool).get(image_id),
+            self._catalog.in_use(base_image.pool).get(image_id),
+            self._evictor.automatic)
 
     def reconcile(self) -> recovery.Reconciliation:
         """Hold catalogue and pool together; tidy up after dead processes.
@@ -287,43 +369,19 @@ class ImageManager:
         self._need_cache('verify the cache')
         return recovery.reconcile(self._parts)
 
-    def _doom(
-        self, record: catalog_module.BaseImage
+    def adopt(
+        self, image: image_module.Image
     ) -> catalog_module.BaseImage:
-        current = self._catalog.get(record.pool, record.disk_name)
-        if current is None or current.lease != record.lease:
-            raise exceptions.CatalogConflict(
-                image=record.image.id, reason='it was replaced or removed')
-        self._catalog.start_eviction(current)
-        return current
+        """Serve an image from a disk of its name that we did not fill.
 
-    def _delete_base_images(
-        self, records: Sequence[catalog_module.BaseImage]
-    ) -> Iterable[Purged]:
-        if not records:
-            return
-        _, disks = self._driver.disks()
-        by_identity = {(disk.name, disk.udid): disk for disk in disks}
-        by_record = [
-            (record, by_identity.get((record.disk_name, record.udid or '')))
-            for record in records]
-        removals = {removal.disk: removal for removal in
-                    self._driver.delete_disks(
-                        [disk for _, disk in by_record if disk])}
-        for record, disk in by_record:
-            error = removals[disk].error if disk else None
-            if error:
-                LOG.warning('Cached image %(image)s could not be removed: '
-                            '%(error)s', {'image': record.image.id,
-                                          'error': error})
-                if not error.passing:
-                    self._catalog.stop_eviction(record)
-                yield Purged(record, False, str(error))
-                continue
-            self._catalog.remove(record)
-            self._remember('purge', image_id=record.image.id,
-                           disk_name=record.disk_name)
-            yield Purged(record, True)
+        :raises ImageNotAdoptable: if it can't be that image's.
+        """
+        self._need_cache('take disks over')
+        fetch.check_cacheable(image)
+        adopted = adoption.adopt(self._parts, image)
+        self._remember('adopt', image_id=image.id,
+                       disk_name=adopted.disk_name)
+        return adopted
 
     def _need_cache(self, what: str) -> None:
         if not self.caches_images:
@@ -342,3 +400,20 @@ class ImageManager:
                         '%(error)s',
                         {'action': action, 'image': facts.get('image_id'),
                          'error': error})
+
+
+def _tell_of(done: Pass) -> None:
+    """One line of log for one pass."""
+    evicted = done.eviction.results if done.eviction else ()
+    LOG.info(
+        'Pass over the image cache: %(evicted)d image(s) evicted '
+        '(%(freed)d bytes), %(stayed)d chosen but kept, %(removed)d '
+        'incomplete disk(s) removed, %(forgotten)d record(s) forgotten, '
+        '%(quarantined)d quarantined, %(failed)d could not be tidied',
+        {'evicted': sum(each.removed for each in evicted),
+         'freed': done.eviction.freed if done.eviction else 0,
+         'stayed': sum(not each.removed for each in evicted),
+         'removed': len(done.reconciliation.removed),
+         'forgotten': len(done.reconciliation.forgotten),
+         'quarantined': len(done.reconciliation.quarantined),
+         'failed': len(done.reconciliation.failed)})

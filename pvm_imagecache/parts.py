@@ -13,33 +13,46 @@
 """What the work of an ImageManager is done with."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base
+from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the work wants to know of the configuration; seconds."""
+    """What the work wants to know of the configuration; seconds.
+
+    :ivar automatic: whether images may be removed without an operator.
+    :ivar minimum_age: before which no policy removes an image.
+    """
 
     enabled: bool = True
     stall_timeout: float = 300
     fetch_timeout: float = 600
+    automatic: bool = True
+    minimum_age: float = 300
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """The things that deploys, prefetches and passes share."""
+    """The things that deploys, prefetches and passes share.
+
+    :ivar told: what has been warned of, and need not be again.
+    """
 
     driver: base.DiskDriver
     source: image_source.ImageSource
     catalog: catalog_module.Catalog
     lock_directory: locks.LockDirectory
     settings: Settings
+    policies: Sequence[pipeline.NamedPolicy] = ()
+    told: set[str] = dataclasses.field(default_factory=set)
 
     def hold(
         self,
@@ -61,3 +74,15 @@ class Parts:
         """
         return self.lock_directory.hold(
             f'disk-{self.driver.pool_id()}-{disk_name}', 0)
+
+    def hold_room(
+        self, timeout: float
+    ) -> contextlib.AbstractContextManager[None]:
+        """The lock of whoever chooses images and removes them.
+
+        So nobody chooses by what somebody else is about to change.
+
+        :raises LockTimeout: if it is not to be had in time.
+        """
+        return self.lock_directory.hold(
+            f'room-{self.driver.pool_id()}', timeout)

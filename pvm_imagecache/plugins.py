@@ -26,12 +26,14 @@ import inspect
 from typing import Any
 from typing import Final
 
+from oslo_config import cfg
 from oslo_log import log as logging
 from stevedore import extension
 from stevedore import named
 
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import exceptions
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ _CONTRACTS: Final[dict[str, tuple[type[Any], int]]] = {
 _METHODS_OF: Final = {
     driver_base.Capability.IMAGE_CACHE: (
         'disks', 'create_disks', 'upload', 'copy_disk', 'forget_uploads',
-        'is_mapped'),
+        'mapped'),
     driver_base.Capability.OWN_IMAGE_CACHE: ('create_disk_from_image',),
 }
 
@@ -70,13 +72,29 @@ def load_driver(conf: Any) -> driver_base.DiskDriver:
     return _load(DRIVERS, conf.pvm_imagecache.disk_driver).from_conf(conf)
 
 
-def load_policies(conf: Any) -> list[eviction_base.EvictionPolicy]:
+def load_policies(conf: Any) -> list[pipeline.NamedPolicy]:
     """Make the policies that ``eviction_policies`` lists, in its order.
 
     :raises PluginNotFound, PluginInvalid, ConfigurationError:
     """
-    return [_load(EVICTION, name).from_conf(conf)
-            for name in conf.pvm_imagecache.eviction_policies]
+    names = conf.pvm_imagecache.eviction_policies
+    for name in names:
+        if names.count(name) > 1:
+            raise exceptions.ConfigurationError(
+                reason=f'eviction_policies in [pvm_imagecache] names {name} '
+                       'more than once.')
+    return [pipeline.NamedPolicy(name, _make_policy(name, conf))
+            for name in names]
+
+
+def _make_policy(name: str, conf: Any) -> eviction_base.EvictionPolicy:
+    policy = _load(EVICTION, name)
+    try:
+        return policy.from_conf(conf)
+    except (cfg.Error, ValueError) as error:
+        raise exceptions.ConfigurationError(
+            reason=f'An option of the eviction policy {name} is not right: '
+                   f'{" ".join(str(error).split())}') from error
 
 
 def installed() -> list[Installed]:

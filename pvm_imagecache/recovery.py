@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import time
 from typing import Final
 
 from oslo_log import log as logging
@@ -57,11 +56,15 @@ class Reconciliation:
     :ivar forgotten: records of base images whose disk is gone.
     :ivar removed: disks that dead processes had left incomplete.
     :ivar failed: what could not be tidied, with the reason.
+    :ivar quarantined: base images that are served no more, and why.
+    :ivar untracked: disks that look like base images, but are not known.
     """
 
-    forgotten: tuple[str, ...]
-    removed: tuple[str, ...]
-    failed: tuple[tuple[str, str], ...]
+    forgotten: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+    quarantined: tuple[tuple[str, str], ...] = ()
+    untracked: tuple[str, ...] = ()
 
 
 def label(lease: str) -> str:
@@ -94,15 +97,19 @@ def instance_disk_on_record(
         for entry in parts.catalog.instance_disks(pool):
             if entry.disk_name == name:
                 if not remove_instance_disk(
-                        parts.driver, entry) and entry.udid is None:
+                        parts, entry) and entry.udid is None:
                     lease = entry.lease
                 else:
                     parts.catalog.end_instance_disk(entry)
         entry = parts.catalog.begin_instance_disk(pool, name, size, lease)
+        ends = False
         try:
             yield entry
+            ends = True
         finally:
-            if is_certain() and not _ended(parts.catalog, entry):
+            # What a dead maker has asked for may come when we have failed.
+            if (ends or not lease) and is_certain() and not _ended(
+                    parts.catalog, entry):
                 _UNWRITTEN.append((parts.catalog, entry, held.pop_all()))
 
 
@@ -130,36 +137,61 @@ def _write_what_is_finished() -> None:
             held.close()
 
 
+def note_labels(
+    parts: parts_module.Parts, disks: Sequence[base.Disk]
+) -> None:
+    """Remember, once, that disks of the pool have labels."""
+    pool = parts.driver.pool_id()
+    said = f'pool {pool} keeps labels'
+    if said not in parts.told and any(
+            disk.label not in _NO_LABEL for disk in disks):
+        parts.catalog.saw_labels(pool)
+        parts.told.add(said)
+
+
+def _keeps_labels(
+    parts: parts_module.Parts, disks: Sequence[base.Disk]
+) -> bool:
+    """Whether the platform is known to keep the labels of disks."""
+    return (any(disk.label not in _NO_LABEL for disk in disks)
+            or parts.catalog.keeps_labels(parts.driver.pool_id()))
+
+
 def remove_base_image(
-    driver: base.DiskDriver, record: catalog_module.BaseImage
+    parts: parts_module.Parts, record: catalog_module.BaseImage
 ) -> bool:
     """Delete the disk of a base image that will not be served any more.
 
     :returns: whether there was one to delete.
     :raises BaseImageOccupied: if the disk is not known to be ours.
+    :raises DiskInUse: if a partition has it.
     :raises PowerVMError: if it can't be deleted.
     """
-    disks = driver.disks()[1]
+    disks = parts.driver.disks()[1]
     named = [disk for disk in disks if disk.name == record.disk_name]
+    if not named:
+        return False
+    kept = _keeps_labels(parts, disks)
     ours = [disk for disk in named if is_ours(
-        disk, record.udid, record.lease, record.image.size,
-        keeps_labels(disks))]
-    if named and not ours:
+        disk, record.udid, record.lease, record.image.size, kept)]
+    if not ours:
         raise exceptions.BaseImageOccupied(
             name=record.disk_name, image=record.image.id,
             reason='a disk of that name is there that the cache did not '
                    'make. Delete it if nobody needs it.')
+    for disk in parts.driver.mapped(ours):
+        raise exceptions.DiskInUse(name=disk.name)
     for disk in ours:
         LOG.info('Removing disk %(disk)s of image %(image)s, %(state)s by '
                  '%(holder)s', {'disk': disk.name, 'image': record.image.id,
                                 'state': record.state.value,
                                 'holder': record.holder})
-        _remove(driver, disk)
-    return bool(ours)
+        _remove(parts.driver, disk)
+    return True
 
 
 def remove_instance_disk(
-    driver: base.DiskDriver, entry: catalog_module.InstanceDisk
+    parts: parts_module.Parts, entry: catalog_module.InstanceDisk
 ) -> str | None:
     """Delete an instance disk whose maker died before it was whole.
 
@@ -167,19 +199,21 @@ def remove_instance_disk(
 
     :returns: its name, if there was one to delete.
     """
-    disks = driver.disks()[1]
-    for disk in disks:
-        if disk.name == entry.disk_name and is_ours(
-                disk, entry.udid, entry.lease, entry.size,
-                keeps_labels(disks)):
-            if driver.is_mapped(disk):
+    disks = parts.driver.disks()[1]
+    named = [disk for disk in disks if disk.name == entry.disk_name]
+    if not named:
+        return None
+    kept = _keeps_labels(parts, disks)
+    for disk in named:
+        if is_ours(disk, entry.udid, entry.lease, entry.size, kept):
+            if parts.driver.mapped([disk]):
                 LOG.warning('Disk %(disk)s is on record as unfinished, but '
                             'a partition has it: it stays',
                             {'disk': disk.name})
                 return None
             LOG.info('Removing disk %(disk)s, left unfinished by %(holder)s',
                      {'disk': disk.name, 'holder': entry.holder})
-            _remove(driver, disk)
+            _remove(parts.driver, disk)
             return disk.name
     return None
 
@@ -190,20 +224,7 @@ def reconcile(parts: parts_module.Parts) -> Reconciliation:
     What living processes are at is left alone. One thing that can't be
     tidied does not keep the others from being.
     """
-    _write_what_is_finished()
-    pool, disks = parts.driver.disks()
-    forgotten: list[str] = []
-    removed: list[str] = []
-    failed: list[tuple[str, str]] = []
-    for record in parts.catalog.images(pool.id):
-        with _noting_failure(record.disk_name, failed):
-            _reconcile_image(parts, record, disks, forgotten, removed)
-    for entry in parts.catalog.instance_disks(pool.id):
-        with _noting_failure(entry.disk_name, failed):
-            _reconcile_instance_disk(parts, entry, removed)
-    with _noting_failure('web/File', failed):
-        _forget_dead_uploads(parts, disks)
-    return Reconciliation(tuple(forgotten), tuple(removed), tuple(failed))
+    return _Reconciler(parts).run()
 
 
 # -- deciders
@@ -219,8 +240,8 @@ def remove_late_disk(driver: base.DiskDriver, name: str, lease: str) -> bool:
     :returns: whether there was one.
     """
     late = [disk for disk in driver.disks()[1]
-            if disk.name == name and disk.label == label(lease)
-            and not driver.is_mapped(disk)]
+            if disk.name == name and disk.label == label(lease)]
+    late = [disk for disk in late if not driver.mapped([disk])]
     for disk in late:
         LOG.info('Removing disk %s, which appeared after its maker died',
                  disk.name)
@@ -228,15 +249,31 @@ def remove_late_disk(driver: base.DiskDriver, name: str, lease: str) -> bool:
     return bool(late)
 
 
-def may_appear_yet(udid: str | None, began_at: float) -> bool:
+def may_appear_yet(
+    udid: str | None, started_clock: float, clock: float
+) -> bool:
     """Whether a request that made a disk may not have ended so far."""
-    return udid is None and (
-        abs(time.time() - began_at) < LONGEST_REQUEST)
+    return udid is None and clock - started_clock < LONGEST_REQUEST
 
 
-def keeps_labels(disks: Sequence[base.Disk]) -> bool:
-    """Whether the platform is known to keep the labels of disks."""
-    return any(disk.label not in _NO_LABEL for disk in disks)
+def fault_of(
+    record: catalog_module.BaseImage, disk: base.Disk, is_mapped: bool
+) -> str | None:
+    """Why a base image may not be what it was when it was filled."""
+    if is_mapped:
+        return 'its disk is mapped to a partition, which can change it'
+    if disk.capacity != record.capacity:
+        return (f'its disk has {disk.capacity} bytes, and had '
+                f'{record.capacity}')
+    return None
+
+
+def may_be_left_over(disk: base.Disk) -> bool:
+    """Whether nothing says that a disk belongs to somebody else.
+
+    nova-powervm gave no labels; ours is on what a lost catalogue knew.
+    """
+    return disk.label in _NO_LABEL or disk.label.startswith(_LABEL_PREFIX)
 
 
 def is_ours(
@@ -254,7 +291,7 @@ def is_ours(
     nobody else had when it began, and the size.
 
     :param size: in bytes, as it was asked for.
-    :param labels_are_kept: see :func:`keeps_labels`.
+    :param labels_are_kept: whether the platform is known to keep them.
     """
     if disk.label.startswith(_LABEL_PREFIX):
         return disk.label == label(lease)
@@ -268,69 +305,142 @@ def is_ours(
 # -- doers
 
 
-def _reconcile_image(
-    parts: parts_module.Parts,
-    record: catalog_module.BaseImage,
-    disks: Sequence[base.Disk],
-    forgotten: list[str],
-    removed: list[str],
-) -> None:
-    if record.state is catalog_module.State.READY and _among(disks, record):
-        return
-    with contextlib.suppress(exceptions.LockTimeout), parts.hold(
-            record.disk_name, 0):
-        if parts.catalog.get(record.pool, record.disk_name) != record:
-            return
-        _, now = parts.driver.disks()
-        if record.state is not catalog_module.State.READY:
-            if remove_base_image(parts.driver, record):
-                removed.append(record.disk_name)
-            elif may_appear_yet(record.udid, record.created_at):
-                return
-        elif _among(now, record):
-            return
-        parts.catalog.remove(record)
-        forgotten.append(record.disk_name)
+class _Reconciler:
+    """One time of holding catalogue and pool together."""
 
+    def __init__(self, parts: parts_module.Parts) -> None:
+        self._parts = parts
+        self._forgotten: list[str] = []
+        self._removed: list[str] = []
+        self._failed: list[tuple[str, str]] = []
+        self._quarantined: list[tuple[str, str]] = []
 
-def _reconcile_instance_disk(
-    parts: parts_module.Parts,
-    entry: catalog_module.InstanceDisk,
-    removed: list[str],
-) -> None:
-    with contextlib.suppress(exceptions.LockTimeout), (
-            parts.hold_instance_disk(entry.disk_name)):
-        if entry not in parts.catalog.instance_disks(entry.pool):
-            return
-        name = remove_instance_disk(parts.driver, entry)
-        if name:
-            removed.append(name)
-        elif may_appear_yet(entry.udid, entry.started_at):
-            return
-        parts.catalog.end_instance_disk(entry)
-
-
-def _forget_dead_uploads(
-    parts: parts_module.Parts, disks: Sequence[base.Disk]
-) -> None:
-    """Remove what uploads left behind that could not be removed in time."""
-    targets = set(parts.driver.upload_targets())
-    for disk in disks:
-        if disk.udid not in targets or not disk.label.startswith(
-                _LABEL_PREFIX):
-            continue
-        held = (parts.hold(disk.name, 0)
+    def run(self) -> Reconciliation:
+        """Do all of it."""
+        _write_what_is_finished()
+        catalog = self._parts.catalog
+        pool, disks = self._parts.driver.disks()
+        with self._noting_failure('labels'):
+            note_labels(self._parts, disks)
+            catalog.tick()
+        records = catalog.images(pool.id)
+        for record in records:
+            with self._noting_failure(record.disk_name):
+                self._look_at_image(record, disks)
+        self._quarantine(pool.id, disks)
+        for entry in catalog.instance_disks(pool.id):
+            with self._noting_failure(entry.disk_name):
+                self._look_at_instance_disk(entry)
+        with self._noting_failure('web/File'):
+            self._forget_dead_uploads(disks)
+        known = {each.disk_name for each in [
+            *records, *catalog.images(pool.id)]}
+        return Reconciliation(
+            tuple(self._forgotten), tuple(self._removed),
+            tuple(self._failed), tuple(self._quarantined),
+            tuple(sorted(
+                disk.name for disk in disks
                 if naming.is_base_image_name(disk.name)
-                else parts.hold_instance_disk(disk.name))
-        with contextlib.suppress(exceptions.LockTimeout), held:
-            parts.driver.forget_uploads(disk)
+                and disk.name not in known)))
+
+    def _look_at_image(
+        self,
+        record: catalog_module.BaseImage,
+        disks: Sequence[base.Disk],
+    ) -> None:
+        parts = self._parts
+        if record.state is catalog_module.State.READY and _find(
+                disks, record):
+            return
+        with contextlib.suppress(exceptions.LockTimeout), parts.hold(
+                record.disk_name, 0):
+            if parts.catalog.get(record.pool, record.disk_name) != record:
+                return
+            if record.state is catalog_module.State.READY:
+                if _find(parts.driver.disks()[1], record):
+                    return
+            else:
+                try:
+                    if remove_base_image(parts, record):
+                        self._removed.append(record.disk_name)
+                    elif may_appear_yet(record.udid, record.started_clock,
+                                        parts.catalog.clock()):
+                        return
+                except exceptions.BaseImageOccupied as error:
+                    # Somebody else has the name: ours is gone in any case.
+                    LOG.warning('%s', error)
+            parts.catalog.remove(record)
+            self._forgotten.append(record.disk_name)
+
+    def _quarantine(self, pool: str, disks: Sequence[base.Disk]) -> None:
+        """Serve no more what others could have changed."""
+        ready = [(record, disk) for record, disk in (
+            (record, _find(disks, record))
+            for record in self._parts.catalog.images(pool)
+            if record.state is catalog_module.State.READY) if disk]
+        with self._noting_failure('mappings'):
+            mapped = self._parts.driver.mapped([disk for _, disk in ready])
+            for record, disk in ready:
+                fault = fault_of(record, disk, disk in mapped)
+                if fault is None:
+                    continue
+                LOG.warning('Image %(image)s is served from the cache no '
+                            'more: %(fault)s',
+                            {'image': record.image.id, 'fault': fault})
+                with contextlib.suppress(exceptions.CatalogConflict):
+                    self._parts.catalog.quarantine(record, fault)
+                    self._quarantined.append((record.disk_name, fault))
+
+    def _look_at_instance_disk(
+        self, entry: catalog_module.InstanceDisk
+    ) -> None:
+        parts = self._parts
+        with contextlib.suppress(exceptions.LockTimeout), (
+                parts.hold_instance_disk(entry.disk_name)):
+            if entry not in parts.catalog.instance_disks(entry.pool):
+                return
+            name = remove_instance_disk(parts, entry)
+            if name:
+                self._removed.append(name)
+            elif may_appear_yet(entry.udid, entry.started_clock,
+                                parts.catalog.clock()):
+                return
+            parts.catalog.end_instance_disk(entry)
+
+    def _forget_dead_uploads(self, disks: Sequence[base.Disk]) -> None:
+        """Remove what uploads left that could not be removed in time."""
+        parts = self._parts
+        targets = set(parts.driver.upload_targets())
+        for disk in disks:
+            if disk.udid not in targets or not disk.label.startswith(
+                    _LABEL_PREFIX):
+                continue
+            held = (parts.hold(disk.name, 0)
+                    if naming.is_base_image_name(disk.name)
+                    else parts.hold_instance_disk(disk.name))
+            with contextlib.suppress(exceptions.LockTimeout), held:
+                parts.driver.forget_uploads(disk)
+
+    @contextlib.contextmanager
+    def _noting_failure(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.PVMImageCacheError as error:
+            # A disk that is stuck is not told of at each pass.
+            text = f'Disk {name} could not be tidied up: {error}'
+            LOG.log(logging.DEBUG if text in self._parts.told
+                    else logging.WARNING, '%s', text)
+            self._parts.told.add(text)
+            self._failed.append((name, str(error)))
 
 
-def _among(
+def _find(
     disks: Sequence[base.Disk], record: catalog_module.BaseImage
-) -> bool:
-    return any((disk.name, disk.udid) == (record.disk_name, record.udid)
-               for disk in disks)
+) -> base.Disk | None:
+    for disk in disks:
+        if (disk.name, disk.udid) == (record.disk_name, record.udid):
+            return disk
+    return None
 
 
 def _remove(driver: base.DiskDriver, disk: base.Disk) -> None:
@@ -338,15 +448,3 @@ def _remove(driver: base.DiskDriver, disk: base.Disk) -> None:
     removal, = driver.delete_disks([disk])
     if removal.error:
         raise removal.error
-
-
-@contextlib.contextmanager
-def _noting_failure(
-    name: str, failed: list[tuple[str, str]]
-) -> Iterator[None]:
-    try:
-        yield
-    except exceptions.PVMImageCacheError as error:
-        LOG.warning('Disk %(disk)s could not be tidied up: %(error)s',
-                    {'disk': name, 'error': error})
-        failed.append((name, str(error)))

@@ -15,14 +15,13 @@
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
-import sys
 from typing import Any
 from typing import Final
 
+from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
-from pvm_imagecache import exceptions
 
 _IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
 
@@ -60,6 +59,7 @@ class ShowImage(base.ShowOne):
             'id': image.id,
             'name': image.name,
             'state': found.state.value,
+            'reason': found.reason,
             'disk': found.disk_name,
             'udid': found.udid,
             'disk_size': formatting.Size(found.capacity),
@@ -112,7 +112,7 @@ class PrefetchImages(base.Lister):
 class PurgeImages(base.Lister):
     """Take images out of the cache; disks made from them are not touched.
 
-    What is being filled at the moment stays.
+    Pinned images, and those that are being filled at the moment, stay.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -122,13 +122,13 @@ class PurgeImages(base.Lister):
             'images', metavar='IMAGE', nargs='*', default=[],
             help=_IMAGE_HELP)
         which.add_argument(
-            '--all', action='store_true', help='every image of the cache')
+            '--all', action='store_true',
+            help='every image that is neither pinned nor in use by '
+                 'instances')
         parser.add_argument(
             '--dry-run', action='store_true',
             help='only show what would go')
-        parser.add_argument(
-            '-y', '--yes', action='store_true',
-            help='do not ask; needed where there is no terminal to ask on')
+        asking.add_yes(parser)
         return parser
 
     def take_action(
@@ -144,10 +144,11 @@ class PurgeImages(base.Lister):
         if doomed and not parsed_args.yes:
             size = formatting.size(
                 sum(each.capacity or 0 for each in doomed))
-            for each in doomed:
-                print(f'{each.image.id} {each.image.name}', file=sys.stderr)
-            _ask(f'Purge {len(doomed)} image(s), {size}, from the cache?')
-        results = manager.purge(doomed)
+            asking.ask(
+                f'Purge {len(doomed)} image(s), {size}, from the cache?',
+                [f'{each.image.id} {each.image.name}' for each in doomed],
+                'Nothing was purged.')
+        results = manager.purge(doomed, spare_in_use=parsed_args.all)
         self._stayed = any(not each.removed for each in results)
         return columns, [
             _row(each.base_image,
@@ -162,14 +163,3 @@ class PurgeImages(base.Lister):
 def _row(found: Any, result: str) -> Sequence[Any]:
     return (found.image.id, found.image.name,
             formatting.Size(found.capacity), result)
-
-
-def _ask(question: str) -> None:
-    """Go on only if somebody at a terminal says yes."""
-    if not sys.stdin.isatty():
-        raise exceptions.ConfigurationError(
-            reason='There is no terminal to ask on: say --yes to go on, or '
-                   '--dry-run to see what would go.')
-    print(f'{question} [y/N] ', end='', file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
-        raise exceptions.ConfigurationError(reason='Nothing was purged.')

@@ -25,8 +25,9 @@ class VerifyCache(base.Lister):
 
     What a process that was killed has left behind, incomplete disks and
     web/File entries, is removed; cached images whose disk is gone are
-    forgotten. What living processes are at is left alone. Prints what was
-    done; nothing where all was right.
+    forgotten; what others could have changed is served no more. What living
+    processes are at is left alone. Prints what was done; nothing where all
+    was right.
     """
 
     _failed = False
@@ -39,6 +40,10 @@ class VerifyCache(base.Lister):
         rows = [(name, 'incomplete, removed') for name in found.removed]
         rows += [(name, 'gone, forgotten') for name in found.forgotten
                  if name not in found.removed]
+        rows += [(name, f'quarantined: {reason}')
+                 for name, reason in found.quarantined]
+        rows += [(name, 'not known to the cache: see "adopt"')
+                 for name in found.untracked]
         rows += [(name, f'stays: {reason}') for name, reason in found.failed]
         return ('Disk', 'Result'), rows
 

@@ -61,10 +61,18 @@ OPTIONS: Final = [
         help='For ssp: the cluster whose Shared Storage Pool holds the '
              'disks. Needed only where there are several.'),
     cfg.ListOpt(
-        'eviction_policies', default=['none'],
+        'eviction_policies', default=['age', 'watermark'],
         help='Which policies choose the cached images that are removed by '
              'themselves, in the order in which they are asked: names of '
-             'entry points in pvm_imagecache.eviction.'),
+             'entry points in pvm_imagecache.eviction. Each has its options '
+             'in a section of its own. With none, and wherever '
+             'remove_unused_base_images in [image_cache] is false, images '
+             'stay until an operator removes them, even where a deploy '
+             'needs their room.'),
+    cfg.IntOpt(
+        'minimum_age', default=300, min=0, mutable=True,
+        help='For how many seconds after it was cached no policy removes '
+             'an image.'),
     cfg.StrOpt(
         'state_path', default='/var/lib/nova/pvm_imagecache',
         help='The directory of the catalogue of cached images and of the '

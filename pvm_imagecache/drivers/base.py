@@ -212,8 +212,8 @@ class DiskDriver(abc.ABC):
         """Remove what uploads to a disk left behind when they died."""
         raise self._unable('fill disks')
 
-    def is_mapped(self, disk: Disk) -> bool:
-        """Whether a partition has the disk: then it is whole, and needed."""
+    def mapped(self, disks: Sequence[Disk]) -> set[Disk]:
+        """Those of the disks that a partition has: they are needed."""
         raise self._unable('tell which disks are in use')
 
     def upload_targets(self) -> Sequence[str]:

@@ -223,6 +223,18 @@ def persistently(
     return call()
 
 
+def read_persistently(call: Callable[[], _Result]) -> _Result:
+    """Make a call that changes nothing: once more even if it timed out.
+
+    :raises PowerVMError: the last one, when the limit is reached.
+    """
+    try:
+        return persistently(call)
+    except exceptions.PowerVMTimedOut as error:
+        LOG.warning('Asking once more: %s', error)
+        return persistently(call)
+
+
 def forgiving(action: str, call: Callable[[], Any]) -> bool:
     """Tidy something up; if that fails, log why and go on.
 

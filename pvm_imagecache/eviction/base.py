@@ -18,20 +18,43 @@ Sizes are in bytes, times in Unix seconds.
 """
 
 import abc
+from collections.abc import Collection
 from collections.abc import Iterable
 import dataclasses
+import enum
 from typing import Any
 from typing import ClassVar
 from typing import Final
 
-#: What a policy says it was written for; see
-#: ``EvictionPolicy.api_version``.
 API_VERSION: Final = 1
+
+
+class Veto(enum.Enum):
+    """Why an image stays, whatever a policy says."""
+
+    PINNED = 'pinned'
+    """An operator has said that it is to stay."""
+
+    BUSY = 'busy'
+    """It is being filled, removed, or deployed from at this moment."""
+
+    IN_USE = 'in use'
+    """Instances of this host were made from it."""
+
+    YOUNG = 'young'
+    """It was cached only a moment ago."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CachedImage:
-    """A base image as a policy sees it."""
+    """A base image as a policy sees it.
+
+    The times are such that ``view.now - image.last_used_at`` is right even
+    where the clock of the host has been set meanwhile.
+
+    :ivar capacity: of its disk: what its removal frees.
+    :ivar veto: why it can't be removed now; None if it can.
+    """
 
     image_id: str
     disk_name: str
@@ -39,13 +62,16 @@ class CachedImage:
     ready_at: float
     last_used_at: float
     hits: int
+    name: str | None = None
+    veto: Veto | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class CacheView:
     """The cache as of one moment.
 
-    :ivar demand: bytes that a deploy needs and the pool has not; else 0.
+    :ivar demand: bytes that a deploy waits for to become free; else 0.
+    :ivar images: all that are cached, also those that can't be removed.
     """
 
     now: float
@@ -53,6 +79,47 @@ class CacheView:
     pool_free: int
     demand: int
     images: tuple[CachedImage, ...]
+
+    @property
+    def pool_used(self) -> int:
+        """Bytes that disks of all kinds take up."""
+        return max(0, self.pool_capacity - self.pool_free)
+
+    def candidates(self) -> list[CachedImage]:
+        """Those that can be removed, the least recently used first."""
+        return sorted(
+            (each for each in self.images if each.veto is None),
+            key=lambda each: (each.last_used_at, each.ready_at,
+                              each.image_id))
+
+    def to_free(self, size: int) -> list[CachedImage]:
+        """The least recently used candidates that free ``size`` bytes.
+
+        None of them could stay without less becoming free than that. All
+        candidates, where even they are not enough.
+        """
+        chosen: list[CachedImage] = []
+        freed = 0
+        for each in self.candidates():
+            if freed >= size:
+                break
+            chosen.append(each)
+            freed += each.capacity
+        for each in reversed(list(chosen)):
+            if freed - each.capacity >= size:
+                chosen.remove(each)
+                freed -= each.capacity
+        return chosen
+
+    def without(self, image_ids: Collection[str]) -> 'CacheView':
+        """The view as it will be when those images are gone."""
+        freed = sum(each.capacity for each in self.images
+                    if each.image_id in image_ids)
+        return dataclasses.replace(
+            self, pool_free=self.pool_free + freed,
+            demand=max(0, self.demand - freed),
+            images=tuple(each for each in self.images
+                         if each.image_id not in image_ids))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,4 +147,8 @@ class EvictionPolicy(abc.ABC):
 
     @abc.abstractmethod
     def choose(self, view: CacheView) -> Iterable[Decision]:
-        """The images that may go, those that should go first first."""
+        """The images that may go, those that should go first first.
+
+        Asked at each pass, and with a ``demand`` when a deploy needs room:
+        then no more of them go than are needed.
+        """

@@ -172,11 +172,13 @@ class Host:
 
     def describe_disks(self) -> list[dict[str, object]]:
         """All virtual disks and logical units, for the control API."""
-        disks_ = [self.describe_disk(disk)
-                  for group in self.volume_groups.all()
-                  for disk in list(group.disks.values())]
-        return disks_ + [self._describe_unit(unit)
-                         for unit in self.pool.units()]
+        # The file of a disk goes after the disk, which does so with the lock.
+        with self._lock:
+            disks_ = [self.describe_disk(disk)
+                      for group in self.volume_groups.all()
+                      for disk in group.disks.values()]
+            return disks_ + [self._describe_unit(unit)
+                             for unit in self.pool.units()]
 
     def describe_disk(self, disk: storage.VirtualDisk) -> dict[str, object]:
         """Sizes in bytes."""

@@ -109,8 +109,8 @@ class LocalDiskDriver(base.DiskDriver):
     def forget_uploads(self, disk: base.Disk) -> None:
         upload.forget(self._adapters, disk)
 
-    def is_mapped(self, disk: base.Disk) -> bool:
-        return self._group().is_mapped(disk)
+    def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
+        return self._group().mapped(disks) if disks else set()
 
     def upload_targets(self) -> Sequence[str]:
         return upload.targets(self._adapters)
@@ -139,7 +139,7 @@ class LocalDiskDriver(base.DiskDriver):
     def _group(self) -> volume_group.VolumeGroup:
         with self._guard:
             if self._found is None:
-                self._found = powervm.persistently(
+                self._found = powervm.read_persistently(
                     lambda: volume_group.find(
                         self._adapters, self._group_name, self._vios_name,
                         self._locks))

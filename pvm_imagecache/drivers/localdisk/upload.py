@@ -91,7 +91,7 @@ def _entries(adapters: powervm.AdapterSource) -> Any:
     def get() -> Any:
         with adapters.translated('list the File entries'):
             return pvm_file.File.get(adapters(), service='web')
-    return powervm.persistently(get)
+    return powervm.read_persistently(get)
 
 
 def _create(

@@ -144,10 +144,10 @@ class VolumeGroup:
                     adapter, uuid=self.uuid,
                     parent_type=pvm_vios.VIOS.schema_type,
                     parent_uuid=self.vios_uuid)
-        return Document(powervm.persistently(get))
+        return Document(powervm.read_persistently(get))
 
-    def is_mapped(self, disk: base.Disk) -> bool:
-        """Whether a vSCSI mapping has the disk: one GET."""
+    def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
+        """Those of the disks that a vSCSI mapping has: one GET."""
         adapter = self._adapters()
 
         def get() -> Any:
@@ -155,13 +155,15 @@ class VolumeGroup:
                 return pvm_vios.VIOS.get(
                     adapter, uuid=self.vios_uuid,
                     xag=[pvm_const.XAG.VIO_SMAP])
-        server = powervm.persistently(get)
-        storages = server.entry.element.element.iterfind(_STORAGES_PATH)
-        return any(
-            storage.findtext(f'{_UOM}UniqueDeviceID') == disk.udid
-            or naming.last_component(
-                storage.findtext(f'{_UOM}DiskName') or '') == disk.name
-            for storage in storages)
+        server = powervm.read_persistently(get)
+        udids, names = set(), set()
+        for storage in server.entry.element.element.iterfind(
+                _STORAGES_PATH):
+            udids.add(storage.findtext(f'{_UOM}UniqueDeviceID'))
+            names.add(naming.last_component(
+                storage.findtext(f'{_UOM}DiskName') or ''))
+        return {disk for disk in disks
+                if disk.udid in udids or disk.name in names}
 
     def change(self, operations: Sequence[Operation]) -> list[base.Disk]:
         """Carry out operations, all of them or none: one GET, one POST.
@@ -473,7 +475,7 @@ def _check(
     if needed > free:
         raise exceptions.NotEnoughSpace(
             pool=f'Volume group {document.wrapper.name}',
-            free=human(document.free), needed=human(needed),
+            free=human(free), needed=human(needed), needed_bytes=needed,
             what=' and '.join(
                 operation.new.name for operation in request.operations
                 if not isinstance(operation, Delete)))
@@ -556,10 +558,11 @@ def _raise_if_full(
              if not isinstance(operation, Delete)]
     if not names or not powervm.means_no_space(error):
         return
+    needed = sum(whole_gib(new.size) for new in names)
     raise exceptions.NotEnoughSpace(
         pool=f'Volume group {document.wrapper.name}',
-        free=human(document.free),
-        needed=human(sum(whole_gib(new.size) for new in names)),
+        free=human(document.free), needed=human(needed),
+        needed_bytes=needed, refused=needed <= document.free,
         what=' and '.join(new.name for new in names)) from error
 
 

@@ -77,6 +77,8 @@ from pypowervm.helpers import vios_busy
 from pypowervm.wrappers import vios_file as pvm_file
 
 from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache import catalog_file
+from pvm_imagecache import catalog_schema
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache import deploy
@@ -412,7 +414,7 @@ def quick() -> Iterator[None]:
                 (deploy, 'RETRY_DELAYS', (0.01, 0.02)),
                 (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),
                 (volume_group, '_LONGEST_PAUSE', 0.02),
-                (catalog_module, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
+                (catalog_file, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
                 # No request is at work any more when a fault is over.
                 (recovery, 'LONGEST_REQUEST', 0.0),
                 # How long to wait for the lock of the volume group.
@@ -1038,7 +1040,7 @@ class Newer(Place):
         self._set(99)
 
     def clear(self) -> None:
-        self._set(catalog_module.VERSION)
+        self._set(catalog_schema.VERSION)
 
     def _set(self, version: int) -> None:
         with contextlib.closing(sqlite3.connect(

@@ -222,13 +222,42 @@ class DeployTestCase(base.FunctionalTestCase):
         foreign.write_bytes(b'not ours' * 1000)
         name = 'i_' + image_id.replace('-', '_')[:13]
         self.powervm.control.plant_disk(
-            'cachevg', name, units.Gi, content=str(foreign))
+            'cachevg', name, 2 * units.Gi, content=str(foreign))
         for disk in ('vm1', 'vm2'):
             done = manager.create_disk(self.image(image_id), disk)
             self.assertEqual(Outcome.BYPASS, done.outcome)
             self.assertIn(name, done.reason)
             self.assert_holds(disk, image_id, units.Mi)
         base.assert_same_bytes(self, foreign, self.disks()[name])
+
+    def test_a_left_over_has_the_name_of_the_base_image(self) -> None:
+        manager = self.make_manager()
+        image_id = self.store_raw(2 * units.Mi)
+        half = self.directory / 'half'
+        half.write_bytes(self.glance.data_path(
+            image_id).read_bytes()[:units.Mi])
+        name = 'i_' + image_id.replace('-', '_')[:13]
+        self.powervm.control.plant_disk(
+            'cachevg', name, units.Gi, content=str(half))
+        for disk, outcome in (('vm1', Outcome.MISS), ('vm2', Outcome.HIT)):
+            done = manager.create_disk(self.image(image_id), disk)
+            self.assertEqual(outcome, done.outcome)
+            self.assert_holds(disk, image_id, units.Mi)
+
+    def test_a_left_over_that_is_adopted(self) -> None:
+        manager = self.make_manager()
+        image_id = self.store_raw(2 * units.Mi)
+        name = 'i_' + image_id.replace('-', '_')[:13]
+        self.powervm.control.plant_disk(
+            'cachevg', name, units.Gi,
+            content=str(self.glance.data_path(image_id)))
+        self.assertEqual((name,), manager.reconcile().untracked)
+        manager.adopt(self.image(image_id))
+        self.assertEqual((), manager.reconcile().untracked)
+        done = manager.create_disk(self.image(image_id), 'vm1')
+        self.assertEqual(Outcome.HIT, done.outcome)
+        self.assert_holds('vm1', image_id, units.Mi)
+        self.assertEqual(0, self.fetched())
 
     def test_a_base_image_that_somebody_deleted(self) -> None:
         manager = self.make_manager()

@@ -44,7 +44,7 @@ class FakeDriver(base.DiskDriver):
         self.calls = []
         self.closed = False
         self.uploads = set()
-        self.mapped = set()
+        self.taken = set()
         self._capacity = gib * units.Gi
         self._guard = threading.RLock()
         self._serial = itertools.count(1)
@@ -105,8 +105,9 @@ class FakeDriver(base.DiskDriver):
         with self._guard:
             return self.pool(), list(self._disks.values())
 
-    def is_mapped(self, disk):
-        return disk.name in self.mapped
+    def mapped(self, disks):
+        self._called('mapped')
+        return {disk for disk in disks if disk.name in self.taken}
 
     def find_disk(self, name):
         return self._disks.get(name)
@@ -122,7 +123,8 @@ class FakeDriver(base.DiskDriver):
             if sum(gib) * units.Gi > self.pool().free:
                 raise exceptions.NotEnoughSpace(
                     pool='the pool', free=self.pool().free,
-                    needed=sum(gib), what=new)
+                    needed=sum(gib), needed_bytes=sum(gib) * units.Gi,
+                    what=new)
             return [self.add(each.name, size, label=each.label or '')
                     for each, size in zip(new, gib, strict=True)]
 
@@ -153,6 +155,9 @@ class FakeDriver(base.DiskDriver):
             self._contents[disk.udid] += self._contents[source.udid]
             return disk
 
+    def upload_targets(self):
+        return list(self.uploads)
+
     def forget_uploads(self, disk):
         self._called('forget_uploads', disk)
         self.uploads.discard(disk.udid)
@@ -166,7 +171,8 @@ class FakeDriver(base.DiskDriver):
         except exceptions.PVMImageCacheError as error:
             return base.Removal(disk, error)
         with self._guard:
-            if self._disks.get(disk.name) == disk:
+            found = self._disks.get(disk.name)
+            if found and found.udid == disk.udid:
                 self.vanish(disk.name)
         return base.Removal(disk)
 

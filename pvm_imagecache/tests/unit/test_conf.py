@@ -38,12 +38,14 @@ class CacheOptionsTest(ConfTestCase):
     def test_defaults(self):
         options = self.read('').pvm_imagecache
         self.assertEqual(
-            (True, 'localdisk', '', None, '', ['none'],
+            (True, 'localdisk', '', None, '', ['age', 'watermark'],
+             300,
              '/var/lib/nova/pvm_imagecache', 'localhost', None, None, None,
              None, True, 1200, 300, 600),
             (options.enabled, options.disk_driver,
              options.volume_group_name, options.vios_name,
              options.cluster_name, options.eviction_policies,
+             options.minimum_age,
              options.state_path, options.host, options.port,
              options.protocol, options.user, options.password,
              options.verify_tls, options.request_timeout,
@@ -112,7 +114,8 @@ class GlanceOptionsTest(ConfTestCase):
 
 class ListTest(base.TestCase):
     def test_groups(self):
-        self.assertEqual(['glance', 'pvm_imagecache'],
+        self.assertEqual(['glance', 'pvm_imagecache', 'pvm_imagecache_age',
+                          'pvm_imagecache_lru', 'pvm_imagecache_watermark'],
                          [group.name for group, _ in opts.list_opts()])
 
     def test_every_option_is_listed_once_and_explained(self):

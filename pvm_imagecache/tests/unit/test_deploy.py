@@ -12,10 +12,12 @@
 
 """Deploys and prefetches: hit, miss, bypass, and what can come between."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import os
+import sqlite3
 import threading
 
 from glanceclient import exc as glance_exceptions
@@ -26,6 +28,7 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import deploy
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache import exceptions
+from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
@@ -121,12 +124,14 @@ class DeployTestCase(base.TestCase):
         self.addCleanup(self.catalog.close)
         self.settings = parts_module.Settings(stall_timeout=base.PATIENCE)
         self.locks = locks.LockDirectory(self.path('state', 'locks'))
+        self.policies = ()
+        self.told = set()
 
     @property
     def parts(self):
         return parts_module.Parts(
             self.driver, self.source, self.catalog, self.locks,
-            self.settings)
+            self.settings, self.policies, self.told)
 
     def deploy(self, name='disk', image=None, size=0, progress=None):
         return deploy.InstanceDeploy(
@@ -134,7 +139,7 @@ class DeployTestCase(base.TestCase):
             progress).run()
 
     def prefetch(self, image=None, progress=None):
-        return deploy.BaseImageFetch(
+        return fetch.BaseImageFetch(
             self.parts, image or self.image, None, progress).run()
 
     def record(self):
@@ -357,8 +362,9 @@ class BypassTest(DeployTestCase):
         self.catalog.close()
         with open(self.catalog.path, 'wb') as file:
             file.write(b'this is no database')
-        self._bypassed('did not make')
-        self.assertEqual([], self.catalog.images('pool'))
+        self.check(self.deploy(), MISS)
+        self.assertEqual(1, len(self.catalog.images('pool')))
+        self.check_cached()
         other, content = self.another('ffffffff-ffff-0000-0000-000000000000')
         self.check(self.deploy('a', other), MISS, content)
         self.check(self.deploy('b', other), HIT, content)
@@ -370,14 +376,15 @@ class BypassTest(DeployTestCase):
         with open(self.catalog.path, 'r+b') as file:
             file.seek(4096)
             file.write(bytes(size - 4096))
-        # It is set aside, and nobody knows that the base image is ours.
-        self._bypassed('that the cache did not make')
+        # It is set aside, and nobody knows that the base image is whole.
+        self.check(self.deploy(), MISS)
+        self.check_cached()
 
     def test_the_catalogue_of_a_newer_release(self):
-        self.patch(catalog_module, 'VERSION', 99)
         self.deploy('earlier')
         self.catalog.close()
-        self.patch(catalog_module, 'VERSION', 1)
+        with contextlib.closing(sqlite3.connect(self.catalog.path)) as file:
+            file.execute('PRAGMA user_version = 99')
         self._bypassed('version 99')
 
     def test_no_place_for_state(self):
@@ -438,12 +445,46 @@ class BypassTest(DeployTestCase):
             self.check(self.deploy(), HIT)
 
     def test_a_name_that_somebody_else_has_taken(self):
-        theirs = self.driver.add(self.base_name, content=b'of somebody')
-        self._bypassed('did not make')
-        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
-        self.assertEqual(b'of somebody',
-                         self.driver.content(self.base_name))
+        for word, values, taken, uploads in (
+                ('label', {'label': 'theirs'}, False, False),
+                ('bytes', {'gib': 2}, False, False),
+                ('mapped', {}, True, False),
+                ('upload', {}, False, True)):
+            theirs = self.driver.add(
+                self.base_name, content=b'of somebody', **values)
+            self.driver.taken = {self.base_name} if taken else set()
+            self.driver.uploads = {theirs.udid} if uploads else set()
+            self._bypassed(word)
+            self.assertEqual(theirs, self.driver.find_disk(self.base_name))
+            self.assertEqual(b'of somebody',
+                             self.driver.content(self.base_name))
+            self.assertEqual([], self.catalog.images('pool'))
+            self.driver.vanish('disk')
+
+    def test_a_left_over_of_nova_powervm_is_replaced(self):
+        for label in ('', 'None'):
+            self.driver.add(self.base_name, content=b'half of', label=label)
+            self.check(self.deploy(), MISS)
+            self.check_cached()
+            self.catalog.remove(self.record())
+            self.driver.vanish(self.base_name)
+            self.driver.vanish('disk')
+
+    def test_a_left_over_that_can_not_be_deleted(self):
+        self.driver.add(self.base_name)
+        self.driver.before['delete'] = refusal
+        self._bypassed('refused')
         self.assertEqual([], self.catalog.images('pool'))
+
+    def test_the_reason_is_a_warning_only_once(self):
+        self.driver.add(self.base_name, gib=2)
+        with self.assertLogs('pvm_imagecache', 'INFO') as logs:
+            self._bypassed('bytes')
+            self.driver.vanish('disk')
+            self._bypassed('bytes')
+        levels = [each.levelname for each in logs.records
+                  if 'past the cache' in each.getMessage()]
+        self.assertEqual(['WARNING', 'INFO'], levels)
 
     def test_an_image_whose_id_begins_alike(self):
         other, content = self.another(self.image.id[:14] + 'f'
@@ -639,7 +680,7 @@ class LeftOverTest(DeployTestCase):
 
     def test_it_is_never_served(self):
         self.leave_behind(written=self.size)
-        self.assertFalse(deploy.is_servable(self.record(), self.image))
+        self.assertFalse(fetch.is_servable(self.record(), self.image))
 
     def test_of_another_image_whose_id_begins_alike(self):
         self.leave_behind()
@@ -722,7 +763,7 @@ class LegsTest(DeployTestCase):
         self.driver.before['upload'] = lambda disk: (
             disk.name == self.base_name and released.wait(base.PATIENCE))
         self.settings = parts_module.Settings(stall_timeout=0.02)
-        self.patch(deploy.transfer, 'QUEUE_LENGTH', 1)
+        self.patch(fetch.transfer, 'QUEUE_LENGTH', 1)
         done = self.deploy()
         self.check(done, BYPASS)
         self.assertIn('no progress', done.reason)
@@ -1036,8 +1077,8 @@ class PatienceTest(base.TestCase):
         self.now = 100.0
         self.seen = None
         self.told = []
-        self.patch(deploy, 'time', self)
-        self.patience = deploy._Patience(
+        self.patch(fetch, 'time', self)
+        self.patience = fetch._Patience(
             60, lambda: self.seen, lambda *args: self.told.append(args))
 
     def monotonic(self):
@@ -1082,17 +1123,18 @@ class DecidersTest(base.TestCase):
             'state': READY, 'lease': 'l', 'holder': 'h', 'udid': 'u',
             'capacity': base.GIB, 'bytes_done': 10, 'created_at': 1.0,
             'progress_at': 1.0, 'ready_at': 1.0, 'last_used_at': 1.0,
-            'hits': 0}
+            'hits': 0, 'reason': None, 'started_clock': 1.0,
+            'ready_clock': 1.0, 'used_clock': 1.0}
         return catalog_module.BaseImage(**defaults | values)
 
     def test_servable(self):
-        self.assertTrue(deploy.is_servable(self._record(), self.image))
+        self.assertTrue(fetch.is_servable(self._record(), self.image))
 
     def test_not_servable(self):
         for values in ({'udid': None}, {'udid': ''},
                        {'state': POPULATING},
                        {'state': catalog_module.State.EVICTING}):
-            self.assertFalse(deploy.is_servable(
+            self.assertFalse(fetch.is_servable(
                 self._record(**values), self.image), values)
 
     @base.generated
@@ -1110,7 +1152,7 @@ class DecidersTest(base.TestCase):
             self.image, id=image_id, size=size, disk_format=disk_format,
             os_hash_algo=algo,
             os_hash_value=value or self.image.os_hash_value)
-        served = deploy.is_servable(
+        served = fetch.is_servable(
             self._record(state=state, udid=udid, image=cached), self.image)
         same = image_module.compare(cached, self.image)
         self.assertEqual(
@@ -1121,20 +1163,20 @@ class DecidersTest(base.TestCase):
                              (cached.id, cached.size, cached.disk_format))
 
     def test_check_size(self):
-        deploy.check_size(self.image, 0)
-        deploy.check_size(self.image, 10)
-        self.assertRaises(exceptions.DiskTooSmall, deploy.check_size,
+        fetch.check_size(self.image, 0)
+        fetch.check_size(self.image, 10)
+        self.assertRaises(exceptions.DiskTooSmall, fetch.check_size,
                           self.image, 9)
         large = dataclasses.replace(self.image, virtual_size=base.GIB + 1)
         error = self.assertRaises(
-            exceptions.DiskTooSmall, deploy.check_size, large, base.GIB)
+            exceptions.DiskTooSmall, fetch.check_size, large, base.GIB)
         self.assertIn('1 GiB (1073741824 bytes)', str(error))
         self.assertIn('(1073741825 bytes)', str(error))
 
     def test_check_cacheable(self):
-        deploy.check_cacheable(self.image)
+        fetch.check_cacheable(self.image)
         self.assertRaises(
-            exceptions.ImageNotCacheable, deploy.check_cacheable,
+            exceptions.ImageNotCacheable, fetch.check_cacheable,
             dataclasses.replace(self.image, os_hash_algo='blake17',
                                 checksum=None))
 

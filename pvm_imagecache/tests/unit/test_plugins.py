@@ -122,10 +122,32 @@ class OwnTest(PluginsTest):
         self.assertIsInstance(self.driver('ssp'), ssp.SSPDriver)
 
     def test_our_policies(self):
-        policy, = plugins.load_policies(self.conf)
-        self.assertIsInstance(policy, none.NonePolicy)
-        self.assertEqual([], list(policy.choose(eviction_base.CacheView(
-            now=1.0, pool_capacity=1, pool_free=0, demand=1, images=()))))
+        names = ['lru', 'none', 'watermark', 'age']
+        self.conf.set_override('eviction_policies', names, 'pvm_imagecache')
+        made = plugins.load_policies(self.conf)
+        self.assertEqual(names, [each.name for each in made])
+        self.assertIsInstance(made[1].policy, none.NonePolicy)
+        for each in made:
+            self.assertEqual([], list(each.policy.choose(
+                eviction_base.CacheView(
+                    now=1.0, pool_capacity=1, pool_free=0, demand=1,
+                    images=()))))
+
+    def test_one_policy_twice(self):
+        self.conf.set_override(
+            'eviction_policies', ['age', 'lru', 'age'], 'pvm_imagecache')
+        error = self.assertRaises(exceptions.ConfigurationError,
+                                  plugins.load_policies, self.conf)
+        self.assertIn('age more than once', str(error))
+
+    def test_an_option_that_is_not_right(self):
+        self.conf.set_override(
+            'eviction_policies', ['watermark'], 'pvm_imagecache')
+        plugins.load_policies(self.conf)
+        self.conf.set_override('low', 95, 'pvm_imagecache_watermark')
+        error = self.assertRaises(exceptions.ConfigurationError,
+                                  plugins.load_policies, self.conf)
+        self.assertIn('low (95) is above high (90)', str(error))
 
     def test_no_policies(self):
         self.conf.set_override('eviction_policies', [], 'pvm_imagecache')
@@ -136,7 +158,9 @@ class OwnTest(PluginsTest):
                  for each in plugins.installed()}
         self.assertEqual(
             {(plugins.DRIVERS, 'localdisk'), (plugins.DRIVERS, 'ssp'),
-             (plugins.EVICTION, 'none')}, set(found))
+             (plugins.EVICTION, 'age'), (plugins.EVICTION, 'lru'),
+             (plugins.EVICTION, 'none'), (plugins.EVICTION, 'watermark')},
+            set(found))
         for each in found.values():
             self.assertIsNone(each.error)
             self.assertTrue(each.distribution.startswith('pvm_imagecache '))
@@ -148,7 +172,7 @@ class OwnTest(PluginsTest):
 class OthersTest(PluginsTest):
     def test_a_good_policy(self):
         self.install(POLICY)
-        self.assertEqual('Plugin', type(self.policy()).__name__)
+        self.assertEqual('Plugin', type(self.policy().policy).__name__)
 
     def test_a_good_driver(self):
         self.install(DRIVER, namespace=plugins.DRIVERS)
@@ -160,7 +184,7 @@ class OthersTest(PluginsTest):
         upload = copy_disk = create_disk_from_image = pool
         disks = create_disks = forget_uploads = pool
 
-        def is_mapped(self, disk):
+        def mapped(self, disks):
             pass
         """.replace('= pool', '= lambda *args: None'),
             namespace=plugins.DRIVERS)
@@ -173,8 +197,9 @@ class OthersTest(PluginsTest):
                 'eviction_policies', order, 'pvm_imagecache')
             made = plugins.load_policies(self.conf)
             self.assertEqual(
-                order, ['none' if isinstance(each, none.NonePolicy)
+                order, ['none' if isinstance(each.policy, none.NonePolicy)
                         else 'mine' for each in made])
+            self.assertEqual(order, [each.name for each in made])
 
     def test_missing(self):
         self.install(POLICY)

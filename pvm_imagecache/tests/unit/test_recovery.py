@@ -42,12 +42,6 @@ class IsOursTest(base.TestCase):
             self.assertFalse(recovery.is_ours(
                 self._disk(other), None, LEASE, GIB, True))
 
-    def test_a_pool_with_one_label_keeps_labels(self):
-        disks = [self._disk(), self._disk('None')]
-        self.assertFalse(recovery.keeps_labels(disks))
-        self.assertTrue(recovery.keeps_labels(
-            [*disks, self._disk('of somebody')]))
-
     def test_labels_of_leases_differ(self):
         self.assertNotEqual(recovery.label(LEASE),
                             recovery.label('cd' * 16))
@@ -98,20 +92,20 @@ class RemoveTest(test_deploy.DeployTestCase):
         disk = self._made(record)
         self.driver.add('other')
         self.driver.uploads.add(disk.udid)
-        recovery.remove_base_image(self.driver, record)
+        recovery.remove_base_image(self.parts, record)
         self.assertEqual(['other'], self.driver.names())
         self.assertEqual(set(), self.driver.uploads)
 
     def test_a_base_image_that_is_gone(self):
         self.driver.add('other')
-        recovery.remove_base_image(self.driver, self._begun())
+        recovery.remove_base_image(self.parts, self._begun())
         self.assertEqual(['other'], self.driver.names())
 
     def test_a_base_image_of_somebody_else(self):
         record = self._begun()
         self.driver.add(self.base_name, 7, label='theirs')
         self.assertRaises(exceptions.BaseImageOccupied,
-                          recovery.remove_base_image, self.driver, record)
+                          recovery.remove_base_image, self.parts, record)
         self.assertEqual([self.base_name], self.driver.names())
 
     def test_a_base_image_that_can_not_be_removed(self):
@@ -119,23 +113,23 @@ class RemoveTest(test_deploy.DeployTestCase):
         self._made(record)
         self.driver.before['delete'] = test_deploy.refusal
         self.assertRaises(exceptions.PowerVMRequestFailed,
-                          recovery.remove_base_image, self.driver, record)
+                          recovery.remove_base_image, self.parts, record)
 
     def test_an_instance_disk(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('other', label=recovery.label(entry.lease))
         self.assertIsNone(
-            recovery.remove_instance_disk(self.driver, entry))
+            recovery.remove_instance_disk(self.parts, entry))
         self._made(entry)
         self.assertEqual(
-            'disk', recovery.remove_instance_disk(self.driver, entry))
+            'disk', recovery.remove_instance_disk(self.parts, entry))
         self.assertEqual(['other'], self.driver.names())
 
     def test_an_instance_disk_of_somebody_else(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('disk', 7, label='theirs')
         self.assertIsNone(
-            recovery.remove_instance_disk(self.driver, entry))
+            recovery.remove_instance_disk(self.parts, entry))
         self.assertEqual(['disk'], self.driver.names())
 
 
@@ -282,7 +276,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
         left = self.leave_behind()
 
         def finish():
-            del self.driver.before['disks']
+            self.catalog.images = real
             self.catalog.remove(left)
             self.driver.vanish(self.base_name)
             self.prefetch()
@@ -294,7 +288,6 @@ class ReconcileTest(test_deploy.DeployTestCase):
             finish()
             return found
 
-        self.driver.before['disks'] = lambda: None
         self.catalog.images = images
         self._reconciled()
         self.check_cached()
@@ -317,7 +310,8 @@ class ReconcileTest(test_deploy.DeployTestCase):
 
     def test_a_disk_that_is_not_ours_stays(self):
         self.leave_behind(udid=False, gib=7, label='')
-        self._reconciled(failed=(self.base_name,))
+        self._reconciled(forgotten=(self.base_name,))
+        self._reconciled()
         self.assertEqual([self.base_name], self.driver.names())
 
     def test_again_and_again(self):

@@ -1,0 +1,120 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The tables of the catalogue, version by version.
+
+A catalogue of an older release is brought up to date when it is opened:
+what it knows is kept. A new one goes through all the steps.
+"""
+
+from typing import Final
+
+VERSION: Final = 2
+
+#: By version: the statements that make it of the one before.
+STEPS: Final = {
+    1: """
+CREATE TABLE base_images (
+    pool TEXT NOT NULL,
+    disk_name TEXT NOT NULL,
+    image_id TEXT NOT NULL,
+    image_name TEXT,
+    size INTEGER NOT NULL,
+    virtual_size INTEGER,
+    disk_format TEXT NOT NULL,
+    os_hash_algo TEXT,
+    os_hash_value TEXT,
+    checksum TEXT,
+    state TEXT NOT NULL,
+    lease TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    udid TEXT,
+    capacity INTEGER,
+    bytes_done INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    progress_at REAL NOT NULL,
+    ready_at REAL,
+    last_used_at REAL,
+    hits INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (pool, disk_name)
+);
+CREATE INDEX base_images_by_image ON base_images (pool, image_id);
+CREATE TABLE instance_disks (
+    pool TEXT NOT NULL,
+    disk_name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    lease TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    udid TEXT,
+    started_at REAL NOT NULL,
+    PRIMARY KEY (pool, disk_name)
+);
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    pool TEXT NOT NULL,
+    action TEXT NOT NULL,
+    image_id TEXT,
+    disk_name TEXT,
+    bytes_fetched INTEGER,
+    bytes_saved INTEGER,
+    seconds REAL,
+    who TEXT NOT NULL,
+    detail TEXT
+);
+CREATE TABLE totals (
+    pool TEXT NOT NULL,
+    action TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    bytes_fetched INTEGER NOT NULL,
+    bytes_saved INTEGER NOT NULL,
+    PRIMARY KEY (pool, action)
+);
+""",
+    # Times by the clock of the catalogue, which nobody sets; ages count
+    # from the use that was the last one when this step was taken.
+    2: """
+ALTER TABLE base_images ADD COLUMN reason TEXT;
+ALTER TABLE base_images ADD COLUMN started_clock REAL NOT NULL DEFAULT 0;
+ALTER TABLE base_images ADD COLUMN ready_clock REAL;
+ALTER TABLE base_images ADD COLUMN used_clock REAL;
+UPDATE base_images SET ready_clock = 0, used_clock =
+    last_used_at - (SELECT MAX(last_used_at) FROM base_images)
+    WHERE ready_at IS NOT NULL;
+ALTER TABLE instance_disks ADD COLUMN started_clock REAL NOT NULL DEFAULT 0;
+CREATE TABLE clock (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    boot TEXT NOT NULL,
+    uptime REAL NOT NULL,
+    seconds REAL NOT NULL
+);
+CREATE TABLE pins (
+    pool TEXT NOT NULL,
+    image_id TEXT NOT NULL,
+    note TEXT NOT NULL,
+    who TEXT NOT NULL,
+    pinned_at REAL NOT NULL,
+    until_clock REAL,
+    PRIMARY KEY (pool, image_id)
+);
+CREATE TABLE in_use (
+    pool TEXT NOT NULL,
+    image_id TEXT NOT NULL,
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (pool, image_id)
+);
+CREATE TABLE pools (
+    pool TEXT PRIMARY KEY,
+    keeps_labels INTEGER NOT NULL
+);
+""",
+}

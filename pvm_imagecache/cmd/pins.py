@@ -1,0 +1,95 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands that have images stay, and let them go again."""
+
+import argparse
+from collections.abc import Iterable
+from collections.abc import Sequence
+import re
+from typing import Any
+from typing import Final
+
+from pvm_imagecache.cmd import base
+from pvm_imagecache import exceptions
+
+_UNITS: Final = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
+_IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
+
+
+class PinImages(base.Lister):
+    """Have images stay in the cache, whatever the policies say.
+
+    Images that are not cached can be pinned too: they stay once they are.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'images', metavar='IMAGE', nargs='+', help=_IMAGE_HELP)
+        parser.add_argument(
+            '--for', dest='seconds', metavar='TIME', type=_duration,
+            help='for how long, 30d or 12h for example (default: until '
+                 'unpinned)')
+        parser.add_argument(
+            '--note', metavar='TEXT', default='', help='why, for others')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        found = [_find(self.app, each) for each in parsed_args.images]
+        for image_id, _ in found:
+            self.app.manager.pin(
+                image_id, parsed_args.note, parsed_args.seconds)
+        return ('ID', 'Name', 'Result'), [
+            (image_id, name, 'pinned') for image_id, name in found]
+
+
+class UnpinImages(base.Lister):
+    """Let pinned images go again."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'images', metavar='IMAGE', nargs='+', help=_IMAGE_HELP)
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        pins = self.app.manager.pins()
+        found = [(each, None) if each in pins else _find(self.app, each)
+                 for each in parsed_args.images]
+        return ('ID', 'Name', 'Result'), [
+            (image_id, name,
+             'unpinned' if self.app.manager.unpin(image_id)
+             else 'was not pinned')
+            for image_id, name in found]
+
+
+def _find(app: Any, text: str) -> tuple[str, str | None]:
+    """Id and name of an image: a cached one, or else one of Glance."""
+    try:
+        image = app.manager.find(text).image
+    except exceptions.ImageNotCached:
+        image = app.source.find(text)
+    return image.id, image.name
+
+
+def _duration(text: str) -> float:
+    """A time like ``30d``, in seconds."""
+    found = re.fullmatch(r'(\d{1,9})([smhdw])', text)
+    if not found or not int(found[1]):
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is not a time: say 90m, 12h, 30d or 4w, for example')
+    return float(int(found[1]) * _UNITS[found[2]])

@@ -1,0 +1,37 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The options of nova's ``[image_cache]`` that hold for this cache too.
+
+Inside nova they are registered by nova. The admin shell, which does without
+nova, reads the same nova.conf.
+"""
+
+from typing import Any
+from typing import Final
+
+from oslo_config import cfg
+
+GROUP: Final = 'image_cache'
+
+_OPTIONS: Final = [
+    cfg.BoolOpt('remove_unused_base_images', default=True, mutable=True),
+    cfg.IntOpt('remove_unused_original_minimum_age_seconds',
+               default=24 * 3600, mutable=True),
+]
+
+
+def register(conf: Any) -> None:
+    """Register the options, unless nova has."""
+    for option in _OPTIONS:
+        if GROUP not in conf or option.name not in conf[GROUP]:
+            conf.register_opt(option, group=GROUP)

@@ -1,0 +1,48 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The policy that removes what has not been used for long."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pvm_imagecache.conf import age as age_conf
+from pvm_imagecache.eviction import base
+
+
+class AgePolicy(base.EvictionPolicy):
+    """An image goes when nobody has used it for a while.
+
+    :param max_age: seconds.
+    """
+
+    api_version = base.API_VERSION
+
+    def __init__(self, max_age: float) -> None:
+        self._max_age = max_age
+
+    @classmethod
+    def from_conf(cls, conf: Any) -> 'AgePolicy':
+        return cls(age_conf.max_age(conf))
+
+    def choose(self, view: base.CacheView) -> Iterable[base.Decision]:
+        for each in view.candidates():
+            unused = view.now - each.last_used_at
+            if unused > self._max_age:
+                yield base.Decision(
+                    each.image_id, 'unused',
+                    f'not used for {_hours(unused)}, which is longer than '
+                    f'{_hours(self._max_age)}')
+
+
+def _hours(seconds: float) -> str:
+    return f'{seconds / 3600:.4g} h'

@@ -1,0 +1,58 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The policy that keeps the pool from filling up."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pvm_imagecache.conf import watermark as watermark_conf
+from pvm_imagecache.eviction import base
+
+
+class WatermarkPolicy(base.EvictionPolicy):
+    """Above the high mark of the pool's use, down to the low mark.
+
+    Those used least recently go first. Between the marks nothing happens.
+
+    :param high: percent of the pool.
+    :param low: percent of the pool.
+    """
+
+    api_version = base.API_VERSION
+
+    def __init__(self, high: float, low: float) -> None:
+        self._high = high
+        self._low = low
+
+    @classmethod
+    def from_conf(cls, conf: Any) -> 'WatermarkPolicy':
+        return cls(*watermark_conf.marks(conf))
+
+    def choose(self, view: base.CacheView) -> Iterable[base.Decision]:
+        if view.demand:
+            return [base.Decision(
+                each.image_id, 'room',
+                'among those used least recently when a deploy needed room')
+                for each in view.to_free(view.demand)]
+        if view.pool_capacity <= 0:
+            return []
+        used = 100 * view.pool_used / view.pool_capacity
+        if used <= self._high:
+            return []
+        surplus = view.pool_used - int(
+            view.pool_capacity * self._low / 100)
+        return [base.Decision(
+            each.image_id, 'high-watermark',
+            f'among those used least recently while the pool is '
+            f'{used:.4g} % full, above {self._high:g} %')
+            for each in view.to_free(surplus)]

@@ -1,0 +1,158 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Taking base images away: by an operator's word, or a policy's.
+
+Each is removed under its lock, its record looked at again first; their
+disks go in one update of the pool. One that can't be removed keeps none of
+the others.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+
+from oslo_log import log as logging
+
+from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.drivers import base
+from pvm_imagecache import exceptions
+from pvm_imagecache import parts as parts_module
+from pvm_imagecache import recovery
+
+LOG = logging.getLogger(__name__)
+
+#: Raises :exc:`CacheError` if a base image may not be removed after all;
+#: is given what the catalogue knows of it under its lock.
+Check = Callable[[catalog_module.BaseImage], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Removed:
+    """What became of one cached image that was to be removed.
+
+    :ivar removed: whether it is gone.
+    :ivar reason: why it stayed.
+    """
+
+    base_image: catalog_module.BaseImage
+    removed: bool
+    reason: str = ''
+
+
+def remove(
+    parts: parts_module.Parts,
+    records: Sequence[catalog_module.BaseImage],
+    check: Check = lambda record: None,
+) -> list[Removed]:
+    """Take base images away; those that are being filled stay.
+
+    Disks that were copied from them are not touched: a copy does not need
+    what it was made from.
+    """
+    results: list[Removed] = []
+    with contextlib.ExitStack() as held:
+        doomed = []
+        for each in records:
+            try:
+                held.enter_context(parts.hold(each.disk_name, 0))
+                if _remove_unfinished(parts, each):
+                    results.append(Removed(each, True))
+                else:
+                    doomed.append(_doom(parts, each, check))
+            except (exceptions.LockTimeout,
+                    exceptions.CatalogConflict) as error:
+                LOG.info('Image %(image)s stays in the cache: %(error)s',
+                         {'image': each.image.id, 'error': error})
+                results.append(Removed(
+                    each, False, 'it is being filled or copied'))
+            except exceptions.PVMImageCacheError as error:
+                results.append(Removed(each, False, str(error)))
+        results += _delete(parts, doomed)
+    return results
+
+
+def _remove_unfinished(
+    parts: parts_module.Parts, record: catalog_module.BaseImage
+) -> bool:
+    """Tidy up a base image whose filling or removal has died."""
+    current = parts.catalog.get(record.pool, record.disk_name)
+    if current is None or current.state not in (
+            catalog_module.State.POPULATING, catalog_module.State.EVICTING):
+        return False
+    recovery.remove_base_image(parts, current)
+    parts.catalog.remove(current)
+    return True
+
+
+def _doom(
+    parts: parts_module.Parts,
+    record: catalog_module.BaseImage,
+    check: Check,
+) -> catalog_module.BaseImage:
+    current = parts.catalog.get(record.pool, record.disk_name)
+    if current is None or current.lease != record.lease:
+        raise exceptions.CatalogConflict(
+            image=record.image.id, reason='it was replaced or removed')
+    check(current)
+    parts.catalog.start_eviction(current)
+    return current
+
+
+def _delete(
+    parts: parts_module.Parts,
+    records: Sequence[catalog_module.BaseImage],
+) -> Iterator[Removed]:
+    if not records:
+        return
+    errors = _delete_disks(parts, {
+        record.disk_name: base.Disk(
+            record.disk_name, record.udid or '', record.capacity or 0)
+        for record in records})
+    for record in records:
+        error = errors.get(record.disk_name)
+        if error is None:
+            parts.catalog.remove(record)
+            yield Removed(record, True)
+            continue
+        text = (f'Cached image {record.image.id} could not be removed: '
+                f'{error}')
+        LOG.log(logging.DEBUG if text in parts.told else logging.WARNING,
+                '%s', text)
+        parts.told.add(text)
+        if not (error.passing or isinstance(
+                error, exceptions.PowerVMUnreachable)):
+            # Else it may be gone: the next pass looks.
+            parts.catalog.stop_eviction(record)
+        yield Removed(record, False, str(error))
+
+
+def _delete_disks(
+    parts: parts_module.Parts, disks: dict[str, base.Disk]
+) -> dict[str, exceptions.PVMImageCacheError]:
+    """Delete disks that no partition has; the errors by name."""
+    try:
+        mapped = parts.driver.mapped(list(disks.values()))
+    except exceptions.PowerVMError as error:
+        return dict.fromkeys(disks, error)
+    errors: dict[str, exceptions.PVMImageCacheError] = {
+        disk.name: exceptions.DiskInUse(name=disk.name) for disk in mapped}
+    try:
+        for removal in parts.driver.delete_disks(
+                [disk for disk in disks.values() if disk not in mapped]):
+            if removal.error:
+                errors[removal.disk.name] = removal.error
+    except exceptions.PowerVMError as error:
+        errors = dict.fromkeys(disks, error) | errors
+    return errors
