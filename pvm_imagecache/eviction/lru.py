@@ -50,7 +50,19 @@ class LRUPolicy(base.EvictionPolicy):
             return
         count = len(view.images)
         size = sum(each.capacity for each in view.images)
-        for each in view.candidates():
+        candidates = view.candidates()
+        for each in list(candidates):
+            # No other one is to go for an image that can't stay anyway.
+            if self._max_bytes is not None and (
+                    each.capacity > self._max_bytes):
+                yield base.Decision(
+                    each.image_id, 'too-large',
+                    f'larger than the {self._max_bytes / units.Gi:.4g} GiB '
+                    'that may be cached')
+                candidates.remove(each)
+                count -= 1
+                size -= each.capacity
+        for each in candidates:
             if self._max_images is not None and count > self._max_images:
                 yield base.Decision(
                     each.image_id, 'too-many',

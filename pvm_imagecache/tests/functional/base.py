@@ -31,6 +31,12 @@ import uuid
 
 import fixtures
 from oslotest import base
+from pypowervm import const as pvm_const
+from pypowervm.tasks import scsi_mapper
+from pypowervm.utils import lpar_builder
+from pypowervm.wrappers import managed_system as pvm_system
+from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
@@ -171,6 +177,33 @@ token = {token or self.glance.token()}
         sent = sum(each.bytes_sent for each in self.glance.downloads())
         self.glance.reset_downloads()
         return sent
+
+    # -- changing PowerVM
+
+    def map_disk(self, made: manager.ImageManager, name: str) -> None:
+        """Give a disk to a partition that has not been there before."""
+        adapter = made._driver._adapters()
+        server = pvm_vios.VIOS.get(
+            adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
+        system = pvm_system.System.get(adapter)[0]
+        lpar = lpar_builder.LPARBuilder(
+            adapter, {'name': f'of_{name}', 'vcpu': 1, 'memory': 1024},
+            lpar_builder.DefaultStandardize(system)).build().create(
+                parent=system)
+        scsi_mapper.add_map(server, scsi_mapper.build_vscsi_mapping(
+            system.uuid, server, lpar.uuid,
+            pvm_storage.VDisk.bld_ref(adapter, name)))
+        server.update()
+
+    def unmap_disk(self, made: manager.ImageManager, name: str) -> None:
+        """Take it from the partition again."""
+        server = pvm_vios.VIOS.get(
+            made._driver._adapters(), xag=[pvm_const.XAG.VIO_SMAP])[0]
+        removed = scsi_mapper.remove_maps(
+            server, None, scsi_mapper.gen_match_func(
+                pvm_storage.VDisk, names=[name]))
+        self.assertEqual(1, len(removed))
+        server.update()
 
     # -- looking at PowerVM
 

@@ -244,6 +244,7 @@ class World:
             self._start_powervm(held)
             self.conf = self._configuration('on', 'true')
             self.conf_off = self._configuration('off', 'false')
+            self.conf_one = self._configuration('one', 'true')
             self._adapters = powervm.AdapterSource(
                 powervm.Connection.from_conf(self.conf))
             held.callback(self._adapters.close)
@@ -286,6 +287,7 @@ class World:
         self.port = int(url.rpartition(':')[2])
 
     def _configuration(self, name: str, enabled: str) -> Any:
+        """:param name: that of ``one`` lets the cache have one image."""
         path = self.directory / f'{name}.conf'
         path.write_text(f"""[pvm_imagecache]
 state_path = {self.state}
@@ -294,9 +296,14 @@ port = {self.port}
 protocol = http
 volume_group_name = {GROUP}
 enabled = {enabled}
+eviction_policies = {'lru' if name == 'one' else 'age,watermark'}
+minimum_age = 0
 fetch_timeout = 30
 stall_timeout = 30
 request_timeout = 30
+
+[pvm_imagecache_lru]
+max_images = 1
 
 [glance]
 auth_type = admin_token
@@ -328,6 +335,17 @@ token = {self.glance.token()}
         content.write_bytes(images.raw_bytes(64 * units.Ki, len(name)))
         disk = self.control.plant_disk(GROUP, name, units.Gi, str(content))
         self.foreign.update(self._fingerprints([disk]))
+
+    def fill_up(self) -> None:
+        """Leave no room in the volume group."""
+        free = self._driver.pool().free
+        self.control.plant_disk(GROUP, 'filler', free)
+
+    def make_free(self) -> None:
+        """Undo it."""
+        disk = self._driver.find_disk('filler')
+        if disk:
+            self._driver.delete_disks([disk])
 
     def _vios(self) -> str:
         return self._driver._group().vios_uuid
@@ -511,7 +529,8 @@ token = {self.glance.token()}
             raise Failure(f'{name}: {failure.message}') from None
 
     def check_clean(
-        self, instances: dict[str, image_module.Image], soon: bool = False
+        self, instances: dict[str, image_module.Image], soon: bool = False,
+        may_stay: str | None = None,
     ) -> None:
         """After a pass: all that is there is whole, and on record.
 
@@ -519,6 +538,7 @@ token = {self.glance.token()}
             else but base images should.
         :param soon: so soon after a death that its requests may not have
             ended: what they may make is on record.
+        :param may_stay: a disk that no deploy has replaced yet.
         """
         disks = self.disks()
         with self.catalogue() as catalogue:
@@ -540,6 +560,7 @@ token = {self.glance.token()}
         for name, image in instances.items():
             self.check_whole(name, image)
         known = {record.disk_name for record in records} | set(instances)
+        known.add(may_stay or '')
         if left := sorted(set(disks) - known):
             raise Failure(f'disks were left: {left}')
         entries = {entry.uuid: entry for entry in self._entries()}
@@ -569,6 +590,8 @@ class Operation:
     hasty = False
     #: Whether others make disks of the same names meanwhile.
     usurped = False
+    #: A disk that was there before, and may be there until a deploy.
+    may_stay: str | None = None
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -852,6 +875,87 @@ class MissAwaited(Miss):
             raise Failure(f'who waited went past the cache: {done.reason}')
 
 
+class Evict(PurgeSeveral):
+    """A pass whose policy removes two of three images."""
+
+    def work(self) -> None:
+        with self.world.manager(self.world.conf_one) as manager:
+            done = manager.run_pass([])
+            if not done.eviction or len(done.eviction.results) != 2:  # noqa: PLR2004
+                raise Failure(f'the pass did {done}')
+
+
+class _Full(Operation):
+    """There is no room but what cached images take up."""
+
+    def mend(self) -> None:
+        self.world.make_free()
+
+
+class MissMakesRoom(_Full, Miss):
+    """A deploy that has two images removed, and caches its own."""
+
+    def prepare(self) -> None:
+        self.prefetch(self.second, self.third)
+        self.world.fill_up()
+
+
+class HitMakesRoom(_Full, Miss):
+    """A deploy of a cached image that has another one removed."""
+
+    def prepare(self) -> None:
+        self.prefetch(self.image, self.second)
+        self.world.fill_up()
+
+
+class HitInTheWay(_Full, Miss):
+    """A deploy that finds no room but that of its own base image."""
+
+    def prepare(self) -> None:
+        self.prefetch(self.image)
+        self.world.fill_up()
+
+
+class MissReplacing(Miss):
+    """A deploy that replaces a left-over of nova-powervm."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.may_stay = naming.base_image_name(self.image.id)
+
+    def prepare(self) -> None:
+        self.world.control.plant_disk(GROUP, str(self.may_stay), units.Gi)
+
+
+class Adopt(MissReplacing):
+    """A left-over that is whole is taken over."""
+
+    makes = None
+
+    def prepare(self) -> None:
+        self.world.control.plant_disk(
+            GROUP, str(self.may_stay), units.Gi,
+            str(self.world.data[self.image.id]))
+
+    def work(self) -> None:
+        with self.world.manager() as manager:
+            manager.adopt(self.image)
+
+
+class Quarantined(Operation):
+    """A pass removes what is in quarantine."""
+
+    def prepare(self) -> None:
+        self.prefetch(self.image)
+        with self.world.catalogue() as catalogue:
+            record, = catalogue.images(self.world.pool)
+            catalogue.quarantine(record, 'this is a test')
+
+    def work(self) -> None:
+        with self.world.manager() as manager:
+            manager.run_pass()
+
+
 class Bypass(Miss):
     """A deploy while the cache is switched off."""
 
@@ -974,6 +1078,13 @@ OPERATIONS: dict[str, type[Operation]] = {
     'purge-held': PurgeHeld,
     'purge-copied': PurgeCopied,
     'purge-unfinished': PurgeUnfinished,
+    'evict': Evict,
+    'miss-makes-room': MissMakesRoom,
+    'hit-makes-room': HitMakesRoom,
+    'hit-in-the-way': HitInTheWay,
+    'miss-replacing': MissReplacing,
+    'adopt': Adopt,
+    'quarantined': Quarantined,
     'reconcile': Reconcile,
     'bypass': Bypass,
     'delete-disk': DeleteDisk,
@@ -1097,7 +1208,8 @@ class Run:
             return
         if found.failed:
             raise Failure(f'the pass failed: {found.failed}')
-        self._world.check_clean(self._instances, self._operation.hasty)
+        self._world.check_clean(self._instances, self._operation.hasty,
+                                self._operation.may_stay)
 
     def _deploy(self, manager: manager_module.ImageManager) -> None:
         """To the same name, and to a new one."""

@@ -23,12 +23,6 @@ from unittest import mock
 import fixtures
 from keystoneauth1 import token_endpoint
 from oslo_utils import units
-from pypowervm import const as pvm_const
-from pypowervm.tasks import scsi_mapper
-from pypowervm.utils import lpar_builder
-from pypowervm.wrappers import managed_system as pvm_system
-from pypowervm.wrappers import storage as pvm_storage
-from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import catalog
 from pvm_imagecache import catalog_file
@@ -390,27 +384,13 @@ class CatalogueFaultsTestCase(_Base):
             entry = self.manager._catalog.begin_instance_disk(
                 pool, name, SIZE, disk.label.removeprefix('imagecache_'))
             self.manager._catalog.instance_disk_created(entry, disk.udid)
-        self.map_disk('vm1')
+        self.map_disk(self.manager, 'vm1')
         found = self.manager.reconcile()
         # Both are on record as unfinished; one is in use.
         self.assertEqual(('vm2',), found.removed)
         self.assertNotIn('vm2', self.disks())
         self.assert_holds('vm1', self.image_id, SIZE)
         self.assertEqual([], self.manager._catalog.instance_disks(pool))
-
-    def map_disk(self, name: str) -> None:
-        adapter = self.manager._driver._adapters()
-        server = pvm_vios.VIOS.get(
-            adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
-        system = pvm_system.System.get(adapter)[0]
-        lpar = lpar_builder.LPARBuilder(
-            adapter, {'name': 'vm', 'vcpu': 1, 'memory': 1024},
-            lpar_builder.DefaultStandardize(system)).build().create(parent=system)
-        mapping = scsi_mapper.build_vscsi_mapping(
-            system.uuid, server, lpar.uuid,
-            pvm_storage.VDisk.bld_ref(adapter, name))
-        scsi_mapper.add_map(server, mapping)
-        server.update()
 
     def test_state_path_is_a_file(self) -> None:
         (self.directory / 'state').write_text('')

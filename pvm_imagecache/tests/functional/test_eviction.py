@@ -1,0 +1,227 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Images that go by themselves, and room for deploys, on the simulator."""
+
+from oslo_utils import units
+
+from pvm_imagecache import catalog
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
+from pvm_imagecache import naming
+from pvm_imagecache import recovery
+from pvm_imagecache import simulator
+from pvm_imagecache.tests.functional import base
+
+
+class _Base(base.FunctionalTestCase):
+    #: GiB of the volume group.
+    room = 10
+
+    def setUp(self) -> None:
+        self.volume_groups = (simulator.Group('cachevg', self.room),)
+        super().setUp()
+        self.manager = self.make_manager()
+
+    def deploy(self, image_id: str, name: str, gib: int = 0) -> Outcome:
+        """Make a disk, and compare all of it."""
+        done = self.manager.create_disk(
+            self.image(image_id), name, gib * units.Gi)
+        self.assert_holds(name, image_id, gib * units.Gi)
+        return done.outcome
+
+    def plant_images(self, count: int) -> None:
+        """Base images, as if they had been fetched."""
+        pool, driver = self.manager._driver.pool_id(), self.manager._driver
+        planted = [image_module.Image(
+            id=f'{number:08d}-0000-4000-8000-{number:012d}',
+            name=f'image{number}', size=units.Mi, virtual_size=units.Mi,
+            disk_format='raw', os_hash_algo='sha256', os_hash_value='0' * 64,
+            checksum=None) for number in range(count)]
+        records = [self.manager._catalog.begin(
+            pool, naming.base_image_name(each.id), each) for each in planted]
+        disks = driver.create_disks([driver_base.NewDisk(
+            record.disk_name, units.Mi, 'raw',
+            recovery.label(record.lease)) for record in records])
+        for record, disk in zip(records, disks, strict=True):
+            self.manager._catalog.created(record, disk.udid, disk.capacity)
+            self.manager._catalog.commit(record, record.image)
+
+    def cached(self) -> list[str | None]:
+        """The names of the cached images, and that they have disks."""
+        records = self.manager.list()
+        self.assertLessEqual({each.disk_name for each in records},
+                             set(self.disks()))
+        return [each.image.name for each in records]
+
+
+class WatermarkTestCase(_Base):
+    """Forty images in a group that they fill to 95 %."""
+
+    room = 42
+    options = ('eviction_policies = watermark\nminimum_age = 0\n')
+
+    def test_down_to_the_low_mark(self) -> None:
+        self.plant_images(40)
+        done = self.manager.run_pass()
+        assert done.eviction
+        # 80 % of 42 GiB are 33.6.
+        self.assertEqual(7 * units.Gi, done.eviction.freed)
+        self.assertEqual([f'image{number}' for number in range(7, 40)],
+                         self.cached())
+        again = self.manager.run_pass()
+        assert again.eviction
+        self.assertEqual((), again.eviction.results)
+
+    def test_what_may_not_go_stays(self) -> None:
+        self.plant_images(40)
+        ids = [each.image.id for each in self.manager.list()]
+        self.manager.pin(ids[0])
+        self.manager.run_pass(in_use=[ids[1]])
+        self.assertEqual(['image0', *(f'image{number}'
+                                      for number in range(9, 40)), 'image1'],
+                         self.cached())
+        self.assertLess(0, self.manager._catalog.in_use(
+            self.manager._driver.pool_id())[ids[1]])
+
+
+class ManyTestCase(_Base):
+    room = 600
+    options = 'eviction_policies = age\nminimum_age = 0\n'
+
+    def write_conf(self, *args: str, **kwargs: str) -> object:
+        path = super().write_conf(*args, **kwargs)
+        path.write_text(
+            path.read_text() + '[pvm_imagecache_age]\nmax_age = 0\n')
+        return path
+
+    def test_500_in_one_pass(self) -> None:
+        self.plant_images(500)
+        seen = self.last_request()
+        done = self.manager.evict()
+        self.assertEqual(500, len([
+            each for each in done.results if each.removed]))
+        self.assertEqual({}, self.disks())
+        # The pool, the mappings, and one update.
+        self.assertEqual(
+            ['VolumeGroup.get', 'VirtualIOServer.get', 'VolumeGroup.get',
+             'VolumeGroup.update'], self.kinds_since(seen))
+
+
+class RoomTestCase(_Base):
+    """A deploy that needs what the cache has taken."""
+
+    room = 40
+    options = 'minimum_age = 0\n'
+
+    def test_30_gib_of_the_least_recently_used(self) -> None:
+        self.plant_images(40)
+        image_id = self.store_raw(units.Mi)
+        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1', 30))
+        self.assertEqual([f'image{number}' for number in range(31, 40)],
+                         self.cached()[:-1])
+
+    def test_no_more_than_is_needed_without_the_cache(self) -> None:
+        self.plant_images(40)
+        image_id = self.store_raw(units.Mi)
+        # With its base image the deploy would need 41.
+        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 40))
+        self.assertEqual([], self.cached())
+
+    def test_a_hit(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        self.deploy(image_id, 'vm0')
+        self.plant_images(38)
+        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1'))
+        self.assertEqual(38, len(self.cached()))
+        # There is room for it when all others go, and not otherwise.
+        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2', 37))
+        self.assertEqual(1, len(self.cached()))
+
+    def test_its_own_base_image_goes_last(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        self.deploy(image_id, 'vm0')
+        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 39))
+        self.assertEqual([], self.cached())
+
+    def test_what_is_pinned_stays_though_the_deploy_fails(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        self.manager.prefetch(self.image(image_id))
+        self.manager.pin(image_id)
+        self.assertRaises(exceptions.NotEnoughSpace, self.deploy,
+                          image_id, 'vm1', 40)
+        self.assertEqual(1, len(self.cached()))
+        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1', 39))
+
+    def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
+        self.plant_images(40)
+        self.manager.run_pass(
+            [each.image.id for each in self.manager.list()])
+        self.assertEqual(40, len(self.cached()))
+        image_id = self.store_raw(units.Mi)
+        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 3))
+        self.assertEqual(37, len(self.cached()))
+
+
+class NothingByItselfTestCase(_Base):
+    """The operator has said that images stay."""
+
+    room = 2
+    options = 'eviction_policies = none\nminimum_age = 0\n'
+
+    def test_no_room_is_made(self) -> None:
+        self.plant_images(2)
+        image_id = self.store_raw(units.Mi)
+        self.assertRaises(exceptions.NotEnoughSpace, self.deploy,
+                          image_id, 'vm1')
+        self.assertEqual(2, len(self.cached()))
+
+
+class QuarantineTestCase(_Base):
+    """A base image that a partition was given."""
+
+    def test_it_is_served_no_more(self) -> None:
+        image_id = self.store_raw(2 * units.Mi)
+        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
+        name = self.manager.list()[0].disk_name
+        self.map_disk(self.manager, name)
+        results = self.manager.purge(self.manager.list())
+        self.assertIn('mapped', results[0].reason)
+        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+
+        found = self.manager.run_pass().reconciliation
+        self.assertEqual([name], [each for each, _ in found.quarantined])
+        with open(self.disks()[name], 'r+b') as file:
+            file.write(b'by the partition')
+        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm3'))
+        self.manager.run_pass()
+        self.assertIs(catalog.State.QUARANTINED,
+                      self.manager.list()[0].state)
+
+        self.unmap_disk(self.manager, name)
+        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm4'))
+        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm5'))
+        self.assertEqual((), self.manager.run_pass()
+                         .reconciliation.quarantined)
+
+    def test_a_pass_removes_it(self) -> None:
+        image_id = self.store_raw(2 * units.Mi)
+        self.deploy(image_id, 'vm1')
+        name = self.manager.list()[0].disk_name
+        self.map_disk(self.manager, name)
+        self.manager.run_pass()
+        self.unmap_disk(self.manager, name)
+        self.assertEqual((name,), self.manager.run_pass()
+                         .reconciliation.removed)
+        self.assertEqual(['vm1'], list(self.disks()))
