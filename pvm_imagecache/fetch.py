@@ -244,14 +244,22 @@ class Work:
         except exceptions.DiskExists as error:
             if error.name != self._base_name:  # type: ignore[attr-defined]
                 raise
+            self._clear_name()
+        try:
+            return self._driver.create_disks([first, *others])
+        except exceptions.DiskExists as error:
+            if error.name != self._base_name:  # type: ignore[attr-defined]
+                raise
+            raise exceptions.BaseImageOccupied(
+                name=self._base_name, image=self._image.id,
+                reason='somebody else makes disks of that name.') from error
+
+    def _clear_name(self) -> None:
+        """Remove a disk that has the name, if it is nobody's."""
+        try:
             if not (self._lease and recovery.remove_late_disk(
                     self._driver, self._base_name, self._lease)):
-                self._replace_left_over()
-            return self._driver.create_disks([first, *others])
-
-    def _replace_left_over(self) -> None:
-        try:
-            adoption.replace_left_over(self._driver, self._image)
+                adoption.replace_left_over(self._driver, self._image)
         except exceptions.PowerVMError as error:
             raise exceptions.BaseImageOccupied(
                 name=self._base_name, image=self._image.id,
