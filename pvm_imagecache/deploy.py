@@ -40,7 +40,7 @@ from pvm_imagecache import recovery
 LOG = logging.getLogger(__name__)
 
 #: How often a deploy looks at the cache again when what it found there
-#: changed under its hands; then it does without.
+#: changed under its hands; then it copies with the lock held.
 _LOOKS: Final = 3
 #: Seconds before a deploy that met a passing fault is made again.
 RETRY_DELAYS: Final = (1.0, 5.0)
@@ -177,7 +177,9 @@ class InstanceDeploy(fetch.Work):
                        '[pvm_imagecache].')
         fetch.check_cacheable(self._image)
         gone: str | None = None
-        for looks_left in reversed(range(_LOOKS)):
+        looks_left = _LOOKS
+        while True:
+            looks_left -= 1
             record = self._servable()
             if record and record.lease != gone:
                 try:
@@ -196,16 +198,13 @@ class InstanceDeploy(fetch.Work):
                 if record and record.lease != gone:
                     # Somebody has just fetched it. Copies must not wait for
                     # each other: give the lock back first.
-                    if looks_left:
+                    if looks_left > 0:
                         continue
                     # It is removed again and again, but not while the lock
                     # is held.
                     return self._hit(record)
                 self._make_way(gone)
                 return self._miss(turn)
-        raise exceptions.ImageNotCacheable(
-            image=self._image.id, reason='what is cached of it was removed '
-            'again and again while it was needed.')
 
     def _hit(self, record: catalog_module.BaseImage) -> Deployment:
         fetch.check_size(record.image, self._size)
