@@ -103,6 +103,7 @@ class InstanceDeploy(fetch.Work):
         fetch.check_size(self._image, self._size)
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
+        failure = ''
         with self._on_record():
             for delay in RETRY_DELAYS:
                 try:
@@ -111,12 +112,14 @@ class InstanceDeploy(fetch.Work):
                     if not (_worth_another(error)
                             or self._is_late_disk(error)):
                         raise
+                    failure = str(error)
                     LOG.warning('Disk %(disk)s is tried again in '
                                 '%(delay).1f s: %(error)s',
                                 {'disk': self._name, 'delay': delay,
                                  'error': error})
                     time.sleep(delay)
-            return self._attempt()
+            # What keeps failing may be what is done for the cache.
+            return self._past_cache(f'it failed with it: {failure}')
 
     def _attempt(self) -> Deployment:
         try:
@@ -124,6 +127,9 @@ class InstanceDeploy(fetch.Work):
         except exceptions.CacheError as error:
             # The pool and Glance have not been found wanting so far.
             reason = str(error)
+        return self._past_cache(reason)
+
+    def _past_cache(self, reason: str) -> Deployment:
         self._say_once(reason)
         with self._stream() as stream:
             return self._fill_alone(stream, reason)

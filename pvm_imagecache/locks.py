@@ -38,7 +38,7 @@ from pvm_imagecache import private_files
 LOG = logging.getLogger(__name__)
 
 _FIRST_DELAY: Final = 0.002
-_LONGEST_DELAY: Final = 0.1
+_LONGEST_DELAY: Final = 0.02
 
 
 class LockDirectory:
