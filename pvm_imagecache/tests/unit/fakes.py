@@ -133,19 +133,23 @@ class FakeDriver(base.DiskDriver):
         # What a dead uploader leaves behind.
         self.uploads.add(disk.udid)
         content = self._contents[disk.udid]
-        for piece in pieces:
-            self._called('piece', disk, piece)
-            content += piece
-        if len(content) != size:
-            raise exceptions.PowerVMRequestFailed(
-                action='take the data', reason='it has another size')
+        try:
+            for piece in pieces:
+                self._called('piece', disk, piece)
+                content += piece
+            if len(content) != size:
+                raise exceptions.PowerVMRequestFailed(
+                    action='take the data', reason='it has another size')
+        except Exception:
+            self.uploads.discard(disk.udid)
+            raise
         self.uploads.discard(disk.udid)
 
     def copy_disk(self, source, new, still_valid=lambda: True):
         self._called('copy_disk', source, new)
         with self._guard:
-            if self._disks.get(source.name, source).udid != source.udid or (
-                    source.udid not in self._contents):
+            found = self._disks.get(source.name)
+            if found is None or found.udid != source.udid:
                 raise exceptions.BaseImageGone(
                     name=source.name, reason='it is not there')
             if not still_valid():
