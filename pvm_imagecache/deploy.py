@@ -66,7 +66,8 @@ class Outcome(enum.Enum):
 class Deployment:
     """What became of a deploy; bytes and seconds.
 
-    :ivar seconds: by step: ``wait``, ``fetch``, ``copy``, and ``total``.
+    :ivar seconds: by step: ``wait``, ``check``, ``fetch``, ``copy``, and
+        ``total``.
     :ivar reason: why the cache was left out; '' if it was not.
     """
 
@@ -97,6 +98,7 @@ class InstanceDeploy(fetch.Work):
         self._name = name
         self._size = size
         self._entry: catalog_module.InstanceDisk | None = None
+        self._right_checked = False
 
     def run(self) -> Deployment:
         """Make the disk, from the cache if that can be done."""
@@ -188,6 +190,7 @@ class InstanceDeploy(fetch.Work):
             looks_left -= 1
             record = self._servable()
             if record and record.lease != gone:
+                self._check_right()
                 try:
                     return self._hit(record)
                 except exceptions.BaseImageGone as error:
@@ -208,9 +211,22 @@ class InstanceDeploy(fetch.Work):
                         continue
                     # It is removed again and again, but not while the lock
                     # is held.
+                    self._check_right()
                     return self._hit(record)
                 self._make_way(gone)
                 return self._miss(turn)
+
+    def _check_right(self) -> None:
+        """Let nobody have from the cache what Glance would not give them.
+
+        :raises ImageError: as a download would.
+        """
+        if self._context is None or self._right_checked or not (
+                self._parts.settings.check_download_right):
+            return
+        with self._timed('check'):
+            self._parts.source.check_readable(self._image, self._context)
+        self._right_checked = True
 
     def _hit(self, record: catalog_module.BaseImage) -> Deployment:
         fetch.check_size(record.image, self._size)

@@ -60,16 +60,26 @@ def factory(conf: Any) -> Callable[[Any], Any]:
                        'credentials no image can be read. Set auth_type '
                        '(for example "password"), auth_url, username, '
                        'password and project_name there.')
-        return glanceclient.Client(
-            '2', session=options, auth=auth, **_where(conf.glance))
+        return _clockless(glanceclient.Client(
+            '2', session=options, auth=auth, **_where(conf.glance)))
 
     def client_for(context: Any) -> Any:
         if context is None:
             return configured()
-        return glanceclient.Client(
+        return _clockless(glanceclient.Client(
             '2', session=session(), auth=context.get_auth_plugin(),
-            global_request_id=context.global_id, **_where(conf.glance))
+            global_request_id=context.global_id, **_where(conf.glance)))
     return client_for
+
+
+def _clockless(client: Any) -> Any:
+    """A client that does not wait when the clock is set back.
+
+    keystoneauth1 keeps the time of the last request for limits of rates,
+    though none is set, and sleeps until the clock has come to it again.
+    """
+    client.http_client._rate_semaphore = None
+    return client
 
 
 @contextlib.contextmanager

@@ -146,17 +146,40 @@ class ImageSource:
         finally:
             stream.close()
 
+    def check_readable(
+        self, image: image_module.Image, context: Any = None
+    ) -> None:
+        """Ask Glance whether the image's data may be read; one byte comes.
+
+        Who is served from a cache needs the same right as who is not
+        (CVE-2013-4428).
+
+        :raises ImageForbidden, ImageNotFound: if it may not.
+        :raises ImageError: if Glance can't tell.
+        """
+        _persistently(image.id, lambda: self._part(
+            self._client_for(context), image.id, 'bytes=0-0').close())
+
+    @staticmethod
+    def _part(client: Any, image_id: str, part: str) -> requests.Response:
+        # glanceclient has no word for a part of the data, and would
+        # percent-encode this header: ask the adapter that it is.
+        try:
+            return adapter.Adapter.request(
+                client.http_client, f'/v2/images/{image_id}/file', 'GET',
+                headers={'Range': part}, stream=True)
+        except ksa_exceptions.Forbidden as error:
+            raise exceptions.ImageForbidden(image=image_id) from error
+        except ksa_exceptions.NotFound as error:
+            raise exceptions.ImageNotFound(image=image_id) from error
+
     def _data(
         self, image_id: str, position: int, context: Any
     ) -> Iterator[bytes]:
         """The image's data from a position on."""
         client = self._client_for(context)
         if position:
-            # glanceclient has no word for a part of the data, and would
-            # percent-encode this header: ask the adapter that it is.
-            answer = adapter.Adapter.request(
-                client.http_client, f'/v2/images/{image_id}/file', 'GET',
-                headers={'Range': f'bytes={position}-'}, stream=True)
+            answer = self._part(client, image_id, f'bytes={position}-')
             if answer.status_code == http.HTTPStatus.PARTIAL_CONTENT:
                 position = 0
             return _content(answer, position)

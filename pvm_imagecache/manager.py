@@ -136,6 +136,7 @@ class ImageManager:
                 enabled=options.enabled,
                 stall_timeout=options.stall_timeout,
                 fetch_timeout=options.fetch_timeout,
+                check_download_right=options.check_download_right,
                 automatic=conf.image_cache.remove_unused_base_images,
                 minimum_age=options.minimum_age),
             policies)

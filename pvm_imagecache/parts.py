@@ -28,6 +28,8 @@ from pvm_imagecache import locks
 class Settings:
     """What the work wants to know of the configuration; seconds.
 
+    :ivar check_download_right: whether a user has to be allowed to download
+        what is deployed from the cache.
     :ivar automatic: whether images may be removed without an operator.
     :ivar minimum_age: before which no policy removes an image.
     """
@@ -35,6 +37,7 @@ class Settings:
     enabled: bool = True
     stall_timeout: float = 300
     fetch_timeout: float = 600
+    check_download_right: bool = True
     automatic: bool = True
     minimum_age: float = 300
 

@@ -73,6 +73,11 @@ OPTIONS: Final = [
         'minimum_age', default=300, min=0, mutable=True,
         help='For how many seconds after it was cached no policy removes '
              'an image.'),
+    cfg.BoolOpt(
+        'check_download_right', default=True,
+        help='Whether Glance is asked before an image is deployed from the '
+             'cache for a user of nova, if that user may download it. It '
+             'costs one request, for one byte.'),
     cfg.StrOpt(
         'state_path', default='/var/lib/nova/pvm_imagecache',
         help='The directory of the catalogue of cached images and of the '

@@ -14,8 +14,8 @@
 
 The pool caches images itself: an image logical unit (LU) holds the bytes,
 shared by all hosts of the cluster, and instance disks are linked clones of
-it. So this driver takes no part in our cache; it uses pypowervm's way of
-getting an image LU, which coordinates the hosts.
+it. So this driver takes no part in our cache; how it gets an image LU is in
+:mod:`~pvm_imagecache.drivers.ssp.image_unit`.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,6 @@ from typing import Final
 
 from oslo_utils import units
 from pypowervm import const as pvm_const
-from pypowervm.tasks import cluster_ssp as pvm_cluster_ssp
 from pypowervm.tasks import storage as pvm_storage_tasks
 from pypowervm import util as pvm_util
 from pypowervm.wrappers import base_partition as pvm_partition
@@ -38,12 +37,14 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 
-#: get_or_upload_image_lu puts a marker of 12 characters before the name and
-#: cuts what is too long off its end, where the hash is: leave it room.
-_LONGEST_IMAGE_NAME: Final = pvm_const.MaxLen.FILENAME_DEFAULT - 12
+#: pypowervm on other hosts puts a marker before the name and cuts what is
+#: too long off its end, where the hash is: leave it room.
+_LONGEST_IMAGE_NAME: Final = (
+    pvm_const.MaxLen.FILENAME_DEFAULT - image_unit.MARKER_LENGTH)
 _HASH_LENGTH: Final = 32
 
 
@@ -51,6 +52,8 @@ class SSPDriver(base.DiskDriver):
     """Logical units in the default tier of a cluster's pool.
 
     :param cluster_name: of the cluster; '' where there is only one.
+    :param patience: seconds to wait for the upload of an image by another
+        host when nothing is seen to change.
     """
 
     api_version = base.API_VERSION
@@ -58,10 +61,12 @@ class SSPDriver(base.DiskDriver):
     longest_name = pvm_const.MaxLen.FILENAME_DEFAULT
 
     def __init__(
-        self, adapters: powervm.AdapterSource, cluster_name: str
+        self, adapters: powervm.AdapterSource, cluster_name: str,
+        patience: float = 600.0,
     ) -> None:
         self._adapters = adapters
         self._cluster_name = cluster_name
+        self._patience = patience
         self._guard = threading.Lock()
         self._found: tuple[Any, Any] | None = None
 
@@ -69,7 +74,8 @@ class SSPDriver(base.DiskDriver):
     def from_conf(cls, conf: Any) -> 'SSPDriver':
         return cls(
             powervm.AdapterSource(powervm.Connection.from_conf(conf)),
-            conf.pvm_imagecache.cluster_name)
+            conf.pvm_imagecache.cluster_name,
+            conf.pvm_imagecache.fetch_timeout)
 
     def pool(self) -> base.Pool:
         cluster = self._cluster()
@@ -107,9 +113,14 @@ class SSPDriver(base.DiskDriver):
         try:
             with self._adapters.translated(
                     f'store image {image.id} in the Shared Storage Pool'):
-                unit = pvm_cluster_ssp.get_or_upload_image_lu(
+                unit = image_unit.get_or_upload(
                     self._tier(), image_lu_name(image), self._upload_vios(),
-                    feed.open, image.size)
+                    feed.open, image.size, self._patience)
+                if unit is None:
+                    return _disk(image_unit.fill(
+                        self._tier(), new.name, new.size,
+                        pvm_storage.LUType.DISK, self._upload_vios(),
+                        feed.open, image.size)), True
         except exceptions.PowerVMError as error:
             # What pypowervm says of an error of the stream is less than
             # the stream said.

@@ -12,12 +12,17 @@
 
 """The driver for Shared Storage Pools: tolerated by the cache, and whole."""
 
+from concurrent import futures
 import pathlib
+import time
 
+import fixtures
 from oslo_utils import units
+from pypowervm.tasks import cluster_ssp as pvm_cluster_ssp
 
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers.ssp import driver
+from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.tests.functional import base
@@ -52,6 +57,38 @@ class SSPTestCase(base.FunctionalTestCase):
             self.assert_holds(name, image_id, SIZE)
         self.assertEqual(0, self.file_entries())
         self.assertEqual(3, len(self.units_by_name()))
+
+    def test_several_hosts_at_once(self) -> None:
+        # Each manager has a state of its own, as a host has; one of them
+        # is nova-powervm.
+        self.useFixture(fixtures.MockPatchObject(
+            image_unit, '_LOOK_INTERVAL', 0.05))
+        self.useFixture(fixtures.MockPatchObject(
+            pvm_cluster_ssp, '_sleep_for_upload', lambda: time.sleep(0.05)))
+        image_id = self.store_raw(SIZE)
+        image = self.image(image_id)
+        managers = [self.make_manager() for _ in range(3)]
+        theirs = managers[0]._driver
+
+        def old_way() -> object:
+            return pvm_cluster_ssp.get_or_upload_image_lu(
+                theirs._tier(), driver.image_lu_name(image),
+                theirs._upload_vios(), lambda: iter(
+                    [self.glance.data_path(image_id).read_bytes()]), SIZE)
+
+        with futures.ThreadPoolExecutor(4) as pool:
+            old = pool.submit(old_way)
+            done = [pool.submit(each.create_disk, image, f'vm{number}')
+                    for number, each in enumerate(managers)]
+            self.assertTrue(old.result())
+            for each in done:
+                self.assertEqual(Outcome.POOL, each.result().outcome)
+        self.assertEqual(
+            {'vm0', 'vm1', 'vm2', driver.image_lu_name(image)},
+            set(self.units_by_name()))
+        for number in range(3):
+            self.assert_holds(f'vm{number}', image_id, SIZE)
+        self.assertLessEqual(self.fetched(), SIZE)
 
     def test_deleting(self) -> None:
         image_id = self.store_raw(SIZE)

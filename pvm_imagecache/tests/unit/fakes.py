@@ -205,16 +205,25 @@ class FakeSource(image_source.ImageSource):
     """A Glance whose images are lists of parts.
 
     :ivar opened: the ids of the images whose data was read.
+    :ivar asked: which images somebody wanted to know of that he may read.
+    :ivar refusal: raised then.
     """
 
     def __init__(self):
         super().__init__(None)
         self.opened = []
+        self.asked = []
+        self.refusal = None
         self._bodies = {}
 
     def put(self, image, *parts):
         """What Glance sends for an image: bytes, or errors to raise."""
         self._bodies[image.id] = parts
+
+    def check_readable(self, image, context=None):
+        self.asked.append((image.id, context))
+        if self.refusal:
+            raise self.refusal
 
     @contextlib.contextmanager
     def open(self, image, context=None):

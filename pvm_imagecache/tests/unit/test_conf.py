@@ -39,13 +39,13 @@ class CacheOptionsTest(ConfTestCase):
         options = self.read('').pvm_imagecache
         self.assertEqual(
             (True, 'localdisk', '', None, '', ['age', 'watermark'],
-             300,
+             300, True,
              '/var/lib/nova/pvm_imagecache', 'localhost', None, None, None,
              None, True, 1200, 300, 600),
             (options.enabled, options.disk_driver,
              options.volume_group_name, options.vios_name,
              options.cluster_name, options.eviction_policies,
-             options.minimum_age,
+             options.minimum_age, options.check_download_right,
              options.state_path, options.host, options.port,
              options.protocol, options.user, options.password,
              options.verify_tls, options.request_timeout,

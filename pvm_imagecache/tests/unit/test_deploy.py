@@ -547,6 +547,41 @@ class NoRoomForBothTest(DeployTestCase):
         self.check_cached()
 
 
+class RightTest(DeployTestCase):
+    """Users of nova get from the cache what Glance would give them."""
+
+    def _deploy_for(self, context, name='disk'):
+        return deploy.InstanceDeploy(
+            self.parts, self.image, name, 0, context, None).run()
+
+    def test_who_downloads_is_not_asked_about(self):
+        self.check(self._deploy_for('somebody'), MISS)
+        self.assertEqual([], self.source.asked)
+
+    def test_a_hit(self):
+        self.prefetch()
+        self.check(self._deploy_for('somebody'), HIT)
+        self.assertEqual([(self.image.id, 'somebody')], self.source.asked)
+
+    def test_nobody_is_refused(self):
+        self.prefetch()
+        self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
+        self.assertRaises(exceptions.ImageForbidden, self._deploy_for,
+                          'somebody')
+        self.assertEqual([self.base_name], self.driver.names())
+
+    def test_the_configured_user_needs_no_leave(self):
+        self.prefetch()
+        self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
+        self.check(self.deploy(), HIT)
+
+    def test_switched_off(self):
+        self.prefetch()
+        self.settings = parts_module.Settings(check_download_right=False)
+        self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
+        self.check(self._deploy_for('somebody'), HIT)
+
+
 class ReplacedTest(DeployTestCase):
     """What is cached is not what is wanted, or no longer there."""
 

@@ -12,6 +12,9 @@
 
 """Clients from the configuration; none of them asks anybody anything."""
 
+from unittest import mock
+
+from keystoneauth1 import _fair_semaphore
 from oslo_config import cfg
 
 from pvm_imagecache.conf import glance
@@ -59,6 +62,22 @@ class FactoryTest(base.TestCase):
         self.assertIs(client, client_for(None))
         self.assertTrue(client.images)
         self.assertNotIn('hush-hush', repr(client))
+
+
+    def test_a_clock_that_is_set_back_stops_nobody(self):
+        client = glance_client.factory(self._conf(_PASSWORD))(None)
+        with mock.patch.object(
+                _fair_semaphore, 'time', mock.Mock(
+                    time=lambda: 0.0, sleep=mock.Mock())) as clock:
+            self.assertRaises(Exception, client.images.get, 'any')  # noqa: H202, B017
+            clock.sleep.assert_not_called()
+            # What it is about: the class does wait.
+            with _fair_semaphore.FairSemaphore(None, 0.0) as _:
+                pass
+            clock.time = lambda: -1.0
+            with _fair_semaphore.FairSemaphore(None, 1.0):
+                pass
+            clock.sleep.assert_called_once()
 
 
 class WhereTest(base.TestCase):
