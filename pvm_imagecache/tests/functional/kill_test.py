@@ -329,11 +329,11 @@ token = {self.glance.token()}
             tdev_udid=self._foreign_udid()).create()
         self.files = {entry.uuid}
 
-    def plant(self, name: str) -> None:
+    def plant(self, name: str, size: int = units.Gi) -> None:
         """Make a disk of somebody else, with data on it."""
         content = self.directory / 'foreign'
         content.write_bytes(images.raw_bytes(64 * units.Ki, len(name)))
-        disk = self.control.plant_disk(GROUP, name, units.Gi, str(content))
+        disk = self.control.plant_disk(GROUP, name, size, str(content))
         self.foreign.update(self._fingerprints([disk]))
 
     def fill_up(self) -> None:
@@ -1156,7 +1156,8 @@ class Run:
         self._taken = names - set(world.disks())
         try:
             for name in self._taken:
-                world.plant(name)
+                # One of our size would be taken for a left-over.
+                world.plant(name, 2 * units.Gi)
             yield
         finally:
             world.foreign = before
