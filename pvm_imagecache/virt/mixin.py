@@ -48,6 +48,7 @@ class ImageCacheMixin(driver.ComputeDriver):
     :ivar image_source: images by the rights of the user of a request.
     """
 
+    capabilities: dict[str, bool]
     image_cache: manager.ImageManager
 
     def init_host(self, host: str) -> None:

@@ -17,6 +17,8 @@ through the API. Its database is SQLite, its message bus a fake; placement
 is real, Neutron and Cinder are nova's own stand-ins.
 """
 
+from collections.abc import Iterator
+import contextlib
 import logging
 import os
 import pathlib
@@ -31,12 +33,16 @@ import fixtures
 from keystoneauth1 import token_endpoint
 import nova.conf
 from nova import context as nova_context
+from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
-from nova.virt import libvirt  # noqa: F401
 import nova.virt.pvm_imagecache  # noqa: F401
 from pypowervm import adapter as pvm_adapter
+from pypowervm import const as pvm_const
+from pypowervm.tasks import scsi_mapper
 from pypowervm.wrappers import logical_partition as pvm_lpar
+from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.conf import compute
@@ -146,7 +152,14 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         self.compute.manager._run_image_cache_manager_pass(
             nova_context.get_admin_context())
 
-    # -- looking at PowerVM
+    def instance(self, server: dict[str, Any]) -> objects.Instance:
+        """A server as nova-compute knows it."""
+        context = nova_context.get_admin_context()
+        with nova_context.target_cell(
+                context, self.cell_mappings['cell1']) as in_cell:
+            return objects.Instance.get_by_uuid(in_cell, server['id'])
+
+    # -- looking at PowerVM, and changing it
 
     @property
     def catalog(self) -> catalog_module.Catalog:
@@ -168,13 +181,33 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
 
     def partitions(self) -> dict[str, str]:
         """By name, the state of each partition of an instance."""
+        with self.adapter() as adapter:
+            return {each.name: each.state
+                    for each in pvm_lpar.LPAR.get(adapter)
+                    if not each.is_mgmt_partition}
+
+    @contextlib.contextmanager
+    def adapter(self) -> Iterator[Any]:
+        """A session with PowerVM beside nova's."""
         session = pvm_adapter.Session(
             host=self.powervm.host, port=self.powervm.port)
         try:
-            return {each.name: each.state for each in pvm_lpar.LPAR.get(
-                pvm_adapter.Adapter(session)) if not each.is_mgmt_partition}
+            yield pvm_adapter.Adapter(session)
         finally:
             session._logoff()
+
+    def attach(self, server: dict[str, Any], disk: str) -> None:
+        """Map a disk to a server's partition, without nova."""
+        with self.adapter() as adapter:
+            vios = pvm_vios.VIOS.get(
+                adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
+            partition, = (
+                each for each in pvm_lpar.LPAR.get(adapter)
+                if each.name == server['OS-EXT-SRV-ATTR:instance_name'])
+            scsi_mapper.add_map(vios, scsi_mapper.build_vscsi_mapping(
+                None, vios, partition.uuid,
+                pvm_storage.VDisk.bld_ref(adapter, disk)))
+            vios.update()
 
     def disk_of(self, server: dict[str, Any]) -> dict[str, Any]:
         """The disk that a server's partition has."""
