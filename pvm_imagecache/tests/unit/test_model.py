@@ -299,7 +299,9 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         if done is None:
             return
         self.check_clean()
-        gone = set(before) - set(self.ready())
+        # What a partition has is quarantined, and no less there for that.
+        gone = {image_id for image_id in set(before) - set(self.ready())
+                if before[image_id].disk_name not in self.driver.taken}
         assert not gone & self.pinned
         assert not gone & (used | young), 'a veto was broken'
         assert gone <= {each.base_image.image.id
