@@ -282,12 +282,16 @@ class ImageManager:
 
     def usage(self) -> Usage:
         """The pool's room, and how much of it the cache takes."""
-        pool = self._driver.pool()
-        records = self._catalog.images(pool.id) if self.caches_images else []
-        return Usage(
-            pool=pool, images=len(records),
-            cached=sum(each.capacity or 0 for each in records),
-            totals=self._catalog.totals(pool.id))
+        cached: list[int] = []
+        if self.caches_images:
+            # Of one moment: others make and remove base images meanwhile.
+            pool, disks = self._driver.disks()
+            udids = {each.udid for each in self._catalog.images(pool.id)}
+            cached += [each.capacity for each in disks if each.udid in udids]
+        else:
+            pool = self._driver.pool()
+        return Usage(pool=pool, images=len(cached), cached=sum(cached),
+                     totals=self._catalog.totals(pool.id))
 
     # -- taking away
 

@@ -223,6 +223,20 @@ class FindTest(ManagerTestCase):
         self.assertEqual({'prefetch', 'hit'}, set(usage.totals))
         self.assertEqual(Total(1, 0, self.size), usage.totals['hit'])
 
+    def test_usage_is_of_one_moment(self):
+        images, late = self.catalog.images, self.another('e' + OTHER_ID[1:])
+
+        def come_between(pool):
+            self.catalog.images = images
+            self.prefetch(late[0])
+            return images(pool)
+
+        self.catalog.images = come_between
+        usage = self.manager.usage()
+        self.assertEqual(3, len(self.manager.list()))
+        self.assertEqual((2, 2 * base.GIB), (usage.images, usage.cached))
+        self.assertEqual(2 * base.GIB, usage.pool.used)
+
     def test_a_pool_that_keeps_images_itself(self):
         self.driver = fakes.FakePool()
         self.manager = self.make_manager()
