@@ -168,22 +168,36 @@ class Evictor:
         if demand <= 0:
             # Somebody else has just made it.
             return True
+        stuck: set[str] = set()
+        freed = 0
+        while freed < demand:
+            plan, records = self._plan_room(
+                demand - freed, stuck, for_image, last_resort)
+            if plan.lacking:
+                LOG.info('%(lacking)d bytes of room are lacking even if all '
+                         'goes that may go', {'lacking': plan.lacking})
+                return False
+            done = self._carry_out(plan, records)
+            freed += done.freed
+            # Others may go instead of what could not be removed.
+            stuck |= {each.base_image.image.id for each in done.results
+                      if not each.removed}
+        self._await(lambda: self._parts.driver.pool().free > free)
+        return True
+
+    def _plan_room(
+        self, demand: int, stuck: set[str], for_image: str | None,
+        last_resort: bool,
+    ) -> tuple[pipeline.Plan, dict[str, catalog_module.BaseImage]]:
+        """What goes so that so many bytes become free."""
         view, records = self.view(
-            demand, busy=[for_image] if for_image else [])
+            demand, busy={*stuck, *([for_image] if for_image else [])})
         plan = self._plan(view)
         if plan.lacking and last_resort:
             view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY))
+                demand, (base.Veto.PINNED, base.Veto.BUSY), stuck)
             plan = pipeline.make_room(view)
-        if plan.lacking:
-            LOG.info('%(lacking)d bytes of room are lacking even if all '
-                     'goes that may go', {'lacking': plan.lacking})
-            return False
-        done = self._carry_out(plan, records)
-        if not done.freed:
-            return False
-        self._await(lambda: self._parts.driver.pool().free > free)
-        return True
+        return plan, records
 
     def _await(self, is_free: Callable[[], bool]) -> None:
         """What is deleted may take a while to become free."""
