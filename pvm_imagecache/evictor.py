@@ -27,6 +27,7 @@ from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base as drivers_base
+from pvm_imagecache import events
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
@@ -246,6 +247,10 @@ class Evictor:
                      '%(reason)s (%(policy)s)',
                      {'image': record.image.id, 'reason': choice.reason,
                       'policy': choice.policy})
+            self._parts.tell(events.Event(
+                events.Kind.EVICTED, record.pool, record.image.id,
+                record.disk_name, record.image.size,
+                f'{choice.policy}: {choice.reason}'))
         if not gone:
             return
         try:
