@@ -27,10 +27,10 @@ from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base as drivers_base
+from pvm_imagecache import events
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
-from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
@@ -247,6 +247,10 @@ class Evictor:
                      '%(reason)s (%(policy)s)',
                      {'image': record.image.id, 'reason': choice.reason,
                       'policy': choice.policy})
+            self._parts.tell(events.Event(
+                events.Kind.EVICTED, record.pool, record.image.id,
+                record.disk_name, record.image.size,
+                f'{choice.policy}: {choice.reason}'))
         if not gone:
             return
         try:

@@ -34,9 +34,10 @@ def as_nova(
 ) -> Exception:
     """What a deploy that failed has to raise; a decider.
 
-    Users are told the words of nova's own errors only. nova gives up after ``FlavorDiskTooSmall``, ``ImageNotActive`` and
-    ``ImageUnacceptable`` (``ComputeManager._build_and_run_instance``), and
-    goes to another host after everything else.
+    Users are told the words of nova's own errors only. nova gives up after
+    ``FlavorDiskTooSmall``, ``ImageNotActive`` and ``ImageUnacceptable``
+    (``ComputeManager._build_and_run_instance``), and goes to another host
+    after everything else.
     """
     if isinstance(error, exceptions.DiskTooSmall):
         return exception.FlavorDiskTooSmall(str(error))
