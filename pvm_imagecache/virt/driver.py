@@ -31,7 +31,6 @@ from nova.virt import hardware
 from oslo_log import log as logging
 from oslo_utils import units
 
-from pvm_imagecache.conf import compute
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache.virt import boot_disks
@@ -69,7 +68,6 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         :raises PluginNotFound, PluginInvalid, ConfigurationError: if the
             options can't work.
         """
-        compute.register(CONF)
         self.start_image_cache()
         self._adapters = powervm.AdapterSource(
             powervm.Connection.from_conf(CONF))

@@ -25,6 +25,8 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import time
+import types
 from typing import Any
 from unittest import mock
 import uuid
@@ -40,6 +42,7 @@ import nova.virt.pvm_imagecache  # noqa: F401
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
 from pypowervm.tasks import scsi_mapper
+from pypowervm.wrappers import job as pvm_job
 from pypowervm.wrappers import logical_partition as pvm_lpar
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
@@ -84,6 +87,19 @@ class RealGlance(fixtures.Fixture):
             lambda context, **kwargs: plugin_of(context)))
 
 
+class QuickJobs(fixtures.Fixture):
+    """Have pypowervm look 20 times a second how far a job has come.
+
+    It does so once; jobs of the simulator are done at once.
+    """
+
+    def _setUp(self) -> None:
+        self.useFixture(fixtures.MockPatchObject(
+            pvm_job, 'time', types.SimpleNamespace(
+                time=time.time, sleep=lambda seconds: time.sleep(
+                    seconds / 20))))
+
+
 class NovaTestCase(integrated_helpers._IntegratedTestBase):
     """A nova with one compute node, on a PowerVM of its own."""
 
@@ -106,6 +122,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
             str(self.directory / 'powervm'), cluster=self.cluster,
             volume_groups=self.volume_groups)
         self.powervm.__enter__()
+        self.useFixture(QuickJobs())
         self.addCleanup(self.powervm.__exit__, None, None, None)
         patch = mock.patch.object(
             nova_fixtures, 'GlanceFixture', RealGlance)
