@@ -191,8 +191,8 @@ class PrepareTest(base.TestCase):
         self._prepare([Create(driver_base.NewDisk('a', 1, 'raw', 'mine'))],
                       [Create(driver_base.NewDisk('b', 1, 'raw'))])
         self.assertEqual(['mine', 'None'], [
-            volume_group._disk(element).label for element in
-            volume_groups.elements(self.wrapper)[-2:]])
+            disk.label for disk in self.wrapper.virtual_disks
+            if not disk.udid])
 
     def test_copy(self):
         source = self._disk('aix_disk1')
