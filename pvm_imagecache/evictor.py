@@ -26,7 +26,6 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base as drivers_base
 from pvm_imagecache import events
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none

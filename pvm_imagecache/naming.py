@@ -43,7 +43,8 @@ def base_image_name(image_id: str) -> str:
 
 def is_base_image_name(disk_name: str) -> bool:
     """Whether a disk is called as a cached image of a UUID would be."""
-    return BASE_IMAGE_PREFIX in disk_name and bool(_BASE_IMAGE_NAME.fullmatch(last_component(disk_name)))
+    return BASE_IMAGE_PREFIX in disk_name and bool(
+        _BASE_IMAGE_NAME.fullmatch(last_component(disk_name)))
 
 
 def last_component(disk_name: str) -> str:

@@ -172,18 +172,18 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
 
     def _wait_for_server_parameter(
         self, server: dict[str, Any], expected: dict[str, Any],
-        max_retries: int = _RETRIES, api: Any = None,
+        max_retries: int = _RETRIES, *args: Any, **kwargs: Any,
     ) -> dict[str, Any]:
         # nova's harness gives up after five seconds: its drivers are fakes.
         return super()._wait_for_server_parameter(
-            server, expected, max_retries, api)
+            server, expected, max_retries, *args, **kwargs)
 
     def _wait_for_state_change(
         self, server: dict[str, Any], expected_status: str,
-        max_retries: int = _RETRIES, api: Any = None,
+        max_retries: int = _RETRIES, *args: Any, **kwargs: Any,
     ) -> dict[str, Any]:
         return super()._wait_for_state_change(
-            server, expected_status, max_retries, api)
+            server, expected_status, max_retries, *args, **kwargs)
 
     def fetched(self) -> int:
         """The bytes that Glance has sent since it was asked last."""
