@@ -455,7 +455,8 @@ class EventsTest(ManagerTestCase):
         self.manager.purge(self.manager.list())
         self.assertEqual('purged by an operator', self.events[0].reason)
         self.assertEqual(
-            [('evicted', self.image.id, BASE_NAME, self.size)], self.take_told())
+            [('evicted', self.image.id, BASE_NAME, self.size)],
+            self.take_told())
         self.manager.prefetch(self.image)
         self.manager.prefetch(self.image)
         self.assertEqual(cached, self.take_told())
@@ -469,7 +470,8 @@ class EventsTest(ManagerTestCase):
         self.manager.run_pass()
         self.assertTrue(self.events[0].reason.startswith('age: '))
         self.assertEqual(
-            [('evicted', self.image.id, BASE_NAME, self.size)], self.take_told())
+            [('evicted', self.image.id, BASE_NAME, self.size)],
+            self.take_told())
 
     def test_bypassed(self):
         self.settings = parts_module.Settings(enabled=False)
@@ -477,7 +479,8 @@ class EventsTest(ManagerTestCase):
         self.create('a')
         self.assertIn('switched off', self.events[0].reason)
         self.assertEqual(
-            [('bypassed', self.image.id, 'a', self.size)], self.take_told())
+            [('bypassed', self.image.id, 'a', self.size)],
+            self.take_told())
 
     def test_a_listener_that_fails(self):
         log = self.useFixture(fixtures.FakeLogger())
