@@ -87,7 +87,7 @@ class PrecachingTestCase(base.NovaTestCase):
         self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
         # What can't be told now is as it was.
         with mock.patch.object(
-                catalog.Catalog, 'images', side_effect=(
+                catalog.Catalog, 'images', autospec=True, side_effect=(
                     exceptions.CatalogError(path='x', reason='no luck'))):
             self.assertEqual(4, disk()['reserved'])
         self.assertEqual(1, self.stdlog.logger.output.count(
