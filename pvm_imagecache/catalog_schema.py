@@ -18,7 +18,7 @@ what it knows is kept. A new one goes through all the steps.
 
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 #: By version: the statements that make it of the one before.
 STEPS: Final = {
@@ -115,6 +115,19 @@ CREATE TABLE in_use (
 CREATE TABLE pools (
     pool TEXT PRIMARY KEY,
     keeps_labels INTEGER NOT NULL
+);
+""",
+    # What took how long, estimated from the events that are kept; and which
+    # pool was found under which name.
+    3: """
+ALTER TABLE history ADD COLUMN image_name TEXT;
+ALTER TABLE totals ADD COLUMN seconds REAL NOT NULL DEFAULT 0;
+UPDATE totals SET seconds = times * COALESCE((
+    SELECT AVG(seconds) FROM history
+    WHERE history.pool = totals.pool AND history.action = totals.action), 0);
+CREATE TABLE pool_names (
+    name TEXT PRIMARY KEY,
+    pool TEXT NOT NULL
 );
 """,
 }

@@ -216,7 +216,7 @@ class Evictor:
         try:
             self._parts.catalog.add_history(
                 record.pool, 'evict', image_id=record.image.id,
-                disk_name=record.disk_name,
+                image_name=record.image.name, disk_name=record.disk_name,
                 detail=f'{choice.policy}: {choice.reason}')
         except exceptions.CacheError as error:
             LOG.warning('Not in the history: the eviction of image '

@@ -31,13 +31,17 @@ from pvm_imagecache import exceptions
 DEFAULT_TIMEOUT: Final = 60
 
 
-def factory(conf: Any) -> Callable[[Any], Any]:
+def factory(
+    conf: Any, session_of_user: Callable[[], Any] = lambda: None
+) -> Callable[[Any], Any]:
     """A maker of clients for :class:`image_source.ImageSource`.
 
     Called with None it gives a client with the configured credentials, made
     once; called with a request context of nova, one that acts for the user
     of that request: whoever asks for an image has to be allowed to.
 
+    :param session_of_user: gives a session of keystoneauth1, or None; it is
+        taken where no credentials are configured.
     :raises ConfigurationError: when called, if the options make no sense.
     """
     @functools.cache
@@ -55,6 +59,10 @@ def factory(conf: Any) -> Callable[[Any], Any]:
         with _explained():
             auth = loading.load_auth_from_conf_options(conf, 'glance')
         if auth is None:
+            session_with_auth = session_of_user()
+            if session_with_auth is not None:
+                return _clockless(glanceclient.Client(
+                    '2', session=session_with_auth, **_where(conf.glance)))
             raise exceptions.ConfigurationError(
                 reason='auth_type in [glance] is not set: without '
                        'credentials no image can be read. Set auth_type '
@@ -70,6 +78,18 @@ def factory(conf: Any) -> Callable[[Any], Any]:
             '2', session=session(), auth=context.get_auth_plugin(),
             global_request_id=context.global_id, **_where(conf.glance)))
     return client_for
+
+
+def auth_urls(conf: Any) -> list[str]:
+    """Where the configured credentials are presented; [] if nowhere.
+
+    :raises ConfigurationError: if the options make no sense.
+    """
+    glance.register(conf)
+    with _explained():
+        auth = loading.load_auth_from_conf_options(conf, 'glance')
+    url = getattr(auth, 'auth_url', None)
+    return [url] if url else []
 
 
 def _clockless(client: Any) -> Any:

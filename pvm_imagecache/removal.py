@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+from typing import Final
 
 from oslo_log import log as logging
 
@@ -32,6 +33,9 @@ from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 
 LOG = logging.getLogger(__name__)
+
+#: Why an image stays that somebody is at.
+BUSY: Final = 'it is being filled or copied'
 
 #: Raises :exc:`CacheError` if a base image may not be removed after all;
 #: is given what the catalogue knows of it under its lock.
@@ -75,8 +79,7 @@ def remove(
                     exceptions.CatalogConflict) as error:
                 LOG.info('Image %(image)s stays in the cache: %(error)s',
                          {'image': each.image.id, 'error': error})
-                results.append(Removed(
-                    each, False, 'it is being filled or copied'))
+                results.append(Removed(each, False, BUSY))
             except exceptions.PVMImageCacheError as error:
                 results.append(Removed(each, False, str(error)))
         results += _delete(parts, doomed)
