@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupts.install()
     try:
         _have_streams()
-        from pvm_imagecache.cmd import shell
-        code = shell.main(
-            sys.argv[1:] if arguments is None else arguments)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
         if code == _INTERRUPTED:
             _tell('Interrupted.')
         return _flushed(code)
@@ -45,6 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     finally:
         interrupts.ignore()
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if list(arguments) == ['--version']:
+        # Nobody needs an application to be told that.
+        from pvm_imagecache import version
+        print(f'pvm-imagecache {version.version_string()}')
+        return 0
+    from pvm_imagecache.cmd import shell
+    return shell.main(arguments)
 
 
 def _have_streams() -> None:

@@ -13,7 +13,8 @@
 """The command ``pvm-imagecache``: options, configuration, rights, errors.
 
 The commands themselves are plugins of ``pvm_imagecache.cli``. What talks to
-PowerVM, Glance or Keystone is imported only when a command needs it.
+PowerVM, Glance or Keystone, and what reads the configuration, is imported
+only when a command needs it.
 """
 
 import argparse
@@ -29,11 +30,8 @@ import warnings
 
 from cliff import app
 from cliff import help as cliff_help
-from oslo_config import cfg
 
 from pvm_imagecache.cmd import commands
-from pvm_imagecache.conf import access
-from pvm_imagecache.conf import cache
 from pvm_imagecache import exceptions
 from pvm_imagecache import identity
 from pvm_imagecache import version
@@ -176,7 +174,7 @@ class Shell(app.App):
         """
         if self._asker is None:
             options = self.conf.pvm_imagecache
-            if options.auth_strategy == access.KEYSTONE:
+            if options.auth_strategy == 'keystone':
                 self._asker = self._ask_keystone()
             else:
                 self._asker = identity.local(
@@ -191,7 +189,7 @@ class Shell(app.App):
         """
         from pvm_imagecache.policies import enforcer
         hint = ''
-        if self.conf.pvm_imagecache.auth_strategy == access.LOCAL:
+        if self.conf.pvm_imagecache.auth_strategy == 'local':
             hint = (' Use sudo, or see admin_groups and reader_groups in '
                     '[pvm_imagecache].')
         enforcer.check(rule, self.asker,
@@ -298,6 +296,12 @@ def read_configuration(
     :param files: where there are none, those of DEFAULT_FILES that exist.
     :raises ConfigurationError: if one can't be read, or makes no sense.
     """
+    # A command that shows its version, or its help, needs none of these.
+    from oslo_config import cfg
+
+    from pvm_imagecache.conf import access
+    from pvm_imagecache.conf import cache
+
     chosen = list(files) or [
         each for each in DEFAULT_FILES if os.path.exists(each)]
     arguments = [f'--config-file={each}' for each in chosen]
