@@ -19,7 +19,6 @@ request, and nothing but the catalogue has to be read.
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
-import os
 from typing import Any
 from typing import Final
 
@@ -43,7 +42,7 @@ class Records:
 
     def list(self) -> Sequence[catalog_module.BaseImage]:
         """The base images, least recently used first."""
-        if not self._exists:
+        if not self._catalog.exists:
             return []
         return self._catalog.images(self._pool)
 
@@ -72,11 +71,11 @@ class Records:
 
     def pins(self) -> dict[str, catalog_module.Pin]:
         """By image id, what is pinned."""
-        return self._catalog.pins(self._pool) if self._exists else {}
+        return self._catalog.pins(self._pool) if self._catalog.exists else {}
 
     def in_use(self) -> dict[str, float]:
         """By image id, when instances were last seen to use it."""
-        return self._catalog.in_use(self._pool) if self._exists else {}
+        return self._catalog.in_use(self._pool) if self._catalog.exists else {}
 
     def history(
         self, *, image: str | None = None, **filters: Any
@@ -86,7 +85,7 @@ class Records:
         :param image: an id, a unique start of one, or a name.
         :raises ImageNotInHistory, ImageAmbiguous:
         """
-        if not self._exists:
+        if not self._catalog.exists:
             return []
         ids = None if image is None else self._ids_in_history(image)
         return self._catalog.history(self._pool, images=ids, **filters)
@@ -101,10 +100,6 @@ class Records:
             raise exceptions.ImageAmbiguous(image=text, matches=_listed({
                 each: next(iter(names[each])) for each in matches}))
         return matches
-
-    @property
-    def _exists(self) -> bool:
-        return os.path.exists(self._catalog.path)
 
 
 def matching(

@@ -33,6 +33,7 @@ ACTIONS: Final = {
     'prefetch': 'an image was fetched into the cache',
     'evict': 'an image was removed by a policy',
     'purge': 'an image was removed by an operator',
+    'pass': 'the cache was tidied and the policies were asked',
     'pin': 'an image is to stay',
     'unpin': 'an image may go again',
     'adopt': 'a disk was taken into the cache',

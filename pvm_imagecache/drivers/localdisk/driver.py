@@ -52,6 +52,7 @@ class LocalDiskDriver(base.DiskDriver):
         self._locks = lock_directory
         self._guard = threading.Lock()
         self._found: volume_group.VolumeGroup | None = None
+        self._left_uploads = False
 
     @classmethod
     def from_conf(cls, conf: Any) -> 'LocalDiskDriver':
@@ -73,8 +74,11 @@ class LocalDiskDriver(base.DiskDriver):
         return self._pool(self._group().read())
 
     def disks(self) -> tuple[base.Pool, list[base.Disk]]:
-        document = self._group().read()
-        return self._pool(document), document.disks
+        group = self._group()
+        document = group.read()
+        found = self._pool(document), document.disks
+        group.keep(document)
+        return found
 
     def find_disk(self, name: str) -> base.Disk | None:
         named = self._group().read().named(name)
@@ -92,7 +96,7 @@ class LocalDiskDriver(base.DiskDriver):
         sha256: str | None = None,
     ) -> None:
         upload.upload(self._adapters, self._group().vios_uuid, disk, pieces,
-                      size, sha256)
+                      size, sha256, self._upload_left)
 
     def copy_disk(
         self,
@@ -113,7 +117,15 @@ class LocalDiskDriver(base.DiskDriver):
         return self._group().mapped(disks) if disks else set()
 
     def upload_targets(self) -> Sequence[str]:
+        # What is left from now on is for the next time.
+        self._left_uploads = False
         return upload.targets(self._adapters)
+
+    def has_left_uploads(self) -> bool:
+        return self._left_uploads
+
+    def _upload_left(self) -> None:
+        self._left_uploads = True
 
     def delete_disks(
         self, disks: Sequence[base.Disk]

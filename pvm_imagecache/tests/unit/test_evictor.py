@@ -20,7 +20,10 @@ from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
+from pvm_imagecache import recovery
+from pvm_imagecache import removal
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import test_deploy
 
@@ -55,6 +58,9 @@ class EvictorTestCase(test_deploy.DeployTestCase):
         """The first characters of the ids of what is cached."""
         return ''.join(sorted(
             each.image.id[0] for each in self.catalog.images('pool')))
+
+    def disk_name(self, number):
+        return naming.base_image_name(self.others[number].id)
 
     def make_room(self, gib, **kwargs):
         return self.evictor.make_room(gib * base.GIB, **kwargs)
@@ -220,7 +226,7 @@ class EvictTest(EvictorTestCase):
 
     def test_a_dry_run_is_the_run(self):
         self.pin(1)
-        dry = self.evictor.evict(dry_run=True)
+        dry = self.evictor.plan()
         self.assertEqual('abc', self.ids())
         done = self.evictor.evict()
         self.assertEqual('b', self.ids())
@@ -234,7 +240,6 @@ class EvictTest(EvictorTestCase):
 
     def _between(self, act):
         """Do something after the policies have chosen."""
-        real = self.driver.mapped
         started = self.catalog.start_eviction
 
         def start(record):
@@ -243,7 +248,6 @@ class EvictTest(EvictorTestCase):
             return started(record)
 
         self.catalog.start_eviction = start
-        self.driver.mapped = real
 
     def test_one_that_is_used_meanwhile_stays(self):
         get = self.catalog.get
@@ -301,3 +305,28 @@ class EvictTest(EvictorTestCase):
         self.settings = dataclasses.replace(self.settings, automatic=False)
         self.assertEqual((), self.evictor.evict().results)
         self.assertEqual('abc', self.ids())
+
+    def test_a_snapshot_spares_requests(self):
+        found = recovery.reconcile(self.parts).snapshot
+        self.driver.calls = []
+        self.driver.pool = self.fail
+        self.assertEqual(3, len(self.evictor.evict(found).results))
+        self.assertEqual(['delete'] * 3, self.driver.calls)
+
+    def test_a_snapshot_that_is_not_so_any_more(self):
+        found = recovery.reconcile(self.parts).snapshot
+        self.driver.taken = {self.disk_name(0)}
+        removal.remove(self.parts, [self.catalog.images('pool')[1]])
+        self.driver.calls = []
+        done = self.evictor.evict(found)
+        self.assertIn('mapped', self.driver.calls)
+        self.assertEqual([False, True], [
+            each.removed for each in done.results])
+
+    def test_what_a_partition_had_in_the_snapshot_stays(self):
+        self.driver.taken = {self.disk_name(0)}
+        found = recovery.Snapshot(
+            self.driver.pool(), frozenset(self.driver.taken),
+            recovery.state_of(self.catalog.images('pool')))
+        self.evictor.evict(found)
+        self.assertEqual('a', self.ids())
