@@ -141,7 +141,7 @@ class Total:
     times: int
     bytes_fetched: int
     bytes_saved: int
-    seconds: float = 0.0
+    seconds: float = dataclasses.field(default=0.0, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -615,7 +615,8 @@ class Catalog(catalog_file.CatalogFile):
         :param images: only what was done to images of these ids.
         :param limit: how many events at most.
         """
-        conditions, values = ['pool = ?'], [pool]
+        conditions: list[str] = ['pool = ?']
+        values: list[Any] = [pool]
         for column, chosen in (('action', actions or None),
                                ('image_id', images)):
             if chosen is not None:

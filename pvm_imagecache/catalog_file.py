@@ -18,6 +18,7 @@ kept in it is in :mod:`~pvm_imagecache.catalog`.
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -193,6 +194,8 @@ def _open_to_read(path: str) -> sqlite3.Connection:
     :raises sqlite3.Error: where it is not there, is not of our version, or
         can't be read that way.
     """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     address = f'file:{parse.quote(path)}?mode=ro'
     if not os.path.exists(f'{path}-wal'):
         # Nobody has it open: there is nothing to be read but the file, and

@@ -37,6 +37,7 @@ class Commands(commandmanager.CommandManager):
 
     def __init__(self, namespace: str) -> None:
         self._all_loaded = False
+        self._ours = namespace
         super().__init__(namespace)
 
     def load_commands(self, namespace: str) -> None:
@@ -84,7 +85,7 @@ class Commands(commandmanager.CommandManager):
         if self._all_loaded:
             return
         self._all_loaded = True
-        for entry_point in metadata.entry_points(group=self.namespace):
+        for entry_point in metadata.entry_points(group=self._ours):
             name = _words(entry_point)
             known = self.commands.get(name)
             if known is None:

@@ -54,8 +54,8 @@ class Credentials:
     certificate: Any = None
 
 
-def session(credentials: Credentials) -> ksa_session.Session:
-    """A session that logs on when it is first used.
+def session(credentials: Credentials) -> Any:
+    """A session of keystoneauth1 that logs on when it is first used.
 
     :raises KeystoneFailed: if the credentials are not complete.
     """
@@ -66,7 +66,7 @@ def session(credentials: Credentials) -> ksa_session.Session:
                 return found
         return option.default
     with _explained():
-        auth = loading.get_plugin_loader(
+        auth: Any = loading.get_plugin_loader(
             credentials.auth_type).load_from_options_getter(value)
     return ksa_session.Session(
         auth, verify=credentials.verify, cert=credentials.certificate,
@@ -74,7 +74,7 @@ def session(credentials: Credentials) -> ksa_session.Session:
 
 
 def whoami(
-    opened: ksa_session.Session, trusted: Sequence[str]
+    opened: Any, trusted: Sequence[str]
 ) -> identity.Identity:
     """Log on, and have Keystone say who that is.
 

@@ -60,6 +60,8 @@ _EPILOG: Final = (
 class Help(cliff_help.HelpCommand):
     """Describe a command, or list all of them."""
 
+    app: Any
+
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         if not parsed_args.cmd:
             self.app.print_help(self.app.stdout)
