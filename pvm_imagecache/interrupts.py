@@ -25,6 +25,7 @@ import signal
 import sys
 import threading
 import types
+from typing import Any
 from typing import Final
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,12 +38,14 @@ class _State:
 
     deferred = False
     pending: int | None = None
+    last: int = signal.SIGINT
     came = 0
 
 
 def install() -> None:
     """Have signals handled here; called by commands, in the main thread."""
     _State.came, _State.pending = 0, None
+    sys.unraisablehook = _swallowed
     for number in SIGNALS:
         signal.signal(number, _handle)
 
@@ -51,6 +54,12 @@ def ignore() -> None:
     """No more signals: all that is left to do is to leave."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def check() -> None:
+    """Be interrupted now, if that is due; for work that repeats itself."""
+    if _is_main():
+        _deliver()
 
 
 @contextlib.contextmanager
@@ -64,8 +73,7 @@ def deferred() -> Iterator[None]:
 def allowed() -> Iterator[None]:
     """Let them come again, inside of a block where they wait."""
     with _switched(False):
-        if _is_main():
-            _deliver()
+        check()
         yield
 
 
@@ -106,7 +114,19 @@ def _handle(number: int, frame: types.FrameType | None) -> None:
         _raise(number)
 
 
+def _swallowed(found: Any) -> None:
+    """Python lets no exception out of what tidies up an object: ours too.
+
+    It comes again at the next opportunity.
+    """
+    if isinstance(found.exc_value, KeyboardInterrupt | SystemExit):
+        _State.pending = _State.last
+    else:
+        sys.__unraisablehook__(found)
+
+
 def _raise(number: int) -> None:
+    _State.last = number
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

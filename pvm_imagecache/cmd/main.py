@@ -31,8 +31,8 @@ _BROKEN_PIPE: Final = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    interrupts.install()
     try:
+        interrupts.install()
         _have_streams()
         code = _run(sys.argv[1:] if arguments is None else arguments)
         if code == _INTERRUPTED:

@@ -20,6 +20,7 @@ import time
 from typing import Final
 
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache import interrupts
 
 _STEPS: Final = {
     'fetch': 'Fetching',
@@ -54,6 +55,7 @@ class Reporter:
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """The progress callback of an ImageManager; bytes."""
+        interrupts.check()
         if self._quiet:
             return
         now = time.monotonic()
