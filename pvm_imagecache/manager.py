@@ -541,6 +541,7 @@ class ImageManager:
         try:
             self._catalog.add_history(
                 self._driver.pool_id(), action, **facts)
+            self._note_pool()
         except exceptions.PVMImageCacheError as error:
             LOG.warning('Not in the history: %(action)s of image %(image)s: '
                         '%(error)s',

@@ -41,13 +41,15 @@ ACTIONS: Final = {
     'quarantine': 'an image is served no more',
 }
 _DEFAULT_LIMIT: Final = 50
+_FIGURES: Final = ('Bytes From Glance', 'Bytes Saved', 'Seconds')
 
 
 class ShowHistory(base.Lister):
     """Tell who did what, when and why; the newest comes first.
 
-    The last ten thousand events are kept. In a table only the beginnings of
-    ids are shown, and no column in which there is nothing.
+    The last ten thousand events are kept. A table shows the beginnings of
+    ids, and of the columns those that people ask for first, unless it is to
+    be --long; other formats have everything.
     """
 
     rule = rules.HISTORY
@@ -64,6 +66,9 @@ class ShowHistory(base.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--long', action='store_true',
+            help='all columns in a table, and whole ids')
         parser.add_argument(
             '--image', metavar='IMAGE',
             help='only what was done to one image: its id, a unique start '
@@ -86,7 +91,7 @@ class ShowHistory(base.Lister):
             image=parsed_args.image, since=parsed_args.since,
             actions=parsed_args.action, limit=parsed_args.limit or None)
         id_of = formatting.ids(
-            [each.image_id for each in events if each.image_id])
+            [each.image_id for each in events], whole=parsed_args.long)
         rows = [
             (formatting.Time(each.at), each.who, each.action,
              id_of(each.image_id), each.image_name, each.disk_name,
@@ -94,17 +99,19 @@ class ShowHistory(base.Lister):
              formatting.Size(each.bytes_saved),
              None if each.seconds is None else round(each.seconds, 2),
              each.detail) for each in events]
-        if parsed_args.formatter == 'table' and not parsed_args.columns:
-            return _without_empty(self.columns, rows)
+        if parsed_args.formatter == 'table' and not (
+                parsed_args.long or parsed_args.columns):
+            return _for_people(self.columns, rows)
         return self.columns, rows
 
 
-def _without_empty(
+def _for_people(
     columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-    """A table without the columns in which there is nothing."""
-    used = [index for index in range(len(columns))
-            if any(_shown(row[index]) for row in rows)]
+    """A table without what is for programs, and without empty columns."""
+    used = [index for index, column in enumerate(columns)
+            if column not in _FIGURES
+            and any(_shown(row[index]) for row in rows)]
     return ([columns[index] for index in used],
             [[row[index] for index in used] for row in rows])
 
