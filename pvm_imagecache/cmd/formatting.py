@@ -67,9 +67,7 @@ class ID(columns.FormattableColumn[Any]):
         return self._value
 
 
-def ids(
-    known: Iterable[str | None], *, whole: bool = False
-) -> Callable[[str | None], ID]:
+def ids(known: Iterable[str | None]) -> Callable[[str | None], ID]:
     """What makes columns of ids, as short as they can be told apart by."""
     different = {each for each in known if each}
     length = _SHORTEST_ID
@@ -77,7 +75,7 @@ def ids(
     while length < longest and len(
             {each[:length] for each in different}) < len(different):
         length += 1
-    return lambda each: ID(each, longest if whole else length)
+    return lambda each: ID(each, length)
 
 
 def with_ids(rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:

@@ -41,7 +41,7 @@ ACTIONS: Final = {
     'quarantine': 'an image is served no more',
 }
 _DEFAULT_LIMIT: Final = 50
-_FIGURES: Final = ('Bytes From Glance', 'Bytes Saved', 'Seconds')
+_FIGURES: Final = ('Fetched', 'Saved', 'Seconds')
 
 
 class ShowHistory(base.Lister):
@@ -54,7 +54,7 @@ class ShowHistory(base.Lister):
 
     rule = rules.HISTORY
     columns = ('Time', 'Who', 'Action', 'Image', 'Name', 'Disk',
-               'Bytes From Glance', 'Bytes Saved', 'Seconds', 'Why')
+               'Fetched', 'Saved', 'Seconds', 'Why')
     examples = (
         ('history', f'the last {_DEFAULT_LIMIT} events'),
         ('history --image debian-13 --limit 0',
@@ -68,7 +68,7 @@ class ShowHistory(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--long', action='store_true',
-            help='all columns in a table, and whole ids')
+            help='all columns in a table, too')
         parser.add_argument(
             '--image', metavar='IMAGE',
             help='only what was done to one image: its id, a unique start '
@@ -90,8 +90,7 @@ class ShowHistory(base.Lister):
         events = self.app.records.history(
             image=parsed_args.image, since=parsed_args.since,
             actions=parsed_args.action, limit=parsed_args.limit or None)
-        id_of = formatting.ids(
-            [each.image_id for each in events], whole=parsed_args.long)
+        id_of = formatting.ids(each.image_id for each in events)
         rows = [
             (formatting.Time(each.at), each.who, each.action,
              id_of(each.image_id), each.image_name, each.disk_name,

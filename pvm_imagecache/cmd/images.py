@@ -47,7 +47,7 @@ class ListImages(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--long', action='store_true',
-            help='more columns, and whole ids')
+            help='more columns')
         return parser
 
     def take_action(
@@ -60,8 +60,7 @@ class ListImages(base.Lister):
             & {base.normal(each) for each in _LONG})
         records = self.app.records
         found = records.list()
-        id_of = formatting.ids([each.image.id for each in found],
-                               whole=parsed_args.long)
+        id_of = formatting.ids(each.image.id for each in found)
         rows = [
             (id_of(each.image.id), each.image.name, each.state.value,
              formatting.Size(each.image.size), each.hits,
@@ -123,7 +122,7 @@ class PrefetchImages(base.Lister):
     """
 
     rule = rules.PREFETCH
-    columns = ('ID', 'Name', 'Result', 'Bytes From Glance', 'Seconds',
+    columns = ('ID', 'Name', 'Result', 'Fetched', 'Seconds',
                'Disk')
     examples = (
         ('prefetch debian-13 rhel-10', 'two images before the rush'),

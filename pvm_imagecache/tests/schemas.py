@@ -75,14 +75,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     'history': _rows({
         'Time': _TIME, 'Who': _TEXT, 'Action': _TEXT, 'Image': _MAYBE_UUID,
         'Name': _MAYBE_TEXT, 'Disk': _MAYBE_TEXT,
-        'Bytes From Glance': _MAYBE_BYTES, 'Bytes Saved': _MAYBE_BYTES,
+        'Fetched': _MAYBE_BYTES, 'Saved': _MAYBE_BYTES,
         'Seconds': _MAYBE_SECONDS, 'Why': _MAYBE_TEXT}),
     'explain': _one(
         id=_UUID, name=_MAYBE_TEXT, verdict=_TEXT, policy=_MAYBE_TEXT,
         pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT, seen_in_use=_MAYBE_TIME,
         last_accessed=_MAYBE_TIME),
     'prefetch': _rows({
-        **_NAMED, 'Result': _TEXT, 'Bytes From Glance': _MAYBE_BYTES,
+        **_NAMED, 'Result': _TEXT, 'Fetched': _MAYBE_BYTES,
         'Seconds': _MAYBE_SECONDS, 'Disk': _MAYBE_TEXT}),
     'pin': _CHANGED,
     'unpin': _CHANGED,

@@ -201,7 +201,7 @@ class OutputTestCase(base.FunctionalTestCase):
         image_id = self.store_raw(units.Mi)
         fetched = self.json('prefetch', image_id)
         self.assertEqual([(image_id, 'fetched', units.Mi)], [
-            (row['ID'], row['Result'], row['Bytes From Glance'])
+            (row['ID'], row['Result'], row['Fetched'])
             for row in fetched])
         self.assertEqual('was cached already', self.json(
             'prefetch', image_id)[0]['Result'])
