@@ -95,7 +95,7 @@ class PurgeImages(base.Lister):
         named = bool(parsed_args.images)
         if parsed_args.dry_run:
             return self.columns, formatting.with_ids(
-                _row(each, f'stays: {reason}' if reason else 'would go')
+                _row(each, reason, 'would go')
                 for each, reason in manager.forecast(
                     doomed, spare_in_use=not named))
         if doomed and not parsed_args.yes:
@@ -110,8 +110,7 @@ class PurgeImages(base.Lister):
         if any(not each.removed for each in results):
             self.fail()
         return self.columns, formatting.with_ids(
-            _row(each.base_image,
-                 'purged' if each.removed else f'stays: {each.reason}')
+            _row(each.base_image, each.reason, 'purged')
             for each in results)
 
     def _chosen(
@@ -136,6 +135,9 @@ class PurgeImages(base.Lister):
         return chosen
 
 
-def _row(found: Any, result: str) -> Sequence[Any]:
+def _row(found: Any, reason: str, otherwise: str) -> Sequence[Any]:
+    """:param reason: why it stays, if it does."""
+    about = f'Image {found.image.id} is '
+    result = f'stays: {reason.removeprefix(about)}' if reason else otherwise
     return (found.image.id, found.image.name,
             formatting.Size(found.capacity), result)
