@@ -68,6 +68,7 @@ def factory(
                        'credentials no image can be read. Set auth_type '
                        '(for example "password"), auth_url, username, '
                        'password and project_name there.')
+        _check_complete(conf.glance)
         return _clockless(glanceclient.Client(
             '2', session=options, auth=auth, **_where(conf.glance)))
 
@@ -90,6 +91,20 @@ def auth_urls(conf: Any) -> list[str]:
         auth = loading.load_auth_from_conf_options(conf, 'glance')
     url = getattr(auth, 'auth_url', None)
     return [url] if url else []
+
+
+def _check_complete(options: Any) -> None:
+    """Say what is missing before anybody is asked to log us on without it.
+
+    :raises ConfigurationError: naming the option.
+    """
+    if options.auth_type not in ('password', 'v3password'):
+        return
+    for names in (('username', 'user_id'), ('password',)):
+        if not any(getattr(options, each, None) for each in names):
+            raise exceptions.ConfigurationError(
+                reason=f'{" or ".join(names)} in [glance] is not set: '
+                       f'auth_type = {options.auth_type} needs it.')
 
 
 def _clockless(client: Any) -> Any:

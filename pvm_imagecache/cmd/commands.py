@@ -75,6 +75,16 @@ class Commands(commandmanager.CommandManager):
         self._load_all()
         return super().__iter__()
 
+    def forget_broken(self) -> None:
+        """Have only those that can be imported."""
+        for name, entry_point in list(self):
+            try:
+                entry_point.load()
+            except (Exception, SystemExit) as error:
+                LOG.warning('The command "%s" can not be loaded: %s', name,
+                            error)
+                del self.commands[name]
+
     def get_command_names(self, group: str | None = None) -> list[str]:
         """The names of all commands."""
         self._load_all()

@@ -29,6 +29,7 @@ from typing import TextIO
 import warnings
 
 from cliff import app
+from cliff import complete as cliff_complete
 from cliff import help as cliff_help
 
 from pvm_imagecache.cmd import commands
@@ -75,6 +76,17 @@ class Help(cliff_help.HelpCommand):
             return EXIT_USAGE
 
 
+class Complete(cliff_complete.CompleteCommand):
+    """Print a script for the completion of bash."""
+
+    app: Any
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        # A command that can't be used keeps none of the others from it.
+        self.app.command_manager.forget_broken()
+        return super().take_action(parsed_args)
+
+
 class Shell(app.App):
     """The application: reads the configuration when a command needs it."""
 
@@ -93,6 +105,7 @@ class Shell(app.App):
             command_manager=commands.Commands(NAMESPACE),
             deferred_help=True)
         self.command_manager.add_command('help', Help)
+        self.command_manager.add_command('complete', Complete)
 
     def build_option_parser(
         self, description: str | None, version: str | None,
@@ -203,7 +216,7 @@ class Shell(app.App):
         from pvm_imagecache.policies import rules
         if not isinstance(cmd, base.Authorized) and not (
                 type(cmd).__module__.startswith('cliff.')
-                or isinstance(cmd, Help)):
+                or isinstance(cmd, Help | Complete)):
             self.authorize(rules.DEFAULT)
 
     def _ask_keystone(self) -> identity.Identity:
