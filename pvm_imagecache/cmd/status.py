@@ -196,8 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(upgradecheck.main(
             conf, 'pvm_imagecache', checks, given, files))
     except (cfg.Error, ValueError, OSError) as error:
-        print(f'The configuration is not right: {" ".join(str(error).split())}',
-              file=sys.stderr)
+        text = ' '.join(str(error).split())
+        print(f'The configuration is not right: {text}', file=sys.stderr)
         return _ERROR
     finally:
         checks.close()

@@ -34,6 +34,8 @@ import tempfile
 import time
 import traceback
 
+import stevedore
+
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.tests.functional import interrupt_test
 
@@ -53,8 +55,9 @@ GLOBAL = (
     '--version', '--help', '--nonsense')
 NONSENSE = (
     '', ' ', '0', '-1', '1', '1d', '12h', '99999999999', '1e400', 'nan',
-    'é', '\u202e', '💾', '\udcff', "'", '"', '\\', '%s%n', '{0}', '{}', '$(id)',
-    '../../etc/passwd', '/dev/null', '/dev/full', '/no/such', '.', '*', '%',
+    'é', '\u202e', '💾', '\udcff', "'", '"', '\\', '%s%n', '{0}', '{}',
+    '$(id)', '../../etc/passwd', '/dev/null', '/dev/full', '/no/such', '.',
+    '*', '%',
     'a' * 300, '\n', '\t', '\x1b[31m', 'json', 'yaml', 'csv', 'value',
     'table', 'shell', 'xml', 'ID', 'Size', 'id', 'hit', 'purge', 'vm1',
     '2026-01-31', '2026-99-99', '9999-12-31T23:59:59', '0001-01-01',
@@ -74,6 +77,9 @@ class Fuzzer:
         self.statuses: collections.Counter[int] = collections.Counter()
         self.commands: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
+        for namespace in ('cliff.formatter.list', 'cliff.formatter.show'):
+            # What is installed is looked up once, not by every child.
+            stevedore.ExtensionManager(namespace)
 
     def line(self) -> list[str]:
         """A random command line."""
@@ -173,8 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (world.directory / 'here').mkdir()
         with world.running():
             fuzzer = Fuzzer(world, options.seed)
-            for _ in range(options.count):
+            for number in range(options.count):
                 fuzzer.run(fuzzer.line())
+                if number % 500 == 499:
+                    print(f'{number + 1} lines', flush=True)
     for each in fuzzer.failures:
         print(each)
     tracebacks = sum(bool(re.search('Traceback', each))

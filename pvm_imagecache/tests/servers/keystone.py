@@ -24,8 +24,8 @@ import sys
 import time
 from typing import Any
 
-from keystoneauth1 import session as ksa_session
 from keystoneauth1.identity import v3
+from keystoneauth1 import session as ksa_session
 import requests
 
 from pvm_imagecache.tests.servers import glance_wsgi

@@ -54,7 +54,7 @@ class DefaultTest(base.TestCase):
         self.assertEqual(len(rules.ALL) + 2, len(listed))
 
 
-class FileTest(base.TestCase):
+class WithFileTest(base.TestCase):
     def check(self, text, rule, *roles):
         path = self.useFixture(base.file(self.path('policy.yaml'), text)).path
         enforcer.check(rule, identity.Identity('ann', frozenset(roles)), path)
