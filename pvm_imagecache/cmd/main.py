@@ -18,6 +18,7 @@ never answered with a traceback, and no broken pipe or full disk is.
 
 from collections.abc import Sequence
 import contextlib
+import io
 import os
 import sys
 from typing import Final
@@ -56,10 +57,16 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _have_streams() -> None:
-    """Whoever started us may have closed them."""
+    """Whoever started us may have closed them, or speak ASCII only.
+
+    What a terminal can't show, in a name say, is shown in another way.
+    """
     for name in ('stdout', 'stderr'):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, _nothing())
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 
 def _flushed(code: int) -> int:

@@ -37,6 +37,7 @@ import traceback
 import stevedore
 
 from pvm_imagecache.cmd import main as command
+from pvm_imagecache.cmd import shell
 from pvm_imagecache.tests.functional import interrupt_test
 
 COMMANDS = (
@@ -80,21 +81,26 @@ class Fuzzer:
         for namespace in ('cliff.formatter.list', 'cliff.formatter.show'):
             # What is installed is looked up once, not by every child.
             stevedore.ExtensionManager(namespace)
+        self._options = {name: _options(name) for name in COMMANDS}
 
     def line(self) -> list[str]:
         """A random command line."""
         choice = self._random
         words: list[str] = []
-        for _ in range(choice.choice((0, 0, 0, 1, 2))):
+        # Half of them are of such words only as the command knows.
+        sensible = choice.random() < 0.5
+        for _ in range(0 if sensible else choice.choice((0, 0, 0, 1, 2))):
             words.append(choice.choice(GLOBAL))
             if choice.random() < 0.4:
                 words.append(self._value())
         name = choice.choice(COMMANDS)
         self.commands[name] += 1
         parts = name.split()
-        if choice.random() < 0.1:
+        if not sensible and choice.random() < 0.1:
             parts[0] = self._damaged(parts[0])
         words += parts
+        if sensible:
+            return words + self._sensible(name)
         for _ in range(choice.choice((0, 1, 1, 2, 3, 5))):
             word = choice.choice(OPTIONS) if choice.random() < 0.5 else (
                 self._value())
@@ -103,6 +109,22 @@ class Fuzzer:
             words.append(word)
         if choice.random() < 0.2:
             words.append('--yes')
+        return words
+
+    def _sensible(self, name: str) -> list[str]:
+        choice = self._random
+        words: list[str] = []
+        for action in choice.sample(self._options[name], choice.choice(
+                (0, 1, 1, 2, min(3, len(self._options[name]))))):
+            words.append(choice.choice(action.option_strings))
+            if action.choices:
+                words.append(choice.choice(sorted(action.choices)))
+            elif action.nargs != 0:
+                words.append(choice.choice(
+                    ('1d', '5', 'ID', 'image', 'x', '1', self._value())))
+        for _ in range(choice.choice((0, 1, 1, 1, 2))):
+            words.append(choice.choice(
+                ('image', self._world.image_id, 'vm1', self._value())))
         return words
 
     def _value(self) -> str:
@@ -165,6 +187,15 @@ class Fuzzer:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
+
+
+def _options(name: str) -> list[argparse.Action]:
+    """The options of a command."""
+    application = shell.Shell()
+    found, words, _ = application.command_manager.find_command(name.split())
+    made = found(application, None, cmd_name=words)
+    return [each for each in made.get_parser(name)._actions
+            if each.option_strings and each.dest not in ('help', 'textfile')]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
