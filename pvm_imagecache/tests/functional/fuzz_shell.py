@@ -114,8 +114,9 @@ class Fuzzer:
     def _sensible(self, name: str) -> list[str]:
         choice = self._random
         words: list[str] = []
-        for action in choice.sample(self._options[name], choice.choice(
-                (0, 1, 1, 2, min(3, len(self._options[name]))))):
+        known = self._options[name]
+        for action in choice.sample(known, min(
+                len(known), choice.choice((0, 1, 1, 2, 3)))):
             words.append(choice.choice(action.option_strings))
             if action.choices:
                 words.append(choice.choice(sorted(action.choices)))
