@@ -27,6 +27,7 @@ from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base as drivers_base
+from pvm_imagecache import events
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
@@ -168,22 +169,36 @@ class Evictor:
         if demand <= 0:
             # Somebody else has just made it.
             return True
+        stuck: set[str] = set()
+        freed = 0
+        while freed < demand:
+            plan, records = self._plan_room(
+                demand - freed, stuck, for_image, last_resort)
+            if plan.lacking:
+                LOG.info('%(lacking)d bytes of room are lacking even if all '
+                         'goes that may go', {'lacking': plan.lacking})
+                return False
+            done = self._carry_out(plan, records)
+            freed += done.freed
+            # Others may go instead of what could not be removed.
+            stuck |= {each.base_image.image.id for each in done.results
+                      if not each.removed}
+        self._await(lambda: self._parts.driver.pool().free > free)
+        return True
+
+    def _plan_room(
+        self, demand: int, stuck: set[str], for_image: str | None,
+        last_resort: bool,
+    ) -> tuple[pipeline.Plan, dict[str, catalog_module.BaseImage]]:
+        """What goes so that so many bytes become free."""
         view, records = self.view(
-            demand, busy=[for_image] if for_image else [])
+            demand, busy={*stuck, *([for_image] if for_image else [])})
         plan = self._plan(view)
         if plan.lacking and last_resort:
             view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY))
+                demand, (base.Veto.PINNED, base.Veto.BUSY), stuck)
             plan = pipeline.make_room(view)
-        if plan.lacking:
-            LOG.info('%(lacking)d bytes of room are lacking even if all '
-                     'goes that may go', {'lacking': plan.lacking})
-            return False
-        done = self._carry_out(plan, records)
-        if not done.freed:
-            return False
-        self._await(lambda: self._parts.driver.pool().free > free)
-        return True
+        return plan, records
 
     def _await(self, is_free: Callable[[], bool]) -> None:
         """What is deleted may take a while to become free."""
@@ -232,6 +247,10 @@ class Evictor:
                      '%(reason)s (%(policy)s)',
                      {'image': record.image.id, 'reason': choice.reason,
                       'policy': choice.policy})
+            self._parts.tell(events.Event(
+                events.Kind.EVICTED, record.pool, record.image.id,
+                record.disk_name, record.image.size,
+                f'{choice.policy}: {choice.reason}'))
         if not gone:
             return
         try:

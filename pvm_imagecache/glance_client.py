@@ -32,7 +32,10 @@ DEFAULT_TIMEOUT: Final = 60
 
 
 def factory(
-    conf: Any, session_of_user: Callable[[], Any] = lambda: None
+    conf: Any,
+    auth_of: Callable[[Any], Any] = (
+        lambda context: context.get_auth_plugin()),
+    session_of_user: Callable[[], Any] = lambda: None,
 ) -> Callable[[Any], Any]:
     """A maker of clients for :class:`image_source.ImageSource`.
 
@@ -40,6 +43,7 @@ def factory(
     once; called with a request context of nova, one that acts for the user
     of that request: whoever asks for an image has to be allowed to.
 
+    :param auth_of: the keystoneauth1 plugin of a request context.
     :param session_of_user: gives a session of keystoneauth1, or None; it is
         taken where no credentials are configured.
     :raises ConfigurationError: when called, if the options make no sense.
@@ -75,8 +79,9 @@ def factory(
     def client_for(context: Any) -> Any:
         if context is None:
             return configured()
+        options = session()
         return _clockless(glanceclient.Client(
-            '2', session=session(), auth=context.get_auth_plugin(),
+            '2', session=options, auth=auth_of(context),
             global_request_id=context.global_id, **_where(conf.glance)))
     return client_for
 
@@ -130,7 +135,7 @@ def _explained() -> Iterator[None]:
 def _where(options: Any) -> dict[str, Any]:
     """The arguments that tell a client where Glance is."""
     override = options.endpoint_override or next(
-        iter(options.api_servers), None)
+        iter(options.api_servers or ()), None)
     return {
         'service_type': options.service_type or 'image',
         'service_name': options.service_name,

@@ -148,7 +148,7 @@ class Shell(app.App):
         if self._manager is None:
             from pvm_imagecache import manager
             self._manager = manager.ImageManager.from_conf(
-                self.conf, self.source, self.asker.who)
+                self.conf, self.source, who=self.asker.who)
         return self._manager
 
     @property
@@ -171,7 +171,8 @@ class Shell(app.App):
             from pvm_imagecache import glance_client
             from pvm_imagecache import image_source
             self._source = image_source.ImageSource(
-                glance_client.factory(self.conf, self._session_of_user))
+                glance_client.factory(
+                    self.conf, session_of_user=self._session_of_user))
         return self._source
 
     @property

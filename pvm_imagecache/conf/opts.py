@@ -16,7 +16,7 @@ from oslo_config import cfg
 
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import age
-from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import compute
 from pvm_imagecache.conf import glance
 from pvm_imagecache.conf import lru
 from pvm_imagecache.conf import watermark
@@ -24,8 +24,9 @@ from pvm_imagecache.conf import watermark
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """Every group with its options, in the order of their names."""
-    ours = [*cache.OPTIONS, *access.OPTIONS]
+    (group, options), = compute.list_opts()
+    ours = [*options, *access.OPTIONS]
     return sorted(
-        [*age.list_opts(), (cache.GROUP, ours), *glance.list_opts(),
+        [*age.list_opts(), (group, ours), *glance.list_opts(),
          *lru.list_opts(), *watermark.list_opts()],
         key=lambda entry: entry[0].name)

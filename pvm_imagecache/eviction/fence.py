@@ -59,6 +59,7 @@ class Call(Generic[_Result]):
         self._end = time.monotonic() + seconds
         self._results: list[_Result] = []
         self._error: BaseException | None = None
+        self._own = 0
         self._thread = threading.Thread(
             target=self._run, name='eviction-policy', daemon=True)
 
@@ -73,10 +74,14 @@ class Call(Generic[_Result]):
         :raises TookTooLongError: if it does not end in time.
         :raises Exception: what it raises, exits included.
         """
+        tracer = sys.gettrace()
         self._thread.start()
         self._thread.join(self._seconds + _GRACE)
         if self._results:
             return self._results[0]
+        # Green threads all run in one real one, which is traced as long as
+        # what was left behind.
+        sys.settrace(tracer)
         if self._error is None or isinstance(self._error, _Ended):
             raise TookTooLongError(
                 f'it did not end within {self._seconds:g} seconds')
@@ -87,17 +92,22 @@ class Call(Generic[_Result]):
         ) from self._error
 
     def _run(self) -> None:
+        self._own = threading.get_ident()
+        tracer = sys.gettrace()
         sys.settrace(self._look_at_clock)
         try:
             self._results.append(self._function())
         except BaseException as error:
             self._error = error
         finally:
-            sys.settrace(None)
+            sys.settrace(tracer)
 
     def _look_at_clock(
         self, frame: types.FrameType, event: str, argument: Any
     ) -> Any:
+        if threading.get_ident() != self._own:
+            # A green thread of somebody else, who has the turn.
+            return None
         if time.monotonic() > self._end:
             raise _Ended
         return self._look_at_clock

@@ -59,6 +59,9 @@ class EvictorTestCase(test_deploy.DeployTestCase):
         return ''.join(sorted(
             each.image.id[0] for each in self.catalog.images('pool')))
 
+    def record_of(self, number):
+        return self.catalog.get('pool', self.disk_name(number))
+
     def disk_name(self, number):
         return naming.base_image_name(self.others[number].id)
 
@@ -120,6 +123,21 @@ class MakeRoomTest(EvictorTestCase):
     def test_the_platform_refuses_though_there_is_enough(self):
         self.assertTrue(self.make_room(1, refused=True))
         self.assertEqual('bc', self.ids())
+
+    def test_others_go_for_what_can_not_be_removed(self):
+        for last_resort in (False, True):
+            self.driver.taken = {self.disk_name(0)}
+            self.assertTrue(self.make_room(2, last_resort=last_resort))
+            self.assertEqual('ac', self.ids())
+            self.driver.taken = set()
+            self.prefetch(self.others[1])
+            self.catalog.used(self.record_of(2))
+
+    def test_it_ends_where_nothing_can_be_removed(self):
+        self.driver.taken = {self.disk_name(number) for number in range(3)}
+        self.assertFalse(self.make_room(2))
+        self.driver.taken.pop()
+        self.assertFalse(self.make_room(3, last_resort=True))
 
     def test_somebody_else_is_at_it(self):
         with self.locks.hold('room-pool', 0):

@@ -72,7 +72,7 @@ class FactoryTest(base.TestCase):
             return session
         for text, times in ((_PASSWORD, 0), ('[glance]\n', 1)):
             client = glance_client.factory(
-                self._conf(text), session_of_user)(None)
+                self._conf(text), session_of_user=session_of_user)(None)
             self.assertEqual(times, len(asked))
         self.assertIs(session, client.http_client.session)
 
