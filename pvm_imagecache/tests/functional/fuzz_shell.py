@@ -34,8 +34,6 @@ import tempfile
 import time
 import traceback
 
-import stevedore
-
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.tests.functional import interrupt_test
@@ -78,9 +76,6 @@ class Fuzzer:
         self.statuses: collections.Counter[int] = collections.Counter()
         self.commands: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
-        for namespace in ('cliff.formatter.list', 'cliff.formatter.show'):
-            # What is installed is looked up once, not by every child.
-            stevedore.ExtensionManager(namespace)
         self._options = {name: _options(name) for name in COMMANDS}
 
     def line(self) -> list[str]:

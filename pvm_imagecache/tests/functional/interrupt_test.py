@@ -42,6 +42,7 @@ from typing import Any
 
 from glanceclient.v2 import client as _glanceclient  # noqa: F401
 from oslo_utils import units
+import stevedore
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.cmd import images as _images  # noqa: F401
@@ -71,6 +72,8 @@ class World:
     """A Glance with one image, a PowerVM, and a configuration."""
 
     def __init__(self, directory: pathlib.Path) -> None:
+        # What is installed is looked up once, not by every child.
+        stevedore.ExtensionManager('cliff.formatter.list')
         self.directory = directory
         self.state = directory / 'state'
 
