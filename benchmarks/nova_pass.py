@@ -14,16 +14,19 @@
 
 A host has 1,000 base images and 10,000 instances, each with its disk and
 mapping on the simulator. A pass of nova is run as nova-compute runs it, with
-nova's own instance objects; the time inside requests, and pypowervm's reading
-of their answers, is measured apart in the same pass.
+nova's own instance objects; the time of requests, with pypowervm's parsing of
+their answers and what it takes to free those, is measured apart in the same
+pass. Both are given as this thread's processor time, which other work on the
+machine does not change, and the rest as time by the clock, too.
 
-Ends with 1 if the rest is above the limit.
+Ends with 1 if the rest takes more processor time than the limit.
 """
 
 import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import gc
 import pathlib
 import statistics
@@ -75,18 +78,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         instances = bench.instances(image_ids, options.instances)
         print(f'{options.images} base images, {options.instances} instances; '
               'milliseconds of a pass\n')
-        print(f'{"in all":>10} {"requests":>10} {"beside":>10}')
+        print(f'{"in all":>10} {"requests":>10} {"beside":>10} '
+              f'{"(by the clock)":>15}')
         rest = []
         for _ in range(options.rounds):
             whole, requests = bench.measure(instances)
-            rest.append(whole - requests)
-            print(f'{whole * 1000:10.1f} {requests * 1000:10.1f} '
-                  f'{rest[-1] * 1000:10.1f}', flush=True)
+            beside = whole - requests
+            rest.append(beside.processor)
+            print(f'{whole.processor * 1000:10.1f} '
+                  f'{requests.processor * 1000:10.1f} '
+                  f'{beside.processor * 1000:10.1f} '
+                  f'{beside.clock * 1000:15.1f}', flush=True)
     median = statistics.median(rest)
     print(f'\nmedian beside the requests: {median * 1000:.1f} ms, '
           f'{LIMIT * 1000:.0f} at most: '
           + ('met' if median <= LIMIT else 'NOT MET'))
     return 0 if median <= LIMIT else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Seconds."""
+
+    processor: float = 0.0
+    clock: float = 0.0
+
+    @classmethod
+    def now(cls) -> 'Span':
+        """Since some moment in the past."""
+        return cls(time.thread_time(), time.perf_counter())
+
+    def __add__(self, other: 'Span') -> 'Span':
+        return Span(self.processor + other.processor,
+                    self.clock + other.clock)
+
+    def __sub__(self, other: 'Span') -> 'Span':
+        return Span(self.processor - other.processor,
+                    self.clock - other.clock)
 
 
 class Bench:
@@ -106,6 +134,7 @@ class Bench:
         self._manager = manager_module.ImageManager.from_conf(
             conf, mock.Mock())
         self._driver = self._manager.driver
+        self._answers: list[object] = []
         self.cache = imagecache.PowerVMImageCacheManager(self._manager)
 
     def close(self) -> None:
@@ -161,30 +190,37 @@ class Bench:
 
     def measure(
         self, instances: Any
-    ) -> tuple[float, float]:
-        """Seconds of a pass, and of the requests in it."""
-        spent: list[float] = []
+    ) -> tuple[Span, Span]:
+        """The time of a pass, and of the requests in it."""
+        spent: list[Span] = []
+        answers: list[object] = []
         gc.collect()
-        with _timed(spent):
-            started = time.perf_counter()
+        with _timed(spent, answers):
+            started = Span.now()
             self.cache.update(None, instances)
-            whole = time.perf_counter() - started
-        if not spent or self.cache._trouble._said:
+            # To free what was parsed takes long, too. Some of it is kept
+            # until the next pass: free that of the last one.
+            freeing = Span.now()
+            self._answers = answers
+            ended = Span.now()
+        spent.append(ended - freeing)
+        if self.cache._trouble._said:
             raise RuntimeError(f'the pass failed: {self.cache._trouble._said}')
-        return whole, sum(spent)
+        return ended - started, sum(spent, Span())
 
 
 @contextlib.contextmanager
-def _timed(spent: list[float]) -> Iterator[None]:
+def _timed(spent: list[Span], answers: list[object]) -> Iterator[None]:
     """Note how long each GET takes, its answer parsed; no more are made."""
     request = pvm_adapter.Adapter.read_by_path
 
     def timed(*args: object, **kwargs: object) -> object:
-        started = time.perf_counter()
+        started = Span.now()
         try:
-            return request(*args, **kwargs)
+            answers.append(request(*args, **kwargs))
+            return answers[-1]
         finally:
-            spent.append(time.perf_counter() - started)
+            spent.append(Span.now() - started)
     with mock.patch.object(pvm_adapter.Adapter, 'read_by_path', timed):
         yield
 

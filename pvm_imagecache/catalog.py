@@ -202,6 +202,14 @@ class Catalog(catalog_file.CatalogFile):
         """All records of a pool, those used least recently first."""
         return self._select('pool = ?', pool)
 
+    def states(self, pool: str) -> list[tuple[str, str, State]]:
+        """Disk name, lease and state of all base images: little of them."""
+        with self._session() as connection:
+            return [(row['disk_name'], row['lease'], State(row['state']))
+                    for row in connection.execute(
+                        'SELECT disk_name, lease, state FROM base_images'
+                        ' WHERE pool = ?', (pool,))]
+
     # -- the life of a base image
 
     def begin(
@@ -482,8 +490,8 @@ class Catalog(catalog_file.CatalogFile):
                 'UPDATE base_images SET last_used_at = ?, used_clock = ?'
                 ' WHERE pool = ? AND ready_at IS NOT NULL'
                 ' AND image_id IN (SELECT image_id FROM in_use'
-                ' WHERE in_use.pool = base_images.pool)',
-                (now, _tick(connection), pool))
+                ' WHERE in_use.pool = ?)',
+                (now, _tick(connection), pool, pool))
 
     def in_use(self, pool: str) -> dict[str, float]:
         """By image id, when instances were last seen to use it."""

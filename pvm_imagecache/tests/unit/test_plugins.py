@@ -17,6 +17,7 @@ import itertools
 import sys
 import textwrap
 
+import fixtures
 from stevedore import _cache
 from stevedore import extension
 
@@ -348,6 +349,28 @@ class OthersTest(PluginsTest):
             POLICY, 'def choose(self, view):\n            return ()',
             'choose = dict'))
         self.policy()
+
+    def test_those_that_are_usable(self):
+        self.install(POLICY)
+        self.install('import no_such_module', 'broken',
+                     distribution='broken-package')
+        log = self.useFixture(fixtures.FakeLogger())
+        self.conf.set_override(
+            'eviction_policies', ['absent', 'mine', 'broken', 'mine', 'age'],
+            'pvm_imagecache')
+        self.assertEqual(['mine', 'age'], [
+            each.name for each in plugins.load_usable_policies(self.conf)])
+        for name in ('absent', 'broken'):
+            self.assertIn(f'Going on without the eviction policy {name}: ',
+                          log.output)
+
+    def test_an_option_that_makes_no_sense(self):
+        self.install(POLICY.replace(
+            'return cls()', "raise ValueError('no luck')"))
+        self.conf.set_override(
+            'eviction_policies', ['mine', 'age'], 'pvm_imagecache')
+        self.assertEqual(['age'], [
+            each.name for each in plugins.load_usable_policies(self.conf)])
 
     def test_installed_tells_all_that_is_wrong(self):
         self.install(POLICY)
