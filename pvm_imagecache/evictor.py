@@ -257,6 +257,7 @@ class Evictor:
                 for record, choice in gone:
                     self._parts.catalog.add_history(
                         record.pool, 'evict', image_id=record.image.id,
+                        image_name=record.image.name,
                         disk_name=record.disk_name,
                         detail=f'{choice.policy}: {choice.reason}')
         except exceptions.CacheError as error:

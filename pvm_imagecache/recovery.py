@@ -150,6 +150,11 @@ def _ended(
     return True
 
 
+def is_unwritten(name: str) -> bool:
+    """Whether it is us who hold the lock of a disk that is finished."""
+    return any(entry.disk_name == name for _, entry, _ in _UNWRITTEN)
+
+
 def _write_what_is_finished() -> None:
     """Try again to write down what could not be written before."""
     for each in list(_UNWRITTEN):

@@ -29,7 +29,6 @@ import contextlib
 import dataclasses
 import functools
 import http
-import itertools
 import random
 import threading
 import time
@@ -618,18 +617,15 @@ def _disks(parent: Any) -> list[base.Disk]:
 
     There may be ten thousand of them, and looking into each would take
     longer than it takes to read the document: so all that is wanted is
-    taken in one go. Where one lacks something, as none has been seen to,
-    each is looked into.
+    taken in one go. Where one lacks something, or has it in another order,
+    as none has been seen to, each is looked into.
     """
     if parent is None:
         return []
     count = sum(1 for _ in parent.iterchildren(_DISK_TAG))
-    values = parent.iter(*_DISK_TAGS)
+    values = list(parent.iter(*_DISK_TAGS))
     texts = [each.text or '' for each in values]
-    if len(texts) != count * len(_DISK_TAGS) or [
-            each.tag for each in itertools.islice(
-                parent.iter(*_DISK_TAGS), len(_DISK_TAGS))] != list(
-                    _DISK_TAGS[:len(texts)]):
+    if [each.tag for each in values] != [*_DISK_TAGS] * count:
         texts = [element.findtext(tag) or ''
                  for element in parent.iterfind(_DISK_TAG)
                  for tag in _DISK_TAGS]

@@ -12,6 +12,7 @@
 
 """Drivers and policies of other distributions."""
 
+import contextlib
 import itertools
 import sys
 import textwrap
@@ -23,6 +24,7 @@ from stevedore import extension
 from pvm_imagecache.drivers.localdisk import driver as localdisk
 from pvm_imagecache.drivers.ssp import driver as ssp
 from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import none
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
@@ -91,6 +93,16 @@ class PluginsTest(base.TestCase):
         self.patch(sys, 'path', [root, *sys.path])
         self.addCleanup(sys.modules.pop, module, None)
         self._forget_plugins()
+
+    @contextlib.contextmanager
+    def undone(self):
+        """What is installed in the block is there no more after it."""
+        before = sys.path
+        try:
+            yield
+        finally:
+            sys.path = before
+            self._forget_plugins()
 
     def create(self, path, content):
         self.useFixture(base.file(path, content))
@@ -223,6 +235,30 @@ class OthersTest(PluginsTest):
             exceptions.PluginInvalid, self.policy, 'none')
         self.assertIn('pvm_imagecache', str(error))
         self.assertIn('their-package 1.5', str(error))
+
+    def test_making_it_fails(self):
+        for body, *words in (
+                ('raise KeyError("keep")', 'from_conf raised KeyError'),
+                ('raise SystemExit(7)', 'raised SystemExit'),
+                ('return None', 'from_conf returned None'),
+                ('return "x"', "from_conf returned 'x'")):
+            for code, install, make in (
+                    (POLICY, plugins.EVICTION, self.policy),
+                    (DRIVER, plugins.DRIVERS, self.driver)):
+                with self.undone():
+                    self.install(self._changed(code, 'return cls()', body),
+                                 namespace=install)
+                    self.refused(make, *words)
+
+    def test_making_it_never_ends(self):
+        self.patch(fence.Call.__init__, '__defaults__', (0.2,))
+        self.install(self._changed(
+            POLICY, 'return cls()', 'while True: pass'))
+        self.refused(self.policy, 'from_conf', 'did not end')
+
+    def test_where_it_comes_from_is_known(self):
+        self.install(POLICY)
+        self.assertEqual('their-package 1.5', self.policy().origin)
 
     def test_import_error(self):
         self.install('import no_such_module')
