@@ -28,6 +28,7 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import removal
@@ -213,6 +214,10 @@ class Evictor:
                  '(%(policy)s)',
                  {'image': record.image.id, 'reason': choice.reason,
                   'policy': choice.policy})
+        self._parts.tell(events.Event(
+            events.Kind.EVICTED, record.pool, record.image.id,
+            record.disk_name, record.image.size,
+            f'{choice.policy}: {choice.reason}'))
         try:
             self._parts.catalog.add_history(
                 record.pool, 'evict', image_id=record.image.id,

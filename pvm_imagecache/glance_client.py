@@ -31,13 +31,18 @@ from pvm_imagecache import exceptions
 DEFAULT_TIMEOUT: Final = 60
 
 
-def factory(conf: Any) -> Callable[[Any], Any]:
+def factory(
+    conf: Any,
+    auth_of: Callable[[Any], Any] = (
+        lambda context: context.get_auth_plugin()),
+) -> Callable[[Any], Any]:
     """A maker of clients for :class:`image_source.ImageSource`.
 
     Called with None it gives a client with the configured credentials, made
     once; called with a request context of nova, one that acts for the user
     of that request: whoever asks for an image has to be allowed to.
 
+    :param auth_of: the keystoneauth1 plugin of a request context.
     :raises ConfigurationError: when called, if the options make no sense.
     """
     @functools.cache
@@ -66,8 +71,9 @@ def factory(conf: Any) -> Callable[[Any], Any]:
     def client_for(context: Any) -> Any:
         if context is None:
             return configured()
+        options = session()
         return _clockless(glanceclient.Client(
-            '2', session=session(), auth=context.get_auth_plugin(),
+            '2', session=options, auth=auth_of(context),
             global_request_id=context.global_id, **_where(conf.glance)))
     return client_for
 
@@ -95,7 +101,7 @@ def _explained() -> Iterator[None]:
 def _where(options: Any) -> dict[str, Any]:
     """The arguments that tell a client where Glance is."""
     override = options.endpoint_override or next(
-        iter(options.api_servers), None)
+        iter(options.api_servers or ()), None)
     return {
         'service_type': options.service_type or 'image',
         'service_name': options.service_name,

@@ -18,6 +18,7 @@ move is in :mod:`~pvm_imagecache.transfer`, how disks are made in the
 driver.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
@@ -33,6 +34,7 @@ from pvm_imagecache import deploy
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache import events
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
@@ -46,6 +48,9 @@ from pvm_imagecache import recovery
 from pvm_imagecache import removal
 
 LOG = logging.getLogger(__name__)
+
+#: Makes the eviction policies that a configuration names.
+LoadPolicies = Callable[[Any], Sequence[pipeline.NamedPolicy]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,44 +112,71 @@ class ImageManager:
         lock_directory: locks.LockDirectory,
         settings: parts_module.Settings,
         policies: Sequence[pipeline.NamedPolicy] = (),
+        listener: events.Listener | None = None,
     ) -> None:
         self._driver = driver
         self._catalog = catalog
-        self._settings = settings
         self._parts = parts_module.Parts(
-            driver, source, catalog, lock_directory, settings, policies)
-        self._evictor = evictor.Evictor(self._parts)
+            driver, source, catalog, lock_directory, settings, policies,
+            listener=listener)
 
     @classmethod
     def from_conf(
-        cls, conf: Any, source: image_source.ImageSource
+        cls,
+        conf: Any,
+        source: image_source.ImageSource,
+        load_policies: LoadPolicies = plugins.load_policies,
+        listener: events.Listener | None = None,
     ) -> 'ImageManager':
         """Make the manager that a configuration describes.
 
         :param source: where images come from: the credentials differ
             between nova-compute and the shell.
+        :param load_policies: what becomes of a policy that can't be had
+            differs as well.
+        :raises PluginNotFound, PluginInvalid, ConfigurationError:
         """
-        options = conf.pvm_imagecache
         nova_conf.register(conf)
-        policies = plugins.load_policies(conf)
+        policies = load_policies(conf)
+        state_path = conf.pvm_imagecache.state_path
         return cls(
             plugins.load_driver(conf), source,
             catalog_module.Catalog(
-                os.path.join(options.state_path, 'catalog.sqlite')),
-            locks.LockDirectory(os.path.join(options.state_path, 'locks')),
-            parts_module.Settings(
-                enabled=options.enabled,
-                stall_timeout=options.stall_timeout,
-                fetch_timeout=options.fetch_timeout,
-                check_download_right=options.check_download_right,
-                automatic=conf.image_cache.remove_unused_base_images,
-                minimum_age=options.minimum_age),
-            policies)
+                os.path.join(state_path, 'catalog.sqlite')),
+            locks.LockDirectory(os.path.join(state_path, 'locks')),
+            _settings(conf), policies, listener)
+
+    def reconfigure(
+        self, conf: Any, load_policies: LoadPolicies = plugins.load_policies
+    ) -> None:
+        """Work by the options as they are now, from the next work on.
+
+        Those that say where things are stay as they were.
+
+        :raises PluginNotFound, PluginInvalid, ConfigurationError: and
+            nothing is changed.
+        """
+        self._parts = dataclasses.replace(
+            self._parts, settings=_settings(conf),
+            policies=load_policies(conf))
 
     def close(self) -> None:
         """Log off from PowerVM and close the catalogue."""
         self._driver.close()
         self._catalog.close()
+
+    @property
+    def driver(self) -> base.DiskDriver:
+        """The driver of the pool, for what has nothing to do with images."""
+        return self._driver
+
+    @property
+    def _settings(self) -> parts_module.Settings:
+        return self._parts.settings
+
+    @property
+    def _evictor(self) -> evictor.Evictor:
+        return evictor.Evictor(self._parts)
 
     @property
     def caches_images(self) -> bool:
@@ -189,6 +221,10 @@ class ImageManager:
                          is deploy.Outcome.HIT else None),
             seconds=deployment.seconds['total'],
             detail=deployment.reason or None)
+        if deployment.outcome is deploy.Outcome.MISS:
+            self._tell(events.Kind.CACHED, image)
+        elif deployment.outcome is deploy.Outcome.BYPASS:
+            self._tell(events.Kind.BYPASSED, image, name, deployment.reason)
         return deployment
 
     def delete_disk(self, name: str) -> base.Disk:
@@ -233,6 +269,7 @@ class ImageManager:
             self._remember(
                 'prefetch', image_id=image.id, disk_name=result.disk_name,
                 bytes_fetched=result.bytes_fetched, seconds=result.seconds)
+            self._tell(events.Kind.CACHED, image)
         return result
 
     # -- what is there
@@ -292,6 +329,8 @@ class ImageManager:
             if each.removed:
                 self._remember('purge', image_id=each.base_image.image.id,
                                disk_name=each.base_image.disk_name)
+                self._tell(events.Kind.EVICTED, each.base_image.image,
+                           reason='purged by an operator')
         return results
 
     def pin(
@@ -391,6 +430,18 @@ class ImageManager:
                        'its own pool, so that pvm_imagecache caches none '
                        'there.')
 
+    def _tell(
+        self,
+        kind: events.Kind,
+        image: image_module.Image,
+        disk_name: str = '',
+        reason: str = '',
+    ) -> None:
+        self._parts.tell(events.Event(
+            kind, self._driver.pool_id(), image.id,
+            disk_name or naming.base_image_name(image.id), image.size,
+            reason))
+
     def _remember(self, action: str, **facts: Any) -> None:
         """Write to the history; work that is done stays done without."""
         try:
@@ -401,6 +452,17 @@ class ImageManager:
                         '%(error)s',
                         {'action': action, 'image': facts.get('image_id'),
                          'error': error})
+
+
+def _settings(conf: Any) -> parts_module.Settings:
+    options = conf.pvm_imagecache
+    return parts_module.Settings(
+        enabled=options.enabled,
+        stall_timeout=options.stall_timeout,
+        fetch_timeout=options.fetch_timeout,
+        check_download_right=options.check_download_right,
+        automatic=conf.image_cache.remove_unused_base_images,
+        minimum_age=options.minimum_age)
 
 
 def _tell_of(done: Pass) -> None:

@@ -17,11 +17,16 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 
+from oslo_log import log as logging
+
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache import events
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Parts:
     """The things that deploys, prefetches and passes share.
 
     :ivar told: what has been warned of, and need not be again.
+    :ivar listener: is told what becomes of images.
     """
 
     driver: base.DiskDriver
@@ -56,6 +62,19 @@ class Parts:
     settings: Settings
     policies: Sequence[pipeline.NamedPolicy] = ()
     told: set[str] = dataclasses.field(default_factory=set)
+    listener: events.Listener | None = None
+
+    def tell(self, event: events.Event) -> None:
+        """Let the listener know, who can do no harm by it."""
+        if self.listener is None:
+            return
+        try:
+            self.listener(event)
+        except Exception as error:
+            text = f'Events of the cache are told to nobody: {error!r}'
+            LOG.log(logging.DEBUG if text in self.told
+                    else logging.WARNING, '%s', text)
+            self.told.add(text)
 
     def hold(
         self,

@@ -87,6 +87,24 @@ def load_policies(conf: Any) -> list[pipeline.NamedPolicy]:
             for name in names]
 
 
+def load_usable_policies(conf: Any) -> list[pipeline.NamedPolicy]:
+    """As :func:`load_policies`, without those that can't be had.
+
+    A policy that is missing keeps images in the cache, which is no reason
+    for a service not to start. Each is told of in an error of the log.
+    """
+    usable = []
+    for name in dict.fromkeys(conf.pvm_imagecache.eviction_policies):
+        try:
+            usable.append(pipeline.NamedPolicy(
+                name, _make_policy(name, conf)))
+        except (exceptions.PluginError,
+                exceptions.ConfigurationError) as error:
+            LOG.error('Going on without the eviction policy %(name)s: '
+                      '%(error)s', {'name': name, 'error': error})
+    return usable
+
+
 def _make_policy(name: str, conf: Any) -> eviction_base.EvictionPolicy:
     policy = _load(EVICTION, name)
     try:

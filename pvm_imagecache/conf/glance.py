@@ -13,7 +13,7 @@
 """The options of ``[glance]`` for the admin shell.
 
 They are named as nova names its own, with the credentials added that nova
-takes from the user's request. Inside nova-compute nothing here is used.
+takes from the user's request. Inside nova-compute nova's own are used.
 """
 
 import copy
@@ -40,8 +40,11 @@ def register(conf: Any) -> None:
     """Register the options with a ConfigOpts; may be done repeatedly."""
     # A ConfigOpts keeps what is overridden in the group itself.
     conf.register_group(copy.deepcopy(GROUP))
-    conf.register_opts(OPTIONS, group=GROUP)
     loading.register_auth_conf_options(conf, GROUP.name)
+    if 'api_servers' in conf[GROUP.name]:
+        # nova has registered its own, which are named alike.
+        return
+    conf.register_opts(OPTIONS, group=GROUP)
     loading.register_session_conf_options(conf, GROUP.name)
     loading.register_adapter_conf_options(
         conf, GROUP.name, include_deprecated=False)

@@ -234,6 +234,21 @@ class DiskDriver(abc.ABC):
         """
         raise self._unable('make disks from images')
 
+    # -- giving disks to partitions, for compute drivers
+
+    def servers(self) -> Sequence[str]:
+        """The UUIDs of the Virtual I/O Servers that can serve its disks."""
+        raise self._unable('give disks to partitions')
+
+    def mappable(self, disk: Disk) -> Any:
+        """What a vSCSI mapping of a disk names: a wrapper of pypowervm.
+
+        It is made anew, never an element of a document that was read:
+        appended elsewhere such a one leaves its document, and the next
+        update of that one deletes the disk.
+        """
+        raise self._unable('give disks to partitions')
+
     def _unable(self, what: str) -> exceptions.PVMImageCacheError:
         return exceptions.CacheDisabled(
             reason=f'The driver {type(self).__name__} does not {what}.')

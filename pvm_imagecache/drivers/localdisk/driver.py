@@ -20,6 +20,8 @@ import os
 import threading
 from typing import Any
 
+from pypowervm.wrappers import storage as pvm_storage
+
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers.localdisk import upload
 from pvm_imagecache.drivers.localdisk import volume_group
@@ -114,6 +116,12 @@ class LocalDiskDriver(base.DiskDriver):
 
     def upload_targets(self) -> Sequence[str]:
         return upload.targets(self._adapters)
+
+    def servers(self) -> Sequence[str]:
+        return [self._group().vios_uuid]
+
+    def mappable(self, disk: base.Disk) -> Any:
+        return pvm_storage.VDisk.bld_ref(self._adapters(), disk.name)
 
     def delete_disks(
         self, disks: Sequence[base.Disk]

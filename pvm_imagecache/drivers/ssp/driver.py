@@ -140,6 +140,13 @@ class SSPDriver(base.DiskDriver):
             raise
         return _disk(clone), feed.opened
 
+    def servers(self) -> Sequence[str]:
+        return [each.uuid for each in self._members()]
+
+    def mappable(self, disk: base.Disk) -> Any:
+        return pvm_storage.LU.bld_ref(
+            self._adapters(), disk.name, disk.udid)
+
     def close(self) -> None:
         self._found = None
         self._adapters.close()
@@ -167,18 +174,25 @@ class SSPDriver(base.DiskDriver):
             return self._found
 
     def _upload_vios(self) -> str:
-        """A VIOS of this host that is in the cluster and can be reached."""
+        return str(self._members()[0].uuid)
+
+    def _members(self) -> list[Any]:
+        """The VIOSes of this host in the cluster that can be reached.
+
+        Where none says that it can, all of them.
+        """
         members = {node.vios_uuid for node in self._cluster().nodes
                    if node.vios_uri}
-        servers = [each for each in pvm_vios.VIOS.get(self._adapters())
-                   if each.uuid in members]
+        with self._adapters.translated('list the Virtual I/O Servers'):
+            servers = [each for each in pvm_vios.VIOS.get(self._adapters())
+                       if each.uuid in members]
         active = [each for each in servers if each.rmc_state
                   == pvm_partition.RMCState.ACTIVE]
         if not servers:
             raise exceptions.ClusterNotFound(
                 reason=f'No Virtual I/O Server of this host is in cluster '
                        f'{self._cluster().name}.')
-        return str((active or servers)[0].uuid)
+        return active or servers
 
     def _find_unit(self, name: str) -> Any:
         with self._adapters.translated(f'look for disk {name}'):

@@ -1,0 +1,201 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""nova, its own functional harness, on a simulator and a real Glance.
+
+All services of nova run in the process of the tests, and are spoken to
+through the API. Its database is SQLite, its message bus a fake; placement
+is real, Neutron and Cinder are nova's own stand-ins.
+"""
+
+import logging
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+from typing import Any
+from unittest import mock
+import uuid
+
+import fixtures
+from keystoneauth1 import token_endpoint
+import nova.conf
+from nova import context as nova_context
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.functional import integrated_helpers
+from nova.virt import libvirt  # noqa: F401
+import nova.virt.pvm_imagecache  # noqa: F401
+from pypowervm import adapter as pvm_adapter
+from pypowervm.wrappers import logical_partition as pvm_lpar
+
+from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.conf import compute
+from pvm_imagecache import simulator
+from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import images
+
+CONF = nova.conf.CONF
+MIB = base.MIB
+GIB = base.GIB
+
+
+class RealGlance(fixtures.Fixture):
+    """In the place of nova's stand-in for Glance: the real one.
+
+    Each context gets a token that spells out whose it is; one that belongs
+    to nobody, as that of periodic tasks, gets none.
+    """
+
+    def __init__(self, test: Any) -> None:
+        super().__init__()
+
+    def _setUp(self) -> None:
+        server = base.glance()
+        server.clear_faults()
+        server.reset_downloads()
+        CONF.set_override('api_servers', [server.url], group='glance')
+        self.addCleanup(CONF.clear_override, 'api_servers', group='glance')
+
+        def plugin_of(context: Any) -> Any:
+            if not (context.user_id and context.project_id):
+                raise AssertionError('Glance is asked, but for nobody')
+            roles = context.roles or ['member', 'reader']
+            return token_endpoint.Token(server.url, server.token(
+                context.user_id, context.project_id,
+                {*roles, 'member', 'reader'}))
+        self.useFixture(fixtures.MockPatchObject(
+            nova_context.RequestContext, 'get_auth_plugin',
+            lambda context, **kwargs: plugin_of(context)))
+
+
+class NovaTestCase(integrated_helpers._IntegratedTestBase):
+    """A nova with one compute node, on a PowerVM of its own."""
+
+    ADMIN_API = True
+    microversion = 'latest'
+    CAST_AS_CALL = False
+
+    volume_groups = (simulator.Group('rootvg', 100),
+                     simulator.Group('cachevg', 1000))
+    cluster: tuple[str, float] | None = None
+    options: dict[str, Any] = {'volume_group_name': 'cachevg'}
+
+    def setUp(self) -> None:
+        for name in ('pypowervm', 'urllib3', 'charset_normalizer',
+                     'keystoneauth', 'glanceclient', 'stevedore'):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix='nova-'))
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        self.powervm = simulator.Simulator(
+            str(self.directory / 'powervm'), cluster=self.cluster,
+            volume_groups=self.volume_groups)
+        self.powervm.__enter__()
+        self.addCleanup(self.powervm.__exit__, None, None, None)
+        patch = mock.patch.object(
+            nova_fixtures, 'GlanceFixture', RealGlance)
+        patch.start()
+        self.addCleanup(patch.stop)
+        super().setUp()
+
+    def _setup_services(self) -> None:
+        self.flags(api_paste_config=os.path.join(
+            sys.prefix, 'etc', 'nova', 'api-paste.ini'), group='wsgi')
+        compute.register(CONF)
+        self.flags(compute_driver='pvm_imagecache.PowerVMDriver',
+                   instances_path=str(self.directory))
+        self.flags(group='pvm_imagecache', host=self.powervm.host,
+                   port=self.powervm.port, protocol='http',
+                   state_path=str(self.directory / 'state'), **self.options)
+        super()._setup_services()
+        self.server = base.glance()
+        self.flavor = self._create_flavor(
+            memory_mb=1000, vcpu=1, disk=1, ephemeral=0)
+
+    # -- images and servers
+
+    def store(self, size: int, seed: int = 0, **properties: Any) -> str:
+        """Put a raw image of so many bytes into Glance; returns its id."""
+        return self.server.create_image(
+            f'image-{uuid.uuid4().hex[:8]}', images.raw_bytes(size, seed),
+            **properties)
+
+    def boot(self, image_id: str, **kwargs: Any) -> dict[str, Any]:
+        """Make a server, and wait for it."""
+        kwargs.setdefault('flavor_id', self.flavor)
+        return self._create_server(
+            image_uuid=image_id, networks='none', **kwargs)
+
+    def fetched(self) -> int:
+        """The bytes that Glance has sent since it was asked last."""
+        sent = sum(each.bytes_sent for each in self.server.downloads())
+        self.server.reset_downloads()
+        return sent
+
+    def run_pass(self) -> None:
+        """What nova does every ``manager_interval`` seconds."""
+        self.compute.manager._run_image_cache_manager_pass(
+            nova_context.get_admin_context())
+
+    # -- looking at PowerVM
+
+    @property
+    def catalog(self) -> catalog_module.Catalog:
+        return catalog_module.Catalog(
+            str(self.directory / 'state' / 'catalog.sqlite'))
+
+    def disks(self) -> dict[str, Any]:
+        """What the control API tells of all disks, by name."""
+        return {each['name']: each for each in self.powervm.control.disks()}
+
+    def instance_disks(self) -> dict[str, Any]:
+        """Those that are no base images."""
+        return {name: each for name, each in self.disks().items()
+                if not name.startswith('i_')}
+
+    def base_images(self) -> set[str]:
+        """The names of base images."""
+        return {name for name in self.disks() if name.startswith('i_')}
+
+    def partitions(self) -> dict[str, str]:
+        """By name, the state of each partition of an instance."""
+        session = pvm_adapter.Session(
+            host=self.powervm.host, port=self.powervm.port)
+        try:
+            return {each.name: each.state for each in pvm_lpar.LPAR.get(
+                pvm_adapter.Adapter(session)) if not each.is_mgmt_partition}
+        finally:
+            session._logoff()
+
+    def disk_of(self, server: dict[str, Any]) -> dict[str, Any]:
+        """The disk that a server's partition has."""
+        name = server['OS-EXT-SRV-ATTR:instance_name']
+        disk, = (each for each in self.powervm.control.disks()
+                 if each['mapped_to'] == [name])
+        return disk
+
+    def assert_boots_from(
+        self, server: dict[str, Any], image_id: str
+    ) -> None:
+        """Every byte of the server's disk is the image's."""
+        base.assert_same_bytes(self, self.server.data_path(image_id),
+                               self.disk_of(server)['path'])
+
+    def assert_nothing_left(self) -> None:
+        """No partition, instance disk, mapping or record is there."""
+        self.assertEqual({}, self.partitions())
+        self.assertEqual({}, self.instance_disks())
+        self.assertEqual([], [
+            each for each in self.powervm.control.disks()
+            if each['mapped_to']])
+        self.assertEqual([], self.catalog.instance_disks(
+            self.compute.driver.image_cache.driver.pool_id()))

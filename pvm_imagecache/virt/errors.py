@@ -1,0 +1,59 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which errors of nova stand for ours.
+
+By the type of an error nova decides whether another host may do better, and
+what a user is told.
+"""
+
+from typing import Final
+
+from nova import exception
+
+from pvm_imagecache import exceptions
+
+#: What no other host could do better: nova tries none.
+_LASTING: Final = (
+    exceptions.ImageFormatUnsupported, exceptions.ImageUnsafe,
+    exceptions.ImageHasNoData, exceptions.ImageCorrupt,
+    exceptions.ImageForbidden)
+
+
+def as_nova(
+    error: exceptions.PVMImageCacheError, image_id: str
+) -> Exception:
+    """What a deploy that failed has to raise; the error itself if any will do.
+
+    nova gives up after ``FlavorDiskTooSmall``, ``ImageNotActive`` and
+    ``ImageUnacceptable`` (``ComputeManager._build_and_run_instance``), and
+    goes to another host after everything else.
+    """
+    if isinstance(error, exceptions.DiskTooSmall):
+        return _TooSmall(str(error))
+    if isinstance(error, exceptions.ImageNotFound):
+        return exception.ImageNotFound(image_id=image_id)
+    if isinstance(error, exceptions.ImageNotActive):
+        return exception.ImageNotActive(image_id=image_id)
+    if isinstance(error, _LASTING):
+        return exception.ImageUnacceptable(
+            image_id=image_id, reason=str(error))
+    return error
+
+
+class _TooSmall(exception.FlavorDiskTooSmall):
+    """Says it in our words: nova's count whole GiB only."""
+
+    msg_fmt = '%(message)s'
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)

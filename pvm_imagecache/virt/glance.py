@@ -1,0 +1,32 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Glance as nova reaches it, with the token of the request."""
+
+from typing import Any
+
+import nova.conf
+from nova import service_auth
+
+from pvm_imagecache import glance_client
+from pvm_imagecache import image_source
+
+
+def source() -> image_source.ImageSource:
+    """Images by nova's ``[glance]`` options and the rights of the caller."""
+    return image_source.ImageSource(glance_client.factory(
+        nova.conf.CONF, auth_of=_auth_of))
+
+
+def _auth_of(context: Any) -> Any:
+    # With [service_user] a request outlives the token it came with.
+    return service_auth.get_service_user_token_auth_plugin(context)
