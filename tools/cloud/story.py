@@ -208,7 +208,7 @@ class Story:
             self.check(
                 powervm.same_bytes(image.path, disks[disk]),
                 f'{disk} holds the bytes of {image.name}, all of them')
-            self.check(disks[disk]['size'] == FLAVOR_DISK * GIB,
+            self.check(disks[disk]['capacity_bytes'] == FLAVOR_DISK * GIB,
                        f'{disk} has the {FLAVOR_DISK} GiB of the flavor')
 
     def _precache(self, image: Image) -> None:
@@ -244,7 +244,7 @@ class Story:
         missing = [image.base_disk for image in cached
                    if image.base_disk not in disks]
         self.check(not missing, f'all base images are on the host {missing}')
-        wanted = sum(disks[image.base_disk]['size'] for image in cached
+        wanted = sum(disks[image.base_disk]['capacity_bytes'] for image in cached
                      if image.base_disk in disks) / GIB
         self._cloud.supervisor.wait_until(
             lambda: self._disk_inventory()['reserved'] == wanted,
