@@ -50,6 +50,12 @@ class OpenStack:
                                [*arguments, '-f', 'json'], self._variables))
 
 
+    def show(self, *arguments: str) -> None:
+        """Run a command, and print what it prints."""
+        print(_run(self.user, 'openstack', arguments, self._variables),
+              end='', flush=True)
+
+
 class Shell:
     """The command pvm-imagecache, beside a running nova-compute."""
 

@@ -180,7 +180,7 @@ class Supervisor:
         self._services.clear()
 
     def _spawn(self, command: Command) -> subprocess.Popen[bytes]:
-        with (self.logs / f'{command.name}.log').open('ab') as log:
+        with self.log(command.name).open('ab') as log:
             return subprocess.Popen(
                 ['setpriv', '--pdeathsig', 'TERM', *command.arguments],
                 env=clean_environment() | command.environment,
@@ -189,8 +189,12 @@ class Supervisor:
                 # Ctrl-C is for us alone, and a group is ended as a whole.
                 start_new_session=True)
 
+    def log(self, name: str) -> pathlib.Path:
+        """The log of a service or command."""
+        return self.logs / f'{name}.log'
+
     def _tail(self, name: str) -> str:
-        path = self.logs / f'{name}.log'
+        path = self.log(name)
         lines = path.read_text(errors='replace').splitlines()
         return '\n'.join([*lines[-_TAIL:], f'(all of it: {path})'])
 

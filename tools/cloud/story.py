@@ -19,8 +19,8 @@ placement knows, what pvm-imagecache tells beside the running nova-compute.
 
 import dataclasses
 import pathlib
+import re
 import time
-from typing import Any
 
 from cloud import client
 from cloud import glance
@@ -42,6 +42,7 @@ _COUNTERS = {'hits': 'hit', 'misses': 'miss', 'bypasses': 'bypass'}
 _RIGHT_CHECK = 1
 #: How long the periodic tasks of nova may take to do something, seconds.
 _PATIENCE = 180.0
+_ERROR = re.compile(r' (ERROR|CRITICAL) ')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,15 @@ class Image:
     @property
     def base_disk(self) -> str:
         return naming.base_image_name(self.id)
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server: its id, what it was booted from, its disks on the host."""
+
+    id: str
+    image: Image
+    disks: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +104,7 @@ class Story:
         self._shell = client.Shell(site)
         # What is asked again and again is not asked by a command.
         self._api = keystone.connect(site)
-        self._servers: dict[str, str] = {}
+        self._servers: dict[str, Server] = {}
 
     def tell(self) -> None:
         """Do everything, up to the first act that can't be done."""
@@ -110,9 +120,8 @@ class Story:
         public = self._upload(self._admin, 'debian', self._size, '--public')
         private = self._upload(self._member, 'database', self._size // 2,
                                '--private')
-        before = self._disk_inventory()
-        self.check(before['reserved'] == 0,
-                   f'placement: {before["total"]} GiB of disk, none reserved')
+        self._show_inventory()
+        self._check_reserved()
 
         act('A user boots two servers from the same image')
         self._boot('web1', public, 'miss')
@@ -129,26 +138,33 @@ class Story:
         self._check_reserved(public, private)
 
         act('pvm-imagecache beside the running nova-compute')
-        for command in ('list', 'usage'):
-            self._shell.show(command)
+        for command in (['list'], ['usage'], ['explain', public.id]):
+            self._shell.show(*command)
+        self._show_inventory()
 
-        act('The servers are deleted, and their images stay')
-        for server in list(self._servers):
-            self._delete(server)
+        act('One server is deleted, and its image stays for now')
+        self._delete('db1')
         self._check_cached(public, private)
-        self.check(self._other_disks(public, private) == [],
-                   'no disk of a server is left on the host')
 
-        act('nova-compute is restarted, to evict what is not used')
+        act('nova-compute is restarted, to evict what nobody uses')
         self._cloud.restart_compute(idle_age=1)
-        self._cloud.supervisor.wait_until(
-            lambda: not self._shell.read('list'),
-            'the periodic task of nova-compute to evict both images',
-            _PATIENCE, interval=1)
-        print('ok    the periodic task has evicted both images')
-        self.check(list(powervm.disks(self._site)) == [],
-                   'no disk is left on the host')
+        self._wait_for_eviction(private)
+        self._check_cached(public)
+        self._check_reserved(public)
+        for name in ('web1', 'web2'):
+            self._compare(name)
+
+        act('The others are deleted: nothing keeps their image any more')
+        for name in ('web1', 'web2'):
+            self._delete(name)
+        self._wait_for_eviction(public)
+        self._check_cached()
         self._check_reserved()
+        self._show_inventory()
+        self.check(not powervm.disks(self._site),
+                   'no disk is left on the host')
+        self._shell.show('usage')
+        self._check_log()
 
     def sum_up(self) -> None:
         """What the cache did."""
@@ -179,37 +195,39 @@ class Story:
         return Image(name, answer['id'], path)
 
     def _boot(self, name: str, image: Image, expected: str) -> None:
-        disks = set(powervm.disks(self._site))
+        known = set(powervm.disks(self._site))
         counted, sent = self._counters(), self._sent(image)
         started = time.monotonic()
-        server = self._member.read(
+        answer = self._member.read(
             'server', 'create', '--flavor', 'small', '--image', image.id,
             '--no-network', '--wait', name)
-        seconds = time.monotonic() - started
-        self._servers[name] = server['id']
         event = Event(f'server {name}', image.name, moved(
-            counted, self._counters()), self._sent(image) - sent, seconds)
+            counted, self._counters()), self._sent(image) - sent,
+            time.monotonic() - started)
         self.events.append(event)
-        self.check(server['status'] == 'ACTIVE', f'{name} is active')
+        self.check(answer['status'] == 'ACTIVE', f'{name} is active')
         self.check(event.outcome == expected,
                    f'for the cache it was a {event.outcome}')
         wanted = ([image.size, image.size + _RIGHT_CHECK]
                   if expected == 'miss' else [0, _RIGHT_CHECK])
         self.check(event.fetched in wanted,
-                   f'Glance has sent {event.fetched} bytes of the image')
-        self._compare(name, image, disks)
+                   f'bytes that Glance has sent: {event.fetched}')
+        new = sorted(set(powervm.disks(self._site)) - known
+                     - {image.base_disk})
+        self.check(len(new) == 1, f'new disks on the host: {len(new)}')
+        self._servers[name] = Server(answer['id'], image, new)
+        self._compare(name)
 
-    def _compare(self, name: str, image: Image, before: set[str]) -> None:
+    def _compare(self, name: str) -> None:
+        server = self._servers[name]
         disks = powervm.disks(self._site)
-        new = [disk for disk in disks
-               if disk not in before and disk != image.base_disk]
-        self.check(len(new) == 1, f'{name} has a disk on the host: {new}')
-        for disk in new:
+        for disk in server.disks:
             self.check(
-                powervm.same_bytes(image.path, disks[disk]),
-                f'{disk} holds the bytes of {image.name}, all of them')
-            self.check(disks[disk]['capacity_bytes'] == FLAVOR_DISK * GIB,
-                       f'{disk} has the {FLAVOR_DISK} GiB of the flavor')
+                powervm.same_bytes(server.image.path, disks[disk]),
+                f'{disk} of {name}: every byte equals {server.image.name}')
+            self.check(
+                disks[disk]['capacity_bytes'] == FLAVOR_DISK * GIB,
+                f'{disk} of {name}: {FLAVOR_DISK} GiB, as the flavor says')
 
     def _precache(self, image: Image) -> None:
         sent = self._sent(image)
@@ -219,44 +237,54 @@ class Story:
         started = time.monotonic()
         self._admin('aggregate', 'cache', 'image', _AGGREGATE, image.id)
         self._cloud.supervisor.wait_until(
-            lambda: 'ready' in [row['State'] for row in
-                                self._shell.read('list')
-                                if row['ID'] == image.id],
+            lambda: self._cached().get(image.id) == 'ready',
             f'{image.name} to be cached', _PATIENCE, interval=1)
         event = Event(f'aggregate {_AGGREGATE}', image.name, 'cached',
                       self._sent(image) - sent, time.monotonic() - started)
         self.events.append(event)
         self.check(event.fetched == image.size,
-                   f'Glance has sent {event.fetched} bytes of the image')
+                   f'bytes that Glance has sent: {event.fetched}')
 
     def _delete(self, name: str) -> None:
-        self._member('server', 'delete', '--wait', self._servers.pop(name))
+        server = self._servers.pop(name)
+        self._member('server', 'delete', '--wait', server.id)
+        self.check(not set(server.disks) & set(powervm.disks(self._site)),
+                   f'the disk of {name} is gone')
+
+    def _wait_for_eviction(self, image: Image) -> None:
+        started = time.monotonic()
+        self._cloud.supervisor.wait_until(
+            lambda: image.id not in self._cached(),
+            f'the periodic task of nova-compute to evict {image.name}',
+            _PATIENCE, interval=1)
+        self.events.append(Event(
+            'periodic task', image.name, 'evicted', 0,
+            time.monotonic() - started))
+        self.check(image.base_disk not in powervm.disks(self._site),
+                   f'{image.base_disk} is gone from the host')
+
+    def _cached(self) -> dict[str, str]:
+        """Ids and states of the images that the host has cached."""
+        return {row['ID']: row['State'] for row in self._shell.read('list')}
 
     def _check_cached(self, *wanted: Image) -> None:
-        listed = {row['ID']: row['State'] for row in self._shell.read('list')}
-        self.check(listed == dict.fromkeys(
-            (image.id for image in wanted), 'ready'),
-            f'cached: {", ".join(image.name for image in wanted)}')
+        names = ', '.join(image.name for image in wanted) or 'nothing'
+        self.check(self._cached() == dict.fromkeys(
+            (image.id for image in wanted), 'ready'), f'cached: {names}')
 
     def _check_reserved(self, *cached: Image) -> None:
         """Wait until placement knows what the base images take up."""
         disks = powervm.disks(self._site)
-        missing = [image.base_disk for image in cached
-                   if image.base_disk not in disks]
-        self.check(not missing, f'all base images are on the host {missing}')
-        wanted = sum(disks[image.base_disk]['capacity_bytes'] for image in cached
-                     if image.base_disk in disks) / GIB
+        for image in cached:
+            self.check(image.base_disk in disks,
+                       f'{image.base_disk} is on the host')
+        wanted = sum(disks[image.base_disk]['capacity_bytes'] // GIB
+                     for image in cached if image.base_disk in disks)
         self._cloud.supervisor.wait_until(
-            lambda: self._disk_inventory()['reserved'] == wanted,
-            f'placement to know of {wanted:.0f} GiB reserved', _PATIENCE,
+            lambda: self._reserved() == wanted,
+            f'placement to know of {wanted} GiB reserved', _PATIENCE,
             interval=1)
-        print(f'ok    placement: {wanted:.0f} GiB reserved, for '
-              f'{len(cached)} cached images', flush=True)
-
-    def _other_disks(self, *known: Image) -> list[str]:
-        bases = [image.base_disk for image in known]
-        return [name for name in powervm.disks(self._site)
-                if name not in bases]
+        self.check(True, f'placement: {wanted} GiB reserved on the host')
 
     def _counters(self) -> dict[str, int]:
         usage = self._shell.read('usage')
@@ -266,14 +294,26 @@ class Story:
         return sum(row['bytes_sent'] for row in glance.downloads(self._site)
                    if row['image_id'] == image.id)
 
-    def _disk_inventory(self) -> dict[str, int]:
-        """Placement's DISK_GB of the host."""
-        provider = next(iter(self._api.placement.resource_providers(
-            name=nova.COMPUTE_HOST)))
+    def _reserved(self) -> int:
+        """DISK_GB that nobody can have, as placement knows it."""
         answer = self._api.placement.get(
-            f'/resource_providers/{provider.id}/inventories/DISK_GB')
-        found: dict[str, int] = answer.json()
-        return found
+            f'/resource_providers/{self._provider()}/inventories/DISK_GB')
+        return int(answer.json()['reserved'])
+
+    def _provider(self) -> str:
+        return str(next(iter(self._api.placement.resource_providers(
+            name=nova.COMPUTE_HOST))).id)
+
+    def _show_inventory(self) -> None:
+        self._admin.show('resource', 'provider', 'inventory', 'list',
+                         self._provider())
+
+    def _check_log(self) -> None:
+        log = self._cloud.supervisor.log('nova-compute')
+        errors = [line for line in log.read_text(
+            errors='replace').splitlines() if _ERROR.search(line)]
+        self.check(not errors, f'nova-compute has logged {len(errors)} '
+                               f'errors: {log}')
 
 
 def act(text: str) -> None:
