@@ -480,8 +480,28 @@ class Catalog(catalog_file.CatalogFile):
         """Keep that disks of the pool have labels."""
         with self._session() as connection:
             connection.execute(
-                'INSERT OR REPLACE INTO pools (pool, keeps_labels)'
-                ' VALUES (?, 1)', (pool,))
+                'INSERT INTO pools (pool, keeps_labels) VALUES (?, 1)'
+                ' ON CONFLICT (pool) DO UPDATE SET keeps_labels = 1',
+                (pool,))
+
+    def uploads_are_tidy(self, pool: str) -> bool:
+        """Whether no upload is known to have left anything behind.
+
+        A catalogue that is new knows of none, and says no.
+        """
+        with self._session() as connection:
+            return connection.execute(
+                'SELECT 1 FROM pools WHERE pool = ? AND uploads_are_tidy',
+                (pool,)).fetchone() is not None
+
+    def saw_uploads(self, pool: str, tidy: bool) -> None:
+        """Keep whether the next pass has to look for what uploads left."""
+        with self._session() as connection:
+            connection.execute(
+                'INSERT INTO pools (pool, keeps_labels, uploads_are_tidy)'
+                ' VALUES (?, 0, ?) ON CONFLICT (pool)'
+                ' DO UPDATE SET uploads_are_tidy = excluded.uploads_are_tidy',
+                (pool, int(tidy)))
 
     # -- history
 

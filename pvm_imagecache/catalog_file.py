@@ -72,6 +72,15 @@ class CatalogFile:
         self._guard = threading.RLock()
 
     @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What the block writes is written when it ends, or not at all.
+
+        Others who write wait for that long: nothing slow belongs into it.
+        """
+        with self._session() as connection, transaction(connection):
+            yield
+
+    @contextlib.contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
         with self._guard:
             try:
@@ -184,7 +193,13 @@ def _set_aside(path: str, error: sqlite3.DatabaseError) -> None:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that the block writes, or nothing of it."""
+    """All that the block writes, or nothing of it.
+
+    Within another one it is a part of that.
+    """
+    if connection.in_transaction:
+        yield
+        return
     connection.execute('BEGIN IMMEDIATE')
     try:
         yield

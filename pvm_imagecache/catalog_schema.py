@@ -18,7 +18,7 @@ what it knows is kept. A new one goes through all the steps.
 
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 #: By version: the statements that make it of the one before.
 STEPS: Final = {
@@ -116,5 +116,8 @@ CREATE TABLE pools (
     pool TEXT PRIMARY KEY,
     keeps_labels INTEGER NOT NULL
 );
+""",
+    3: """
+ALTER TABLE pools ADD COLUMN uploads_are_tidy INTEGER NOT NULL DEFAULT 0;
 """,
 }

@@ -18,6 +18,7 @@ Here are the facts that it is decided by, and what is done about it.
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Sequence
 import dataclasses
 import time
 from typing import Final
@@ -25,12 +26,14 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.drivers import base as drivers_base
+from pvm_imagecache import events
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
-from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import parts as parts_module
+from pvm_imagecache import recovery
 from pvm_imagecache import removal
 
 LOG = logging.getLogger(__name__)
@@ -73,32 +76,45 @@ class Evictor:
             isinstance(each.policy, none.NonePolicy)
             for each in self._parts.policies)
 
-    def evict(self, *, dry_run: bool = False) -> Eviction:
-        """Remove what the policies choose now; a dry run only tells.
+    def plan(self) -> Eviction:
+        """Tell what would go now."""
+        if not self.automatic:
+            return Eviction(pipeline.Plan())
+        return Eviction(self._plan(self.view()[0]))
 
+    def evict(self, snapshot: recovery.Snapshot | None = None) -> Eviction:
+        """Remove what the policies choose now.
+
+        :param snapshot: of a moment ago. It spares requests, and is used
+            only if no base image has come or gone since.
         :raises LockTimeout: if somebody else is at it for too long.
         """
         if not self.automatic:
             return Eviction(pipeline.Plan())
-        if dry_run:
-            return Eviction(self._plan(self.view()[0]))
         with self._parts.hold_room(ROOM_TIMEOUT):
-            view, records = self.view()
-            return self._carry_out(self._plan(view), records)
+            if snapshot and snapshot.records != recovery.state_of(
+                    self._parts.catalog.images(snapshot.pool.id)):
+                snapshot = None
+            view, records = self.view(
+                pool=snapshot.pool if snapshot else None)
+            return self._carry_out(self._plan(view), records,
+                                   snapshot.mapped if snapshot else None)
 
     def view(
         self,
         demand: int = 0,
         vetoes: Collection[base.Veto] = tuple(base.Veto),
         busy: Collection[str] = (),
+        pool: drivers_base.Pool | None = None,
     ) -> tuple[base.CacheView, dict[str, catalog_module.BaseImage]]:
         """The cache as it is now, and the records behind it by image id.
 
         :param vetoes: those that are heeded.
         :param busy: ids of images that are needed at this moment.
+        :param pool: as it is now, where that is known.
         """
         catalog = self._parts.catalog
-        pool = self._parts.driver.pool()
+        pool = pool or self._parts.driver.pool()
         now, clock = time.time(), catalog.clock()
         pins, in_use = catalog.pins(pool.id), catalog.in_use(pool.id)
         records = {each.image.id: each for each in catalog.images(pool.id)}
@@ -153,22 +169,36 @@ class Evictor:
         if demand <= 0:
             # Somebody else has just made it.
             return True
+        stuck: set[str] = set()
+        freed = 0
+        while freed < demand:
+            plan, records = self._plan_room(
+                demand - freed, stuck, for_image, last_resort)
+            if plan.lacking:
+                LOG.info('%(lacking)d bytes of room are lacking even if all '
+                         'goes that may go', {'lacking': plan.lacking})
+                return False
+            done = self._carry_out(plan, records)
+            freed += done.freed
+            # Others may go instead of what could not be removed.
+            stuck |= {each.base_image.image.id for each in done.results
+                      if not each.removed}
+        self._await(lambda: self._parts.driver.pool().free > free)
+        return True
+
+    def _plan_room(
+        self, demand: int, stuck: set[str], for_image: str | None,
+        last_resort: bool,
+    ) -> tuple[pipeline.Plan, dict[str, catalog_module.BaseImage]]:
+        """What goes so that so many bytes become free."""
         view, records = self.view(
-            demand, busy=[for_image] if for_image else [])
+            demand, busy={*stuck, *([for_image] if for_image else [])})
         plan = self._plan(view)
         if plan.lacking and last_resort:
             view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY))
+                demand, (base.Veto.PINNED, base.Veto.BUSY), stuck)
             plan = pipeline.make_room(view)
-        if plan.lacking:
-            LOG.info('%(lacking)d bytes of room are lacking even if all '
-                     'goes that may go', {'lacking': plan.lacking})
-            return False
-        done = self._carry_out(plan, records)
-        if not done.freed:
-            return False
-        self._await(lambda: self._parts.driver.pool().free > free)
-        return True
+        return plan, records
 
     def _await(self, is_free: Callable[[], bool]) -> None:
         """What is deleted may take a while to become free."""
@@ -183,14 +213,15 @@ class Evictor:
         self,
         plan: pipeline.Plan,
         records: dict[str, catalog_module.BaseImage],
+        mapped: Collection[str] | None = None,
     ) -> Eviction:
         chosen = {each.image.image_id: each for each in plan.choices}
         doomed = [records[image_id] for image_id in chosen]
-        results = removal.remove(self._parts, doomed, self._check(doomed))
-        for result in results:
-            if result.removed:
-                choice = chosen[result.base_image.image.id]
-                self._remember(result.base_image, choice)
+        results = removal.remove(
+            self._parts, doomed, self._check(doomed), mapped)
+        self._remember([
+            (each.base_image, chosen[each.base_image.image.id])
+            for each in results if each.removed])
         return Eviction(plan, tuple(results))
 
     def _check(
@@ -208,25 +239,31 @@ class Evictor:
         return check
 
     def _remember(
-        self, record: catalog_module.BaseImage, choice: pipeline.Choice
+        self,
+        gone: Sequence[tuple[catalog_module.BaseImage, pipeline.Choice]],
     ) -> None:
-        LOG.info('Image %(image)s was removed from the cache: %(reason)s '
-                 '(%(policy)s)',
-                 {'image': record.image.id, 'reason': choice.reason,
-                  'policy': choice.policy})
-        self._parts.tell(events.Event(
-            events.Kind.EVICTED, record.pool, record.image.id,
-            record.disk_name, record.image.size,
-            f'{choice.policy}: {choice.reason}'))
+        for record, choice in gone:
+            LOG.info('Image %(image)s was removed from the cache: '
+                     '%(reason)s (%(policy)s)',
+                     {'image': record.image.id, 'reason': choice.reason,
+                      'policy': choice.policy})
+            self._parts.tell(events.Event(
+                events.Kind.EVICTED, record.pool, record.image.id,
+                record.disk_name, record.image.size,
+                f'{choice.policy}: {choice.reason}'))
+        if not gone:
+            return
         try:
-            self._parts.catalog.add_history(
-                record.pool, 'evict', image_id=record.image.id,
-                disk_name=record.disk_name,
-                detail=f'{choice.policy}: {choice.reason}')
+            with self._parts.catalog.at_once():
+                for record, choice in gone:
+                    self._parts.catalog.add_history(
+                        record.pool, 'evict', image_id=record.image.id,
+                        disk_name=record.disk_name,
+                        detail=f'{choice.policy}: {choice.reason}')
         except exceptions.CacheError as error:
-            LOG.warning('Not in the history: the eviction of image '
-                        '%(image)s: %(error)s',
-                        {'image': record.image.id, 'error': error})
+            LOG.warning('Not in the history: the eviction of %(count)d '
+                        'image(s): %(error)s',
+                        {'count': len(gone), 'error': error})
 
 
 def first_veto(

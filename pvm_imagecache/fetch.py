@@ -285,7 +285,19 @@ class Work:
         except BaseException:
             self._discard(*disks)
             raise
+        finally:
+            if self._driver.has_left_uploads():
+                self._note_left_uploads()
         return [leg.error for leg in legs]
+
+    def _note_left_uploads(self) -> None:
+        """Have the next pass look, whosever it is."""
+        try:
+            self._catalog.saw_uploads(self._driver.pool_id(), False)
+        except exceptions.CacheError as error:
+            LOG.warning('That an upload of image %(image)s has left '
+                        'something behind was not written down: %(error)s',
+                        {'image': self._image.id, 'error': error})
 
     def _leg(
         self, image: image_module.Image, disk: base.Disk

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import os
+import time
 from typing import Any
 
 from oslo_log import log as logging
@@ -32,9 +33,9 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.conf import nova as nova_conf
 from pvm_imagecache import deploy
 from pvm_imagecache.drivers import base
+from pvm_imagecache import events
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
-from pvm_imagecache import events
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
@@ -77,6 +78,26 @@ class Pass:
     reconciliation: recovery.Reconciliation
     eviction: evictor.Eviction | None
     error: str = ''
+
+    @property
+    def summary(self) -> str:
+        """One line for the log and the history."""
+        found, evicted = self.reconciliation, self.eviction
+        results = evicted.results if evicted else ()
+        gone = sum(each.removed for each in results)
+        parts = [f'{gone} image(s) evicted '
+                 f'({evicted.freed if evicted else 0} bytes)']
+        parts += [f'{count} {what}' for count, what in (
+            (len(results) - gone, 'chosen but kept'),
+            (len(found.removed), 'incomplete disk(s) removed'),
+            (len(found.forgotten), 'record(s) forgotten'),
+            (len(found.quarantined), 'quarantined'),
+            (len(found.failed), 'could not be tidied')) if count]
+        parts += [f'policy {name} had no say: {why}' for name, why in (
+            evicted.plan.faults if evicted else ())]
+        if self.error:
+            parts.append(f'nothing was evicted: {self.error}')
+        return ', '.join(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,12 +319,16 @@ class ImageManager:
 
     def usage(self) -> Usage:
         """The pool's room, and how much of it the cache takes."""
-        pool = self._driver.pool()
-        records = self._catalog.images(pool.id) if self.caches_images else []
-        return Usage(
-            pool=pool, images=len(records),
-            cached=sum(each.capacity or 0 for each in records),
-            totals=self._catalog.totals(pool.id))
+        cached: list[int] = []
+        if self.caches_images:
+            # Of one moment: others make and remove base images meanwhile.
+            pool, disks = self._driver.disks()
+            udids = {each.udid for each in self._catalog.images(pool.id)}
+            cached += [each.capacity for each in disks if each.udid in udids]
+        else:
+            pool = self._driver.pool()
+        return Usage(pool=pool, images=len(cached), cached=sum(cached),
+                     totals=self._catalog.totals(pool.id))
 
     # -- taking away
 
@@ -369,19 +394,22 @@ class ImageManager:
         self._need_cache('tidy up the cache')
         if in_use is not None:
             self._catalog.set_in_use(self._driver.pool_id(), in_use)
+        started = time.monotonic()
         found = recovery.reconcile(self._parts)
         try:
-            done = Pass(found, self._evictor.evict())
+            done = Pass(found, self._evictor.evict(found.snapshot))
         except exceptions.PVMImageCacheError as error:
             LOG.warning('Nothing was evicted from the cache: %s', error)
             done = Pass(found, None, str(error))
-        _tell_of(done)
+        LOG.info('Pass over the image cache: %s', done.summary)
+        self._remember('pass', detail=done.summary,
+                       seconds=time.monotonic() - started)
         return done
 
     def evict(self, *, dry_run: bool = False) -> evictor.Eviction:
         """Remove what the policies choose; a dry run only tells what."""
         self._need_cache('evict images')
-        return self._evictor.evict(dry_run=dry_run)
+        return self._evictor.plan() if dry_run else self._evictor.evict()
 
     def explain(
         self, base_image: catalog_module.BaseImage
@@ -390,7 +418,7 @@ class ImageManager:
         self._need_cache('explain what is cached')
         image_id = base_image.image.id
         view, _ = self._evictor.view()
-        plan = self._evictor.evict(dry_run=True).plan
+        plan = self._evictor.plan().plan
         return Explanation(
             base_image,
             next((each.veto for each in view.images
@@ -407,6 +435,7 @@ class ImageManager:
         :raises PowerVMError: if the pool can't be read.
         """
         self._need_cache('verify the cache')
+        self._catalog.saw_uploads(self._driver.pool_id(), tidy=False)
         return recovery.reconcile(self._parts)
 
     def adopt(
@@ -464,19 +493,3 @@ def _settings(conf: Any) -> parts_module.Settings:
         automatic=conf.image_cache.remove_unused_base_images,
         minimum_age=options.minimum_age)
 
-
-def _tell_of(done: Pass) -> None:
-    """One line of log for one pass."""
-    evicted = done.eviction.results if done.eviction else ()
-    LOG.info(
-        'Pass over the image cache: %(evicted)d image(s) evicted '
-        '(%(freed)d bytes), %(stayed)d chosen but kept, %(removed)d '
-        'incomplete disk(s) removed, %(forgotten)d record(s) forgotten, '
-        '%(quarantined)d quarantined, %(failed)d could not be tidied',
-        {'evicted': sum(each.removed for each in evicted),
-         'freed': done.eviction.freed if done.eviction else 0,
-         'stayed': sum(not each.removed for each in evicted),
-         'removed': len(done.reconciliation.removed),
-         'forgotten': len(done.reconciliation.forgotten),
-         'quarantined': len(done.reconciliation.quarantined),
-         'failed': len(done.reconciliation.failed)})

@@ -18,6 +18,7 @@ Its disk is known by the label that it was made with, or by its UDID.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -50,6 +51,19 @@ _NO_LABEL: Final = ('', 'None')
 
 
 @dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """What a pass has found, for what comes next in it.
+
+    :ivar mapped: the names of disks that a partition has.
+    :ivar records: of the base images, as :func:`state_of` tells them.
+    """
+
+    pool: base.Pool
+    mapped: frozenset[str]
+    records: frozenset[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Reconciliation:
     """What was found when catalogue and pool were held together.
 
@@ -58,6 +72,7 @@ class Reconciliation:
     :ivar failed: what could not be tidied, with the reason.
     :ivar quarantined: base images that are served no more, and why.
     :ivar untracked: disks that look like base images, but are not known.
+    :ivar snapshot: the pool as it was found, where it is still like that.
     """
 
     forgotten: tuple[str, ...] = ()
@@ -65,6 +80,8 @@ class Reconciliation:
     failed: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[tuple[str, str], ...] = ()
     untracked: tuple[str, ...] = ()
+    snapshot: Snapshot | None = dataclasses.field(
+        default=None, compare=False, repr=False)
 
 
 def label(lease: str) -> str:
@@ -256,6 +273,13 @@ def may_appear_yet(
     return udid is None and clock - started_clock < LONGEST_REQUEST
 
 
+def state_of(
+    records: Iterable[catalog_module.BaseImage]
+) -> frozenset[tuple[str, str]]:
+    """What changes when a base image is begun, finished or removed."""
+    return frozenset((each.lease, each.state.value) for each in records)
+
+
 def fault_of(
     record: catalog_module.BaseImage, disk: base.Disk, is_mapped: bool
 ) -> str | None:
@@ -314,16 +338,18 @@ class _Reconciler:
         self._removed: list[str] = []
         self._failed: list[tuple[str, str]] = []
         self._quarantined: list[tuple[str, str]] = []
+        #: Names of disks; None where that could not be found out.
+        self._mapped: frozenset[str] | None = None
 
     def run(self) -> Reconciliation:
         """Do all of it."""
         _write_what_is_finished()
         catalog = self._parts.catalog
+        records = catalog.images(self._parts.driver.pool_id())
         pool, disks = self._parts.driver.disks()
         with self._noting_failure('labels'):
             note_labels(self._parts, disks)
             catalog.tick()
-        records = catalog.images(pool.id)
         for record in records:
             with self._noting_failure(record.disk_name):
                 self._look_at_image(record, disks)
@@ -335,13 +361,16 @@ class _Reconciler:
             self._forget_dead_uploads(disks)
         known = {each.disk_name for each in [
             *records, *catalog.images(pool.id)]}
+        snapshot = None
+        if self._mapped is not None and not self._removed:
+            snapshot = Snapshot(pool, self._mapped, state_of(records))
         return Reconciliation(
             tuple(self._forgotten), tuple(self._removed),
             tuple(self._failed), tuple(self._quarantined),
             tuple(sorted(
                 disk.name for disk in disks
                 if naming.is_base_image_name(disk.name)
-                and disk.name not in known)))
+                and disk.name not in known)), snapshot)
 
     def _look_at_image(
         self,
@@ -380,6 +409,7 @@ class _Reconciler:
             if record.state is catalog_module.State.READY) if disk]
         with self._noting_failure('mappings'):
             mapped = self._parts.driver.mapped([disk for _, disk in ready])
+            self._mapped = frozenset(disk.name for disk in mapped)
             for record, disk in ready:
                 fault = fault_of(record, disk, disk in mapped)
                 if fault is None:
@@ -408,8 +438,16 @@ class _Reconciler:
             parts.catalog.end_instance_disk(entry)
 
     def _forget_dead_uploads(self, disks: Sequence[base.Disk]) -> None:
-        """Remove what uploads left that could not be removed in time."""
+        """Remove what uploads left that could not be removed in time.
+
+        What dead uploads left goes with their unfinished disks.
+        """
         parts = self._parts
+        pool = parts.driver.pool_id()
+        if parts.catalog.uploads_are_tidy(pool) and not (
+                parts.driver.has_left_uploads()):
+            return
+        busy = False
         targets = set(parts.driver.upload_targets())
         for disk in disks:
             if disk.udid not in targets or not disk.label.startswith(
@@ -418,8 +456,12 @@ class _Reconciler:
             held = (parts.hold(disk.name, 0)
                     if naming.is_base_image_name(disk.name)
                     else parts.hold_instance_disk(disk.name))
-            with contextlib.suppress(exceptions.LockTimeout), held:
-                parts.driver.forget_uploads(disk)
+            try:
+                with held:
+                    parts.driver.forget_uploads(disk)
+            except exceptions.LockTimeout:
+                busy = True
+        parts.catalog.saw_uploads(pool, tidy=not busy)
 
     @contextlib.contextmanager
     def _noting_failure(self, name: str) -> Iterator[None]:

@@ -18,6 +18,7 @@ the others.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -55,32 +56,50 @@ def remove(
     parts: parts_module.Parts,
     records: Sequence[catalog_module.BaseImage],
     check: Check = lambda record: None,
+    mapped: Collection[str] | None = None,
 ) -> list[Removed]:
     """Take base images away; those that are being filled stay.
 
     Disks that were copied from them are not touched: a copy does not need
     what it was made from.
+
+    :param mapped: the names of disks that a partition has, where that was
+        just looked at.
     """
     results: list[Removed] = []
     with contextlib.ExitStack() as held:
-        doomed = []
+        whole, doomed = [], []
         for each in records:
-            try:
+            with _staying(each, results):
                 held.enter_context(parts.hold(each.disk_name, 0))
                 if _remove_unfinished(parts, each):
                     results.append(Removed(each, True))
                 else:
-                    doomed.append(_doom(parts, each, check))
-            except (exceptions.LockTimeout,
-                    exceptions.CatalogConflict) as error:
-                LOG.info('Image %(image)s stays in the cache: %(error)s',
-                         {'image': each.image.id, 'error': error})
-                results.append(Removed(
-                    each, False, 'it is being filled or copied'))
-            except exceptions.PVMImageCacheError as error:
-                results.append(Removed(each, False, str(error)))
-        results += _delete(parts, doomed)
+                    whole.append(each)
+        if whole:
+            with parts.catalog.at_once():
+                for each in whole:
+                    with _staying(each, results):
+                        doomed.append(_doom(parts, each, check))
+        if doomed:
+            results += _delete(parts, doomed, mapped)
     return results
+
+
+@contextlib.contextmanager
+def _staying(
+    record: catalog_module.BaseImage, results: list[Removed]
+) -> Iterator[None]:
+    """Where the block fails, the image stays, and the others have a turn."""
+    try:
+        yield
+    except (exceptions.LockTimeout, exceptions.CatalogConflict) as error:
+        LOG.info('Image %(image)s stays in the cache: %(error)s',
+                 {'image': record.image.id, 'error': error})
+        results.append(Removed(
+            record, False, 'it is being filled or copied'))
+    except exceptions.PVMImageCacheError as error:
+        results.append(Removed(record, False, str(error)))
 
 
 def _remove_unfinished(
@@ -113,44 +132,57 @@ def _doom(
 def _delete(
     parts: parts_module.Parts,
     records: Sequence[catalog_module.BaseImage],
-) -> Iterator[Removed]:
-    if not records:
-        return
+    mapped: Collection[str] | None,
+) -> list[Removed]:
     errors = _delete_disks(parts, {
         record.disk_name: base.Disk(
             record.disk_name, record.udid or '', record.capacity or 0)
-        for record in records})
-    for record in records:
-        error = errors.get(record.disk_name)
-        if error is None:
-            parts.catalog.remove(record)
-            yield Removed(record, True)
-            continue
-        text = (f'Cached image {record.image.id} could not be removed: '
-                f'{error}')
-        LOG.log(logging.DEBUG if text in parts.told else logging.WARNING,
-                '%s', text)
-        parts.told.add(text)
-        if not (error.passing or isinstance(
-                error, exceptions.PowerVMUnreachable)):
-            # Else it may be gone: the next pass looks.
-            parts.catalog.stop_eviction(record)
-        yield Removed(record, False, str(error))
+        for record in records}, mapped)
+    with parts.catalog.at_once():
+        return [_conclude(parts, record, errors.get(record.disk_name))
+                for record in records]
+
+
+def _conclude(
+    parts: parts_module.Parts,
+    record: catalog_module.BaseImage,
+    error: exceptions.PVMImageCacheError | None,
+) -> Removed:
+    """Write down what became of a disk that was to be deleted."""
+    if error is None:
+        parts.catalog.remove(record)
+        return Removed(record, True)
+    text = (f'Cached image {record.image.id} could not be removed: '
+            f'{error}')
+    LOG.log(logging.DEBUG if text in parts.told else logging.WARNING,
+            '%s', text)
+    parts.told.add(text)
+    if not (error.passing or isinstance(
+            error, exceptions.PowerVMUnreachable)):
+        # Else it may be gone: the next pass looks.
+        parts.catalog.stop_eviction(record)
+    return Removed(record, False, str(error))
 
 
 def _delete_disks(
-    parts: parts_module.Parts, disks: dict[str, base.Disk]
+    parts: parts_module.Parts,
+    disks: dict[str, base.Disk],
+    mapped: Collection[str] | None,
 ) -> dict[str, exceptions.PVMImageCacheError]:
     """Delete disks that no partition has; the errors by name."""
-    try:
-        mapped = parts.driver.mapped(list(disks.values()))
-    except exceptions.PowerVMError as error:
-        return dict.fromkeys(disks, error)
+    if mapped is None:
+        try:
+            mapped = {disk.name for disk in
+                      parts.driver.mapped(list(disks.values()))}
+        except exceptions.PowerVMError as error:
+            return dict.fromkeys(disks, error)
     errors: dict[str, exceptions.PVMImageCacheError] = {
-        disk.name: exceptions.DiskInUse(name=disk.name) for disk in mapped}
+        name: exceptions.DiskInUse(name=name)
+        for name in disks if name in mapped}
     try:
         for removal in parts.driver.delete_disks(
-                [disk for disk in disks.values() if disk not in mapped]):
+                [disk for disk in disks.values()
+                 if disk.name not in mapped]):
             if removal.error:
                 errors[removal.disk.name] = removal.error
     except exceptions.PowerVMError as error:

@@ -26,6 +26,13 @@ OPTIONS: Final = [
             cfg.DeprecatedOpt('proc_units_factor', group='powervm')],
         help='How much of a real processor each virtual processor of a '
              'server is entitled to.'),
+    cfg.BoolOpt(
+        'send_notifications', default=False,
+        help='Whether a versioned notification is sent when an image was '
+             'cached, evicted from the cache or deployed past it: '
+             'pvm_imagecache.image.cached, evicted and bypassed. It takes '
+             'notification_format in [notifications] to be "versioned" or '
+             '"both" as well.'),
 ]
 
 
@@ -36,5 +43,6 @@ def register(conf: Any) -> None:
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """For oslo.config's generator and documentation."""
-    return [(cache.GROUP, list(OPTIONS))]
+    """The whole group, for oslo.config's generator and documentation."""
+    (group, options), = cache.list_opts()
+    return [(group, [*options, *OPTIONS])]

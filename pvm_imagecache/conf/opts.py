@@ -15,7 +15,7 @@
 from oslo_config import cfg
 
 from pvm_imagecache.conf import age
-from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import compute
 from pvm_imagecache.conf import glance
 from pvm_imagecache.conf import lru
 from pvm_imagecache.conf import watermark
@@ -24,6 +24,6 @@ from pvm_imagecache.conf import watermark
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """Every group with its options, in the order of their names."""
     return sorted(
-        [*age.list_opts(), *cache.list_opts(), *glance.list_opts(),
+        [*age.list_opts(), *compute.list_opts(), *glance.list_opts(),
          *lru.list_opts(), *watermark.list_opts()],
         key=lambda entry: entry[0].name)

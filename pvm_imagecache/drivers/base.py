@@ -162,7 +162,11 @@ class DiskDriver(abc.ABC):
         return self.pool().id
 
     def disks(self) -> tuple[Pool, list[Disk]]:
-        """The pool and all of its disks, as of one moment."""
+        """The pool and all of its disks, as of one moment.
+
+        What is deleted soon after may be deleted on the strength of it, if
+        nothing has changed since.
+        """
         raise self._unable('list its disks')
 
     def create_disks(self, new: Sequence[NewDisk]) -> list[Disk]:
@@ -222,6 +226,13 @@ class DiskDriver(abc.ABC):
         Only a driver whose uploads can leave something behind has any.
         """
         return ()
+
+    def has_left_uploads(self) -> bool:
+        """Whether an upload has left something that could not be removed.
+
+        The next pass then asks for :meth:`upload_targets`.
+        """
+        return False
 
     # -- Capability.OWN_IMAGE_CACHE
 

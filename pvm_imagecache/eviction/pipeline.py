@@ -24,6 +24,7 @@ import itertools
 from oslo_log import log as logging
 
 from pvm_imagecache.eviction import base
+from pvm_imagecache.eviction import fence
 
 LOG = logging.getLogger(__name__)
 
@@ -34,6 +35,42 @@ class NamedPolicy:
 
     name: str
     policy: base.EvictionPolicy
+    #: Questions that it has not answered in time.
+    _left_behind: list[fence.Call[list[base.Decision]]] = (
+        dataclasses.field(default_factory=list, compare=False, repr=False))
+    _told: set[str] = dataclasses.field(
+        default_factory=set, compare=False, repr=False)
+
+    def ask(self, view: base.CacheView) -> list[base.Decision]:
+        """What it answers, if it does so in time.
+
+        :raises Exception: whatever it raises.
+        """
+        if any(each.goes_on for each in self._left_behind):
+            raise fence.TookTooLongError(
+                'it has not ended since it was asked before')
+        # One that repeats itself for ever is found out.
+        most = len(view.images) + 1
+        call = fence.Call(
+            lambda: list(itertools.islice(self.policy.choose(view), most)))
+        try:
+            decisions = call.result()
+        except fence.TookTooLongError:
+            self._left_behind[:] = [call]
+            raise
+        if len(decisions) == most:
+            raise ValueError('it named more images than there are')
+        return decisions
+
+    def fault(self, error: Exception) -> str:
+        """What is said of an error of it; logged once, as it comes again."""
+        text = f'{type(error).__name__}: {error}'
+        if text not in self._told:
+            LOG.error('Eviction policy %(name)s failed and has no say: '
+                      '%(error)s', {'name': self.name, 'error': text},
+                      exc_info=error)
+        self._told.add(text)
+        return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +119,7 @@ def plan(
         try:
             chosen = list(_choices(view, named))
         except Exception as error:
-            LOG.exception('Eviction policy %s failed and has no say',
-                          named.name)
-            faults.append((
-                named.name, f'{type(error).__name__}: {error}'))
+            faults.append((named.name, named.fault(error)))
             continue
         choices += chosen
         view = view.without({each.image.image_id for each in chosen})
@@ -107,12 +141,7 @@ def _choices(
 ) -> Iterator[Choice]:
     images = {each.image_id: each for each in view.images}
     demand, freed = view.demand, 0
-    # One that never ends is found out when it repeats itself.
-    most = len(images) + 1
-    decisions = list(itertools.islice(named.policy.choose(view), most))
-    if len(decisions) == most:
-        raise ValueError('it named more images than there are')
-    for decision in decisions:
+    for decision in named.ask(view):
         if not isinstance(decision, base.Decision):
             raise TypeError(f'{decision!r} is no Decision')
         image = images.pop(decision.image_id, None)

@@ -17,6 +17,7 @@ stop and reboot them. It plugs no networks, and attaches no volumes; nova is
 told so by whatever it asks for beyond that.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 from typing import Any
@@ -30,7 +31,6 @@ from nova.virt import hardware
 from oslo_log import log as logging
 from oslo_utils import units
 
-from pvm_imagecache.conf import compute
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache.virt import boot_disks
@@ -46,6 +46,7 @@ LOG = logging.getLogger(__name__)
 
 #: Where the name of an instance's boot disk is kept.
 _BOOT_DISK: Final = 'pvm_imagecache_boot_disk'
+_REFUSAL: Final = 'PowerVMDriver of pvm_imagecache supports no %s'
 #: Seconds that an operating system has for a soft reboot.
 _SOFT_REBOOT: Final = 120
 
@@ -67,7 +68,6 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         :raises PluginNotFound, PluginInvalid, ConfigurationError: if the
             options can't work.
         """
-        compute.register(CONF)
         self.start_image_cache()
         self._adapters = powervm.AdapterSource(
             powervm.Connection.from_conf(CONF))
@@ -222,7 +222,8 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         destroy_secrets: bool = True,
     ) -> None:
         """Delete an instance; what is gone already is fine."""
-        self._remove(instance, with_disk=destroy_disks)
+        with _failing_as(exception.InstanceTerminationFailure):
+            self._remove(instance, with_disk=destroy_disks)
 
     def cleanup(
         self,
@@ -235,7 +236,8 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         destroy_vifs: bool = True,
         destroy_secrets: bool = True,
     ) -> None:
-        self._remove(instance, with_disk=destroy_disks)
+        self.destroy(context, instance, network_info, block_device_info,
+                     destroy_disks)
 
     def _remove(self, instance: Any, *, with_disk: bool = True) -> None:
         known = instance.system_metadata.get(_BOOT_DISK)
@@ -266,16 +268,14 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         accel_info: Any = None,
         share_info: Any = None,
     ) -> None:
-        self._partitions.power_on(self._needed(instance))
+        with _failing_as(exception.InstancePowerOnFailure):
+            self._partitions.power_on(self._needed(instance))
 
     def power_off(
         self, instance: Any, timeout: int = 0, retry_interval: int = 0
     ) -> None:
-        try:
+        with _failing_as(exception.InstancePowerOffFailure):
             self._partitions.power_off(self._needed(instance), timeout)
-        except exceptions.PowerVMError as error:
-            raise exception.InstancePowerOffFailure(
-                reason=str(error)) from error
 
     def reboot(
         self,
@@ -288,15 +288,30 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         accel_info: Any = None,
         share_info: Any = None,
     ) -> None:
-        self._partitions.restart(
-            self._needed(instance),
-            _SOFT_REBOOT if reboot_type == 'SOFT' else 0)
+        with _failing_as(exception.InstanceRebootFailure):
+            self._partitions.restart(
+                self._needed(instance),
+                _SOFT_REBOOT if reboot_type == 'SOFT' else 0)
+
+    # -- what nova asks before it makes a server with volumes
+
+    def get_volume_connector(self, instance: Any) -> Any:
+        raise NotImplementedError(_REFUSAL % 'volumes')
 
     def _needed(self, instance: Any) -> Any:
         partition = self._partitions.find(instance.uuid)
         if partition is None:
             raise exception.InstanceNotFound(instance_id=instance.uuid)
         return partition
+
+
+@contextlib.contextmanager
+def _failing_as(kind: type[exception.NovaException]) -> Iterator[None]:
+    """Tell users why: of errors that are not nova's they see no words."""
+    try:
+        yield
+    except exceptions.PVMImageCacheError as error:
+        raise kind(reason=str(error)) from error
 
 
 def _remember_disk(instance: Any, name: str) -> None:
@@ -325,4 +340,4 @@ def _check_supported(
         if wanted:
             raise exception.BuildAbortException(
                 instance_uuid=instance.uuid,
-                reason=f'PowerVMDriver of pvm_imagecache supports no {what}')
+                reason=_REFUSAL % what)

@@ -32,14 +32,15 @@ _LASTING: Final = (
 def as_nova(
     error: exceptions.PVMImageCacheError, image_id: str
 ) -> Exception:
-    """What a deploy that failed has to raise; the error itself if any will do.
+    """What a deploy that failed has to raise; a decider.
 
-    nova gives up after ``FlavorDiskTooSmall``, ``ImageNotActive`` and
-    ``ImageUnacceptable`` (``ComputeManager._build_and_run_instance``), and
-    goes to another host after everything else.
+    Users are told the words of nova's own errors only. nova gives up after
+    ``FlavorDiskTooSmall``, ``ImageNotActive`` and ``ImageUnacceptable``
+    (``ComputeManager._build_and_run_instance``), and goes to another host
+    after everything else.
     """
     if isinstance(error, exceptions.DiskTooSmall):
-        return _TooSmall(str(error))
+        return exception.FlavorDiskTooSmall(str(error))
     if isinstance(error, exceptions.ImageNotFound):
         return exception.ImageNotFound(image_id=image_id)
     if isinstance(error, exceptions.ImageNotActive):
@@ -47,13 +48,4 @@ def as_nova(
     if isinstance(error, _LASTING):
         return exception.ImageUnacceptable(
             image_id=image_id, reason=str(error))
-    return error
-
-
-class _TooSmall(exception.FlavorDiskTooSmall):
-    """Says it in our words: nova's count whole GiB only."""
-
-    msg_fmt = '%(message)s'
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    return exception.InstanceDeployFailure(reason=str(error))

@@ -26,12 +26,13 @@ import os_resource_classes as orc
 from oslo_log import log as logging
 from oslo_utils import units
 
-from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import compute
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import plugins
 from pvm_imagecache.virt import glance
 from pvm_imagecache.virt import imagecache
+from pvm_imagecache.virt import notifications
 from pvm_imagecache.virt import reports
 
 CONF = nova.conf.CONF
@@ -48,6 +49,7 @@ class ImageCacheMixin(driver.ComputeDriver):
     :ivar image_source: images by the rights of the user of a request.
     """
 
+    capabilities: dict[str, bool]
     image_cache: manager.ImageManager
 
     def init_host(self, host: str) -> None:
@@ -61,10 +63,14 @@ class ImageCacheMixin(driver.ComputeDriver):
 
     def start_image_cache(self) -> None:
         """Make ``image_cache``, and tidy up what died with the host."""
-        cache.register(CONF)
+        compute.register(CONF)
         self.image_source = glance.source()
+        self._notifier = (
+            notifications.Notifier()
+            if CONF.pvm_imagecache.send_notifications else None)
         self.image_cache = manager.ImageManager.from_conf(
-            CONF, self.image_source, plugins.load_usable_policies)
+            CONF, self.image_source, plugins.load_usable_policies,
+            self._notifier)
         self._cache_manager = imagecache.PowerVMImageCacheManager(
             self.image_cache)
         self._usage_trouble = reports.Trouble('tell how full the cache is')
@@ -87,6 +93,8 @@ class ImageCacheMixin(driver.ComputeDriver):
         super().cleanup_host(host)
         if hasattr(self, 'image_cache'):
             self.image_cache.close()
+            if self._notifier:
+                self._notifier.close()
 
     def manage_image_cache(self, context: Any, all_instances: Any) -> None:
         """Run a pass; nova does so every ``manager_interval`` seconds."""

@@ -54,6 +54,7 @@ class LocalDiskDriver(base.DiskDriver):
         self._locks = lock_directory
         self._guard = threading.Lock()
         self._found: volume_group.VolumeGroup | None = None
+        self._left_uploads = False
 
     @classmethod
     def from_conf(cls, conf: Any) -> 'LocalDiskDriver':
@@ -75,8 +76,11 @@ class LocalDiskDriver(base.DiskDriver):
         return self._pool(self._group().read())
 
     def disks(self) -> tuple[base.Pool, list[base.Disk]]:
-        document = self._group().read()
-        return self._pool(document), document.disks
+        group = self._group()
+        document = group.read()
+        found = self._pool(document), document.disks
+        group.keep(document)
+        return found
 
     def find_disk(self, name: str) -> base.Disk | None:
         named = self._group().read().named(name)
@@ -94,7 +98,7 @@ class LocalDiskDriver(base.DiskDriver):
         sha256: str | None = None,
     ) -> None:
         upload.upload(self._adapters, self._group().vios_uuid, disk, pieces,
-                      size, sha256)
+                      size, sha256, self._upload_left)
 
     def copy_disk(
         self,
@@ -115,13 +119,33 @@ class LocalDiskDriver(base.DiskDriver):
         return self._group().mapped(disks) if disks else set()
 
     def upload_targets(self) -> Sequence[str]:
+        # What is left from now on is for the next time.
+        self._left_uploads = False
         return upload.targets(self._adapters)
+
+<<<<<<< HEAD
+    def servers(self) -> Sequence[str]:
+        return [self._group().vios_uuid]
+
+    def mappable(self, disk: base.Disk) -> Any:
+        return pvm_storage.VDisk.bld_ref(self._adapters(), disk.name)
+
+=======
+>>>>>>> main
+    def has_left_uploads(self) -> bool:
+        return self._left_uploads
+
+    def _upload_left(self) -> None:
+        self._left_uploads = True
+<<<<<<< HEAD
+=======
 
     def servers(self) -> Sequence[str]:
         return [self._group().vios_uuid]
 
     def mappable(self, disk: base.Disk) -> Any:
         return pvm_storage.VDisk.bld_ref(self._adapters(), disk.name)
+>>>>>>> main
 
     def delete_disks(
         self, disks: Sequence[base.Disk]

@@ -38,10 +38,13 @@ def upload(
     pieces: Iterator[bytes],
     size: int,
     sha256: str | None = None,
+    left: Callable[[], None] = lambda: None,
 ) -> None:
     """Write ``size`` bytes to the beginning of a disk.
 
     :param sha256: hexadecimal; the platform compares it where it is given.
+    :param left: called if a File entry may be there that could not be
+        deleted.
     :raises PowerVMError: if PowerVM did not take all of it, or ``pieces``
         raised.
     """
@@ -49,7 +52,8 @@ def upload(
     wanted = pvm_file.File.bld(
         adapter, disk.name, pvm_file.FileType.DISK_IMAGE, vios_uuid,
         sha_chksum=sha256, f_size=size, tdev_udid=disk.udid)
-    entry = powervm.persistently(lambda: _create(adapters, disk, wanted))
+    entry = powervm.persistently(
+        lambda: _create(adapters, disk, wanted, left))
     try:
         with adapters.translated(f'take the data of {disk.name}'):
             adapter.upload_file(entry.element, pieces, helpers=[_once])
@@ -57,9 +61,10 @@ def upload(
         raise exceptions.PowerVMSessionExpired(
             action=f'take the data of {disk.name}') from error
     finally:
-        powervm.forgiving(
-            f'delete the File entry {entry.uuid} of {disk.name}',
-            lambda: _delete(adapters, entry, disk))
+        if not powervm.forgiving(
+                f'delete the File entry {entry.uuid} of {disk.name}',
+                lambda: _delete(adapters, entry, disk)):
+            left()
 
 
 def _once(request: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,15 +100,19 @@ def _entries(adapters: powervm.AdapterSource) -> Any:
 
 
 def _create(
-    adapters: powervm.AdapterSource, disk: base.Disk, wanted: Any
+    adapters: powervm.AdapterSource,
+    disk: base.Disk,
+    wanted: Any,
+    left: Callable[[], None],
 ) -> Any:
     try:
         with adapters.translated(f'prepare the upload to {disk.name}'):
             return wanted.create()
     except exceptions.PowerVMUnreachable:
         # It may have been made all the same.
-        powervm.forgiving(f'tidy up the uploads to {disk.name}',
-                          lambda: forget(adapters, disk))
+        if not powervm.forgiving(f'tidy up the uploads to {disk.name}',
+                                 lambda: forget(adapters, disk)):
+            left()
         raise
 
 

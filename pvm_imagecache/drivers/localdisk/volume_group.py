@@ -55,6 +55,8 @@ LOST_ANSWERS: Final = 3
 #: Seconds that an update with copies may take at least, as in pypowervm.
 COPY_TIMEOUT: Final = 3600
 _LONGEST_PAUSE: Final = 1.0
+#: Seconds for which a deletion may begin from what was read before.
+_KEPT_FOR: Final = 10.0
 
 _UOM: Final = f'{{{pvm_const.UOM_NS}}}'
 _STORAGES_PATH: Final = (
@@ -132,6 +134,7 @@ class VolumeGroup:
         self._turn = threading.Lock()
         self._guard = threading.Lock()
         self._waiting: list[_Request] = []
+        self._kept: tuple[Document, float] | None = None
 
     def read(self) -> 'Document':
         """The volume group as it is now: one GET."""
@@ -145,6 +148,30 @@ class VolumeGroup:
                     parent_type=pvm_vios.VIOS.schema_type,
                     parent_uuid=self.vios_uuid)
         return Document(powervm.read_persistently(get))
+
+    def keep(self, document: 'Document') -> None:
+        """Let the next deletion begin from a document just read.
+
+        Its etag tells whether it still holds: if not, the update is refused
+        and made again from a fresh read. Whoever gives it away must not use
+        it any more.
+        """
+        with self._guard:
+            self._kept = document, time.monotonic()
+
+    def _start_from(self, batch: list[_Request]) -> 'Document':
+        with self._guard:
+            kept, self._kept = self._kept, None
+        if kept is None:
+            return self.read()
+        document, kept_at = kept
+        # A disk that is not in it may have come since.
+        holds = all(
+            isinstance(operation, Delete) and document.has(operation.disk)
+            for each in batch for operation in each.operations)
+        if holds and time.monotonic() - kept_at < _KEPT_FOR:
+            return document
+        return self.read()
 
     def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
         """Those of the disks that a vSCSI mapping has: one GET."""
@@ -250,7 +277,7 @@ class VolumeGroup:
     def _update(self, batch: list[_Request]) -> None:
         lost = 0
         for attempt in range(ATTEMPTS):
-            document = self.read()
+            document = self.read() if attempt else self._start_from(batch)
             pending = _prepare(document, batch, self._adapters())
             if not pending:
                 return

@@ -12,14 +12,19 @@
 
 """Images that go by themselves, and room for deploys, on the simulator."""
 
+from unittest import mock
+
 from oslo_utils import units
 
 from pvm_imagecache import catalog
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
+from pvm_imagecache import manager
 from pvm_imagecache import naming
+from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import simulator
 from pvm_imagecache.tests.functional import base
@@ -106,17 +111,79 @@ class ManyTestCase(_Base):
             path.read_text() + '[pvm_imagecache_age]\nmax_age = 0\n')
         return path
 
+    #: The pool, the mappings, and one update.
+    PASS = ('VolumeGroup.get', 'VirtualIOServer.get', 'VolumeGroup.update')
+
+    def setUp(self) -> None:
+        super().setUp()
+        # The first pass of a new catalogue looks for old uploads as well.
+        self.manager.run_pass()
+
+    def removed(self, done: manager.Pass) -> int:
+        assert done.eviction
+        return len([each for each in done.eviction.results if each.removed])
+
     def test_500_in_one_pass(self) -> None:
         self.plant_images(500)
         seen = self.last_request()
-        done = self.manager.evict()
-        self.assertEqual(500, len([
-            each for each in done.results if each.removed]))
+        done = self.manager.run_pass()
+        self.assertEqual([*self.PASS], self.kinds_since(seen))
+        self.assertEqual(500, self.removed(done))
         self.assertEqual({}, self.disks())
-        # The pool, the mappings, and one update.
+        seen = self.last_request()
+        self.manager.run_pass()
+        self.assertEqual(['VolumeGroup.get'], self.kinds_since(seen))
+
+    def test_somebody_else_changes_the_group_meanwhile(self) -> None:
+        self.plant_images(5)
+        mapped = self.manager._driver.mapped
+
+        def come_between(disks: object) -> object:
+            self.powervm.control.plant_disk('cachevg', 'between', units.Gi)
+            return mapped(disks)  # type: ignore[arg-type]
+
+        seen = self.last_request()
+        with mock.patch.object(self.manager._driver, 'mapped', come_between):
+            done = self.manager.run_pass()
+        self.assertEqual(5, self.removed(done))
+        self.assertEqual(['between'], list(self.disks()))
         self.assertEqual(
-            ['VolumeGroup.get', 'VirtualIOServer.get', 'VolumeGroup.get',
-             'VolumeGroup.update'], self.kinds_since(seen))
+            [*self.PASS, 'VolumeGroup.get', 'VolumeGroup.update'],
+            self.kinds_since(seen))
+
+    def test_somebody_else_evicts_meanwhile(self) -> None:
+        self.plant_images(5)
+        other = self.make_manager()
+        reconcile = recovery.reconcile
+        seen: list[int] = []
+
+        def come_between(parts: parts_module.Parts) -> object:
+            found = reconcile(parts)
+            other.purge(other.list()[:2])
+            seen.append(self.last_request())
+            return found
+
+        with mock.patch.object(recovery, 'reconcile', come_between):
+            done = self.manager.run_pass()
+        self.assertEqual(3, self.removed(done))
+        self.assertEqual('VolumeGroup.get', self.kinds_since(seen[0])[0])
+        self.assertEqual({}, self.disks())
+
+    def test_what_an_upload_has_left_is_looked_for_once(self) -> None:
+        self.powervm.control.add_fault('status', kind='File.delete')
+        with mock.patch.object(powervm, 'RETRY_DELAYS', (0, 0)):
+            self.manager.prefetch(self.image(self.store_raw(units.Mi)))
+        self.powervm.control.clear_faults()
+        self.assertEqual(1, self.file_entries())
+        self.manager.pin(self.manager.list()[0].image.id)
+        # Whoever comes first tidies up.
+        self.make_manager().run_pass()
+        self.assertEqual(0, self.file_entries())
+        # It does not know that yet.
+        self.manager.run_pass()
+        seen = self.last_request()
+        self.manager.run_pass()
+        self.assertEqual([*self.PASS[:2]], self.kinds_since(seen))
 
 
 class RoomTestCase(_Base):

@@ -17,12 +17,16 @@ through the API. Its database is SQLite, its message bus a fake; placement
 is real, Neutron and Cinder are nova's own stand-ins.
 """
 
+from collections.abc import Iterator
+import contextlib
 import logging
 import os
 import pathlib
 import shutil
 import sys
 import tempfile
+import time
+import types
 from typing import Any
 from unittest import mock
 import uuid
@@ -31,12 +35,17 @@ import fixtures
 from keystoneauth1 import token_endpoint
 import nova.conf
 from nova import context as nova_context
+from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
-from nova.virt import libvirt  # noqa: F401
 import nova.virt.pvm_imagecache  # noqa: F401
 from pypowervm import adapter as pvm_adapter
+from pypowervm import const as pvm_const
+from pypowervm.tasks import scsi_mapper
+from pypowervm.wrappers import job as pvm_job
 from pypowervm.wrappers import logical_partition as pvm_lpar
+from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.conf import compute
@@ -78,6 +87,19 @@ class RealGlance(fixtures.Fixture):
             lambda context, **kwargs: plugin_of(context)))
 
 
+class QuickJobs(fixtures.Fixture):
+    """Have pypowervm look 20 times a second how far a job has come.
+
+    It does so once; jobs of the simulator are done at once.
+    """
+
+    def _setUp(self) -> None:
+        self.useFixture(fixtures.MockPatchObject(
+            pvm_job, 'time', types.SimpleNamespace(
+                time=time.time, sleep=lambda seconds: time.sleep(
+                    seconds / 20))))
+
+
 class NovaTestCase(integrated_helpers._IntegratedTestBase):
     """A nova with one compute node, on a PowerVM of its own."""
 
@@ -100,6 +122,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
             str(self.directory / 'powervm'), cluster=self.cluster,
             volume_groups=self.volume_groups)
         self.powervm.__enter__()
+        self.useFixture(QuickJobs())
         self.addCleanup(self.powervm.__exit__, None, None, None)
         patch = mock.patch.object(
             nova_fixtures, 'GlanceFixture', RealGlance)
@@ -146,7 +169,14 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         self.compute.manager._run_image_cache_manager_pass(
             nova_context.get_admin_context())
 
-    # -- looking at PowerVM
+    def instance(self, server: dict[str, Any]) -> objects.Instance:
+        """A server as nova-compute knows it."""
+        context = nova_context.get_admin_context()
+        with nova_context.target_cell(
+                context, self.cell_mappings['cell1']) as in_cell:
+            return objects.Instance.get_by_uuid(in_cell, server['id'])
+
+    # -- looking at PowerVM, and changing it
 
     @property
     def catalog(self) -> catalog_module.Catalog:
@@ -168,13 +198,33 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
 
     def partitions(self) -> dict[str, str]:
         """By name, the state of each partition of an instance."""
+        with self.adapter() as adapter:
+            return {each.name: each.state
+                    for each in pvm_lpar.LPAR.get(adapter)
+                    if not each.is_mgmt_partition}
+
+    @contextlib.contextmanager
+    def adapter(self) -> Iterator[Any]:
+        """A session with PowerVM beside nova's."""
         session = pvm_adapter.Session(
             host=self.powervm.host, port=self.powervm.port)
         try:
-            return {each.name: each.state for each in pvm_lpar.LPAR.get(
-                pvm_adapter.Adapter(session)) if not each.is_mgmt_partition}
+            yield pvm_adapter.Adapter(session)
         finally:
             session._logoff()
+
+    def attach(self, server: dict[str, Any], disk: str) -> None:
+        """Map a disk to a server's partition, without nova."""
+        with self.adapter() as adapter:
+            vios = pvm_vios.VIOS.get(
+                adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
+            partition, = (
+                each for each in pvm_lpar.LPAR.get(adapter)
+                if each.name == server['OS-EXT-SRV-ATTR:instance_name'])
+            scsi_mapper.add_map(vios, scsi_mapper.build_vscsi_mapping(
+                None, vios, partition.uuid,
+                pvm_storage.VDisk.bld_ref(adapter, disk)))
+            vios.update()
 
     def disk_of(self, server: dict[str, Any]) -> dict[str, Any]:
         """The disk that a server's partition has."""

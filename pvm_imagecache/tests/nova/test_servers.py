@@ -12,15 +12,36 @@
 
 """Servers, from the API down to the bytes of their disks."""
 
+from concurrent import futures
+import os
+from unittest import mock
+
+from nova import exception
+from nova import monkey_patch
+from nova.tests import fixtures as nova_fixtures
+
+from pvm_imagecache import boot_clock
+from pvm_imagecache.tests import images
 from pvm_imagecache.tests.nova import base
+from pvm_imagecache.virt import boot_disks
+
+DAY = 24 * 3600
+SIZE = 5 * base.MIB + 3
 
 
 class ServersTestCase(base.NovaTestCase):
 
-    def test_two_servers_of_one_image(self) -> None:
-        image_id = self.store(5 * base.MIB + 3)
+    def test_how_nova_runs(self) -> None:
+        # What says that the other tests run in the way they are said to.
+        wanted = os.environ.get(
+            'OS_NOVA_DISABLE_EVENTLET_PATCHING', '').lower()
+        self.assertEqual(wanted in ('false', '0', 'no'),
+                         monkey_patch.is_patched())
+
+    def test_life_of_a_base_image(self) -> None:
+        image_id = self.store(SIZE)
         first = self.boot(image_id)
-        self.assertEqual(5 * base.MIB + 3, self.fetched())
+        self.assertEqual(SIZE, self.fetched())
         second = self.boot(image_id)
         # One byte is asked for, to know whether the user may have it.
         self.assertEqual(1, self.fetched())
@@ -28,7 +49,222 @@ class ServersTestCase(base.NovaTestCase):
             self.assert_boots_from(server, image_id)
         self.assertEqual(['running', 'running'],
                          list(self.partitions().values()))
+        # In use, it stays however old it is.
+        passed = 0.0
+        uptime = boot_clock.uptime
+        with mock.patch.object(boot_clock, 'uptime',
+                               lambda: uptime() + passed):
+            passed = 10.0 * DAY
+            self.run_pass()
+            self.assertEqual(1, len(self.base_images()))
+            self._delete_server(first)
+            self._delete_server(second)
+            self.assert_nothing_left()
+            # Used until now, it stays for a day.
+            passed += DAY - 600
+            self.run_pass()
+            self.assertEqual(1, len(self.base_images()))
+            passed += 700
+            self.run_pass()
+            self.assertEqual(set(), self.base_images())
+        self.assertEqual(0, self.fetched())
+
+    def test_twenty_servers_at_once(self) -> None:
+        self.flags(instances=-1, cores=-1, ram=-1, group='quota')
+        image_id = self.store(SIZE)
+        server = self._build_server(
+            image_uuid=image_id, networks='none', flavor_id=self.flavor)
+        server['min_count'] = server['max_count'] = 20
+        self.api.post_server({'server': server})
+        servers = [self._wait_for_server_parameter(
+            each, {'status': 'ACTIVE'}, max_retries=120)
+            for each in self.api.get_servers()]
+        self.assertEqual(20, len(servers))
+        downloads = self.server.downloads()
+        # One fetch; of each of the others only the right to it was asked.
+        self.assertEqual([1] * 19 + [SIZE],
+                         sorted(each.bytes_sent for each in downloads))
+        disks = {self.disk_of(each)['udid'] for each in servers}
+        self.assertEqual(20, len(disks))
+        for each in servers:
+            self.assert_boots_from(each, image_id)
+        with futures.ThreadPoolExecutor(10) as pool:
+            list(pool.map(self._delete_server, servers))
+        self.assert_nothing_left()
+
+    def test_disk_name_taken_by_another_server(self) -> None:
+        image_id = self.store(SIZE)
+        with mock.patch.object(
+                boot_disks, 'short_names',
+                lambda name, uuid: ['b_same', f'b_{uuid[:8]}']):
+            first, second = self.boot(image_id), self.boot(image_id)
+            for server in (first, second):
+                self.assert_boots_from(server, image_id)
+            self._delete_server(second)
+            self.assertEqual({'b_same'}, set(self.instance_disks()))
+            self.assert_boots_from(first, image_id)
+            # Deleted once more, it does not touch what has its first name.
+            self._delete_server(first)
+        self.assert_nothing_left()
+
+    def test_rebuild(self) -> None:
+        before, after = self.store(SIZE), self.store(SIZE, seed=1)
+        server = self.boot(before)
+        udid = self.disk_of(server)['udid']
+        server = self._rebuild_server(server, after)
+        self.assert_boots_from(server, after)
+        self.assertNotEqual(udid, self.disk_of(server)['udid'])
+        self.assertEqual(1, len(self.instance_disks()))
+        self.assertEqual(['running'], list(self.partitions().values()))
+        self._delete_server(server)
+        self.assert_nothing_left()
+
+    def test_power(self) -> None:
+        server = self.boot(self.store(SIZE))
+        self._stop_server(server)
+        self.assertEqual(['not activated'], list(self.partitions().values()))
+        self._start_server(server)
+        self._reboot_server(server, hard=False)
+        self._reboot_server(server, hard=True)
+        self.assertEqual(['running'], list(self.partitions().values()))
+        # Somebody else stops and starts it: nova finds out.
+        self.compute.driver._partitions.power_off(
+            self.compute.driver._partitions.find(server['id']))
+        self.assertEqual(4, self.compute.manager._get_power_state(
+            self.instance(server)))
+        self._delete_server(server)
+        self.assert_nothing_left()
+
+    def test_disk_given_by_somebody_else(self) -> None:
+        # What an operator has attached is not nova's to delete.
+        server = self.boot(self.store(SIZE))
+        driver = self.compute.driver
+        plain = self.powervm.control.plant_disk(
+            'cachevg', 'their_data', base.GIB)
+        self.attach(server, 'their_data')
+        self.assertEqual(
+            [server['OS-EXT-SRV-ATTR:instance_name']],
+            self.disks()['their_data']['mapped_to'])
+        self._delete_server(server)
+        self.assertEqual({'their_data'}, set(self.instance_disks()))
+        self.assertEqual(plain['udid'], self.disks()['their_data']['udid'])
+        self.assertEqual([], self.disks()['their_data']['mapped_to'])
+        self.assertEqual([], driver.list_instances())
+
+    def test_gone_already(self) -> None:
+        server = self.boot(self.store(SIZE))
+        partitions = self.compute.driver._partitions
+        partition = partitions.find(server['id'])
+        partitions.power_off(partition)
+        partitions.delete(partition)
+        self.assertRaises(
+            exception.InstanceNotFound, self.compute.driver.get_info,
+            self.instance(server))
+        self._delete_server(server)
+        self.assertEqual({}, self.partitions())
+
+    def test_compute_restarts(self) -> None:
+        image_id = self.store(SIZE)
+        first = self.boot(image_id)
+        self.fetched()
+        self.compute = self.restart_compute_service(
+            self.compute, keep_hypervisor_state=False)
+        second = self.boot(image_id)
+        self.assertEqual(1, self.fetched())
+        self.assert_boots_from(second, image_id)
         self._delete_server(first)
         self._delete_server(second)
         self.assert_nothing_left()
+        self.run_pass()
         self.assertEqual(1, len(self.base_images()))
+
+
+class FailedSpawnTestCase(base.NovaTestCase):
+    """Wherever a spawn fails, nothing is left behind."""
+
+    def check_failing(self, image_id: str, cause: str) -> None:
+        """Boot a server that does not get whole, and delete it.
+
+        :param cause: what the log says; the scheduler, which has no other
+            host to try, tells the user nothing of it.
+        """
+        server = self.boot(image_id, expected_state='ERROR')
+        self.assertIn(cause, self.stdlog.logger.output)
+        self.powervm.control.clear_faults()
+        self.assert_nothing_left()
+        self._delete_server(server)
+        self.assert_nothing_left()
+
+    def test_at_powervm(self) -> None:
+        image_id = self.store(SIZE)
+        for cause, match in (
+                ('make partition', {'kind': 'LogicalPartition.create'}),
+                ('change the mappings', {'kind': 'VirtualIOServer.update'}),
+                ('power on', {'method': 'PUT', 'path_regex': 'do/PowerOn'})):
+            self.powervm.control.add_fault(
+                'status', message='No luck.', **match)
+            self.check_failing(image_id, f'PowerVM refused to {cause}')
+        self.assertEqual(1, len(self.base_images()))
+
+    def test_at_glance(self) -> None:
+        image_id = self.store(SIZE)
+        self.server.inject(image_id, status=403, count=99)
+        self.check_failing(image_id, 'may not be downloaded')
+        self.assertEqual(set(), self.base_images())
+
+    def test_what_can_not_be_undone_is_undone_by_the_delete(self) -> None:
+        self.powervm.control.add_fault(
+            'status', method='PUT', path_regex='do/PowerOn')
+        # The disk can't be unmapped for now: only the first update passes.
+        self.powervm.control.add_fault(
+            'status', kind='VirtualIOServer.update', skip=1)
+        server = self.boot(self.store(SIZE), expected_state='ERROR')
+        self.assertIn('What was made could not all be removed',
+                      self.stdlog.logger.output)
+        self.assertEqual(1, len(self.instance_disks()))
+        self.powervm.control.clear_faults()
+        self._delete_server(server)
+
+    def test_what_is_not_supported(self) -> None:
+        image_id = self.store(SIZE)
+        flavor = self._create_flavor(
+            memory_mb=1000, vcpu=1, disk=1, ephemeral=1)
+        for what, wanted in (
+                ('ephemeral disks', {'flavor_id': flavor}),
+                ('config drives', {}),
+                ('networks', {'networks': 'auto'})):
+            server = self._build_server(image_uuid=image_id, **(
+                {'networks': 'none', 'flavor_id': self.flavor} | wanted))
+            server['config_drive'] = what == 'config drives'
+            server = self._wait_for_state_change(
+                self.api.post_server({'server': server}), 'ERROR')
+            self.assertIn(f'supports no {what}', server['fault']['message'])
+            # nova asks for the ephemeral disk's file system by then.
+            self.run_pass()
+            self.assertNotIn('can not tidy up', self.stdlog.logger.output)
+            self._delete_server(server)
+        self.assert_nothing_left()
+
+    def test_too_small_a_flavor(self) -> None:
+        image_id = self.server.create_image(
+            'large', images.qcow2_bytes(2 * base.GIB), disk_format='qcow2')
+        server = self.boot(image_id, expected_state='ERROR')
+        self.assertIn('is too small for image', server['fault']['message'])
+        self.assert_nothing_left()
+
+    def test_server_on_a_volume(self) -> None:
+        server = self._build_server(networks='none', flavor_id=self.flavor)
+        del server['imageRef']
+        server['block_device_mapping_v2'] = [{
+            'source_type': 'volume', 'destination_type': 'volume',
+            'boot_index': 0, 'uuid':
+            nova_fixtures.CinderFixture.IMAGE_BACKED_VOL}]
+        server = self._wait_for_state_change(
+            self.api.post_server({'server': server}), 'ERROR')
+        self.assertIn('supports no volumes', server['fault']['message'])
+        # Its image is called ''.
+        self.assertEqual('', self.instance(server).image_ref)
+        self.run_pass()
+        self.assertNotIn('can not tidy up', self.stdlog.logger.output)
+        self._delete_server(server)
+        self.assert_nothing_left()

@@ -31,6 +31,7 @@ class FakeDriver(base.DiskDriver):
 
     :ivar before: by name of a method, what is called, with its arguments,
         before it does anything: to raise, or to come between.
+    :ivar left: whether an upload has left something behind.
     :ivar calls: the names of the methods called, in their order.
     """
 
@@ -44,6 +45,7 @@ class FakeDriver(base.DiskDriver):
         self.calls = []
         self.closed = False
         self.uploads = set()
+        self.left = False
         self.taken = set()
         self._capacity = gib * units.Gi
         self._guard = threading.RLock()
@@ -161,6 +163,9 @@ class FakeDriver(base.DiskDriver):
 
     def upload_targets(self):
         return list(self.uploads)
+
+    def has_left_uploads(self):
+        return self.left
 
     def forget_uploads(self, disk):
         self._called('forget_uploads', disk)

@@ -13,12 +13,14 @@
 """The records of base images, and the file that they are in."""
 
 import contextlib
+import dataclasses
 import glob
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import types
 
 import hypothesis
@@ -582,6 +584,49 @@ class SharingTest(CatalogTestCase):
             for each in catalogs])
         self.assertEqual({'opened': Total(4, 0, 0)},
                          self.catalog.totals('pool'))
+
+    def test_at_once(self):
+        other = self.make_catalog()
+        first, second = self.make_ready('a'), self.make_ready('b')
+        with self.catalog.at_once():
+            self.catalog.start_eviction(first)
+            self.assertRaises(exceptions.CatalogConflict,
+                              self.catalog.start_eviction,
+                              dataclasses.replace(second, lease='other'))
+            self.catalog.start_eviction(second)
+            self.assertIs(READY, other.get('pool', 'a').state)
+        for name in ('a', 'b'):
+            self.assertIs(EVICTING, other.get('pool', name).state)
+
+    def test_at_once_or_not_at_all(self):
+        record = self.make_ready()
+
+        def write():
+            with self.catalog.at_once():
+                self.catalog.remove(record)
+                self.catalog.add_history('pool', 'purge')
+                raise KeyError('x')
+
+        self.assertRaises(exceptions.CatalogError, write)
+        self.assertEqual(record, self.catalog.get('pool', 'disk'))
+        self.assertEqual({}, self.catalog.totals('pool'))
+
+    def test_what_is_written_at_once_threads_wait_for(self):
+        record = self.make_ready()
+        seen = []
+
+        def look():
+            seen.append(self.catalog.get('pool', 'disk'))
+
+        with self.catalog.at_once():
+            self.catalog.remove(record)
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join(0.05)
+            self.assertEqual([], seen)
+            self.begin()
+        thread.join()
+        self.assertIs(POPULATING, seen[0].state)
 
     def test_a_forked_process_has_a_connection_of_its_own(self):
         record = self.begin()

@@ -17,6 +17,7 @@ import logging
 from oslo_config import cfg
 
 from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import compute
 from pvm_imagecache.conf import glance
 from pvm_imagecache.conf import opts
 from pvm_imagecache.tests.unit import base
@@ -97,6 +98,26 @@ class CacheOptionsTest(ConfTestCase):
         self.assertTrue(conf.pvm_imagecache.enabled)
 
 
+class ComputeOptionsTest(ConfTestCase):
+    def test_defaults(self):
+        options = self.read('', compute.register).pvm_imagecache
+        self.assertEqual(
+            (0.1, False, 'localdisk'),
+            (options.proc_units_factor, options.send_notifications,
+             options.disk_driver))
+
+    def test_a_nova_conf_of_nova_powervm_works(self):
+        options = self.read('[powervm]\nproc_units_factor = 0.5\n',
+                            compute.register).pvm_imagecache
+        self.assertEqual(0.5, options.proc_units_factor)
+
+    def test_nonsense(self):
+        options = self.read('[pvm_imagecache]\nproc_units_factor = 2\n',
+                            compute.register).pvm_imagecache
+        self.assertRaises(cfg.ConfigFileValueError, getattr, options,
+                          'proc_units_factor')
+
+
 class GlanceOptionsTest(ConfTestCase):
     def test_defaults(self):
         options = self.read('', glance.register).glance
@@ -110,6 +131,16 @@ class GlanceOptionsTest(ConfTestCase):
                          glance.register)
         glance.register(conf)
         self.assertEqual(['http://a', 'http://b'], conf.glance.api_servers)
+
+    def test_those_of_nova_stay(self):
+        def register(conf):
+            conf.register_opts([cfg.ListOpt('api_servers', help='nova')],
+                               group='glance')
+            glance.register(conf)
+        options = self.read('[glance]\nauth_type = password\n',
+                            register).glance
+        self.assertEqual((None, 'password'),
+                         (options.api_servers, options.auth_type))
 
 
 class ListTest(base.TestCase):
@@ -132,7 +163,7 @@ class ListTest(base.TestCase):
                     self.assertTrue(option.secret, option.name)
 
     def test_lists_are_not_those_of_the_modules(self):
-        for module in (cache, glance):
+        for module in (cache, compute, glance):
             (_, listed), = module.list_opts()
             listed.clear()
             self.assertTrue(module.OPTIONS)

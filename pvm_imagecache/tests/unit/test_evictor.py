@@ -20,7 +20,10 @@ from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
+from pvm_imagecache import recovery
+from pvm_imagecache import removal
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import test_deploy
 
@@ -55,6 +58,12 @@ class EvictorTestCase(test_deploy.DeployTestCase):
         """The first characters of the ids of what is cached."""
         return ''.join(sorted(
             each.image.id[0] for each in self.catalog.images('pool')))
+
+    def record_of(self, number):
+        return self.catalog.get('pool', self.disk_name(number))
+
+    def disk_name(self, number):
+        return naming.base_image_name(self.others[number].id)
 
     def make_room(self, gib, **kwargs):
         return self.evictor.make_room(gib * base.GIB, **kwargs)
@@ -114,6 +123,21 @@ class MakeRoomTest(EvictorTestCase):
     def test_the_platform_refuses_though_there_is_enough(self):
         self.assertTrue(self.make_room(1, refused=True))
         self.assertEqual('bc', self.ids())
+
+    def test_others_go_for_what_can_not_be_removed(self):
+        for last_resort in (False, True):
+            self.driver.taken = {self.disk_name(0)}
+            self.assertTrue(self.make_room(2, last_resort=last_resort))
+            self.assertEqual('ac', self.ids())
+            self.driver.taken = set()
+            self.prefetch(self.others[1])
+            self.catalog.used(self.record_of(2))
+
+    def test_it_ends_where_nothing_can_be_removed(self):
+        self.driver.taken = {self.disk_name(number) for number in range(3)}
+        self.assertFalse(self.make_room(2))
+        self.driver.taken.pop()
+        self.assertFalse(self.make_room(3, last_resort=True))
 
     def test_somebody_else_is_at_it(self):
         with self.locks.hold('room-pool', 0):
@@ -220,7 +244,7 @@ class EvictTest(EvictorTestCase):
 
     def test_a_dry_run_is_the_run(self):
         self.pin(1)
-        dry = self.evictor.evict(dry_run=True)
+        dry = self.evictor.plan()
         self.assertEqual('abc', self.ids())
         done = self.evictor.evict()
         self.assertEqual('b', self.ids())
@@ -234,7 +258,6 @@ class EvictTest(EvictorTestCase):
 
     def _between(self, act):
         """Do something after the policies have chosen."""
-        real = self.driver.mapped
         started = self.catalog.start_eviction
 
         def start(record):
@@ -243,7 +266,6 @@ class EvictTest(EvictorTestCase):
             return started(record)
 
         self.catalog.start_eviction = start
-        self.driver.mapped = real
 
     def test_one_that_is_used_meanwhile_stays(self):
         get = self.catalog.get
@@ -301,3 +323,28 @@ class EvictTest(EvictorTestCase):
         self.settings = dataclasses.replace(self.settings, automatic=False)
         self.assertEqual((), self.evictor.evict().results)
         self.assertEqual('abc', self.ids())
+
+    def test_a_snapshot_spares_requests(self):
+        found = recovery.reconcile(self.parts).snapshot
+        self.driver.calls = []
+        self.driver.pool = self.fail
+        self.assertEqual(3, len(self.evictor.evict(found).results))
+        self.assertEqual(['delete'] * 3, self.driver.calls)
+
+    def test_a_snapshot_that_is_not_so_any_more(self):
+        found = recovery.reconcile(self.parts).snapshot
+        self.driver.taken = {self.disk_name(0)}
+        removal.remove(self.parts, [self.catalog.images('pool')[1]])
+        self.driver.calls = []
+        done = self.evictor.evict(found)
+        self.assertIn('mapped', self.driver.calls)
+        self.assertEqual([False, True], [
+            each.removed for each in done.results])
+
+    def test_what_a_partition_had_in_the_snapshot_stays(self):
+        self.driver.taken = {self.disk_name(0)}
+        found = recovery.Snapshot(
+            self.driver.pool(), frozenset(self.driver.taken),
+            recovery.state_of(self.catalog.images('pool')))
+        self.evictor.evict(found)
+        self.assertEqual('a', self.ids())

@@ -16,6 +16,10 @@ import dataclasses
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import deploy
+from pvm_imagecache.eviction import age
+from pvm_imagecache.eviction import none
+from pvm_imagecache.eviction import pipeline
+from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import parts as parts_module
@@ -37,7 +41,7 @@ class ManagerTestCase(test_deploy.DeployTestCase):
     def make_manager(self):
         return manager.ImageManager(
             self.driver, self.source, self.catalog, self.locks,
-            self.settings)
+            self.settings, self.policies)
 
     def create(self, name='disk', image=None, **kwargs):
         return self.manager.create_disk(image or self.image, name, **kwargs)
@@ -219,6 +223,20 @@ class FindTest(ManagerTestCase):
         self.assertEqual({'prefetch', 'hit'}, set(usage.totals))
         self.assertEqual(Total(1, 0, self.size), usage.totals['hit'])
 
+    def test_usage_is_of_one_moment(self):
+        images, late = self.catalog.images, self.another('e' + OTHER_ID[1:])
+
+        def come_between(pool):
+            self.catalog.images = images
+            self.prefetch(late[0])
+            return images(pool)
+
+        self.catalog.images = come_between
+        usage = self.manager.usage()
+        self.assertEqual(3, len(self.manager.list()))
+        self.assertEqual((2, 2 * base.GIB), (usage.images, usage.cached))
+        self.assertEqual(2 * base.GIB, usage.pool.used)
+
     def test_a_pool_that_keeps_images_itself(self):
         self.driver = fakes.FakePool()
         self.manager = self.make_manager()
@@ -366,6 +384,47 @@ class PurgeTest(ManagerTestCase):
         self._purge()
         for name in (self.base_name, 'i_ffffffff_ffff'):
             self.assertTrue(self.locks.is_free(f'image-pool-{name}'))
+
+
+class PassTest(ManagerTestCase):
+    def history(self):
+        with self.catalog._session() as connection:
+            return [row['detail'] for row in connection.execute(
+                "SELECT detail FROM history WHERE action = 'pass'"
+                ' ORDER BY id')]
+
+    def test_it_is_in_the_history(self):
+        self.manager.run_pass()
+        self.leave_behind()
+        self.manager.run_pass()
+        self.assertEqual([
+            '0 image(s) evicted (0 bytes)',
+            '0 image(s) evicted (0 bytes), 1 incomplete disk(s) removed, '
+            '1 record(s) forgotten'], self.history())
+
+    def test_a_policy_that_had_no_say(self):
+        class Bad(none.NonePolicy):
+            def choose(self, view):
+                raise RuntimeError('broken')
+        self.policies = [pipeline.NamedPolicy('bad', Bad()),
+                         pipeline.NamedPolicy('age', age.AgePolicy(-1))]
+        self.settings = parts_module.Settings(minimum_age=0)
+        self.manager = self.make_manager()
+        self.prefetch()
+        done = self.manager.run_pass()
+        self.assertEqual(
+            f'1 image(s) evicted ({base.GIB} bytes), policy bad had no say: '
+            'RuntimeError: broken', done.summary)
+
+    def test_an_eviction_that_can_not_be_made(self):
+        self.patch(evictor, 'ROOM_TIMEOUT', 0)
+        self.policies = [pipeline.NamedPolicy('age', age.AgePolicy(-1))]
+        self.manager = self.make_manager()
+        with self.parts.hold_room(0):
+            done = self.manager.run_pass()
+        self.assertIsNone(done.eviction)
+        self.assertIn('nothing was evicted: Waited', done.summary)
+        self.assertEqual([done.summary], self.history())
 
 
 class FromConfTest(base.TestCase):

@@ -104,6 +104,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         for number in range(len(IDS)):
             self._store(number, b'first')
         self.instances, self.foreign = {}, {}
+        #: Disks that may be replaced, and are ours from then on.
+        self.left_overs = {}
         self.pinned, self.used = set(), set()
         #: Names of disks whose makers have died.
         self.doubtful = {}
@@ -299,7 +301,9 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         if done is None:
             return
         self.check_clean()
-        gone = set(before) - set(self.ready())
+        # What a partition has is quarantined, and no less there for that.
+        gone = {image_id for image_id in set(before) - set(self.ready())
+                if before[image_id].disk_name not in self.driver.taken}
         assert not gone & self.pinned
         assert not gone & (used | young), 'a veto was broken'
         assert gone <= {each.base_image.image.id
@@ -318,7 +322,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
                 self.instances[name] = content
         self.doubtful = {}
         records = self.catalog.images('pool')
-        known = {*self.instances, *self.foreign,
+        known = {*self.instances, *self.foreign, *self.left_overs,
                  *(each.disk_name for each in records)}
         assert set(self.driver.names()) <= known, (
             f'{set(self.driver.names()) - known} is nobody\'s')
@@ -369,20 +373,22 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         name = naming.base_image_name(IDS[number])
         if name not in self.driver.names() and (
                 self.driver.pool().free >= base.GIB):
-            self.foreign[name] = None
-            self.driver.add(name, 1, b'half an image')
+            self.left_overs[name] = self.driver.add(
+                name, 1, b'half an image')
 
     @stateful.rule(number=which)
     def a_base_image_is_deleted(self, number):
         name = naming.base_image_name(IDS[number])
-        if name in self.driver.names() and name not in self.foreign:
+        if name in self.driver.names() and not (
+                name in self.foreign or name in self.left_overs):
             self.driver.vanish(name)
             self.driver.taken.discard(name)
 
     @stateful.rule(number=which)
     def a_base_image_is_mapped(self, number):
         name = naming.base_image_name(IDS[number])
-        if name in self.driver.names() and name not in self.foreign:
+        if name in self.driver.names() and not (
+                name in self.foreign or name in self.left_overs):
             self.driver.taken.add(name)
 
     @stateful.rule()
@@ -403,7 +409,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
                 file.write(content)
         self.pinned, self.used = set(), set()
         for name in known & set(self.driver.names()):
-            self.foreign.setdefault(name, None)
+            if name not in self.foreign:
+                self.left_overs[name] = self.driver.find_disk(name)
         for name in unfinished & set(self.driver.names()):
             # Nobody knows any more that it is not whole.
             self.doubtful.pop(name, None)
@@ -418,14 +425,11 @@ class CacheMachine(stateful.RuleBasedStateMachine):
 
     @stateful.invariant()
     def nothing_of_others_is_touched(self):
-        for name, disk in list(self.foreign.items()):
-            if disk is None:
-                # A left-over may be replaced, and is ours from then on.
-                if self.manager and self.catalog.get('pool', name) or (
-                        name not in self.driver.names()):
-                    del self.foreign[name]
-                continue
+        for name, disk in self.foreign.items():
             assert self.driver.find_disk(name) == disk, name
+        self.left_overs = {
+            name: disk for name, disk in self.left_overs.items()
+            if self.driver.find_disk(name) == disk}
 
     @stateful.invariant()
     def what_is_served_is_whole(self):

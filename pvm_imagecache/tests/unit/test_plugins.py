@@ -333,7 +333,8 @@ class OthersTest(PluginsTest):
             and name not in contract.__abstractmethods__}
         owned = {name for names in plugins._METHODS_OF.values()
                  for name in names}
-        self.assertEqual({'close', 'pool_id', 'upload_targets'},
+        self.assertEqual({'close', 'has_left_uploads', 'mappable', 'pool_id',
+                          'servers', 'upload_targets'},
                          optional - owned)
         self.assertEqual(set(), owned - optional)
         self.assertEqual(set(plugins.driver_base.Capability),

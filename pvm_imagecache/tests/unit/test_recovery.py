@@ -323,6 +323,49 @@ class ReconcileTest(test_deploy.DeployTestCase):
     def leave_behind_as(self, name):
         self.catalog.begin('pool', name, self.image)
 
+    def test_what_uploads_left_is_looked_for_where_there_may_be_any(self):
+        asked = []
+        targets = self.driver.upload_targets
+        self.driver.upload_targets = lambda: asked.append(1) or targets()
+        # A catalogue that is new knows of none.
+        self._reconciled()
+        self._reconciled()
+        self.assertEqual(1, len(asked))
+
+        self.driver.left = True
+        self.deploy()
+        self.driver.left = False
+        self.driver.uploads.add(self.record().udid)
+        with self.parts.hold(self.base_name, 0):
+            # It may be just being written.
+            self._reconciled()
+        self.assertEqual(1, len(self.driver.uploads))
+        self._reconciled()
+        self.assertEqual(set(), self.driver.uploads)
+        self._reconciled()
+        self.assertEqual(3, len(asked))
+
+        self.driver.left = True
+        self._reconciled()
+        self.assertEqual(4, len(asked))
+
+    def test_a_snapshot_for_who_comes_next(self):
+        self.deploy()
+        found = recovery.reconcile(self.parts).snapshot
+        self.assertEqual(self.driver.pool(), found.pool)
+        self.assertEqual(frozenset(), found.mapped)
+        self.assertEqual(recovery.state_of(self.catalog.images('pool')),
+                         found.records)
+        self.leave_behind_as('i_00000000_0000')
+        self.assertNotEqual(recovery.state_of(self.catalog.images('pool')),
+                            found.records)
+
+    def test_no_snapshot_of_what_is_not_so_any_more(self):
+        self.leave_behind()
+        self.assertIsNone(recovery.reconcile(self.parts).snapshot)
+        self.driver.before['mapped'] = test_deploy.refusal
+        self.assertIsNone(recovery.reconcile(self.parts).snapshot)
+
 
 class EntriesTest(base.TestCase):
     """Instance disks in the catalogue."""

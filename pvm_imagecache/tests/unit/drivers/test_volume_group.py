@@ -577,3 +577,42 @@ class ChangeTest(base.TestCase):
     def test_a_request_without_operations(self):
         self.assertEqual([], self.group.change([]))
         self.assertEqual([], self.group.updates)
+
+
+class KeptTest(base.TestCase):
+    """Deletions that begin from what was read a moment ago."""
+
+    def setUp(self):
+        super().setUp()
+        self.group = volume_groups.MemoryGroup(
+            locks.LockDirectory(self.path('locks')))
+        self.document = self.group.read()
+        self.group.keep(self.document)
+        self.disk, = self.document.named('asdf')
+
+    def _start(self, *operations):
+        return self.group._start_from([
+            volume_group._Request([each]) for each in operations])
+
+    def test_once(self):
+        self.assertIs(self.document, self._start(Delete(self.disk)))
+        self.assertIsNot(self.document, self._start(Delete(self.disk)))
+
+    def test_nothing_but_deletions(self):
+        self.assertIsNot(self.document, self._start(
+            Delete(self.disk), Create(new('a'))))
+        # Whatever has changed since, it is not used for the next one.
+        self.assertIsNot(self.document, self._start(Delete(self.disk)))
+
+    def test_not_for_what_has_come_since(self):
+        late = driver_base.Disk('late', 'udid', GIB)
+        self.assertIsNot(self.document, self._start(
+            Delete(self.disk), Delete(late)))
+
+    def test_not_for_long(self):
+        self.patch(volume_group, '_KEPT_FOR', 0)
+        self.assertIsNot(self.document, self._start(Delete(self.disk)))
+
+    def test_nothing_was_read(self):
+        self._start(Delete(self.disk))
+        self.assertEqual(32, len(self._start(Delete(self.disk)).disks))

@@ -13,12 +13,16 @@
 """What policies choose, held against what they promise."""
 
 import dataclasses
+import logging
+import threading
 
+import fixtures as fixtures_module
 import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
@@ -279,6 +283,79 @@ class FencedTest(base.TestCase):
             (name, reason), = plan.faults
             self.assertEqual('bad', name)
             self.assertTrue(reason)
+
+    def test_one_that_never_ends(self):
+        def loops(view):
+            while True:
+                pass
+
+        def catches(view):
+            while True:
+                try:
+                    self.assertTrue(view)
+                except Exception:
+                    continue
+
+        def never_yields(view):
+            while True:
+                if not view.images:
+                    yield from self._decisions('20')
+
+        self.patch(fence.Call.__init__, '__defaults__', (0.2,))
+        for choose in (loops, catches, never_yields):
+            plan = self._plan(choose)
+            self.assertEqual(['10'], [
+                each.image.image_id for each in plan.choices])
+            (name, reason), = plan.faults
+            self.assertEqual('bad', name)
+            self.assertIn('did not end within 0.2 seconds', reason)
+            self.assertFalse([each for each in threading.enumerate()
+                              if each.name == 'eviction-policy'])
+
+    def test_one_that_waits_is_left_behind_and_not_asked_again(self):
+        self.patch(fence.Call.__init__, '__defaults__', (0.1,))
+        self.patch(fence, '_GRACE', 0.1)
+        go_on, asked = threading.Event(), []
+
+        def waits(view):
+            asked.append(view)
+            go_on.wait()
+            return ()
+
+        named = [pipeline.NamedPolicy('bad', _Bad(waits))]
+        self.addCleanup(go_on.set)
+        self.assertIn('did not end', pipeline.plan(
+            self.view, named).faults[0][1])
+        self.assertIn('asked before', pipeline.plan(
+            self.view, named).faults[0][1])
+        self.assertEqual(1, len(asked))
+        go_on.set()
+        waiting = named[0]._left_behind[0]._thread
+        waiting.join()
+        self.assertEqual((), pipeline.plan(self.view, named).faults)
+        self.assertEqual(2, len(asked))
+
+    def test_one_that_exits(self):
+        for error in (SystemExit('bye'), KeyboardInterrupt(),
+                      GeneratorExit()):
+            def leaves(view, error=error):
+                raise error
+            (_, reason), = self._plan(leaves).faults
+            self.assertIn(type(error).__name__, reason)
+
+    def test_its_error_is_logged_once(self):
+        log = self.useFixture(fixtures_module.FakeLogger(
+            level=logging.ERROR))
+
+        def breaks(view):
+            raise RuntimeError('the same again')
+        named = [pipeline.NamedPolicy('bad', _Bad(breaks))]
+        for _ in range(3):
+            self.assertEqual(
+                (('bad', 'RuntimeError: the same again'),),
+                pipeline.plan(self.view, named).faults)
+        self.assertEqual(1, log.output.count('bad failed'))
+        self.assertEqual(1, log.output.count('Traceback'))
 
     def test_what_can_not_go_is_left_out(self):
         for ids in (('30', '20', '20'), ('unknown', '20')):

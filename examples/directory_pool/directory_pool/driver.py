@@ -1,0 +1,255 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A pool whose disks are files, for the cache to keep base images in.
+
+The name of a file tells all that is known of its disk: name, UDID, label. A
+disk that has a second hard link is taken for one that a machine has.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import errno
+import os
+import shutil
+from typing import Any
+import uuid
+
+from oslo_config import cfg
+from oslo_utils import units
+
+from pvm_imagecache.drivers import base
+from pvm_imagecache import exceptions
+from pvm_imagecache import locks
+
+GROUP = 'pvm_imagecache_directory'
+OPTIONS = [
+    cfg.StrOpt('path', help='The directory of the disks.'),
+    cfg.IntOpt('capacity_gib', default=100, min=1,
+               help='How much room the disks have in all; GiB.'),
+]
+_LOCK_TIMEOUT = 600.0
+
+
+class DirectoryDriver(base.DiskDriver):
+    """Disks are files of a directory.
+
+    :param path: of the directory; made when it is missing.
+    :param capacity: of all disks together; bytes.
+    """
+
+    api_version = 1
+    capabilities = frozenset({base.Capability.IMAGE_CACHE})
+
+    def __init__(self, path: str, capacity: int) -> None:
+        self._path = path
+        self._capacity = capacity
+        self._locks = locks.LockDirectory(os.path.join(path, 'locks'))
+
+    @classmethod
+    def from_conf(cls, conf: Any) -> 'DirectoryDriver':
+        conf.register_opts(OPTIONS, group=GROUP)
+        options = conf[GROUP]
+        if not options.path:
+            raise exceptions.ConfigurationError(
+                reason=f'path in [{GROUP}] is not set.')
+        return cls(options.path, options.capacity_gib * units.Gi)
+
+    # -- looking
+
+    def pool(self) -> base.Pool:
+        return self.disks()[0]
+
+    def disks(self) -> tuple[base.Pool, list[base.Disk]]:
+        with self._explained('read it'):
+            found = [_disk(each) for each in os.scandir(self._made())
+                     if each.name.count('~') == 2]
+        used = sum(each.capacity for each in found)
+        return base.Pool(
+            id=self._id(), name=self._path, capacity=self._capacity,
+            free=max(0, self._capacity - used)), found
+
+    def find_disk(self, name: str) -> base.Disk | None:
+        return next(
+            (each for each in self.disks()[1] if each.name == name), None)
+
+    def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
+        current = {each.udid: each for each in self.disks()[1]}
+        return {each for each in disks if each.udid in current and
+                os.stat(self._file(current[each.udid])).st_nlink > 1}
+
+    # -- making and deleting
+
+    def create_disks(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
+        with self._changing('make disks'):
+            self._check(new)
+            return self._make(new)
+
+    def upload(
+        self,
+        disk: base.Disk,
+        pieces: Iterator[bytes],
+        size: int,
+        sha256: str | None = None,
+    ) -> None:
+        written = 0
+        found = self._same(disk)
+        if found is None:
+            raise exceptions.PowerVMRequestFailed(
+                action=f'fill {disk.name}', reason='it is not there')
+        with self._explained(f'fill {disk.name}'), open(
+                self._file(found), 'r+b') as file:
+            for piece in pieces:
+                written += file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        if written != size:
+            raise exceptions.PowerVMRequestFailed(
+                action=f'fill {disk.name}',
+                reason=f'{written} bytes came, of {size}')
+
+    def copy_disk(
+        self,
+        source: base.Disk,
+        new: base.NewDisk,
+        still_valid: Callable[[], bool] = lambda: True,
+    ) -> base.Disk:
+        # No disk goes while the lock is held.
+        with self._changing(f'copy {source.name}'):
+            found = self._same(source)
+            if found is None or not still_valid():
+                raise exceptions.BaseImageGone(
+                    name=source.name, reason='it is not there any more')
+            self._check([new])
+            made, = self._make([new])
+            try:
+                with open(self._file(found), 'rb') as old, open(
+                        self._file(made), 'r+b') as file:
+                    shutil.copyfileobj(old, file, units.Mi)
+            except BaseException:
+                os.unlink(self._file(made))
+                raise
+            return made
+
+    def delete_disks(
+        self, disks: Sequence[base.Disk]
+    ) -> list[base.Removal]:
+        removals = []
+        with self._changing('delete disks'):
+            for disk in disks:
+                found = self._same(disk)
+                error = None
+                try:
+                    if found:
+                        os.unlink(self._file(found))
+                except OSError as problem:
+                    error = exceptions.PowerVMRequestFailed(
+                        action=f'delete {disk.name}', reason=str(problem))
+                removals.append(base.Removal(disk, error))
+        return removals
+
+    def forget_uploads(self, disk: base.Disk) -> None:
+        # Nothing is left of them here but the disk.
+        return
+
+    # -- inside
+
+    def _check(self, new: Sequence[base.NewDisk]) -> None:
+        """Raise unless all of them can be made."""
+        pool, disks = self.disks()
+        taken = {each.name for each in disks}
+        for each in new:
+            if each.name in taken:
+                raise exceptions.DiskExists(name=each.name, pool=pool.name)
+            taken.add(each.name)
+        needed = sum(_rounded(each.size) for each in new)
+        if needed > pool.free:
+            raise exceptions.NotEnoughSpace(
+                pool=f'Directory {pool.name}', free=f'{pool.free} bytes',
+                needed=f'{needed} bytes', needed_bytes=needed,
+                what=' and '.join(each.name for each in new))
+
+    def _make(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
+        made = [base.Disk(each.name, uuid.uuid4().hex, _rounded(each.size),
+                          each.label or '') for each in new]
+        try:
+            for disk in made:
+                with open(self._file(disk), 'xb') as file:
+                    file.truncate(disk.capacity)
+        except BaseException:
+            for disk in made:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._file(disk))
+            raise
+        return made
+
+    def _same(self, disk: base.Disk) -> base.Disk | None:
+        """The disk as it is now, known by its name and UDID."""
+        found = self.find_disk(disk.name)
+        return found if found and found.udid == disk.udid else None
+
+    def _file(self, disk: base.Disk) -> str:
+        return os.path.join(
+            self._path, '~'.join((disk.name, disk.udid, disk.label)))
+
+    def _made(self) -> str:
+        os.makedirs(self._path, mode=0o750, exist_ok=True)
+        return self._path
+
+    def _id(self) -> str:
+        """An id that the directory keeps, wherever it is moved."""
+        path = os.path.join(self._path, 'id')
+        with self._locks.hold('id', _LOCK_TIMEOUT), (
+                self._explained('read its id')):
+            if not os.path.exists(path):
+                with open(path, 'w', encoding='ascii') as file:
+                    file.write(str(uuid.uuid4()))
+            with open(path, encoding='ascii') as file:
+                return file.read()
+
+    @contextlib.contextmanager
+    def _changing(self, action: str) -> Iterator[None]:
+        """One at a time, of all threads and processes."""
+        with self._locks.hold('pool', _LOCK_TIMEOUT), (
+                self._explained(action)):
+            self._made()
+            yield
+
+    @contextlib.contextmanager
+    def _explained(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise exceptions.NotEnoughSpace(
+                    pool=f'The file system of {self._path}', free='none',
+                    needed='more', needed_bytes=0, refused=True,
+                    what=action) from error
+            raise exceptions.PowerVMRequestFailed(
+                action=action, reason=str(error)) from error
+
+
+def _disk(entry: os.DirEntry[str]) -> base.Disk:
+    name, udid, label = entry.name.split('~')
+    return base.Disk(name, udid, entry.stat().st_size, label)
+
+
+def _rounded(size: int) -> int:
+    """Whole MiB, as file systems like them."""
+    return max(1, -(-size // units.Mi)) * units.Mi
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """For oslo.config's generator."""
+    return [(GROUP, OPTIONS)]

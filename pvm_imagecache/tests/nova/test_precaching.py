@@ -1,0 +1,95 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""``openstack aggregate cache image``, and what placement is told."""
+
+import uuid
+
+from nova import context as nova_context
+
+from pvm_imagecache.tests.nova import base
+
+SIZE = 3 * base.MIB + 1
+
+
+class PrecachingTestCase(base.NovaTestCase):
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.aggregate = self.api.post_aggregate(
+            {'aggregate': {'name': 'fleet'}})
+        self.api.add_host_to_aggregate(
+            self.aggregate['id'], self.compute.host)
+
+    def cache(self, *image_ids: str) -> None:
+        """Ask for images through the API, and wait until that is done."""
+        self.notifier.reset()
+        self.api.api_post(
+            f'/os-aggregates/{self.aggregate["id"]}/images',
+            {'cache': [{'id': each} for each in image_ids]},
+            check_response_status=[202])
+        self.notifier.wait_for_versioned_notifications(
+            'aggregate.cache_images.end', timeout=30)
+
+    def said(self) -> list[str]:
+        """What nova's conductor came to, in order."""
+        return [line.split(': ', 1)[1]
+                for line in self.stdlog.logger.output.splitlines()
+                if 'cached, ' in line and 'unsupported' in line]
+
+    def test_caching(self) -> None:
+        image_id = self.store(SIZE)
+        self.cache(image_id)
+        self.assertEqual(SIZE, self.fetched())
+        self.assertEqual(1, len(self.base_images()))
+        self.cache(image_id)
+        self.assertEqual(0, self.fetched())
+        unknown = str(uuid.uuid4())
+        self.assertIn(self.results(unknown), [{unknown: 'error'}])
+        self.assertEqual({image_id: 'existing'}, self.results(image_id))
+        other = self.store(SIZE, seed=1)
+        self.assertEqual({other: 'cached'}, self.results(other))
+        self.fetched()
+        # A server of it comes from the cache.
+        server = self.boot(image_id)
+        self.assertEqual(1, self.fetched())
+        self.assert_boots_from(server, image_id)
+
+    def results(self, image_id: str) -> dict[str, str]:
+        """What nova-compute answers the conductor."""
+        return self.compute.manager.cache_images(
+            nova_context.RequestContext('user', 'project'), [image_id])
+
+    def test_switched_off(self) -> None:
+        self.flags(enabled=False, group='pvm_imagecache')
+        self.compute.driver.image_cache.reconfigure(base.CONF)
+        image_id = self.store(SIZE)
+        self.assertEqual({image_id: 'unsupported'}, self.results(image_id))
+        self.assert_boots_from(self.boot(image_id), image_id)
+        self.assertEqual(set(), self.base_images())
+
+    def test_placement(self) -> None:
+        provider = self._get_provider_uuid_by_host(self.compute.host)
+
+        def disk() -> dict:
+            self._run_periodics()
+            return self._get_provider_inventory(provider)['DISK_GB']
+        self.flags(reserved_host_disk_mb=1024)
+        self.assertEqual((1000, 1), (disk()['total'], disk()['reserved']))
+        for seed in range(3):
+            self.results(self.store(SIZE, seed))
+        self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
+        # What can't be told now is as it was.
+        catalog = self.directory / 'state' / 'catalog.sqlite'
+        catalog.chmod(0)
+        self.addCleanup(catalog.chmod, 0o600)
+        self.assertEqual(4, disk()['reserved'])
