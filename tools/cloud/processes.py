@@ -72,6 +72,7 @@ class Service(Command):
 class _Running:
     service: Service
     process: subprocess.Popen[bytes]
+    wave: int
 
 
 class Supervisor:
@@ -80,13 +81,15 @@ class Supervisor:
     def __init__(self, logs: pathlib.Path) -> None:
         self.logs = logs
         self._services: dict[str, _Running] = {}
+        self._waves = 0
         self._commands: list[subprocess.Popen[bytes]] = []
 
     def start(self, *services: Service) -> None:
-        """Start services, in their order, and wait for none of them."""
+        """Start services that may end together; waits for none of them."""
+        self._waves += 1
         for service in services:
             self._services[service.name] = _Running(
-                service, self._spawn(service))
+                service, self._spawn(service), self._waves)
 
     def wait_for(self, *services: Service) -> None:
         """Wait until services are ready.
@@ -175,8 +178,9 @@ class Supervisor:
         self._commands.clear()
         # What uses a service is ended before it: else it would only log
         # that it has lost it.
-        for running in reversed(list(self._services.values())):
-            _end([running.process])
+        for wave in range(self._waves, 0, -1):
+            _end([running.process for running in self._services.values()
+                  if running.wave == wave])
         self._services.clear()
 
     def _spawn(self, command: Command) -> subprocess.Popen[bytes]:

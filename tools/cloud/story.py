@@ -42,7 +42,12 @@ _COUNTERS = {'hits': 'hit', 'misses': 'miss', 'bypasses': 'bypass'}
 _RIGHT_CHECK = 1
 #: How long the periodic tasks of nova may take to do something, seconds.
 _PATIENCE = 180.0
-_ERROR = re.compile(r' (ERROR|CRITICAL) ')
+#: Errors in the log of nova-compute, but for those that every cloud has:
+#: allocations of the scheduler that come between two requests of nova's own
+#: client to placement, and the end of oslo.service's periodic tasks at a stop.
+_ERROR = re.compile(
+    r' (ERROR|CRITICAL) (?!nova\.scheduler\.client\.report '
+    r'|oslo\.service\.backend\.)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +169,8 @@ class Story:
         self.check(not powervm.disks(self._site),
                    'no disk is left on the host')
         self._shell.show('usage')
+        if self._shell.has('history'):
+            self._shell.show('history')
         self._check_log()
 
     def sum_up(self) -> None:
