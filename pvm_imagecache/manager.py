@@ -33,9 +33,9 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.conf import nova as nova_conf
 from pvm_imagecache import deploy
 from pvm_imagecache.drivers import base
-from pvm_imagecache import events
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache import events
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
@@ -492,4 +492,3 @@ def _settings(conf: Any) -> parts_module.Settings:
         check_download_right=options.check_download_right,
         automatic=conf.image_cache.remove_unused_base_images,
         minimum_age=options.minimum_age)
-

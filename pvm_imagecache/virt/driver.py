@@ -84,7 +84,11 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
     # -- the node
 
     def get_available_nodes(self, refresh: bool = False) -> list[str]:
-        # As the driver that was in nova named it; needs no PowerVM.
+        # nova knows what to do with a driver that is not ready, and would
+        # fail loudly each minute if it were told so any later.
+        if self._host is None:
+            self._read_host()
+        # As the driver that was in nova named it.
         return [CONF.host]
 
     def get_available_resource(self, nodename: str) -> dict[str, Any]:
@@ -102,7 +106,10 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         self.reserve_cached(provider_tree, nodename)
 
     def _read_host(self) -> inventory.Host:
-        """The host as it is now, or was when PowerVM last answered."""
+        """The host as it is now, or was when PowerVM last answered.
+
+        :raises VirtDriverNotReady: if it never has.
+        """
         try:
             self._host = inventory.Host.of(
                 self._partitions.system(), self.image_cache.driver.pool())

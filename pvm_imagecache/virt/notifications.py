@@ -59,10 +59,13 @@ class PVMImageCachePayload(notification_base.NotificationPayloadBase):
     }
 
     def __init__(self, event: events.Event) -> None:
-        super().__init__(
-            host=CONF.host, pool_id=event.pool, image_id=event.image_id,
-            image_size=event.size, disk_name=event.disk_name,
-            reason=event.reason)
+        super().__init__()
+        self.host = CONF.host
+        self.pool_id = event.pool
+        self.image_id = event.image_id
+        self.image_size = event.size
+        self.disk_name = event.disk_name
+        self.reason = event.reason
 
 
 class Notifier:

@@ -123,29 +123,17 @@ class LocalDiskDriver(base.DiskDriver):
         self._left_uploads = False
         return upload.targets(self._adapters)
 
-<<<<<<< HEAD
     def servers(self) -> Sequence[str]:
         return [self._group().vios_uuid]
 
     def mappable(self, disk: base.Disk) -> Any:
         return pvm_storage.VDisk.bld_ref(self._adapters(), disk.name)
 
-=======
->>>>>>> main
     def has_left_uploads(self) -> bool:
         return self._left_uploads
 
     def _upload_left(self) -> None:
         self._left_uploads = True
-<<<<<<< HEAD
-=======
-
-    def servers(self) -> Sequence[str]:
-        return [self._group().vios_uuid]
-
-    def mappable(self, disk: base.Disk) -> Any:
-        return pvm_storage.VDisk.bld_ref(self._adapters(), disk.name)
->>>>>>> main
 
     def delete_disks(
         self, disks: Sequence[base.Disk]

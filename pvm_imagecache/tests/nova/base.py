@@ -39,6 +39,7 @@ from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
 import nova.virt.pvm_imagecache  # noqa: F401
+from oslotest import base as test_base
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
 from pypowervm.tasks import scsi_mapper
@@ -98,6 +99,15 @@ class QuickJobs(fixtures.Fixture):
             pvm_job, 'time', types.SimpleNamespace(
                 time=time.time, sleep=lambda seconds: time.sleep(
                     seconds / 20))))
+
+
+class FilesTestCase(test_base.BaseTestCase):
+    """A test with a directory of its own, without the services of nova."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix='nova-'))
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
 
 
 class NovaTestCase(integrated_helpers._IntegratedTestBase):
