@@ -39,6 +39,7 @@ def commands(site: site_module.Site) -> list[processes.Command]:
     conf = ini.write(home / 'keystone.conf', {
         'database': {'connection': site.database('keystone')},
         'fernet_tokens': {'key_repository': home / 'fernet'},
+        'fernet_receipts': {'key_repository': home / 'receipts'},
         'credential': {'key_repository': home / 'credentials'},
         'oslo_policy': {'policy_file': home / 'policy.yaml'},
     })
