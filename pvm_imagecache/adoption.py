@@ -77,24 +77,36 @@ def adopt(
     """
     name = naming.base_image_name(image.id)
     with parts.hold(name, 0):
-        record = parts.catalog.get(parts.driver.pool_id(), name)
-        if record is not None:
-            raise exceptions.ImageNotAdoptable(
-                name=name, image=image.id,
-                reason=f'the cache has it as image {record.image.id} '
-                       f'({record.state.value})')
-        named = _named(parts.driver, name)
-        doubt = doubt_about(named, image, parts.driver.mapped(named),
-                            parts.driver.upload_targets())
-        if not named:
-            doubt = 'there is no such disk'
-        if doubt:
-            raise exceptions.ImageNotAdoptable(
-                name=name, image=image.id, reason=doubt)
+        disk = candidate(parts, image)
         LOG.info('Disk %(disk)s is taken into the cache as image %(image)s',
                  {'disk': name, 'image': image.id})
         return parts.catalog.adopt(parts.driver.pool_id(), name, image,
-                                   named[0].udid, named[0].capacity)
+                                   disk.udid, disk.capacity)
+
+
+def candidate(
+    parts: parts_module.Parts, image: image_module.Image
+) -> base.Disk:
+    """The disk that could be taken into the cache as an image.
+
+    :raises ImageNotAdoptable: if it can't hold the image, or may change.
+    """
+    name = naming.base_image_name(image.id)
+    record = parts.catalog.get(parts.driver.pool_id(), name)
+    if record is not None:
+        raise exceptions.ImageNotAdoptable(
+            name=name, image=image.id,
+            reason=f'the cache has it as image {record.image.id} '
+                   f'({record.state.value})')
+    named = _named(parts.driver, name)
+    doubt = doubt_about(named, image, parts.driver.mapped(named),
+                        parts.driver.upload_targets())
+    if not named:
+        doubt = 'there is no such disk'
+    if doubt:
+        raise exceptions.ImageNotAdoptable(
+            name=name, image=image.id, reason=doubt)
+    return named[0]
 
 
 def doubt_about(

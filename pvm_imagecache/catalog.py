@@ -23,9 +23,11 @@ since the catalogue was begun: neither a clock that is set nor a restart
 changes an age.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterable
 import dataclasses
 import enum
+import logging
 import os
 import socket
 import sqlite3
@@ -34,11 +36,10 @@ from typing import Any
 from typing import Final
 import uuid
 
-from oslo_log import log as logging
-
 from pvm_imagecache import boot_clock
 from pvm_imagecache import catalog_file
 from pvm_imagecache import exceptions
+from pvm_imagecache import identity
 from pvm_imagecache import image as image_module
 from pvm_imagecache import private_files
 
@@ -132,11 +133,34 @@ class InstanceDisk:
 
 @dataclasses.dataclass(frozen=True)
 class Total:
-    """How often something was done, and the bytes that it came to."""
+    """How often something was done, and what it came to in all.
+
+    :ivar seconds: that it took.
+    """
 
     times: int
     bytes_fetched: int
     bytes_saved: int
+    seconds: float = dataclasses.field(default=0.0, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Something that was done; a time in Unix seconds, bytes, seconds.
+
+    :ivar detail: why, where there is more to say than what was done.
+    """
+
+    at: float
+    action: str
+    image_id: str | None
+    image_name: str | None
+    disk_name: str | None
+    bytes_fetched: int | None
+    bytes_saved: int | None
+    seconds: float | None
+    who: str
+    detail: str | None
 
 
 def holder_name() -> str:
@@ -152,7 +176,20 @@ class Catalog(catalog_file.CatalogFile):
     be used.
 
     :param path: the SQLite file; made, with its directory, when missing.
+    :param who: for whom things are done; by default the user who runs us.
+    :param read_only: nothing is made, and nothing can be written.
     """
+
+    def __init__(
+        self, path: str, who: str | None = None, *, read_only: bool = False
+    ) -> None:
+        super().__init__(path, read_only=read_only)
+        self._who = who or identity.user()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is one, so that looking need not make it."""
+        return os.path.exists(self._path)
 
     # -- reading
 
@@ -164,6 +201,14 @@ class Catalog(catalog_file.CatalogFile):
     def images(self, pool: str) -> list[BaseImage]:
         """All records of a pool, those used least recently first."""
         return self._select('pool = ?', pool)
+
+    def states(self, pool: str) -> list[tuple[str, str, State]]:
+        """Disk name, lease and state of all base images: little of them."""
+        with self._session() as connection:
+            return [(row['disk_name'], row['lease'], State(row['state']))
+                    for row in connection.execute(
+                        'SELECT disk_name, lease, state FROM base_images'
+                        ' WHERE pool = ?', (pool,))]
 
     # -- the life of a base image
 
@@ -203,7 +248,7 @@ class Catalog(catalog_file.CatalogFile):
         now = time.time()
         return self._insert(_columns(pool, disk_name, image) | {
             'state': State.READY.value, 'lease': uuid.uuid4().hex,
-            'holder': f'adopted by {_who()}', 'udid': udid,
+            'holder': f'adopted by {self._who}', 'udid': udid,
             'capacity': capacity, 'bytes_done': image.size,
             'created_at': now, 'progress_at': now, 'ready_at': now,
             'last_used_at': now}, replace=False)
@@ -416,7 +461,7 @@ class Catalog(catalog_file.CatalogFile):
                 'INSERT OR REPLACE INTO pins'
                 ' (pool, image_id, note, who, pinned_at, until_clock)'
                 ' VALUES (?, ?, ?, ?, ?, ?)',
-                (pool, image_id, note, _who(), time.time(),
+                (pool, image_id, note, self._who, time.time(),
                  None if seconds is None else clock + seconds))
 
     def unpin(self, pool: str, image_id: str) -> bool:
@@ -445,8 +490,8 @@ class Catalog(catalog_file.CatalogFile):
                 'UPDATE base_images SET last_used_at = ?, used_clock = ?'
                 ' WHERE pool = ? AND ready_at IS NOT NULL'
                 ' AND image_id IN (SELECT image_id FROM in_use'
-                ' WHERE in_use.pool = base_images.pool)',
-                (now, _tick(connection), pool))
+                ' WHERE in_use.pool = ?)',
+                (now, _tick(connection), pool, pool))
 
     def in_use(self, pool: str) -> dict[str, float]:
         """By image id, when instances were last seen to use it."""
@@ -503,6 +548,23 @@ class Catalog(catalog_file.CatalogFile):
                 ' DO UPDATE SET uploads_are_tidy = excluded.uploads_are_tidy',
                 (pool, int(tidy)))
 
+    def pool_called(self, name: str) -> str | None:
+        """The id of the pool that was found under a name, if any was."""
+        with self._session() as connection:
+            row = connection.execute(
+                'SELECT pool FROM pool_names WHERE name = ?',
+                (name,)).fetchone()
+        return row['pool'] if row else None
+
+    def saw_pool(self, name: str, pool: str) -> None:
+        """Keep which pool was found under a name."""
+        if self.pool_called(name) == pool:
+            return
+        with self._session() as connection:
+            connection.execute(
+                'INSERT OR REPLACE INTO pool_names (name, pool)'
+                ' VALUES (?, ?)', (name, pool))
+
     # -- history
 
     def add_history(
@@ -516,6 +578,7 @@ class Catalog(catalog_file.CatalogFile):
         bytes_saved: int | None = None,
         seconds: float | None = None,
         detail: str | None = None,
+        image_name: str | None = None,
     ) -> None:
         """Keep that something was done, by whom, and why.
 
@@ -525,27 +588,78 @@ class Catalog(catalog_file.CatalogFile):
                 connection):
             newest = connection.execute(
                 'INSERT INTO history (at, pool, action, image_id, disk_name,'
-                ' bytes_fetched, bytes_saved, seconds, who, detail)'
-                ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+                ' bytes_fetched, bytes_saved, seconds, who, detail,'
+                ' image_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
                 (time.time(), pool, action, image_id, disk_name,
-                 bytes_fetched, bytes_saved, seconds, _who(),
-                 detail)).lastrowid
+                 bytes_fetched, bytes_saved, seconds, self._who, detail,
+                 image_name)).lastrowid
             connection.execute(
                 'DELETE FROM history WHERE id <= ?',
                 ((newest or 0) - HISTORY_LENGTH,))
             connection.execute(
-                'INSERT INTO totals VALUES (?, ?, 1, ?, ?)'
+                'INSERT INTO totals (pool, action, times, bytes_fetched,'
+                ' bytes_saved, seconds) VALUES (?, ?, 1, ?, ?, ?)'
                 ' ON CONFLICT (pool, action) DO UPDATE SET'
                 ' times = times + 1,'
                 ' bytes_fetched = bytes_fetched + excluded.bytes_fetched,'
-                ' bytes_saved = bytes_saved + excluded.bytes_saved',
-                (pool, action, bytes_fetched or 0, bytes_saved or 0))
+                ' bytes_saved = bytes_saved + excluded.bytes_saved,'
+                ' seconds = seconds + excluded.seconds',
+                (pool, action, bytes_fetched or 0, bytes_saved or 0,
+                 seconds or 0.0))
+
+    def history(
+        self,
+        pool: str,
+        *,
+        since: float | None = None,
+        actions: Collection[str] = (),
+        images: Collection[str] | None = None,
+        limit: int | None = None,
+    ) -> list[Event]:
+        """What was done, the newest first.
+
+        :param since: a time in Unix seconds.
+        :param actions: only these; all of them where it is empty.
+        :param images: only what was done to images of these ids.
+        :param limit: how many events at most.
+        """
+        conditions: list[str] = ['pool = ?']
+        values: list[Any] = [pool]
+        for column, chosen in (('action', actions or None),
+                               ('image_id', images)):
+            if chosen is not None:
+                conditions.append(
+                    f'{column} IN ({", ".join("?" for _ in chosen)})')
+                values += chosen
+        if since is not None:
+            conditions.append('at >= ?')
+            values.append(since)
+        with self._session() as connection:
+            rows = connection.execute(
+                'SELECT at, action, image_id, image_name,'  # noqa: S608
+                ' disk_name, bytes_fetched, bytes_saved, seconds, who,'
+                f' detail FROM history WHERE {" AND ".join(conditions)}'
+                ' ORDER BY id DESC LIMIT ?',
+                (*values, -1 if limit is None else limit)).fetchall()
+        return [Event(**row) for row in rows]
+
+    def images_in_history(self, pool: str) -> dict[str, set[str | None]]:
+        """By image id, the names under which things were done to it."""
+        with self._session() as connection:
+            rows = connection.execute(
+                'SELECT DISTINCT image_id, image_name FROM history'
+                ' WHERE pool = ? AND image_id IS NOT NULL',
+                (pool,)).fetchall()
+        found: dict[str, set[str | None]] = {}
+        for row in rows:
+            found.setdefault(row['image_id'], set()).add(row['image_name'])
+        return found
 
     def totals(self, pool: str) -> dict[str, Total]:
         """What each action has come to, since the catalogue was made."""
         with self._session() as connection:
             rows = connection.execute(
-                'SELECT action, times, bytes_fetched, bytes_saved'
+                'SELECT action, times, bytes_fetched, bytes_saved, seconds'
                 ' FROM totals WHERE pool = ?', (pool,)).fetchall()
         return {row.pop('action'): Total(**row) for row in rows}
 
@@ -644,9 +758,3 @@ def _pins(connection: sqlite3.Connection, pool: str) -> dict[str, Pin]:
         row['image_id'], row['note'], row['who'], row['pinned_at'],
         None if row['until_clock'] is None
         else row['until_clock'] - clock) for row in rows}
-
-
-def _who() -> str:
-    """The user who asked, the one behind sudo too."""
-    name = os.environ.get('SUDO_USER') or os.environ.get('USER')
-    return name or f'uid {os.getuid()}'

@@ -18,15 +18,16 @@ kept in it is in :mod:`~pvm_imagecache.catalog`.
 
 from collections.abc import Iterator
 import contextlib
+import errno
+import logging
 import os
 import sqlite3
 import threading
 import time
 from typing import Any
 from typing import Final
+from urllib import parse
 import weakref
-
-from oslo_log import log as logging
 
 from pvm_imagecache import catalog_schema
 from pvm_imagecache import exceptions
@@ -45,10 +46,12 @@ class CatalogFile:
     connection.
 
     :param path: made, with its directory, when missing.
+    :param read_only: it has to be there, and is only read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._guard = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
@@ -102,6 +105,8 @@ class CatalogFile:
             # Somebody has moved the file away: what is written to it from
             # here on nobody would ever read.
             self.close()
+        if self._read_only or _may_only_be_read(self._path):
+            return self._keep(_open_to_read(self._path))
         private_files.make_directory(os.path.dirname(self._path))
         with _one_process(self._path):
             try:
@@ -112,6 +117,9 @@ class CatalogFile:
                     raise
                 _set_aside(self._path, error)
                 connection = _open(self._path)
+        return self._keep(connection)
+
+    def _keep(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         self._connection, self._pid = connection, os.getpid()
         self._identity = _identity(self._path)
         return connection
@@ -169,6 +177,40 @@ def _open(path: str) -> sqlite3.Connection:
         found = connection.execute('PRAGMA quick_check(1)').fetchone()
         if 'ok' not in found.values():
             raise sqlite3.DatabaseError(*found.values())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _may_only_be_read(path: str) -> bool:
+    """Whether we are a reader, by the word of the file system."""
+    return os.access(path, os.R_OK) and not os.access(path, os.W_OK)
+
+
+def _open_to_read(path: str) -> sqlite3.Connection:
+    """Open a catalogue without writing to it, or beside it.
+
+    :raises sqlite3.Error: where it is not there, is not of our version, or
+        can't be read that way.
+    """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    address = f'file:{parse.quote(path)}?mode=ro'
+    if not os.path.exists(f'{path}-wal'):
+        # Nobody has it open: there is nothing to be read but the file, and
+        # SQLite need not make the others beside it.
+        address += '&immutable=1'
+    connection = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None,
+        check_same_thread=False)
+    try:
+        connection.row_factory = _as_dict
+        found = _version(connection)
+        if found != catalog_schema.VERSION:
+            raise sqlite3.OperationalError(
+                f'it has version {found}, and is to have '
+                f'{catalog_schema.VERSION}')
     except BaseException:
         connection.close()
         raise

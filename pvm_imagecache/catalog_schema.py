@@ -18,7 +18,7 @@ what it knows is kept. A new one goes through all the steps.
 
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 #: By version: the statements that make it of the one before.
 STEPS: Final = {
@@ -119,5 +119,18 @@ CREATE TABLE pools (
 """,
     3: """
 ALTER TABLE pools ADD COLUMN uploads_are_tidy INTEGER NOT NULL DEFAULT 0;
+""",
+    # What took how long, estimated from the events that are kept; and which
+    # pool was found under which name.
+    4: """
+ALTER TABLE history ADD COLUMN image_name TEXT;
+ALTER TABLE totals ADD COLUMN seconds REAL NOT NULL DEFAULT 0;
+UPDATE totals SET seconds = times * COALESCE((
+    SELECT AVG(seconds) FROM history
+    WHERE history.pool = totals.pool AND history.action = totals.action), 0);
+CREATE TABLE pool_names (
+    name TEXT PRIMARY KEY,
+    pool TEXT NOT NULL
+);
 """,
 }

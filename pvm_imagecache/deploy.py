@@ -34,6 +34,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
+from pvm_imagecache import interrupts
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 
@@ -102,6 +103,10 @@ class InstanceDeploy(fetch.Work):
 
     def run(self) -> Deployment:
         """Make the disk, from the cache if that can be done."""
+        with interrupts.deferred():
+            return self._run()
+
+    def _run(self) -> Deployment:
         fetch.check_size(self._image, self._size)
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
@@ -119,7 +124,8 @@ class InstanceDeploy(fetch.Work):
                                 '%(delay).1f s: %(error)s',
                                 {'disk': self._name, 'delay': delay,
                                  'error': error})
-                    time.sleep(delay)
+                    with interrupts.allowed():
+                        time.sleep(delay)
             # What keeps failing may be what is done for the cache.
             return self._past_cache(f'it failed with it: {failure}')
 
@@ -159,6 +165,13 @@ class InstanceDeploy(fetch.Work):
                         max(self._size, self._image.least_disk_size),
                         lambda: self._name not in self._doubtful))
             except exceptions.CacheError as error:
+                if isinstance(error, exceptions.LockTimeout) and (
+                        not recovery.is_unwritten(self._name)):
+                    # Only one of them can have the name: no need to wait
+                    # for the other's fetch to say so.
+                    raise exceptions.DiskBeingMade(
+                        name=self._name,
+                        pool=self._driver.pool().name) from error
                 LOG.warning('Disk %(disk)s is made without a record: '
                             '%(error)s',
                             {'disk': self._name, 'error': error})
@@ -224,7 +237,7 @@ class InstanceDeploy(fetch.Work):
         if self._context is None or self._right_checked or not (
                 self._parts.settings.check_download_right):
             return
-        with self._timed('check'):
+        with self._timed('check'), interrupts.allowed():
             self._parts.source.check_readable(self._image, self._context)
         self._right_checked = True
 

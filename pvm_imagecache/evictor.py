@@ -26,7 +26,6 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base as drivers_base
 from pvm_imagecache import events
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
@@ -92,11 +91,9 @@ class Evictor:
         if not self.automatic:
             return Eviction(pipeline.Plan())
         with self._parts.hold_room(ROOM_TIMEOUT):
-            if snapshot and snapshot.records != recovery.state_of(
-                    self._parts.catalog.images(snapshot.pool.id)):
+            if snapshot and not snapshot.is_current(self._parts.catalog):
                 snapshot = None
-            view, records = self.view(
-                pool=snapshot.pool if snapshot else None)
+            view, records = self.view(snapshot=snapshot)
             return self._carry_out(self._plan(view), records,
                                    snapshot.mapped if snapshot else None)
 
@@ -105,19 +102,21 @@ class Evictor:
         demand: int = 0,
         vetoes: Collection[base.Veto] = tuple(base.Veto),
         busy: Collection[str] = (),
-        pool: drivers_base.Pool | None = None,
+        snapshot: recovery.Snapshot | None = None,
     ) -> tuple[base.CacheView, dict[str, catalog_module.BaseImage]]:
         """The cache as it is now, and the records behind it by image id.
 
         :param vetoes: those that are heeded.
         :param busy: ids of images that are needed at this moment.
-        :param pool: as it is now, where that is known.
+        :param snapshot: of a moment ago: a use since then is found out
+            about when the image is to go.
         """
         catalog = self._parts.catalog
-        pool = pool or self._parts.driver.pool()
+        pool = snapshot.pool if snapshot else self._parts.driver.pool()
         now, clock = time.time(), catalog.clock()
         pins, in_use = catalog.pins(pool.id), catalog.in_use(pool.id)
-        records = {each.image.id: each for each in catalog.images(pool.id)}
+        records = {each.image.id: each for each in (
+            snapshot.records if snapshot else catalog.images(pool.id))}
 
         def veto_of(record: catalog_module.BaseImage) -> base.Veto | None:
             found = first_veto(
@@ -258,6 +257,7 @@ class Evictor:
                 for record, choice in gone:
                     self._parts.catalog.add_history(
                         record.pool, 'evict', image_id=record.image.id,
+                        image_name=record.image.name,
                         disk_name=record.disk_name,
                         detail=f'{choice.policy}: {choice.reason}')
         except exceptions.CacheError as error:

@@ -44,6 +44,12 @@ class ConfigurationError(PVMImageCacheError):
     msg_fmt = '%(reason)s'
 
 
+class UsageError(PVMImageCacheError):
+    """What was asked for on the command line makes no sense."""
+
+    msg_fmt = '%(reason)s'
+
+
 class PluginError(PVMImageCacheError):
     """The family of everything that is wrong with a plugin."""
 
@@ -61,6 +67,30 @@ class PluginInvalid(PluginError):
 
     msg_fmt = ('Plugin "%(name)s" of %(namespace)s (from %(distribution)s) '
                'can not be used: %(reason)s')
+
+
+# -- who may do what
+
+
+class AccessError(PVMImageCacheError):
+    """The family of what has to do with who asks."""
+
+    msg_fmt = '%(reason)s'
+
+
+class NotAuthorized(AccessError):
+    """The policy does not let this user do that."""
+
+    msg_fmt = ('The policy does not allow it: the rule "%(rule)s" is '
+               '%(check)s, and %(who)s has %(roles)s.%(hint)s')
+
+
+class KeystoneFailed(AccessError):
+    """Keystone does not say who somebody is."""
+
+    msg_fmt = ('Keystone does not tell who you are: %(reason)s. Say it with '
+               '--os-cloud, or with OS_AUTH_URL, OS_USERNAME and the other '
+               'variables of the openstack command.')
 
 
 # -- PowerVM
@@ -190,6 +220,13 @@ class DiskExists(PowerVMError):
 
     msg_fmt = ('There is a disk "%(name)s" in %(pool)s already. Choose '
                'another name, or delete that disk first.')
+
+
+class DiskBeingMade(DiskExists):
+    """Somebody is just making a disk of that name."""
+
+    msg_fmt = ('Disk "%(name)s" is being made in %(pool)s by somebody else '
+               'at this moment. Choose another name.')
 
 
 class DiskNotFound(PowerVMError):
@@ -392,6 +429,13 @@ class ImageNotCached(CacheError):
 
     msg_fmt = ('No cached image answers to "%(image)s". "pvm-imagecache '
                'list" shows those that are there.')
+
+
+class ImageNotInHistory(CacheError):
+    """Nothing was done to such an image, or it was long ago."""
+
+    msg_fmt = ('Nothing in the history is about an image "%(image)s". '
+               '"pvm-imagecache history" shows all that is in it.')
 
 
 class ImagePinned(CacheError):

@@ -37,6 +37,7 @@ from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
+from pvm_imagecache import interrupts
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
@@ -111,7 +112,7 @@ class Work:
         patience = _Patience(self._parts.settings.fetch_timeout,
                              self._record, self._tell)
         with contextlib.ExitStack() as held:
-            with self._timed('wait'):
+            with self._timed('wait'), interrupts.allowed():
                 held.enter_context(self._parts.hold(
                     self._base_name, patience.seconds_left))
             yield held
@@ -185,7 +186,10 @@ class Work:
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[image_source.ImageStream]:
-        with self._parts.source.open(self._image, self._context) as stream:
+        with contextlib.ExitStack() as held:
+            with interrupts.allowed():
+                stream = held.enter_context(
+                    self._parts.source.open(self._image, self._context))
             self._streams.append(stream)
             yield stream
 
@@ -380,6 +384,10 @@ class BaseImageFetch(Work):
 
         :raises CacheError: if it can't be cached.
         """
+        with interrupts.deferred():
+            return self._run()
+
+    def _run(self) -> Prefetch:
         check_cacheable(self._image)
         record = self._servable()
         gone = None

@@ -35,6 +35,7 @@ def factory(
     conf: Any,
     auth_of: Callable[[Any], Any] = (
         lambda context: context.get_auth_plugin()),
+    session_of_user: Callable[[], Any] = lambda: None,
 ) -> Callable[[Any], Any]:
     """A maker of clients for :class:`image_source.ImageSource`.
 
@@ -43,6 +44,8 @@ def factory(
     of that request: whoever asks for an image has to be allowed to.
 
     :param auth_of: the keystoneauth1 plugin of a request context.
+    :param session_of_user: gives a session of keystoneauth1, or None; it is
+        taken where no credentials are configured.
     :raises ConfigurationError: when called, if the options make no sense.
     """
     @functools.cache
@@ -60,11 +63,16 @@ def factory(
         with _explained():
             auth = loading.load_auth_from_conf_options(conf, 'glance')
         if auth is None:
+            session_with_auth = session_of_user()
+            if session_with_auth is not None:
+                return _clockless(glanceclient.Client(
+                    '2', session=session_with_auth, **_where(conf.glance)))
             raise exceptions.ConfigurationError(
                 reason='auth_type in [glance] is not set: without '
                        'credentials no image can be read. Set auth_type '
                        '(for example "password"), auth_url, username, '
                        'password and project_name there.')
+        _check_complete(conf.glance)
         return _clockless(glanceclient.Client(
             '2', session=options, auth=auth, **_where(conf.glance)))
 
@@ -76,6 +84,32 @@ def factory(
             '2', session=options, auth=auth_of(context),
             global_request_id=context.global_id, **_where(conf.glance)))
     return client_for
+
+
+def auth_urls(conf: Any) -> list[str]:
+    """Where the configured credentials are presented; [] if nowhere.
+
+    :raises ConfigurationError: if the options make no sense.
+    """
+    glance.register(conf)
+    with _explained():
+        auth = loading.load_auth_from_conf_options(conf, 'glance')
+    url = getattr(auth, 'auth_url', None)
+    return [url] if url else []
+
+
+def _check_complete(options: Any) -> None:
+    """Say what is missing before anybody is asked to log us on without it.
+
+    :raises ConfigurationError: naming the option.
+    """
+    if options.auth_type not in ('password', 'v3password'):
+        return
+    for names in (('username', 'user_id'), ('password',)):
+        if not any(getattr(options, each, None) for each in names):
+            raise exceptions.ConfigurationError(
+                reason=f'{" or ".join(names)} in [glance] is not set: '
+                       f'auth_type = {options.auth_type} needs it.')
 
 
 def _clockless(client: Any) -> Any:

@@ -25,12 +25,11 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import time
 from typing import Final
-
-from oslo_log import log as logging
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import private_files

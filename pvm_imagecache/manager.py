@@ -30,21 +30,24 @@ from oslo_log import log as logging
 
 from pvm_imagecache import adoption
 from pvm_imagecache import catalog as catalog_module
+from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.conf import nova as nova_conf
 from pvm_imagecache import deploy
 from pvm_imagecache.drivers import base
+from pvm_imagecache import events
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
-from pvm_imagecache import events
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
+from pvm_imagecache import metrics
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import plugins
+from pvm_imagecache import records
 from pvm_imagecache import recovery
 from pvm_imagecache import removal
 
@@ -66,6 +69,35 @@ class Usage:
     images: int
     cached: int
     totals: dict[str, catalog_module.Total]
+
+    @property
+    def bytes_fetched(self) -> int:
+        """All that has come from Glance."""
+        return sum(each.bytes_fetched for each in self.totals.values())
+
+    @property
+    def bytes_saved(self) -> int:
+        """What hits would have fetched."""
+        return sum(each.bytes_saved for each in self.totals.values())
+
+    @property
+    def seconds_saved(self) -> float | None:
+        """By how much hits were faster than fetches, as an estimate.
+
+        Their images would have come as fast as what was fetched on this
+        host so far. Less than nothing where copies are slower than that;
+        None before anything was fetched.
+        """
+        fetched = [each for each in self.totals.values()
+                   if each.bytes_fetched]
+        size = sum(each.bytes_fetched for each in fetched)
+        seconds = sum(each.seconds for each in fetched)
+        hits = self.totals.get('hit')
+        if not hits:
+            return 0.0
+        if not size or not seconds:
+            return None
+        return hits.bytes_saved * seconds / size - hits.seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +166,15 @@ class ImageManager:
         settings: parts_module.Settings,
         policies: Sequence[pipeline.NamedPolicy] = (),
         listener: events.Listener | None = None,
+        pool_name: str = '',
     ) -> None:
+        """See :meth:`from_conf`.
+
+        :param pool_name: under which the pool's id is remembered.
+        """
         self._driver = driver
         self._catalog = catalog
+        self._pool_name = pool_name
         self._parts = parts_module.Parts(
             driver, source, catalog, lock_directory, settings, policies,
             listener=listener)
@@ -148,6 +186,7 @@ class ImageManager:
         source: image_source.ImageSource,
         load_policies: LoadPolicies = plugins.load_policies,
         listener: events.Listener | None = None,
+        who: str | None = None,
     ) -> 'ImageManager':
         """Make the manager that a configuration describes.
 
@@ -155,6 +194,8 @@ class ImageManager:
             between nova-compute and the shell.
         :param load_policies: what becomes of a policy that can't be had
             differs as well.
+        :param who: for whom it works, for the history; by default the user
+            who runs the process.
         :raises PluginNotFound, PluginInvalid, ConfigurationError:
         """
         nova_conf.register(conf)
@@ -163,9 +204,10 @@ class ImageManager:
         return cls(
             plugins.load_driver(conf), source,
             catalog_module.Catalog(
-                os.path.join(state_path, 'catalog.sqlite')),
+                cache_conf.catalog_path(conf), who),
             locks.LockDirectory(os.path.join(state_path, 'locks')),
-            _settings(conf), policies, listener)
+            _settings(conf), policies, listener,
+            cache_conf.pool_name(conf))
 
     def reconfigure(
         self, conf: Any, load_policies: LoadPolicies = plugins.load_policies
@@ -236,7 +278,7 @@ class ImageManager:
                   'seconds': deployment.seconds['total'],
                   'reason': deployment.reason and f' ({deployment.reason})'})
         self._remember(
-            deployment.outcome.value, image_id=image.id, disk_name=name,
+            deployment.outcome.value, image=image, disk_name=name,
             bytes_fetched=deployment.bytes_fetched,
             bytes_saved=(image.size if deployment.outcome
                          is deploy.Outcome.HIT else None),
@@ -266,6 +308,7 @@ class ImageManager:
         removal, = self._driver.delete_disks([disk])
         if removal.error:
             raise removal.error
+        self._remember('delete', disk_name=name)
         return disk
 
     def prefetch(
@@ -288,53 +331,52 @@ class ImageManager:
             self._parts, image, context, progress).run()
         if result.fetched:
             self._remember(
-                'prefetch', image_id=image.id, disk_name=result.disk_name,
+                'prefetch', image=image, disk_name=result.disk_name,
                 bytes_fetched=result.bytes_fetched, seconds=result.seconds)
             self._tell(events.Kind.CACHED, image)
         return result
 
     # -- what is there
 
+    @property
+    def records(self) -> records.Records:
+        """What the catalogue knows of the pool."""
+        self._need_cache('list cached images')
+        self._note_pool()
+        return records.Records(self._catalog, self._driver.pool_id())
+
     def list(self) -> Sequence[catalog_module.BaseImage]:
         """The base images of the pool, least recently used first."""
-        self._need_cache('list cached images')
-        return self._catalog.images(self._driver.pool_id())
+        return self.records.list()
 
     def find(self, text: str) -> catalog_module.BaseImage:
         """A base image by its image's id, unique start of it, or name.
 
         :raises ImageNotCached, ImageAmbiguous:
         """
-        records = self.list()
-        matches = (
-            [each for each in records if each.image.id == text]
-            or [each for each in records if each.image.name == text]
-            or [each for each in records if each.image.id.startswith(text)])
-        if not matches or not text:
-            raise exceptions.ImageNotCached(image=text)
-        if len(matches) > 1:
-            raise exceptions.ImageAmbiguous(image=text, matches=', '.join(
-                f'{each.image.id} ({each.image.name})' for each in matches))
-        return matches[0]
+        return self.records.find(text)
 
     def usage(self) -> Usage:
         """The pool's room, and how much of it the cache takes."""
         cached: list[int] = []
         if self.caches_images:
+            self._note_pool()
             # Of one moment: others make and remove base images meanwhile.
             pool, disks = self._driver.disks()
-            udids = {each.udid for each in self._catalog.images(pool.id)}
+            udids = {each.udid for each in
+                     records.Records(self._catalog, pool.id).list()}
             cached += [each.capacity for each in disks if each.udid in udids]
         else:
             pool = self._driver.pool()
         return Usage(pool=pool, images=len(cached), cached=sum(cached),
-                     totals=self._catalog.totals(pool.id))
+                     totals=self._catalog.totals(pool.id)
+                     if self._catalog.exists else {})
 
     # -- taking away
 
     def purge(
         self, base_images: Sequence[catalog_module.BaseImage], *,
-        spare_in_use: bool = False,
+        spare_in_use: bool = False, reason: str = '',
     ) -> Sequence[removal.Removed]:
         """Take cached images away; pinned ones and those being filled stay.
 
@@ -342,6 +384,7 @@ class ImageManager:
         need what it was made from.
 
         :param spare_in_use: those that instances use stay, too.
+        :param reason: for the history.
         """
         self._need_cache('purge cached images')
 
@@ -352,11 +395,34 @@ class ImageManager:
         results = removal.remove(self._parts, base_images, check)
         for each in results:
             if each.removed:
-                self._remember('purge', image_id=each.base_image.image.id,
-                               disk_name=each.base_image.disk_name)
+                self._remember('purge', image=each.base_image.image,
+                               disk_name=each.base_image.disk_name,
+                               detail=reason or None)
                 self._tell(events.Kind.EVICTED, each.base_image.image,
                            reason='purged by an operator')
         return results
+
+    def forecast(
+        self, base_images: Sequence[catalog_module.BaseImage], *,
+        spare_in_use: bool = False,
+    ) -> Sequence[tuple[catalog_module.BaseImage, str]]:
+        """What :meth:`purge` would do: each image, and why it would stay.
+
+        The reason is '' where it would go.
+        """
+        pins, in_use = self.records.pins(), self.records.in_use()
+
+        def reason(record: catalog_module.BaseImage) -> str:
+            if record.image.id in pins:
+                return str(exceptions.ImagePinned(image=record.image.id))
+            if spare_in_use and record.image.id in in_use:
+                return str(exceptions.ImageInUse(image=record.image.id))
+            try:
+                with self._parts.hold(record.disk_name, 0):
+                    return ''
+            except exceptions.LockTimeout:
+                return removal.BUSY
+        return [(each, reason(each)) for each in base_images]
 
     def pin(
         self, image_id: str, note: str = '', seconds: float | None = None
@@ -392,10 +458,11 @@ class ImageManager:
         :raises PowerVMError: if the pool can't be read.
         """
         self._need_cache('tidy up the cache')
+        self._note_pool()
         if in_use is not None:
             self._catalog.set_in_use(self._driver.pool_id(), in_use)
         started = time.monotonic()
-        found = recovery.reconcile(self._parts)
+        found = self._reconcile()
         try:
             done = Pass(found, self._evictor.evict(found.snapshot))
         except exceptions.PVMImageCacheError as error:
@@ -404,7 +471,17 @@ class ImageManager:
         LOG.info('Pass over the image cache: %s', done.summary)
         self._remember('pass', detail=done.summary,
                        seconds=time.monotonic() - started)
+        if self._settings.metrics_textfile:
+            self._write_metrics()
         return done
+
+    def _write_metrics(self) -> None:
+        """A pass has done its work, whether this succeeds or not."""
+        try:
+            metrics.write(self._settings.metrics_textfile, self.usage())
+        except exceptions.PVMImageCacheError as error:
+            LOG.warning('The metrics of the image cache were not written: '
+                        '%s', error)
 
     def evict(self, *, dry_run: bool = False) -> evictor.Eviction:
         """Remove what the policies choose; a dry run only tells what."""
@@ -435,8 +512,29 @@ class ImageManager:
         :raises PowerVMError: if the pool can't be read.
         """
         self._need_cache('verify the cache')
+        self._note_pool()
         self._catalog.saw_uploads(self._driver.pool_id(), tidy=False)
-        return recovery.reconcile(self._parts)
+        return self._reconcile()
+
+    def _reconcile(self) -> recovery.Reconciliation:
+        found = recovery.reconcile(self._parts)
+        for name in found.removed:
+            self._remember('tidy', disk_name=name,
+                           detail='incomplete, removed')
+        for name in set(found.forgotten) - set(found.removed):
+            self._remember('tidy', disk_name=name, detail='gone, forgotten')
+        for name, reason in found.quarantined:
+            self._remember('quarantine', disk_name=name, detail=reason)
+        return found
+
+    def adoptable(self, image: image_module.Image) -> base.Disk:
+        """The disk that :meth:`adopt` would take; nothing is changed.
+
+        :raises ImageNotAdoptable: if it can't be that image's.
+        """
+        self._need_cache('take disks over')
+        fetch.check_cacheable(image)
+        return adoption.candidate(self._parts, image)
 
     def adopt(
         self, image: image_module.Image
@@ -448,8 +546,7 @@ class ImageManager:
         self._need_cache('take disks over')
         fetch.check_cacheable(image)
         adopted = adoption.adopt(self._parts, image)
-        self._remember('adopt', image_id=image.id,
-                       disk_name=adopted.disk_name)
+        self._remember('adopt', image=image, disk_name=adopted.disk_name)
         return adopted
 
     def _need_cache(self, what: str) -> None:
@@ -458,6 +555,20 @@ class ImageManager:
                 reason=f'Can not {what}: the disk driver keeps images in '
                        'its own pool, so that pvm_imagecache caches none '
                        'there.')
+
+    def _note_pool(self) -> None:
+        """Remember which pool it is, for those who do not ask PowerVM.
+
+        Not before there is a catalogue: looking makes none.
+        """
+        if not self._pool_name or not self._catalog.exists:
+            return
+        try:
+            self._catalog.saw_pool(self._pool_name, self._driver.pool_id())
+        except exceptions.CacheError as error:
+            LOG.debug('The pool was not written down: %s', error)
+        else:
+            self._pool_name = ''
 
     def _tell(
         self,
@@ -471,11 +582,17 @@ class ImageManager:
             disk_name or naming.base_image_name(image.id), image.size,
             reason))
 
-    def _remember(self, action: str, **facts: Any) -> None:
+    def _remember(
+        self, action: str, image: image_module.Image | None = None,
+        **facts: Any,
+    ) -> None:
         """Write to the history; work that is done stays done without."""
+        if image is not None:
+            facts |= {'image_id': image.id, 'image_name': image.name}
         try:
             self._catalog.add_history(
                 self._driver.pool_id(), action, **facts)
+            self._note_pool()
         except exceptions.PVMImageCacheError as error:
             LOG.warning('Not in the history: %(action)s of image %(image)s: '
                         '%(error)s',
@@ -491,4 +608,5 @@ def _settings(conf: Any) -> parts_module.Settings:
         fetch_timeout=options.fetch_timeout,
         check_download_right=options.check_download_right,
         automatic=conf.image_cache.remove_unused_base_images,
-        minimum_age=options.minimum_age)
+        minimum_age=options.minimum_age,
+        metrics_textfile=options.metrics_textfile)

@@ -43,12 +43,13 @@ def base_image_name(image_id: str) -> str:
 
 def is_base_image_name(disk_name: str) -> bool:
     """Whether a disk is called as a cached image of a UUID would be."""
-    return bool(_BASE_IMAGE_NAME.fullmatch(last_component(disk_name)))
+    return BASE_IMAGE_PREFIX in disk_name and bool(
+        _BASE_IMAGE_NAME.fullmatch(last_component(disk_name)))
 
 
 def last_component(disk_name: str) -> str:
     """The name proper: file-backed disks are named by their whole path."""
-    return disk_name.rsplit('/', 1)[-1]
+    return disk_name.rpartition('/')[2] if '/' in disk_name else disk_name
 
 
 def check_disk_name(disk_name: str, longest: int = MAX_DISK_NAME) -> str:

@@ -37,6 +37,7 @@ class Settings:
         what is deployed from the cache.
     :ivar automatic: whether images may be removed without an operator.
     :ivar minimum_age: before which no policy removes an image.
+    :ivar metrics_textfile: is written at the end of a pass, if set.
     """
 
     enabled: bool = True
@@ -45,6 +46,7 @@ class Settings:
     check_download_right: bool = True
     automatic: bool = True
     minimum_age: float = 300
+    metrics_textfile: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,7 @@ from stevedore import named
 
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import exceptions
 
@@ -69,7 +70,7 @@ def load_driver(conf: Any) -> driver_base.DiskDriver:
 
     :raises PluginNotFound, PluginInvalid, ConfigurationError:
     """
-    return _load(DRIVERS, conf.pvm_imagecache.disk_driver).from_conf(conf)
+    return _make(DRIVERS, conf.pvm_imagecache.disk_driver, conf)
 
 
 def load_policies(conf: Any) -> list[pipeline.NamedPolicy]:
@@ -83,8 +84,7 @@ def load_policies(conf: Any) -> list[pipeline.NamedPolicy]:
             raise exceptions.ConfigurationError(
                 reason=f'eviction_policies in [pvm_imagecache] names {name} '
                        'more than once.')
-    return [pipeline.NamedPolicy(name, _make_policy(name, conf))
-            for name in names]
+    return [_make_policy(name, conf) for name in names]
 
 
 def load_usable_policies(conf: Any) -> list[pipeline.NamedPolicy]:
@@ -96,8 +96,7 @@ def load_usable_policies(conf: Any) -> list[pipeline.NamedPolicy]:
     usable = []
     for name in dict.fromkeys(conf.pvm_imagecache.eviction_policies):
         try:
-            usable.append(pipeline.NamedPolicy(
-                name, _make_policy(name, conf)))
+            usable.append(_make_policy(name, conf))
         except (exceptions.PluginError,
                 exceptions.ConfigurationError) as error:
             LOG.error('Going on without the eviction policy %(name)s: '
@@ -105,14 +104,36 @@ def load_usable_policies(conf: Any) -> list[pipeline.NamedPolicy]:
     return usable
 
 
-def _make_policy(name: str, conf: Any) -> eviction_base.EvictionPolicy:
-    policy = _load(EVICTION, name)
+def _make_policy(name: str, conf: Any) -> pipeline.NamedPolicy:
+    return pipeline.NamedPolicy(
+        name, _make(EVICTION, name, conf), _distributions(EVICTION, name))
+
+
+def _make(namespace: str, name: str, conf: Any) -> Any:
+    """The plugin, as the options want it.
+
+    :raises PluginNotFound, PluginInvalid, ConfigurationError:
+    """
+    plugin = _load(namespace, name)
+    invalid = functools.partial(
+        exceptions.PluginInvalid, name=name, namespace=namespace,
+        distribution=_distributions(namespace, name))
     try:
-        return policy.from_conf(conf)
+        made = fence.Call(lambda: plugin.from_conf(conf)).result()
+    except exceptions.ConfigurationError:
+        raise
     except (cfg.Error, ValueError) as error:
         raise exceptions.ConfigurationError(
-            reason=f'An option of the eviction policy {name} is not right: '
-                   f'{" ".join(str(error).split())}') from error
+            reason=f'An option of the plugin {name} in {namespace} is not '
+                   f'right: {" ".join(str(error).split())}') from error
+    except fence.TookTooLongError as error:
+        raise invalid(reason=f'from_conf: {error}') from error
+    except Exception as error:
+        raise invalid(reason=f'from_conf raised {type(error).__name__}: '
+                             f'{error}') from error
+    if not isinstance(made, _CONTRACTS[namespace][0]):
+        raise invalid(reason=f'from_conf returned {made!r}')
+    return made
 
 
 def installed() -> list[Installed]:
@@ -143,8 +164,7 @@ def _load(namespace: str, name: str) -> Any:
             known=', '.join(sorted(
                 {each.name for each in _entry_points(namespace)}))
             or 'none')
-    distributions = ' and '.join(
-        sorted(_distribution(each) for each in candidates))
+    distributions = _distributions(namespace, name)
     if len(candidates) > 1:
         raise invalid(distribution=distributions,
                       reason='several plugins have that name. Remove all '
@@ -230,6 +250,13 @@ def _signature_faults(
 
 def _entry_points(namespace: str) -> list[Any]:
     return list(metadata.entry_points(group=namespace))
+
+
+def _distributions(namespace: str, name: str) -> str:
+    """Those that offer a plugin of that name; there should be one."""
+    return ' and '.join(sorted(
+        _distribution(each) for each in _entry_points(namespace)
+        if each.name == name))
 
 
 def _distribution(entry_point: Any) -> str:

@@ -18,7 +18,6 @@ Its disk is known by the label that it was made with, or by its UDID.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -55,12 +54,18 @@ class Snapshot:
     """What a pass has found, for what comes next in it.
 
     :ivar mapped: the names of disks that a partition has.
-    :ivar records: of the base images, as :func:`state_of` tells them.
+    :ivar records: of the base images.
     """
 
     pool: base.Pool
     mapped: frozenset[str]
-    records: frozenset[tuple[str, str]]
+    records: Sequence[catalog_module.BaseImage]
+
+    def is_current(self, catalog: catalog_module.Catalog) -> bool:
+        """Whether no base image was begun, finished or removed since."""
+        return {(each.disk_name, each.lease, each.state)
+                for each in self.records} == set(
+                    catalog.states(self.pool.id))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +148,11 @@ def _ended(
                    'error': error})
         return False
     return True
+
+
+def is_unwritten(name: str) -> bool:
+    """Whether it is us who hold the lock of a disk that is finished."""
+    return any(entry.disk_name == name for _, entry, _ in _UNWRITTEN)
 
 
 def _write_what_is_finished() -> None:
@@ -273,13 +283,6 @@ def may_appear_yet(
     return udid is None and clock - started_clock < LONGEST_REQUEST
 
 
-def state_of(
-    records: Iterable[catalog_module.BaseImage]
-) -> frozenset[tuple[str, str]]:
-    """What changes when a base image is begun, finished or removed."""
-    return frozenset((each.lease, each.state.value) for each in records)
-
-
 def fault_of(
     record: catalog_module.BaseImage, disk: base.Disk, is_mapped: bool
 ) -> str | None:
@@ -350,20 +353,26 @@ class _Reconciler:
         with self._noting_failure('labels'):
             note_labels(self._parts, disks)
             catalog.tick()
+        there = {(disk.name, disk.udid): disk for disk in disks}
+        ready = []
         for record in records:
+            disk = there.get((record.disk_name, record.udid or ''))
+            if disk and record.state is catalog_module.State.READY:
+                ready.append((record, disk))
+                continue
             with self._noting_failure(record.disk_name):
-                self._look_at_image(record, disks)
-        self._quarantine(pool.id, disks)
+                self._look_at_image(record)
+        self._quarantine(ready)
         for entry in catalog.instance_disks(pool.id):
             with self._noting_failure(entry.disk_name):
                 self._look_at_instance_disk(entry)
         with self._noting_failure('web/File'):
             self._forget_dead_uploads(disks)
-        known = {each.disk_name for each in [
-            *records, *catalog.images(pool.id)]}
+        known = {each.disk_name for each in records} | {
+            name for name, _, _ in catalog.states(pool.id)}
         snapshot = None
         if self._mapped is not None and not self._removed:
-            snapshot = Snapshot(pool, self._mapped, state_of(records))
+            snapshot = Snapshot(pool, self._mapped, records)
         return Reconciliation(
             tuple(self._forgotten), tuple(self._removed),
             tuple(self._failed), tuple(self._quarantined),
@@ -372,15 +381,9 @@ class _Reconciler:
                 if naming.is_base_image_name(disk.name)
                 and disk.name not in known)), snapshot)
 
-    def _look_at_image(
-        self,
-        record: catalog_module.BaseImage,
-        disks: Sequence[base.Disk],
-    ) -> None:
+    def _look_at_image(self, record: catalog_module.BaseImage) -> None:
+        """What is not ready, or whose disk was not there."""
         parts = self._parts
-        if record.state is catalog_module.State.READY and _find(
-                disks, record):
-            return
         with contextlib.suppress(exceptions.LockTimeout), parts.hold(
                 record.disk_name, 0):
             if parts.catalog.get(record.pool, record.disk_name) != record:
@@ -401,12 +404,10 @@ class _Reconciler:
             parts.catalog.remove(record)
             self._forgotten.append(record.disk_name)
 
-    def _quarantine(self, pool: str, disks: Sequence[base.Disk]) -> None:
+    def _quarantine(
+        self, ready: Sequence[tuple[catalog_module.BaseImage, base.Disk]]
+    ) -> None:
         """Serve no more what others could have changed."""
-        ready = [(record, disk) for record, disk in (
-            (record, _find(disks, record))
-            for record in self._parts.catalog.images(pool)
-            if record.state is catalog_module.State.READY) if disk]
         with self._noting_failure('mappings'):
             mapped = self._parts.driver.mapped([disk for _, disk in ready])
             self._mapped = frozenset(disk.name for disk in mapped)

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+from typing import Final
 
 from oslo_log import log as logging
 
@@ -33,6 +34,9 @@ from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 
 LOG = logging.getLogger(__name__)
+
+#: Why an image stays that somebody is at.
+BUSY: Final = 'it is being filled or copied'
 
 #: Raises :exc:`CacheError` if a base image may not be removed after all;
 #: is given what the catalogue knows of it under its lock.
@@ -96,8 +100,7 @@ def _staying(
     except (exceptions.LockTimeout, exceptions.CatalogConflict) as error:
         LOG.info('Image %(image)s stays in the cache: %(error)s',
                  {'image': record.image.id, 'error': error})
-        results.append(Removed(
-            record, False, 'it is being filled or copied'))
+        results.append(Removed(record, False, BUSY))
     except exceptions.PVMImageCacheError as error:
         results.append(Removed(record, False, str(error)))
 

@@ -30,6 +30,7 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import interrupts
 
 LOG = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def write_to_all(
     try:
         for leg in legs:
             running.append(_RunningLeg(leg, stall_timeout))
-        _feed(pieces, running, progress)
+        with interrupts.allowed():
+            _feed(pieces, running, progress)
     except BaseException as error:
         for writer in running:
             writer.break_off(error)

@@ -21,6 +21,8 @@ extensions = [
     'openstackdocstheme',
     'oslo_config.sphinxext',
     'oslo_config.sphinxconfiggen',
+    'oslo_policy.sphinxext',
+    'oslo_policy.sphinxpolicygen',
     'cliff.sphinxext',
     'stevedore.sphinxext',
     'sphinx.ext.autodoc',
@@ -49,6 +51,10 @@ config_generator_config_file = (
     '../../etc/pvm_imagecache/config-generator.conf')
 sample_config_basename = '_static/pvm_imagecache'
 
+policy_generator_config_file = (
+    '../../etc/pvm_imagecache/policy-generator.conf')
+sample_policy_basename = '_static/pvm_imagecache'
+
 # -- the commands; what all of them have in common is described once
 
 autoprogram_cliff_application = 'pvm-imagecache'
@@ -68,4 +74,6 @@ autodoc_typehints = 'signature'
 man_pages = [
     ('cli/pvm-imagecache', 'pvm-imagecache',
      'see and change the image cache of a PowerVM host', '', 1),
+    ('cli/pvm-imagecache-status', 'pvm-imagecache-status',
+     'check the image cache of a PowerVM host', '', 1),
 ]

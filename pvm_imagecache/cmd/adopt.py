@@ -20,6 +20,7 @@ from typing import Any
 from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache.policies import rules
 
 
 class AdoptImages(base.Lister):
@@ -31,25 +32,47 @@ class AdoptImages(base.Lister):
     "verify" lists those that there are.
     """
 
+    rule = rules.ADOPT
+    columns = ('ID', 'Name', 'Disk', 'Disk Size', 'Result')
+    examples = (
+        ('adopt rhel-9 --dry-run', 'whether there is such a disk'),
+        ('adopt rhel-9', 'serve deploys from it'),
+    )
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='+',
-            help='the id of an image, a unique start of it, or its name')
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
+        asking.add_dry_run(parser, 'only show what would be taken over')
         asking.add_yes(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        images = [self.app.source.find(each) for each in parsed_args.images]
+        manager = self.app.manager
+        found = [self.app.source.find(each) for each in parsed_args.images]
+        images = list({each.id: each for each in found}.values())
+        # Nothing is taken over if one of them can't be.
+        disks = [manager.adoptable(each) for each in images]
+        if parsed_args.dry_run:
+            return self.columns, formatting.with_ids(
+                _row(image, disk, 'would be adopted')
+                for image, disk in zip(images, disks, strict=True))
         if not parsed_args.yes:
             asking.ask(
                 'Do these disks hold all bytes of their images, unchanged?',
-                [f'{each.id} {each.name}' for each in images],
+                [f'{disk.name} {formatting.size(disk.capacity)}: image '
+                 f'{image.id} {image.name}'
+                 for image, disk in zip(images, disks, strict=True)],
                 'Nothing was adopted.')
-        adopted = [self.app.manager.adopt(each) for each in images]
-        return ('ID', 'Name', 'Disk', 'Disk Size', 'Result'), [
-            (each.image.id, each.image.name, each.disk_name,
-             formatting.Size(each.capacity), 'adopted')
-            for each in adopted]
+        for each in images:
+            manager.adopt(each)
+        return self.columns, formatting.with_ids(
+            _row(image, disk, 'adopted')
+            for image, disk in zip(images, disks, strict=True))
+
+
+def _row(image: Any, disk: Any, result: str) -> Sequence[Any]:
+    return (image.id, image.name, disk.name, formatting.Size(disk.capacity),
+            result)

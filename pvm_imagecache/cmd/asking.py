@@ -26,6 +26,13 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
         help='do not ask; needed where there is no terminal to ask on')
 
 
+def add_dry_run(
+    parser: argparse.ArgumentParser, what: str = 'only show what would go'
+) -> None:
+    """Add the option that shows what would be done."""
+    parser.add_argument('--dry-run', action='store_true', help=what)
+
+
 def ask(question: str, what: Iterable[str], otherwise: str) -> None:
     """Go on only if somebody at a terminal says yes.
 
@@ -33,7 +40,7 @@ def ask(question: str, what: Iterable[str], otherwise: str) -> None:
     :param otherwise: said where the answer is no.
     :raises ConfigurationError: if it is, or nobody can be asked.
     """
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise exceptions.ConfigurationError(
             reason='There is no terminal to ask on: say --yes to go on.')
     for each in what:

@@ -10,29 +10,158 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What our commands are derived from: cliff's, knowing our application."""
+"""What our commands are derived from: cliff's, knowing our application.
 
+Before a command does anything it is asked whether its user may, by the rule
+of policy that it names, and whether the columns that are wanted exist.
+"""
+
+import argparse
+from collections.abc import Sequence
+import os
 from typing import Any
+from typing import ClassVar
+from typing import Final
 
 from cliff import command
 from cliff import lister
 from cliff import show
 
+from pvm_imagecache import exceptions
+from pvm_imagecache.policies import rules
 
-class Command(command.Command):
-    """A command that prints what it did."""
+EXIT_USAGE: Final = 2
+_FIT_WIDTH: Final = 'CLIFF_FIT_WIDTH'
+IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
+
+
+class Authorized:
+    """What is common to all commands of this project.
+
+    :cvar rule: says who may use it.
+    :cvar examples: for the end of the help: a command line and what it is
+        for, each.
+    """
+
+    rule: ClassVar[rules.Rule] = rules.DEFAULT
+    examples: ClassVar[Sequence[tuple[str, str]]] = ()
 
     #: A :class:`pvm_imagecache.cmd.shell.Shell`.
     app: Any
+    _failed = False
+
+    def rule_for(self, parsed_args: argparse.Namespace) -> rules.Rule:
+        """The rule for these arguments."""
+        if getattr(parsed_args, 'dry_run', False):
+            return rules.EXPLAIN
+        return self.rule
+
+    def check(self, parsed_args: argparse.Namespace) -> None:
+        """Refuse what makes no sense before anything is done.
+
+        :raises UsageError: saying why.
+        """
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        try:
+            self.check(parsed_args)
+        except exceptions.UsageError as error:
+            self.app.LOG.error(error)
+            return EXIT_USAGE
+        self.app.authorize(self.rule_for(parsed_args))
+        code: int = super().run(parsed_args)  # type: ignore[misc]
+        return code or int(self._failed)
+
+    def fail(self) -> None:
+        """Have the command end with status 1, though it goes on."""
+        self._failed = True
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super(
+        ).get_parser(prog_name)  # type: ignore[misc]
+        # The examples have lines of their own.
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        return parser
+
+    def get_epilog(self) -> str:
+        """The examples. cliff would look through all that is installed."""
+        if not self.examples:
+            return ''
+        lines = ['Examples::']
+        for line, what in self.examples:
+            lines += ['', f'  # {what}', f'  pvm-imagecache {line}']
+        return '\n'.join(lines)
 
 
-class Lister(lister.Lister):
+class _Display(Authorized):
+    """A command whose output has columns.
+
+    :cvar columns: all that it may show.
+    """
+
+    columns: ClassVar[Sequence[str]] = ()
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        if _FIT_WIDTH not in os.environ:
+            # It is about terminals only.
+            parser.set_defaults(fit_width=True)
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        known = {normal(each) for each in self.columns}
+        for each in (*parsed_args.columns,
+                     *getattr(parsed_args, 'sort_columns', ())):
+            if known and normal(each) not in known:
+                self.app.LOG.error(
+                    f'There is no column "{each}". There are: '
+                    f'{", ".join(self.columns)}.')
+                return EXIT_USAGE
+        return super().run(parsed_args)
+
+
+class Command(Authorized, command.Command):
+    """A command that prints what it did."""
+
+
+class Lister(_Display, lister.Lister):
     """A command that gives rows."""
 
-    app: Any
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str],
+        data: Any,
+    ) -> int:
+        data = list(data)
+        if not data and parsed_args.formatter == 'table' and (
+                not parsed_args.print_empty):
+            # cliff prints an empty line for no table.
+            return 0
+        if parsed_args.formatter == 'table':
+            data = [[_for_people(each) for each in row] for row in data]
+        return super().produce_output(parsed_args, column_names, data)
 
 
-class ShowOne(show.ShowOne):
+class ShowOne(_Display, show.ShowOne):
     """A command that gives one thing, field by field."""
 
-    app: Any
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str],
+        data: Any,
+    ) -> int:
+        if parsed_args.formatter == 'table':
+            data = [_for_people(each) for each in data]
+        return super().produce_output(parsed_args, column_names, data)
+
+
+def _for_people(value: Any) -> Any:
+    """A value as a table shows it."""
+    if value is None:
+        return ''
+    if isinstance(value, bool):
+        return 'yes' if value else ''
+    return value
+
+
+def normal(column: str) -> str:
+    """A column as cliff compares it."""
+    return column.lower().strip().replace(' ', '_')

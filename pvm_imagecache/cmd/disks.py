@@ -21,6 +21,7 @@ from typing import Final
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
+from pvm_imagecache.policies import rules
 
 _GIB: Final = 1 << 30
 #: More than any volume group has; keeps nonsense out of the arithmetic.
@@ -34,11 +35,19 @@ class CreateDisk(base.ShowOne):
     made on the host (hit).
     """
 
+    rule = rules.CREATE_DISK
+    columns = ('name', 'udid', 'size', 'image', 'image_size', 'outcome',
+               'reason', 'bytes_from_glance', 'seconds')
+    examples = (
+        ('disk create debian-13 smoketest', 'whether deploys work'),
+        ('disk create debian-13 smoketest --size 20',
+         'one that is larger than its image'),
+    )
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'image', metavar='IMAGE',
-            help='the id of an image, a unique start of it, or its name')
+            'image', metavar='IMAGE', help=base.IMAGE_HELP)
         parser.add_argument(
             'name', metavar='NAME',
             help='the name of the new disk, 15 characters at most')
@@ -52,29 +61,29 @@ class CreateDisk(base.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
         image = self.app.source.find(parsed_args.image)
-        reporter = progress.Reporter(parsed_args.name)
+        reporter = progress.Reporter(parsed_args.name, self.app.quiet)
         try:
             done = self.app.manager.create_disk(
                 image, parsed_args.name, parsed_args.size,
                 progress=reporter)
         finally:
             reporter.close()
-        fields = {
-            'name': done.disk.name,
-            'udid': done.disk.udid,
-            'size': formatting.Size(done.disk.capacity),
-            'image': image.id,
-            'image_size': formatting.Size(image.size),
-            'outcome': done.outcome.value,
-            'reason': done.reason,
-            'bytes_from_glance': formatting.Size(done.bytes_fetched),
-            'seconds': round(done.seconds['total'], 2),
-        }
-        return tuple(fields), tuple(fields.values())
+        return self.columns, (
+            done.disk.name, done.disk.udid,
+            formatting.Size(done.disk.capacity), image.id,
+            formatting.Size(image.size), done.outcome.value, done.reason,
+            formatting.Size(done.bytes_fetched),
+            round(done.seconds['total'], 2))
 
 
 class DeleteDisk(base.Command):
-    """Delete a disk of an instance; cached images are not touched."""
+    """Delete a disk of an instance; cached images are not touched.
+
+    It asks nobody whether an instance needs the disk: mind the name.
+    """
+
+    rule = rules.DELETE_DISK
+    examples = (('disk delete smoketest', 'after the test'),)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -96,4 +105,5 @@ def _gib(text: str) -> int:
     except ArithmeticError:
         pass
     raise argparse.ArgumentTypeError(
-        f'"{text}" is not a size in GiB: it must be a number above 0')
+        f'"{text}" is not a size in GiB: it must be a number above 0, and '
+        f'not above {_MOST_GIB}')

@@ -17,8 +17,10 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
+from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache.policies import rules
 
 
 class EvictImages(base.Lister):
@@ -27,13 +29,16 @@ class EvictImages(base.Lister):
     The same happens at each pass of nova-compute.
     """
 
-    _stayed = False
+    rule = rules.EVICT
+    columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Reason', 'Result')
+    examples = (
+        ('evict --dry-run', 'what would go, and why'),
+        ('evict', 'have it go now'),
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--dry-run', action='store_true',
-            help='only show what would go, and why')
+        asking.add_dry_run(parser, 'only show what would go, and why')
         return parser
 
     def take_action(
@@ -41,25 +46,27 @@ class EvictImages(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         done = self.app.manager.evict(dry_run=parsed_args.dry_run)
         results = {each.base_image.image.id: each for each in done.results}
-        self._stayed = any(not each.removed for each in done.results)
-        return ('ID', 'Name', 'Disk Size', 'Policy', 'Reason', 'Result'), [
+        if any(not each.removed for each in done.results):
+            self.fail()
+        return self.columns, formatting.with_ids(
             (each.image.image_id, each.image.name,
              formatting.Size(each.image.capacity), each.policy, each.reason,
              _result(results.get(each.image.image_id)))
-            for each in done.plan.choices]
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        return super().run(parsed_args) or int(self._stayed)
+            for each in done.plan.choices)
 
 
 class ExplainImage(base.ShowOne):
     """Tell why a cached image stays, or goes at the next pass."""
 
+    rule = rules.EXPLAIN
+    columns = ('id', 'name', 'verdict', 'policy', 'pinned_by', 'pin_note',
+               'seen_in_use', 'last_accessed')
+    examples = (('explain debian-13', 'what will become of an image'),)
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'image', metavar='IMAGE',
-            help='the id of an image, a unique start of it, or its name')
+            'image', metavar='IMAGE', help=base.IMAGE_HELP)
         return parser
 
     def take_action(
@@ -67,17 +74,13 @@ class ExplainImage(base.ShowOne):
     ) -> tuple[Sequence[str], Sequence[Any]]:
         manager = self.app.manager
         found = manager.explain(manager.find(parsed_args.image))
-        fields = {
-            'id': found.base_image.image.id,
-            'name': found.base_image.image.name,
-            'verdict': _verdict(found),
-            'policy': found.choice.policy if found.choice else None,
-            'pinned_by': found.pin.who if found.pin else None,
-            'pin_note': found.pin.note if found.pin else None,
-            'seen_in_use': formatting.Time(found.in_use_at),
-            'last_accessed': formatting.Time(found.base_image.last_used_at),
-        }
-        return tuple(fields), tuple(fields.values())
+        choice, pin = found.choice, found.pin
+        image = found.base_image.image
+        return self.columns, (
+            image.id, image.name, _verdict(found),
+            choice.policy if choice else None, pin.who if pin else None,
+            pin.note if pin else None, formatting.Time(found.in_use_at),
+            formatting.Time(found.base_image.last_used_at))
 
 
 def _verdict(found: Any) -> str:

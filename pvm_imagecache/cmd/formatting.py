@@ -12,6 +12,9 @@
 
 """Sizes and times: for people in tables, exact for programs."""
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 import datetime
 import functools
 from typing import Any
@@ -21,6 +24,7 @@ from cliff import columns
 
 _UNITS: Final = ((1 << 40, 'TiB'), (1 << 30, 'GiB'), (1 << 20, 'MiB'),
                  (1 << 10, 'KiB'))
+_SHORTEST_ID: Final = 8
 
 
 @functools.total_ordering
@@ -43,6 +47,42 @@ class Size(_Sortable):
 
     def human_readable(self) -> str:
         return '' if self._value is None else size(self._value)
+
+
+@functools.total_ordering
+class ID(columns.FormattableColumn[Any]):
+    """The id of an image: whole for programs, cut in tables."""
+
+    def __init__(self, value: str | None, length: int) -> None:
+        super().__init__(value)
+        self._length = length
+
+    def __lt__(self, other: Any) -> bool:
+        return (self._value or '') < (other._value or '')
+
+    def human_readable(self) -> str:
+        return (self._value or '')[:self._length]
+
+    def machine_readable(self) -> Any:
+        return self._value
+
+
+def ids(known: Iterable[str | None]) -> Callable[[str | None], ID]:
+    """What makes columns of ids, as short as they can be told apart by."""
+    different = {each for each in known if each}
+    length = _SHORTEST_ID
+    longest = max(map(len, different), default=0)
+    while length < longest and len(
+            {each[:length] for each in different}) < len(different):
+        length += 1
+    return lambda each: ID(each, length)
+
+
+def with_ids(rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Rows whose first column is an id, which is cut in tables."""
+    listed = list(rows)
+    id_of = ids(row[0] for row in listed)
+    return [(id_of(row[0]), *row[1:]) for row in listed]
 
 
 class Time(_Sortable):

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The commands about cached images: list, show, prefetch, purge."""
+"""The commands about cached images: list, show, prefetch."""
 
 import argparse
 from collections.abc import Iterable
@@ -18,148 +18,147 @@ from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
-from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
-from pvm_imagecache.cmd import progress
+from pvm_imagecache import exceptions
+from pvm_imagecache.policies import rules
 
-_IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
+_LONG: Final = ('Last Modified', 'Disk Size', 'Disk', 'Pinned', 'In Use')
 
 
 class ListImages(base.Lister):
-    """List the images that this host has cached."""
+    """List the images that this host has cached.
+
+    The one that was used least recently comes first. In a table the ids are
+    cut to what tells the images apart; other formats have all of them.
+    """
+
+    rule = rules.LIST
+    columns = ('ID', 'Name', 'State', 'Size', 'Hits', 'Last Accessed', *_LONG)
+    examples = (
+        ('list', 'what is cached'),
+        ('list --long', 'with the disks, and what keeps images from going'),
+        ('list --sort-column Hits --sort-descending',
+         'the most useful image first'),
+        ('list -f value -c ID', 'for a script'),
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--long', action='store_true',
+            help='more columns')
+        return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        columns = ('ID', 'Name', 'State', 'Size', 'Disk Size', 'Hits',
-                   'Last Accessed', 'Disk')
-        return columns, [
-            (each.image.id, each.image.name, each.state.value,
-             formatting.Size(each.image.size),
-             formatting.Size(each.capacity), each.hits,
-             formatting.Time(each.last_used_at), each.disk_name)
-            for each in self.app.manager.list()]
+        # What was asked for by its name is shown without --long, too.
+        long = parsed_args.long or bool(
+            {base.normal(each) for each in (*parsed_args.columns,
+                                            *parsed_args.sort_columns)}
+            & {base.normal(each) for each in _LONG})
+        records = self.app.records
+        found = records.list()
+        id_of = formatting.ids(each.image.id for each in found)
+        rows = [
+            (id_of(each.image.id), each.image.name, each.state.value,
+             formatting.Size(each.image.size), each.hits,
+             formatting.Time(each.last_used_at)) for each in found]
+        if not long:
+            return self.columns[:-len(_LONG)], rows
+        pins, in_use = records.pins(), records.in_use()
+        return self.columns, [
+            (*row, formatting.Time(each.ready_at),
+             formatting.Size(each.capacity), each.disk_name,
+             each.image.id in pins, each.image.id in in_use)
+            for row, each in zip(rows, found, strict=True)]
 
 
 class ShowImage(base.ShowOne):
     """Show all that is known of a cached image."""
 
+    rule = rules.SHOW
+    columns = (
+        'id', 'name', 'state', 'reason', 'disk', 'udid', 'disk_size', 'size',
+        'virtual_size', 'disk_format', 'os_hash_algo', 'os_hash_value',
+        'checksum', 'hits', 'bytes_done', 'filled_by', 'created_at',
+        'ready_at', 'last_accessed', 'seen_in_use', 'pinned_by', 'pin_note')
+    examples = (
+        ('show debian-13', 'an image by its name'),
+        ('show 719a -f json', 'by the start of its id, for a program'),
+    )
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('image', metavar='IMAGE', help=_IMAGE_HELP)
+        parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
-        found = self.app.manager.find(parsed_args.image)
+        records = self.app.records
+        found = records.find(parsed_args.image)
         image = found.image
-        fields = {
-            'id': image.id,
-            'name': image.name,
-            'state': found.state.value,
-            'reason': found.reason,
-            'disk': found.disk_name,
-            'udid': found.udid,
-            'disk_size': formatting.Size(found.capacity),
-            'size': formatting.Size(image.size),
-            'virtual_size': formatting.Size(image.virtual_size),
-            'disk_format': image.disk_format,
-            'os_hash_algo': image.os_hash_algo,
-            'os_hash_value': image.os_hash_value,
-            'checksum': image.checksum,
-            'hits': found.hits,
-            'bytes_done': formatting.Size(found.bytes_done),
-            'filled_by': found.holder,
-            'created_at': formatting.Time(found.created_at),
-            'ready_at': formatting.Time(found.ready_at),
-            'last_accessed': formatting.Time(found.last_used_at),
-        }
-        return tuple(fields), tuple(fields.values())
+        pin = records.pins().get(image.id)
+        return self.columns, (
+            image.id, image.name, found.state.value, found.reason,
+            found.disk_name, found.udid, formatting.Size(found.capacity),
+            formatting.Size(image.size), formatting.Size(image.virtual_size),
+            image.disk_format, image.os_hash_algo, image.os_hash_value,
+            image.checksum, found.hits, formatting.Size(found.bytes_done),
+            found.holder, formatting.Time(found.created_at),
+            formatting.Time(found.ready_at),
+            formatting.Time(found.last_used_at),
+            formatting.Time(records.in_use().get(image.id)),
+            pin.who if pin else None, pin.note if pin else None)
 
 
 class PrefetchImages(base.Lister):
-    """Fetch images into the cache, so that even the first deploy is fast."""
+    """Fetch images into the cache, so that even the first deploy is fast.
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'images', metavar='IMAGE', nargs='+', help=_IMAGE_HELP)
-        return parser
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        # Look all of them up before the first is fetched.
-        images = [self.app.source.find(each) for each in parsed_args.images]
-        rows = []
-        for image in images:
-            reporter = progress.Reporter(image.name or image.id)
-            try:
-                result = self.app.manager.prefetch(image, progress=reporter)
-            finally:
-                reporter.close()
-            rows.append((
-                image.id, image.name,
-                'fetched' if result.fetched else 'was cached already',
-                formatting.Size(result.bytes_fetched),
-                round(result.seconds, 2), result.disk_name))
-        return ('ID', 'Name', 'Result', 'Bytes From Glance', 'Seconds',
-                'Disk'), rows
-
-
-class PurgeImages(base.Lister):
-    """Take images out of the cache; disks made from them are not touched.
-
-    Pinned images, and those that are being filled at the moment, stay.
+    All of them are looked up before the first is fetched. If the fetch of
+    one fails the others are fetched all the same, and the exit status is 1.
     """
 
+    rule = rules.PREFETCH
+    columns = ('ID', 'Name', 'Result', 'Fetched', 'Seconds',
+               'Disk')
+    examples = (
+        ('prefetch debian-13 rhel-10', 'two images before the rush'),
+        ('prefetch -q debian-13 -f json', 'from a script'),
+    )
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument(
-            'images', metavar='IMAGE', nargs='*', default=[],
-            help=_IMAGE_HELP)
-        which.add_argument(
-            '--all', action='store_true',
-            help='every image that is neither pinned nor in use by '
-                 'instances')
         parser.add_argument(
-            '--dry-run', action='store_true',
-            help='only show what would go')
-        asking.add_yes(parser)
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        manager = self.app.manager
-        doomed = manager.list() if parsed_args.all else list(
-            {found.disk_name: found for found in
-             map(manager.find, parsed_args.images)}.values())
-        columns = ('ID', 'Name', 'Disk Size', 'Result')
-        if parsed_args.dry_run:
-            return columns, [_row(each, 'would go') for each in doomed]
-        if doomed and not parsed_args.yes:
-            size = formatting.size(
-                sum(each.capacity or 0 for each in doomed))
-            asking.ask(
-                f'Purge {len(doomed)} image(s), {size}, from the cache?',
-                [f'{each.image.id} {each.image.name}' for each in doomed],
-                'Nothing was purged.')
-        results = manager.purge(doomed, spare_in_use=parsed_args.all)
-        self._stayed = any(not each.removed for each in results)
-        return columns, [
-            _row(each.base_image,
-                 'purged' if each.removed else f'stays: {each.reason}')
-            for each in results]
+        found = [self.app.source.find(each) for each in parsed_args.images]
+        images = list({each.id: each for each in found}.values())
+        return self.columns, formatting.with_ids(
+            self._fetch(each, len(images) == 1) for each in images)
 
-    def run(self, parsed_args: argparse.Namespace) -> int:
-        self._stayed = False
-        return super().run(parsed_args) or int(self._stayed)
-
-
-def _row(found: Any, result: str) -> Sequence[Any]:
-    return (found.image.id, found.image.name,
-            formatting.Size(found.capacity), result)
+    def _fetch(self, image: Any, only: bool) -> Sequence[Any]:
+        from pvm_imagecache.cmd import progress
+        reporter = progress.Reporter(image.name or image.id, self.app.quiet)
+        try:
+            done = self.app.manager.prefetch(image, progress=reporter)
+        except exceptions.PVMImageCacheError as error:
+            if only:
+                raise
+            reporter.close()
+            self.app.LOG.error(error)
+            self.fail()
+            return (image.id, image.name, f'failed: {error}',
+                    formatting.Size(None), None, None)
+        finally:
+            reporter.close()
+        return (image.id, image.name,
+                'fetched' if done.fetched else 'was cached already',
+                formatting.Size(done.bytes_fetched), round(done.seconds, 2),
+                done.disk_name)

@@ -15,15 +15,13 @@
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
-import re
 from typing import Any
-from typing import Final
 
 from pvm_imagecache.cmd import base
+from pvm_imagecache.cmd import durations
+from pvm_imagecache.cmd import formatting
 from pvm_imagecache import exceptions
-
-_UNITS: Final = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
-_IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
+from pvm_imagecache.policies import rules
 
 
 class PinImages(base.Lister):
@@ -32,12 +30,20 @@ class PinImages(base.Lister):
     Images that are not cached can be pinned too: they stay once they are.
     """
 
+    rule = rules.PIN
+    columns = ('ID', 'Name', 'Result')
+    examples = (
+        ('pin rhel-10 --for 30d --note "month-end rollout"',
+         'an image that is needed for a month'),
+        ('pin rhel-10', 'for good'),
+    )
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='+', help=_IMAGE_HELP)
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
         parser.add_argument(
-            '--for', dest='seconds', metavar='TIME', type=_duration,
+            '--for', dest='seconds', metavar='TIME', type=durations.parse,
             help='for how long, 30d or 12h for example (default: until '
                  'unpinned)')
         parser.add_argument(
@@ -51,17 +57,21 @@ class PinImages(base.Lister):
         for image_id, _ in found:
             self.app.manager.pin(
                 image_id, parsed_args.note, parsed_args.seconds)
-        return ('ID', 'Name', 'Result'), [
-            (image_id, name, 'pinned') for image_id, name in found]
+        return self.columns, formatting.with_ids(
+            (image_id, name, 'pinned') for image_id, name in found)
 
 
 class UnpinImages(base.Lister):
     """Let pinned images go again."""
 
+    rule = rules.PIN
+    columns = ('ID', 'Name', 'Result')
+    examples = (('unpin rhel-10', 'the policies may have it again'),)
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='+', help=_IMAGE_HELP)
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
         return parser
 
     def take_action(
@@ -70,11 +80,11 @@ class UnpinImages(base.Lister):
         pins = self.app.manager.pins()
         found = [(each, None) if each in pins else _find(self.app, each)
                  for each in parsed_args.images]
-        return ('ID', 'Name', 'Result'), [
+        return self.columns, formatting.with_ids(
             (image_id, name,
              'unpinned' if self.app.manager.unpin(image_id)
              else 'was not pinned')
-            for image_id, name in found]
+            for image_id, name in found)
 
 
 def _find(app: Any, text: str) -> tuple[str, str | None]:
@@ -84,12 +94,3 @@ def _find(app: Any, text: str) -> tuple[str, str | None]:
     except exceptions.ImageNotCached:
         image = app.source.find(text)
     return image.id, image.name
-
-
-def _duration(text: str) -> float:
-    """A time like ``30d``, in seconds."""
-    found = re.fullmatch(r'(\d{1,9})([smhdw])', text)
-    if not found or not int(found[1]):
-        raise argparse.ArgumentTypeError(
-            f'"{text}" is not a time: say 90m, 12h, 30d or 4w, for example')
-    return float(int(found[1]) * _UNITS[found[2]])

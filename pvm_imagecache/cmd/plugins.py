@@ -18,10 +18,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from pvm_imagecache.cmd import base
+from pvm_imagecache.policies import rules
 
 
 class ListPlugins(base.Lister):
-    """List the disk drivers and eviction policies that are installed."""
+    """List the disk drivers and eviction policies that are installed.
+
+    What the configuration names and is not installed is listed, too.
+    """
+
+    rule = rules.PLUGINS
+    columns = ('Namespace', 'Name', 'Enabled', 'Package', 'Class', 'Error')
+    examples = (
+        ('plugin list', 'what disk_driver and eviction_policies can name'),
+        ('plugin list -c Name -c Enabled -c Error', 'whether it works'),
+    )
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -32,9 +43,14 @@ class ListPlugins(base.Lister):
             plugins.DRIVERS: [options.disk_driver],
             plugins.EVICTION: options.eviction_policies,
         }
-        return ('Namespace', 'Name', 'Enabled', 'Package', 'Class',
-                'Error'), [
+        found = plugins.installed()
+        there = {(each.namespace, each.name) for each in found}
+        return self.columns, [
             (each.namespace, each.name,
              each.name in enabled[each.namespace], each.distribution,
              each.module, each.error or '')
-            for each in plugins.installed()]
+            for each in found] + [
+            (namespace, name, True, '', '', 'it is not installed')
+            for namespace, names in enabled.items()
+            for name in dict.fromkeys(names)
+            if (namespace, name) not in there]

@@ -12,12 +12,15 @@
 
 """Progress of long work: a line that renews itself, or plain lines."""
 
+import collections
+import contextlib
 import shutil
 import sys
 import time
 from typing import Final
 
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache import interrupts
 
 _STEPS: Final = {
     'fetch': 'Fetching',
@@ -25,8 +28,12 @@ _STEPS: Final = {
     'wait': 'Waiting for the fetch by another process',
 }
 _BAR_WIDTH: Final = 24
+_LEAST_BAR_WIDTH: Final = 5
 _BAR_INTERVAL: Final = 0.2
 _LINE_INTERVAL: Final = 10.0
+#: Seconds: a rate is that of the last so many, and of no fewer than these.
+_RATE_WINDOW: Final = 15.0
+_LEAST_WINDOW: Final = 1.0
 
 
 class Reporter:
@@ -40,51 +47,97 @@ class Reporter:
         self._quiet = quiet
         self._bar = sys.stderr.isatty()
         self._step = ''
-        self._started = self._told_at = 0.0
+        self._told_at = 0.0
         self._open_line = False
+        #: When how many bytes had been moved.
+        self._seen: collections.deque[tuple[float, int]] = (
+            collections.deque())
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """The progress callback of an ImageManager; bytes."""
+        interrupts.check()
         if self._quiet:
             return
         now = time.monotonic()
         if step != self._step:
-            self._step, self._started, self._told_at = step, now, 0.0
+            self._step, self._told_at = step, 0.0
+            self._seen.clear()
         elif step == 'copy':
             return
+        self._note(now, done)
         interval = _BAR_INTERVAL if self._bar else _LINE_INTERVAL
         if done < total and now - self._told_at < interval:
             return
         self._told_at = now
-        self._tell(self._line(done, total, now - self._started))
+        self._tell(self._line(done, total))
 
     def close(self) -> None:
         """End the line that is being renewed."""
         if self._open_line:
-            print(file=sys.stderr, flush=True)
             self._open_line = False
+            self._print('\n')
+
+    def _note(self, now: float, done: int) -> None:
+        """Remember how far it was, for as long as that makes a rate."""
+        while (len(self._seen) > 1
+               and now - self._seen[1][0] >= _RATE_WINDOW):
+            self._seen.popleft()
+        self._seen.append((now, done))
+
+    def _rate(self) -> float:
+        """Bytes per second of late; 0 where that is not known yet.
+
+        What came before the first look came from a buffer, who knows when.
+        """
+        (began, at_first), (ended, at_last) = self._seen[0], self._seen[-1]
+        if ended - began < _LEAST_WINDOW:
+            return 0.0
+        return (at_last - at_first) / (ended - began)
 
     def _tell(self, line: str) -> None:
         if self._bar:
             # A line that is longer than the terminal can't be renewed.
-            width = shutil.get_terminal_size().columns - 1
-            print(f'\r\033[K{line[:width]}', end='', file=sys.stderr,
-                  flush=True)
             self._open_line = True
+            self._print(f'\r\033[K{line[:_columns()]}')
         else:
-            print(line, file=sys.stderr, flush=True)
+            self._print(f'{line}\n')
 
-    def _line(self, done: int, total: int, seconds: float) -> str:
-        line = f'{self._what}: {_STEPS.get(self._step, self._step)}'
+    @staticmethod
+    def _print(text: str) -> None:
+        # The work goes on if nobody can be told.
+        with contextlib.suppress(OSError):
+            print(text, end='', file=sys.stderr, flush=True)
+
+    def _line(self, done: int, total: int) -> str:
+        what = f'{self._what}: {_STEPS.get(self._step, self._step)}'
         if self._step == 'copy':
-            return line
+            return what
         part = done / total if total else 1.0
-        if self._bar:
-            filled = int(part * _BAR_WIDTH)
-            line += f' [{"#" * filled}{"." * (_BAR_WIDTH - filled)}]'
-        line += (f' {part:.0%} of {formatting.size(total)}')
-        if self._step == 'fetch' and done and seconds > 0:
-            rate = done / seconds
-            line += (f', {formatting.size(int(rate))}/s, '
-                     f'{(total - done) / rate:.0f} s left')
-        return line
+        how_far = f' {part:.0%} of {formatting.size(total)}'
+        rate = self._rate()
+        if rate > 0:
+            how_far += f', {formatting.size(int(rate))}/s'
+            if done < total:
+                how_far += f', {_remaining((total - done) / rate)} left'
+        return f'{what}{self._bar_of(part, len(what + how_far))}{how_far}'
+
+    def _bar_of(self, part: float, taken: int) -> str:
+        """A bar in the room that is left on the line, if there is any."""
+        width = min(_columns() - taken - len(' []'), _BAR_WIDTH)
+        if not self._bar or width < _LEAST_BAR_WIDTH:
+            return ''
+        filled = int(part * width)
+        return f' [{"#" * filled}{"." * (width - filled)}]'
+
+
+def _columns() -> int:
+    """Characters of a line of the terminal, less the cursor's."""
+    return shutil.get_terminal_size().columns - 1
+
+
+def _remaining(seconds: float) -> str:
+    """How long something will take, for a person to read."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest} s' if minutes else f'{rest} s'
+    return f'{minutes // 60} h {minutes % 60} min'

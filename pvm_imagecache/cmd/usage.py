@@ -14,38 +14,70 @@
 
 import argparse
 from collections.abc import Sequence
+import os
 from typing import Any
+from typing import Final
 
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache import exceptions
+from pvm_imagecache.policies import rules
+
+_COUNTED: Final = (
+    ('hit', 'hits'), ('miss', 'misses'), ('bypass', 'bypasses'),
+    ('prefetch', 'prefetches'), ('evict', 'evictions'), ('purge', 'purges'))
 
 
 class ShowUsage(base.ShowOne):
-    """Show the pool, the cache's part of it, and what the cache has done."""
+    """Show the pool, the cache's part of it, and what the cache has done.
+
+    The counts begin with the catalogue. seconds_saved is an estimate: what
+    hits would have taken if their images had come as fast as all that was
+    fetched, less what they took; it is negative where copies are slower than
+    the network, and empty before anything was fetched.
+    """
+
+    rule = rules.USAGE
+    columns = (
+        'pool', 'pool_size', 'pool_used', 'pool_free', 'cached_images',
+        'cache_size', *(key for _, key in _COUNTED), 'bytes_from_glance',
+        'bytes_saved', 'seconds_saved')
+    examples = (
+        ('usage', 'what the cache is good for'),
+        ('usage -f json', 'for a program'),
+        ('usage --textfile /var/lib/node_exporter/pvm_imagecache.prom',
+         'for Prometheus, see also metrics_textfile in the configuration'),
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--textfile', metavar='FILE',
+            help='write metrics for the textfile collector of node_exporter, '
+                 'too: in one step, and for everybody to read')
+        return parser
+
+    def check(self, parsed_args: argparse.Namespace) -> None:
+        if parsed_args.textfile == '':
+            raise exceptions.UsageError(reason='--textfile needs a name.')
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
         usage = self.app.manager.usage()
-        fields: dict[str, Any] = {
-            'pool': usage.pool.name,
-            'pool_size': formatting.Size(usage.pool.capacity),
-            'pool_used': formatting.Size(usage.pool.used),
-            'pool_free': formatting.Size(usage.pool.free),
-        }
-        if self.app.manager.caches_images:
-            fields |= {
-                'cached_images': usage.images,
-                'cache_size': formatting.Size(usage.cached),
-            }
-        else:
-            fields['cached_images'] = 'kept by the pool itself'
-        for action, key in (('hit', 'hits'), ('miss', 'misses'),
-                            ('bypass', 'bypasses')):
-            total = usage.totals.get(action)
-            fields[key] = total.times if total else 0
-        fields['bytes_from_glance'] = formatting.Size(sum(
-            each.bytes_fetched for each in usage.totals.values()))
-        fields['bytes_saved'] = formatting.Size(sum(
-            each.bytes_saved for each in usage.totals.values()))
-        return tuple(fields), tuple(fields.values())
+        if parsed_args.textfile:
+            from pvm_imagecache import metrics
+            metrics.write(os.path.abspath(parsed_args.textfile), usage)
+        caches = self.app.manager.caches_images
+        times = {each: total.times for each, total in usage.totals.items()}
+        saved = usage.seconds_saved
+        return self.columns, (
+            usage.pool.name, formatting.Size(usage.pool.capacity),
+            formatting.Size(usage.pool.used),
+            formatting.Size(usage.pool.free),
+            usage.images if caches else None,
+            formatting.Size(usage.cached if caches else None),
+            *(times.get(action, 0) for action, _ in _COUNTED),
+            formatting.Size(usage.bytes_fetched),
+            formatting.Size(usage.bytes_saved),
+            None if saved is None else round(saved, 1))

@@ -17,10 +17,12 @@ that a nova.conf written for it works as it is.
 """
 
 import copy
+import os
 from typing import Any
 from typing import Final
 
 from oslo_config import cfg
+from oslo_config import types
 
 GROUP: Final = cfg.OptGroup(
     'pvm_imagecache', title='Image cache for PowerVM',
@@ -32,6 +34,16 @@ _OLD_GROUP: Final = 'powervm'
 
 def _was(name: str) -> list[cfg.DeprecatedOpt]:
     return [cfg.DeprecatedOpt(name, group=_OLD_GROUP)]
+
+
+class AbsolutePath(types.String):
+    """A path that means the same for every process."""
+
+    def __call__(self, value: Any) -> Any:
+        text = super().__call__(value)
+        if text and not os.path.isabs(text):
+            raise ValueError(f'"{text}" is no absolute path')
+        return text
 
 
 OPTIONS: Final = [
@@ -78,11 +90,20 @@ OPTIONS: Final = [
         help='Whether Glance is asked before an image is deployed from the '
              'cache for a user of nova, if that user may download it. It '
              'costs one request, for one byte.'),
-    cfg.StrOpt(
-        'state_path', default='/var/lib/nova/pvm_imagecache',
+    cfg.Opt(
+        'state_path', type=AbsolutePath(),
+        default='/var/lib/nova/pvm_imagecache',
         help='The directory of the catalogue of cached images and of the '
-             'locks. It must be on a disk of this host, and be the same for '
-             'nova-compute and for the command pvm-imagecache.'),
+             'locks: an absolute path. It must be on a disk of this host, '
+             'and be the same for nova-compute and for the command '
+             'pvm-imagecache.'),
+    cfg.Opt(
+        'metrics_textfile', type=AbsolutePath(), default='',
+        help='A file into which metrics for Prometheus are written at the '
+             'end of each pass: an absolute path, in the directory that the '
+             'textfile collector of node_exporter reads, with a name that '
+             'ends in .prom. The package prometheus_client has to be '
+             'installed. Empty for none.'),
     cfg.StrOpt(
         'host', default='localhost',
         help='The host of the PowerVM REST API: this one where NovaLink '
@@ -131,6 +152,20 @@ def register(conf: Any) -> None:
     # A ConfigOpts keeps what is overridden in the group itself.
     conf.register_group(copy.deepcopy(GROUP))
     conf.register_opts(OPTIONS, group=GROUP)
+
+
+def catalog_path(conf: Any) -> str:
+    """The file of the catalogue."""
+    return os.path.join(conf.pvm_imagecache.state_path, 'catalog.sqlite')
+
+
+def pool_name(conf: Any) -> str:
+    """How a configuration calls its pool: by all that it is found by."""
+    options = conf.pvm_imagecache
+    return '/'.join((
+        options.disk_driver, options.host, str(options.port or ''),
+        options.vios_name or options.cluster_name or '',
+        options.volume_group_name))
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

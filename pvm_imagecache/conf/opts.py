@@ -14,6 +14,7 @@
 
 from oslo_config import cfg
 
+from pvm_imagecache.conf import access
 from pvm_imagecache.conf import age
 from pvm_imagecache.conf import compute
 from pvm_imagecache.conf import glance
@@ -23,7 +24,9 @@ from pvm_imagecache.conf import watermark
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """Every group with its options, in the order of their names."""
+    (group, options), = compute.list_opts()
+    ours = [*options, *access.OPTIONS]
     return sorted(
-        [*age.list_opts(), *compute.list_opts(), *glance.list_opts(),
+        [*age.list_opts(), (group, ours), *glance.list_opts(),
          *lru.list_opts(), *watermark.list_opts()],
         key=lambda entry: entry[0].name)

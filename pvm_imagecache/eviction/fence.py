@@ -14,9 +14,9 @@
 
 A policy is somebody else's Python. One that loops for ever would stop
 nova's periodic tasks for ever: it is asked in a thread of its own that looks
-at the clock before each line. One that waits for something that never comes
-is left behind. Only what loops inside a function written in C can't be
-ended.
+at the clock before each step. One that waits for something that never comes,
+or catches what is to end it, is left behind. Only what loops inside a
+function written in C stops everybody.
 """
 
 from collections.abc import Callable
@@ -41,6 +41,10 @@ class TookTooLongError(Exception):
     """The call was ended, or left behind."""
 
 
+class ExitedError(Exception):
+    """The call would have ended the process."""
+
+
 class _Ended(BaseException):
     """Raised inside the call, where nothing catches it by mistake."""
 
@@ -63,11 +67,6 @@ class Call(Generic[_Result]):
         self._thread = threading.Thread(
             target=self._run, name='eviction-policy', daemon=True)
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether it was left behind, and is still at it."""
-        return self._thread.is_alive()
-
     def result(self) -> _Result:
         """Make the call.
 
@@ -87,9 +86,9 @@ class Call(Generic[_Result]):
                 f'it did not end within {self._seconds:g} seconds')
         if isinstance(self._error, Exception):
             raise self._error
-        raise RuntimeError(
-            f'{type(self._error).__name__}: {self._error}'
-        ) from self._error
+        # An exit would be that of the whole process.
+        raise ExitedError(
+            f'it raised {type(self._error).__name__}') from self._error
 
     def _run(self) -> None:
         self._own = threading.get_ident()
@@ -108,6 +107,8 @@ class Call(Generic[_Result]):
         if threading.get_ident() != self._own:
             # A green thread of somebody else, who has the turn.
             return None
+        # A loop on one line is no new line at each turn.
+        frame.f_trace_opcodes = True
         if time.monotonic() > self._end:
             raise _Ended
         return self._look_at_clock

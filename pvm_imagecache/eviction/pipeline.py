@@ -31,44 +31,62 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class NamedPolicy:
-    """A policy, and the name by which it was configured."""
+    """A policy, and the name by which it was configured.
+
+    :ivar origin: the distribution that it comes from.
+    """
 
     name: str
     policy: base.EvictionPolicy
-    #: Questions that it has not answered in time.
-    _left_behind: list[fence.Call[list[base.Decision]]] = (
-        dataclasses.field(default_factory=list, compare=False, repr=False))
+    origin: str = ''
+    #: What was said of its errors.
     _told: set[str] = dataclasses.field(
         default_factory=set, compare=False, repr=False)
+    #: Its questions that were not answered in time.
+    _unanswered: list[base.CacheView] = dataclasses.field(
+        default_factory=list, compare=False, repr=False)
 
     def ask(self, view: base.CacheView) -> list[base.Decision]:
         """What it answers, if it does so in time.
 
+        One that did not is not asked again.
+
         :raises Exception: whatever it raises.
         """
-        if any(each.goes_on for each in self._left_behind):
+        if self._unanswered:
             raise fence.TookTooLongError(
-                'it has not ended since it was asked before')
+                'it is not asked again, since it did not end before')
         # One that repeats itself for ever is found out.
         most = len(view.images) + 1
-        call = fence.Call(
-            lambda: list(itertools.islice(self.policy.choose(view), most)))
+
+        def choose() -> list[base.Decision]:
+            return list(itertools.islice(
+                self.policy.choose(dataclasses.replace(view)), most))
         try:
-            decisions = call.result()
+            decisions = (choose() if self._is_ours
+                         else fence.Call(choose).result())
         except fence.TookTooLongError:
-            self._left_behind[:] = [call]
+            self._unanswered.append(view)
             raise
         if len(decisions) == most:
             raise ValueError('it named more images than there are')
         return decisions
 
+    @property
+    def _is_ours(self) -> bool:
+        """Whether it is one of those that are known to end."""
+        return type(self.policy).__module__.startswith(f'{__package__}.')
+
     def fault(self, error: Exception) -> str:
         """What is said of an error of it; logged once, as it comes again."""
         text = f'{type(error).__name__}: {error}'
         if text not in self._told:
-            LOG.error('Eviction policy %(name)s failed and has no say: '
-                      '%(error)s', {'name': self.name, 'error': text},
-                      exc_info=error)
+            LOG.error('Eviction policy %(name)s%(origin)s failed and has no '
+                      'say: %(error)s', {
+                          'name': self.name, 'error': text,
+                          'origin': self.origin and f' (from {self.origin})'
+                      })
+            LOG.debug('It failed here', exc_info=error)
         self._told.add(text)
         return text
 
@@ -144,6 +162,9 @@ def _choices(
     for decision in named.ask(view):
         if not isinstance(decision, base.Decision):
             raise TypeError(f'{decision!r} is no Decision')
+        code, reason = _plain(decision.code), _plain(decision.reason)
+        if not code or not reason:
+            raise ValueError(f'{decision!r} lacks a code or a reason')
         image = images.pop(decision.image_id, None)
         if image is None or image.veto is not None:
             LOG.debug('Policy %(policy)s named %(image)s, which stays: '
@@ -154,5 +175,12 @@ def _choices(
         if demand and freed >= demand:
             return
         freed += image.capacity
-        yield Choice(image, named.name, str(decision.code),
-                     str(decision.reason))
+        yield Choice(image, named.name, code, reason)
+
+
+def _plain(text: object) -> str:
+    """Words that can be shown on one line of a terminal; '' for none."""
+    if not isinstance(text, str):
+        return ''
+    return ' '.join(''.join(
+        each if each.isprintable() else ' ' for each in text).split())

@@ -17,6 +17,7 @@ has no token: nothing here asks Glance, and nothing is raised.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 # The base class uses it without importing it, for instances that have an
@@ -41,7 +42,6 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
     def __init__(self, images: manager.ImageManager) -> None:
         super().__init__()
         self._images = images
-        self._base_images: list[catalog.BaseImage] = []
         self._trouble = reports.Trouble('tidy up the image cache')
 
     def update(self, context: Any, all_instances: Iterable[Any]) -> None:
@@ -69,25 +69,24 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
         """The id of the pool: there is no directory."""
         return self._images.driver.pool_id()
 
-    def _scan_base_images(self, base_dir: str) -> None:
-        self._base_images = list(self._images.list())
+    def _scan_base_images(
+        self, base_dir: str
+    ) -> Sequence[catalog.BaseImage]:
+        """What is cached; a pass finds that out itself."""
+        return self._images.list()
 
     def _age_and_verify_cached_images(
         self, context: Any, all_instances: Iterable[Any], base_dir: str
     ) -> None:
         self._images.run_pass(images_in_use(all_instances))
-        self._scan_base_images(base_dir)
 
 
 def images_in_use(instances: Iterable[Any]) -> set[str]:
     """The ids of the images that instances were made from; a decider.
 
-    As in ``ImageCacheManager._list_running_instances``, which would read the
-    block devices of them all from the database besides. A server that was
-    booted from a volume has '' for an image.
+    They are what ``ImageCacheManager._list_running_instances`` calls used
+    images, but for kernels and ramdisks, which PowerVM boots none from. That
+    would read the block devices of all instances from the database besides.
+    A server that was booted from a volume has '' for an image.
     """
-    found: set[str | None] = set()
-    for instance in instances:
-        found.update((instance.image_ref, instance.kernel_id,
-                      instance.ramdisk_id))
-    return {image_id for image_id in found if image_id}
+    return {instance.image_ref for instance in instances} - {'', None}

@@ -37,7 +37,7 @@ class KeepDeployedPolicy(base.EvictionPolicy):
     :param keep: how many stay.
     """
 
-    api_version = base.API_VERSION
+    api_version = 1
 
     def __init__(self, keep: int) -> None:
         self._keep = keep

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import functools
 import http
 import random
 import threading
@@ -34,6 +35,7 @@ import time
 from typing import Any
 from typing import Final
 
+from lxml import etree
 from oslo_log import log as logging
 from oslo_utils import units
 from pypowervm import const as pvm_const
@@ -59,10 +61,17 @@ _LONGEST_PAUSE: Final = 1.0
 _KEPT_FOR: Final = 10.0
 
 _UOM: Final = f'{{{pvm_const.UOM_NS}}}'
-_STORAGES_PATH: Final = (
-    f'{_UOM}VirtualSCSIMappings/{_UOM}VirtualSCSIMapping/{_UOM}Storage/'
-    f'{_UOM}VirtualDisk')
-_DISKS_PATH: Final = f'{_UOM}VirtualDisks/{_UOM}VirtualDisk'
+_MAPPINGS_PATH: Final = f'{_UOM}VirtualSCSIMappings'
+_DISKS_PATH: Final = f'{_UOM}VirtualDisks'
+_DISK_TAG: Final = f'{_UOM}VirtualDisk'
+_NAME_TAG: Final = f'{_UOM}DiskName'
+_UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
+#: What is read of each disk, in the order that the schema prescribes.
+_DISK_TAGS: Final = (f'{_UOM}DiskCapacity', f'{_UOM}DiskLabel', _NAME_TAG,
+                     _UDID_TAG)
+_MAPPED_DISKS: Final = etree.XPath(
+    'count(u:VirtualSCSIMapping/u:Storage/u:VirtualDisk)',
+    namespaces={'u': pvm_const.UOM_NS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,14 +192,17 @@ class VolumeGroup:
                     adapter, uuid=self.vios_uuid,
                     xag=[pvm_const.XAG.VIO_SMAP])
         server = powervm.read_persistently(get)
-        udids, names = set(), set()
-        for storage in server.entry.element.element.iterfind(
-                _STORAGES_PATH):
-            udids.add(storage.findtext(f'{_UOM}UniqueDeviceID'))
-            names.add(naming.last_component(
-                storage.findtext(f'{_UOM}DiskName') or ''))
+        found = server.entry.element.element.find(_MAPPINGS_PATH)
+        if found is None:
+            return set()
+        # There may be ten thousand of them, half a million elements.
+        texts = [each.text or '' for each in found.iter(_NAME_TAG)]
+        names = {naming.last_component(text) for text in texts}
+        # Adapters have UDIDs as well, but no disk has one of theirs.
+        udids = set() if len(texts) == _MAPPED_DISKS(found) else {
+            each.text for each in found.iter(_UDID_TAG)}
         return {disk for disk in disks
-                if disk.udid in udids or disk.name in names}
+                if disk.name in names or disk.udid in udids}
 
     def change(self, operations: Sequence[Operation]) -> list[base.Disk]:
         """Carry out operations, all of them or none: one GET, one POST.
@@ -366,19 +378,26 @@ class Document:
         self.free = _bytes(min(
             (size for size in (wrapper.free_space, wrapper.available_size)
              if size is not None), default=0))
-        self._elements: dict[str, Any] = {}
-        self._by_udid: dict[str, base.Disk] = {}
-        self._by_name: dict[str, list[base.Disk]] = {}
-        for element in wrapper.entry.element.element.iterfind(_DISKS_PATH):
-            disk = _disk(element)
-            self._elements[disk.udid] = element
-            self._by_udid[disk.udid] = disk
-            self._by_name.setdefault(disk.name, []).append(disk)
+        self._parent = wrapper.entry.element.element.find(_DISKS_PATH)
+        self._by_udid = {disk.udid: disk for disk in _disks(self._parent)}
 
     @property
     def disks(self) -> list[base.Disk]:
         """All disks that are there, and have not been taken out."""
         return list(self._by_udid.values())
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[base.Disk]]:
+        found: dict[str, list[base.Disk]] = {}
+        for disk in self._by_udid.values():
+            found.setdefault(disk.name, []).append(disk)
+        return found
+
+    @functools.cached_property
+    def _elements(self) -> dict[str, Any]:
+        """By UDID; needed only by those who take disks out."""
+        return {(element.findtext(_UDID_TAG) or '').strip(): element
+                for element in self._parent.iterfind(_DISK_TAG)}
 
     @property
     def udids(self) -> set[str]:
@@ -593,14 +612,31 @@ def _raise_if_full(
         what=' and '.join(new.name for new in names)) from error
 
 
-def _disk(element: Any) -> base.Disk:
-    def text(tag: str) -> str:
-        return element.findtext(f'{_UOM}{tag}') or ''
-    return base.Disk(
-        name=naming.last_component(text('DiskName').strip()),
-        udid=text('UniqueDeviceID').strip(),
-        capacity=_bytes(float(text('DiskCapacity') or 0)),
-        label=text('DiskLabel').strip())
+def _disks(parent: Any) -> list[base.Disk]:
+    """The disks of a document.
+
+    There may be ten thousand of them, and looking into each would take
+    longer than it takes to read the document: so all that is wanted is
+    taken in one go. Where one lacks something, or has it in another order,
+    as none has been seen to, each is looked into.
+    """
+    if parent is None:
+        return []
+    count = sum(1 for _ in parent.iterchildren(_DISK_TAG))
+    values = list(parent.iter(*_DISK_TAGS))
+    texts = [each.text or '' for each in values]
+    if [each.tag for each in values] != [*_DISK_TAGS] * count:
+        texts = [element.findtext(tag) or ''
+                 for element in parent.iterfind(_DISK_TAG)
+                 for tag in _DISK_TAGS]
+    each_four = iter(texts)
+    return [_disk(*four) for four in zip(
+        each_four, each_four, each_four, each_four, strict=True)]
+
+
+def _disk(capacity: str, label: str, name: str, udid: str) -> base.Disk:
+    return base.Disk(naming.last_component(name.strip()), udid.strip(),
+                     _bytes(float(capacity or 0)), label.strip())
 
 
 def _bytes(gib: float | None) -> int:

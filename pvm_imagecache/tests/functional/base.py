@@ -149,7 +149,7 @@ token = {token or self.glance.token()}
         self, *arguments: str, conf_file: pathlib.Path | None = None
     ) -> list[str]:
         """The arguments of such a process."""
-        return [sys.executable, '-m', 'pvm_imagecache.cmd.shell',
+        return [sys.executable, '-m', 'pvm_imagecache.cmd.main',
                 '--config-file', str(conf_file or self.conf_file),
                 *arguments]
 

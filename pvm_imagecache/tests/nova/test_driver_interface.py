@@ -90,7 +90,7 @@ class PowerVMDriverTestCase(
         # nova's own boots with networks, from an image that is nowhere.
         self.useFixture(nova_fixtures.Database(database='api'))
         instance = test_utils.get_test_instance(obj=obj)
-        with mock.patch.object(objects.Instance, 'save'):
+        with mock.patch.object(objects.Instance, 'save', autospec=True):
             self.connection.spawn(
                 nova_context.RequestContext('user', 'project'), instance,
                 objects.ImageMeta(id=self.image_id), [], 'herp', {},

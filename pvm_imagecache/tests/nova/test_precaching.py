@@ -15,11 +15,15 @@
 from unittest import mock
 import uuid
 
+from nova.compute import provider_tree
 from nova import context as nova_context
+from nova.virt import fake
 
+from pvm_imagecache import boot_clock
 from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
 from pvm_imagecache.tests.nova import base
+from pvm_imagecache.virt import mixin
 
 SIZE = 3 * base.MIB + 1
 
@@ -87,8 +91,48 @@ class PrecachingTestCase(base.NovaTestCase):
         self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
         # What can't be told now is as it was.
         with mock.patch.object(
-                catalog.Catalog, 'images', side_effect=(
+                catalog.Catalog, 'images', autospec=True, side_effect=(
                     exceptions.CatalogError(path='x', reason='no luck'))):
             self.assertEqual(4, disk()['reserved'])
         self.assertEqual(1, self.stdlog.logger.output.count(
             'can not tell how full the cache is'))
+
+
+class MixinTestCase(base.NovaTestCase):
+    """The mixin before a driver that is not ours."""
+
+    def test_mixin(self) -> None:
+        class Theirs(mixin.ImageCacheMixin, fake.FakeDriver):
+            """As a fork of nova-powervm would be."""
+
+        driver = Theirs(None)
+        driver.capabilities = {
+            **driver.capabilities, 'has_imagecache': False}
+        driver.init_host('fork')
+        self.addCleanup(driver.cleanup_host, 'fork')
+        self.assertTrue(driver.capabilities['has_imagecache'])
+        self.assertTrue(driver.capabilities['supports_extend_volume'])
+        image_id = self.store(SIZE)
+        context = nova_context.RequestContext('user', 'project')
+        self.assertTrue(driver.cache_image(context, image_id))
+        self.assertFalse(driver.cache_image(context, image_id))
+        tree = provider_tree.ProviderTree()
+        tree.new_root('fork', str(uuid.uuid4()))
+        driver.update_provider_tree(tree, 'fork')
+        disk = tree.data('fork').inventory['DISK_GB']
+        plain = provider_tree.ProviderTree()
+        plain.new_root('fork', str(uuid.uuid4()))
+        fake.FakeDriver.update_provider_tree(driver, plain, 'fork')
+        before = plain.data('fork').inventory['DISK_GB']
+        self.assertEqual({**before, 'reserved': before['reserved'] + 1}, disk)
+        made = driver.image_cache.create_disk(
+            driver.image_source.get(image_id, context), 'b_theirs',
+            context=context)
+        self.assertEqual('hit', made.outcome.value)
+        self.assertEqual(
+            'b_theirs', driver.image_cache.driver.mappable(made.disk).name)
+        uptime = boot_clock.uptime
+        with mock.patch.object(boot_clock, 'uptime',
+                               lambda: uptime() + 100_000):
+            driver.manage_image_cache(context, [])
+        self.assertEqual(set(), self.base_images())

@@ -12,7 +12,6 @@
 
 """Servers, from the API down to the bytes of their disks."""
 
-from concurrent import futures
 import os
 from unittest import mock
 
@@ -88,8 +87,10 @@ class ServersTestCase(base.NovaTestCase):
         self.assertEqual(20, len(disks))
         for each in servers:
             self.assert_boots_from(each, image_id)
-        with futures.ThreadPoolExecutor(10) as pool:
-            list(pool.map(self._delete_server, servers))
+        for each in servers:
+            self.api.delete_server(each['id'])
+        for each in servers:
+            self._wait_until_deleted(each)
         self.assert_nothing_left()
 
     def test_disk_name_taken_by_another_server(self) -> None:

@@ -105,7 +105,7 @@ class TroubleTestCase(base.NovaTestCase):
         for error in (exceptions.CatalogError(path='x', reason='no luck'),
                       ZeroDivisionError('oops')):
             with mock.patch.object(catalog.Catalog, 'set_in_use',
-                                   side_effect=error):
+                                   autospec=True, side_effect=error):
                 self.run_pass()
                 self.run_pass()
             self.assertEqual(1, self.log().count(
@@ -115,7 +115,7 @@ class TroubleTestCase(base.NovaTestCase):
     def test_a_deploy_without_a_catalogue(self) -> None:
         image_id = self.store(SIZE)
         with mock.patch.object(
-                catalog.Catalog, '_session', side_effect=(
+                catalog.Catalog, '_session', autospec=True, side_effect=(
                     exceptions.CatalogError(path='x', reason='no luck'))):
             server = self.boot(image_id)
             self.assert_boots_from(server, image_id)

@@ -32,6 +32,7 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import catalog_file
 from pvm_imagecache import catalog_schema
 from pvm_imagecache import exceptions
+from pvm_imagecache import identity
 from pvm_imagecache import image as image_module
 from pvm_imagecache.tests.unit import base
 
@@ -296,18 +297,17 @@ class HistoryTest(CatalogTestCase):
         # The one that failed holds no lock on the file.
         self.begin()
 
-    def _who(self, **environment):
-        for name in ('SUDO_USER', 'USER'):
-            self.useFixture(base.environment(name, environment.get(name)))
-        self.catalog.add_history('pool', 'purge', detail='why')
-        with sqlite3.connect(self.catalog.path) as connection:
-            return connection.execute(
-                'SELECT who FROM history ORDER BY id DESC').fetchone()[0]
-
     def test_who_it_was(self):
-        self.assertEqual('ann', self._who(SUDO_USER='ann', USER='root'))
-        self.assertEqual('bob', self._who(USER='bob'))
-        self.assertEqual(f'uid {os.getuid()}', self._who())
+        self.catalog.add_history('pool', 'purge', detail='why')
+        made = catalog_module.Catalog(self.catalog.path, 'ann (project ops)')
+        self.addCleanup(made.close)
+        made.add_history('pool', 'pin')
+        made.pin('pool', 'image', '', None)
+        self.assertEqual(
+            ['ann (project ops)', identity.user()],
+            [each.who for each in self.catalog.history('pool')])
+        self.assertEqual('ann (project ops)',
+                         self.catalog.pins('pool')['image'].who)
 
 
 class StoredTest(CatalogTestCase):
@@ -325,15 +325,20 @@ class StoredTest(CatalogTestCase):
     def _every_call(self, record):
         return (
             lambda: self.catalog.get('pool', 'disk'),
-            lambda: self.catalog.images('pool'), self.begin,
+            lambda: self.catalog.images('pool'),
+            lambda: self.catalog.totals('pool'),
+            *self._every_change(record))
+
+    def _every_change(self, record):
+        return (
+            self.begin,
             lambda: self.catalog.created(record, 'u', 1),
             lambda: self.catalog.progressed(record, 1),
             lambda: self.catalog.commit(record, self.image),
             lambda: self.catalog.used(record),
             lambda: self.catalog.start_eviction(record),
             lambda: self.catalog.remove(record),
-            lambda: self.catalog.add_history('pool', 'a'),
-            lambda: self.catalog.totals('pool'))
+            lambda: self.catalog.add_history('pool', 'a'))
 
     def test_everything_is_there_when_it_is_opened_again(self):
         record = self.make_ready()
@@ -510,7 +515,7 @@ class StoredTest(CatalogTestCase):
         self.in_child(child)
 
     def test_a_file_that_may_only_be_read(self):
-        record = self.begin()
+        record = self.make_ready()
         self.catalog.close()
         self._reachable()
         os.chmod(self.path('state'), 0o555)
@@ -518,8 +523,10 @@ class StoredTest(CatalogTestCase):
 
         def child():
             self._as_nobody()
-            for call in self._every_call(record):
+            for call in self._every_change(record):
                 self.assertRaises(exceptions.CatalogError, call)
+            self.assertEqual(record, self.catalog.get('pool', 'disk'))
+            self.assertEqual([record], self.catalog.images('pool'))
 
         self.in_child(child)
 

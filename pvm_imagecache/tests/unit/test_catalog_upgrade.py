@@ -200,7 +200,17 @@ class UpgradeTest(ClockTestCase):
             file.execute("INSERT INTO instance_disks VALUES"
                          " ('pool', 'vm', 5, 'l', 'h/1', NULL, 5.0)")
             file.execute("INSERT INTO totals VALUES"
-                         " ('pool', 'hit', 4, 0, 40)")
+                         " ('pool', 'hit', 4, 0, 40),"
+                         " ('pool', 'miss', 3, 9, 0),"
+                         " ('other', 'hit', 2, 0, 1)")
+            # The events of a long time ago are not kept.
+            for pool, action, seconds in (
+                    ('pool', 'hit', 1.0), ('pool', 'hit', 2.0),
+                    ('other', 'hit', 50.0), ('pool', 'pin', 'NULL')):
+                file.execute(
+                    'INSERT INTO history (at, pool, action, image_id,'
+                    f" seconds, who) VALUES (5.0, '{pool}', '{action}',"
+                    f" 'i', {seconds}, 'root')")
             file.execute('PRAGMA user_version = 1')
             file.commit()
 
@@ -215,6 +225,22 @@ class UpgradeTest(ClockTestCase):
         self.assertEqual(4, self.catalog.totals('pool')['hit'].times)
         entry, = self.catalog.instance_disks('pool')
         self.assertEqual(('vm', 'l'), (entry.disk_name, entry.lease))
+
+    def test_what_took_how_long_is_estimated(self):
+        found = self.catalog.totals('pool')
+        self.assertEqual((6.0, 0.0),
+                         (found['hit'].seconds, found['miss'].seconds))
+        self.assertEqual(100.0, self.catalog.totals('other')['hit'].seconds)
+        self.catalog.add_history('pool', 'hit', seconds=0.5)
+        self.assertEqual(6.5, self.catalog.totals('pool')['hit'].seconds)
+
+    def test_the_history_is_read_on(self):
+        self.catalog.add_history('pool', 'evict', image_id='i',
+                                 image_name='n')
+        found = self.catalog.history('pool')
+        self.assertEqual(
+            [('evict', 'n'), ('pin', None), ('hit', None), ('hit', None)],
+            [(each.action, each.image_name) for each in found])
 
     def test_nor_what_was_used_before_what(self):
         self.catalog.tick()

@@ -345,6 +345,6 @@ class EvictTest(EvictorTestCase):
         self.driver.taken = {self.disk_name(0)}
         found = recovery.Snapshot(
             self.driver.pool(), frozenset(self.driver.taken),
-            recovery.state_of(self.catalog.images('pool')))
+            self.catalog.images('pool'))
         self.evictor.evict(found)
         self.assertEqual('a', self.ids())

@@ -15,6 +15,7 @@
 from unittest import mock
 
 from keystoneauth1 import _fair_semaphore
+from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 
 from pvm_imagecache.conf import glance
@@ -55,6 +56,31 @@ class FactoryTest(base.TestCase):
 
     def test_of_an_unknown_kind(self):
         self._refused('[glance]\nauth_type = no_such_kind\n')
+
+    def test_an_option_that_is_missing_is_named(self):
+        for name in ('auth_url', 'username', 'password'):
+            text = ''.join(f'{line}\n' for line in _PASSWORD.splitlines()
+                           if not line.startswith(name))
+            self.assertIn(name, self._refused(text))
+
+    def test_the_credentials_of_the_user(self):
+        session = ksa_session.Session()
+        asked = []
+
+        def session_of_user():
+            asked.append(True)
+            return session
+        for text, times in ((_PASSWORD, 0), ('[glance]\n', 1)):
+            client = glance_client.factory(
+                self._conf(text), session_of_user=session_of_user)(None)
+            self.assertEqual(times, len(asked))
+        self.assertIs(session, client.http_client.session)
+
+    def test_where_credentials_are_presented(self):
+        self.assertEqual(['http://keystone.invalid/v3'],
+                         glance_client.auth_urls(self._conf(_PASSWORD)))
+        self.assertEqual([], glance_client.auth_urls(
+            self._conf('[glance]\n')))
 
     def test_one_client_for_the_configured_user(self):
         client_for = glance_client.factory(self._conf(_PASSWORD))

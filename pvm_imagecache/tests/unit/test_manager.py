@@ -14,6 +14,8 @@
 
 import dataclasses
 
+import fixtures
+
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import deploy
 from pvm_imagecache.eviction import age
@@ -22,6 +24,7 @@ from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
+from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
@@ -30,6 +33,7 @@ from pvm_imagecache.tests.unit import test_deploy
 HIT, MISS = deploy.Outcome.HIT, deploy.Outcome.MISS
 BYPASS, POOL = deploy.Outcome.BYPASS, deploy.Outcome.POOL
 Total = catalog_module.Total
+BASE_NAME = naming.base_image_name(base.IMAGE_ID)
 OTHER_ID = 'ffffffff-ffff-0000-0000-000000000000'
 
 
@@ -427,7 +431,90 @@ class PassTest(ManagerTestCase):
         self.assertEqual([done.summary], self.history())
 
 
+class EventsTest(ManagerTestCase):
+    def make_manager(self):
+        self.events = []
+        made = super().make_manager()
+        made._parts = dataclasses.replace(
+            made._parts, listener=lambda event: self.events.append(event))
+        return made
+
+    def take_told(self):
+        told = [(each.kind.value, each.image_id, each.disk_name, each.size)
+                for each in self.events]
+        self.assertEqual({'pool'}, {each.pool for each in self.events})
+        self.events.clear()
+        return told
+
+    def test_what_is_told(self):
+        self.create('a')
+        cached = [('cached', self.image.id, BASE_NAME, self.size)]
+        self.assertEqual(cached, self.take_told())
+        self.create('b')
+        self.assertEqual([], self.events)
+        self.manager.purge(self.manager.list())
+        self.assertEqual('purged by an operator', self.events[0].reason)
+        self.assertEqual(
+            [('evicted', self.image.id, BASE_NAME, self.size)],
+            self.take_told())
+        self.manager.prefetch(self.image)
+        self.manager.prefetch(self.image)
+        self.assertEqual(cached, self.take_told())
+
+    def test_evicted(self):
+        self.policies = [pipeline.NamedPolicy('age', age.AgePolicy(-1))]
+        self.settings = parts_module.Settings(minimum_age=0)
+        self.manager = self.make_manager()
+        self.prefetch()
+        self.events.clear()
+        self.manager.run_pass()
+        self.assertTrue(self.events[0].reason.startswith('age: '))
+        self.assertEqual(
+            [('evicted', self.image.id, BASE_NAME, self.size)],
+            self.take_told())
+
+    def test_bypassed(self):
+        self.settings = parts_module.Settings(enabled=False)
+        self.manager = self.make_manager()
+        self.create('a')
+        self.assertIn('switched off', self.events[0].reason)
+        self.assertEqual(
+            [('bypassed', self.image.id, 'a', self.size)], self.take_told())
+
+    def test_a_listener_that_fails(self):
+        log = self.useFixture(fixtures.FakeLogger())
+
+        def fail(event):
+            raise RuntimeError('no luck')
+        self.manager._parts = dataclasses.replace(
+            self.manager._parts, listener=fail)
+        self.check(self.create('a'), MISS)
+        self.manager.purge(self.manager.list())
+        self.check(self.create('b'), MISS)
+        self.assertIn("told to nobody: RuntimeError('no luck')", log.output)
+
+
 class FromConfTest(base.TestCase):
+    def test_reconfigured(self):
+        conf = self.make_conf(
+            volume_group_name='vg', state_path=self.path('state'),
+            minimum_age=5, eviction_policies=['age'])
+        made = manager.ImageManager.from_conf(conf, None)
+        self.addCleanup(made.close)
+        before = made._parts
+        conf.set_override('minimum_age', 6, 'pvm_imagecache')
+        conf.set_override('eviction_policies', ['none'], 'pvm_imagecache')
+        made.reconfigure(conf)
+        self.assertEqual(6, made._parts.settings.minimum_age)
+        self.assertEqual(['none'],
+                         [each.name for each in made._parts.policies])
+        for name in ('driver', 'catalog', 'lock_directory', 'told'):
+            self.assertIs(getattr(before, name), getattr(made._parts, name))
+        conf.set_override('eviction_policies', ['x'], 'pvm_imagecache')
+        conf.set_override('minimum_age', 7, 'pvm_imagecache')
+        self.assertRaises(exceptions.PluginNotFound, made.reconfigure, conf)
+        self.assertEqual(6, made._parts.settings.minimum_age)
+
     def test_settings(self):
         conf = self.make_conf(
             volume_group_name='vg', state_path=self.path('state'),

@@ -12,16 +12,19 @@
 
 """Drivers and policies of other distributions."""
 
+import contextlib
 import itertools
 import sys
 import textwrap
 
+import fixtures
 from stevedore import _cache
 from stevedore import extension
 
 from pvm_imagecache.drivers.localdisk import driver as localdisk
 from pvm_imagecache.drivers.ssp import driver as ssp
 from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import none
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
@@ -90,6 +93,16 @@ class PluginsTest(base.TestCase):
         self.patch(sys, 'path', [root, *sys.path])
         self.addCleanup(sys.modules.pop, module, None)
         self._forget_plugins()
+
+    @contextlib.contextmanager
+    def undone(self):
+        """What is installed in the block is there no more after it."""
+        before = sys.path
+        try:
+            yield
+        finally:
+            sys.path = before
+            self._forget_plugins()
 
     def create(self, path, content):
         self.useFixture(base.file(path, content))
@@ -223,6 +236,30 @@ class OthersTest(PluginsTest):
         self.assertIn('pvm_imagecache', str(error))
         self.assertIn('their-package 1.5', str(error))
 
+    def test_making_it_fails(self):
+        for body, *words in (
+                ('raise KeyError("keep")', 'from_conf raised KeyError'),
+                ('raise SystemExit(7)', 'raised SystemExit'),
+                ('return None', 'from_conf returned None'),
+                ('return "x"', "from_conf returned 'x'")):
+            for code, install, make in (
+                    (POLICY, plugins.EVICTION, self.policy),
+                    (DRIVER, plugins.DRIVERS, self.driver)):
+                with self.undone():
+                    self.install(self._changed(code, 'return cls()', body),
+                                 namespace=install)
+                    self.refused(make, *words)
+
+    def test_making_it_never_ends(self):
+        self.patch(fence.Call.__init__, '__defaults__', (0.2,))
+        self.install(self._changed(
+            POLICY, 'return cls()', 'while True: pass'))
+        self.refused(self.policy, 'from_conf', 'did not end')
+
+    def test_where_it_comes_from_is_known(self):
+        self.install(POLICY)
+        self.assertEqual('their-package 1.5', self.policy().origin)
+
     def test_import_error(self):
         self.install('import no_such_module')
         self.refused(self.policy, 'ModuleNotFoundError', 'no_such_module')
@@ -312,6 +349,28 @@ class OthersTest(PluginsTest):
             POLICY, 'def choose(self, view):\n            return ()',
             'choose = dict'))
         self.policy()
+
+    def test_those_that_are_usable(self):
+        self.install(POLICY)
+        self.install('import no_such_module', 'broken',
+                     distribution='broken-package')
+        log = self.useFixture(fixtures.FakeLogger())
+        self.conf.set_override(
+            'eviction_policies', ['absent', 'mine', 'broken', 'mine', 'age'],
+            'pvm_imagecache')
+        self.assertEqual(['mine', 'age'], [
+            each.name for each in plugins.load_usable_policies(self.conf)])
+        for name in ('absent', 'broken'):
+            self.assertIn(f'Going on without the eviction policy {name}: ',
+                          log.output)
+
+    def test_an_option_that_makes_no_sense(self):
+        self.install(POLICY.replace(
+            'return cls()', "raise ValueError('no luck')"))
+        self.conf.set_override(
+            'eviction_policies', ['mine', 'age'], 'pvm_imagecache')
+        self.assertEqual(['age'], [
+            each.name for each in plugins.load_usable_policies(self.conf)])
 
     def test_installed_tells_all_that_is_wrong(self):
         self.install(POLICY)

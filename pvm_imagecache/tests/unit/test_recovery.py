@@ -354,11 +354,10 @@ class ReconcileTest(test_deploy.DeployTestCase):
         found = recovery.reconcile(self.parts).snapshot
         self.assertEqual(self.driver.pool(), found.pool)
         self.assertEqual(frozenset(), found.mapped)
-        self.assertEqual(recovery.state_of(self.catalog.images('pool')),
-                         found.records)
+        self.assertEqual(self.catalog.images('pool'), found.records)
+        self.assertTrue(found.is_current(self.catalog))
         self.leave_behind_as('i_00000000_0000')
-        self.assertNotEqual(recovery.state_of(self.catalog.images('pool')),
-                            found.records)
+        self.assertFalse(found.is_current(self.catalog))
 
     def test_no_snapshot_of_what_is_not_so_any_more(self):
         self.leave_behind()

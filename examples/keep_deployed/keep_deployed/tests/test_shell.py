@@ -26,7 +26,7 @@ class ShellTest(unittest.TestCase):
                        'eviction_policies = keep-deployed\n')
             file.flush()
             listed = subprocess.run(
-                [sys.executable, '-m', 'pvm_imagecache.cmd.shell',
+                [sys.executable, '-m', 'pvm_imagecache.cmd.main',
                  '--config-file', file.name, 'plugin', 'list', '-f', 'json'],
                 capture_output=True, text=True, check=True).stdout
         found, = [each for each in json.loads(listed)

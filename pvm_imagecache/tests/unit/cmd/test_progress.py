@@ -49,7 +49,7 @@ class ReporterTest(base.TestCase):
         self.assertEqual(
             'web1: Fetching 0% of 100 B\n'
             'web1: Fetching 50% of 100 B, 5 B/s, 10 s left\n'
-            'web1: Fetching 100% of 100 B, 9 B/s, 0 s left\n',
+            'web1: Fetching 100% of 100 B, 9 B/s\n',
             self._told((0, 'fetch', 0, 100), (10, 'fetch', 50, 100),
                        (0.5, 'fetch', 60, 100), (0.5, 'fetch', 100, 100)))
 
@@ -62,6 +62,30 @@ class ReporterTest(base.TestCase):
             '\r\033[Kweb1: Fetching '
             '[############............] 50% of 100 B, 50 B/s, 1 s left\n',
             text)
+
+    def test_what_came_from_a_buffer_is_no_rate(self):
+        text = self._told((0, 'fetch', 40, 100), (0.5, 'fetch', 41, 100),
+                          (9.5, 'fetch', 50, 100), stream=_Terminal)
+        self.assertNotIn('/s', text.rpartition('\r')[0])
+        self.assertIn('50% of 100 B, 1 B/s, 50 s left', text)
+
+    def test_a_rate_is_that_of_late(self):
+        text = self._told(
+            *[(1, 'fetch', 1000 * count, 100_000) for count in range(40)],
+            *[(1, 'fetch', 39_000 + 10 * count, 100_000)
+              for count in range(1, 17)], stream=_Terminal)
+        self.assertIn(', 10 B/s, 1 h 41 min left', text)
+
+    def test_a_waiting_has_a_rate_too(self):
+        self.assertIn('10 B/s, 6 s left', self._told(
+            (0, 'wait', 0, 200), (14, 'wait', 140, 200)))
+
+    def test_nobody_can_be_told(self):
+        class Closed(_Terminal):
+            def write(self, text):
+                raise OSError
+
+        self.assertEqual('', self._told((0, 'fetch', 0, 1), stream=Closed))
 
     def test_other_steps(self):
         self.assertEqual(

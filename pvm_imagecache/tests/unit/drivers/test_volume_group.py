@@ -17,6 +17,7 @@ import time
 
 import hypothesis
 from hypothesis import strategies
+from oslo_utils import units
 from pypowervm import const as pvm_const
 
 from pvm_imagecache.drivers import base as driver_base
@@ -144,6 +145,57 @@ class DocumentTest(base.TestCase):
         self.assertIn(driver_base.Disk('', '', 0), self._document().disks)
 
 
+class ReadTest(base.TestCase):
+    """All disks are read in one go, whatever they lack."""
+
+    def setUp(self):
+        super().setUp()
+        self.wrapper = volume_groups.recorded()
+
+    def check(self):
+        """Hold what is read against one look after the other."""
+        uom = f'{{{pvm_const.UOM_NS}}}'
+        self.assertEqual(
+            [(element.findtext(f'{uom}DiskName') or '',
+              element.findtext(f'{uom}UniqueDeviceID') or '',
+              round(float(element.findtext(f'{uom}DiskCapacity') or 0)
+                    * units.Gi),
+              element.findtext(f'{uom}DiskLabel') or '')
+             for element in volume_groups.elements(self.wrapper)],
+            [(disk.name, disk.udid, disk.capacity, disk.label)
+             for disk in volume_group.Document(self.wrapper).disks])
+
+    def drop(self, position, tag):
+        element = volume_groups.elements(self.wrapper)[position]
+        element.remove(element.find(f'{{{pvm_const.UOM_NS}}}{tag}'))
+
+    def test_recorded(self):
+        self.check()
+        self.assertEqual(
+            32, len(volume_group.Document(self.wrapper).disks))
+
+    def test_without_a_label(self):
+        self.drop(3, 'DiskLabel')
+        self.check()
+
+    def test_each_without_another_thing(self):
+        # As many of each as if nothing were lacking but one disk.
+        for position, tag in enumerate(
+                ('DiskLabel', 'DiskCapacity', 'DiskName', 'DiskLabel')):
+            self.drop(position, tag)
+        self.check()
+
+    def test_in_another_order(self):
+        for element in volume_groups.elements(self.wrapper):
+            element[:] = reversed(element)
+        self.check()
+
+    def test_no_disks(self):
+        for element in volume_groups.elements(self.wrapper):
+            element.getparent().remove(element)
+        self.check()
+
+
 class PrepareTest(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -191,8 +243,8 @@ class PrepareTest(base.TestCase):
         self._prepare([Create(driver_base.NewDisk('a', 1, 'raw', 'mine'))],
                       [Create(driver_base.NewDisk('b', 1, 'raw'))])
         self.assertEqual(['mine', 'None'], [
-            volume_group._disk(element).label for element in
-            volume_groups.elements(self.wrapper)[-2:]])
+            disk.label for disk in self.wrapper.virtual_disks
+            if not disk.udid])
 
     def test_copy(self):
         source = self._disk('aix_disk1')

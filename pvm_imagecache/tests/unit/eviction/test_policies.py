@@ -274,6 +274,8 @@ class FencedTest(base.TestCase):
         for choose in (
                 at_once, in_the_middle, endless, lambda view: None,
                 lambda view: 5, lambda view: ['20'], lambda view: [None],
+                lambda view: [eviction_base.Decision('20', None, 'why')],
+                lambda view: [eviction_base.Decision('20', 'code', ' ')],
                 lambda view, more: (), lambda view: [
                     *self._decisions('20'), 'nonsense']):
             plan = self._plan(choose)
@@ -289,6 +291,9 @@ class FencedTest(base.TestCase):
             while True:
                 pass
 
+        def on_one_line(view):
+            while True: pass  # noqa: E701
+
         def catches(view):
             while True:
                 try:
@@ -302,7 +307,7 @@ class FencedTest(base.TestCase):
                     yield from self._decisions('20')
 
         self.patch(fence.Call.__init__, '__defaults__', (0.2,))
-        for choose in (loops, catches, never_yields):
+        for choose in (loops, on_one_line, catches, never_yields):
             plan = self._plan(choose)
             self.assertEqual(['10'], [
                 each.image.image_id for each in plan.choices])
@@ -326,14 +331,13 @@ class FencedTest(base.TestCase):
         self.addCleanup(go_on.set)
         self.assertIn('did not end', pipeline.plan(
             self.view, named).faults[0][1])
-        self.assertIn('asked before', pipeline.plan(
+        go_on.set()
+        self.assertIn('not asked again', pipeline.plan(
             self.view, named).faults[0][1])
         self.assertEqual(1, len(asked))
-        go_on.set()
-        waiting = named[0]._left_behind[0]._thread
-        waiting.join()
-        self.assertEqual((), pipeline.plan(self.view, named).faults)
-        self.assertEqual(2, len(asked))
+        for thread in threading.enumerate():
+            if thread.name == 'eviction-policy':
+                thread.join()
 
     def test_one_that_exits(self):
         for error in (SystemExit('bye'), KeyboardInterrupt(),
@@ -349,13 +353,27 @@ class FencedTest(base.TestCase):
 
         def breaks(view):
             raise RuntimeError('the same again')
-        named = [pipeline.NamedPolicy('bad', _Bad(breaks))]
+        named = [pipeline.NamedPolicy('bad', _Bad(breaks), 'theirs 1.0')]
         for _ in range(3):
             self.assertEqual(
                 (('bad', 'RuntimeError: the same again'),),
                 pipeline.plan(self.view, named).faults)
-        self.assertEqual(1, log.output.count('bad failed'))
-        self.assertEqual(1, log.output.count('Traceback'))
+        self.assertEqual(1, log.output.count(
+            'bad (from theirs 1.0) failed'))
+        # The command shows what is logged, and no traceback.
+        self.assertNotIn('Traceback', log.output)
+
+    def test_words_are_shown_on_one_line(self):
+        def shouts(view):
+            return [eviction_base.Decision('20', 'code', 'a\x1b[31m\n b')]
+        self.assertEqual('a [31m b', self._plan(shouts).choices[0].reason)
+
+    def test_what_one_does_to_its_view_others_do_not_see(self):
+        def takes_all(view):
+            object.__setattr__(view, 'images', ())
+            return []
+        self.assertEqual(['10'], [
+            each.image.image_id for each in self._plan(takes_all).choices])
 
     def test_what_can_not_go_is_left_out(self):
         for ids in (('30', '20', '20'), ('unknown', '20')):

@@ -1,0 +1,127 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The command that tells who did what, when and why."""
+
+import argparse
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+from typing import Final
+
+from pvm_imagecache.cmd import base
+from pvm_imagecache.cmd import durations
+from pvm_imagecache.cmd import formatting
+from pvm_imagecache.policies import rules
+
+#: What is written to the history, and what it means.
+ACTIONS: Final = {
+    'hit': 'a disk was copied from the cache',
+    'miss': 'a disk was filled from Glance, and its image cached',
+    'bypass': 'a disk was filled from Glance, past the cache',
+    'pool': 'a disk was made by a pool that keeps images itself',
+    'delete': 'a disk was deleted',
+    'prefetch': 'an image was fetched into the cache',
+    'evict': 'an image was removed by a policy',
+    'purge': 'an image was removed by an operator',
+    'pass': 'the cache was tidied and the policies were asked',
+    'pin': 'an image is to stay',
+    'unpin': 'an image may go again',
+    'adopt': 'a disk was taken into the cache',
+    'tidy': 'what a dead process had left was removed',
+    'quarantine': 'an image is served no more',
+}
+_DEFAULT_LIMIT: Final = 50
+_FIGURES: Final = ('Fetched', 'Saved', 'Seconds')
+
+
+class ShowHistory(base.Lister):
+    """Tell who did what, when and why; the newest comes first.
+
+    The last ten thousand events are kept. A table shows the beginnings of
+    ids, and of the columns those that people ask for first, unless it is to
+    be --long; other formats have everything.
+    """
+
+    rule = rules.HISTORY
+    columns = ('Time', 'Who', 'Action', 'Image', 'Name', 'Disk',
+               'Fetched', 'Saved', 'Seconds', 'Why')
+    examples = (
+        ('history', f'the last {_DEFAULT_LIMIT} events'),
+        ('history --image debian-13 --limit 0',
+         'all that was done to an image'),
+        ('history --action purge --action evict --since 7d',
+         'what went during the last week'),
+        ('history --since 2026-01-31 -f json', 'for a program'),
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--long', action='store_true',
+            help='all columns in a table, too')
+        parser.add_argument(
+            '--image', metavar='IMAGE',
+            help='only what was done to one image: its id, a unique start '
+                 'of it, or its name; all images that had that name')
+        parser.add_argument(
+            '--action', action='append', choices=tuple(ACTIONS), default=[],
+            help='only these actions; may be repeated')
+        parser.add_argument(
+            '--since', metavar='TIME', type=durations.parse_since,
+            help='only what is not older: 12h or 30d, or a date in UTC')
+        parser.add_argument(
+            '--limit', metavar='COUNT', type=_count, default=_DEFAULT_LIMIT,
+            help='how many events at most, 0 for all (default: %(default)s)')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        events = self.app.records.history(
+            image=parsed_args.image, since=parsed_args.since,
+            actions=parsed_args.action, limit=parsed_args.limit or None)
+        id_of = formatting.ids(each.image_id for each in events)
+        rows = [
+            (formatting.Time(each.at), each.who, each.action,
+             id_of(each.image_id), each.image_name, each.disk_name,
+             formatting.Size(each.bytes_fetched),
+             formatting.Size(each.bytes_saved),
+             None if each.seconds is None else round(each.seconds, 2),
+             each.detail) for each in events]
+        if parsed_args.formatter == 'table' and not (
+                parsed_args.long or parsed_args.columns):
+            return _for_people(self.columns, rows)
+        return self.columns, rows
+
+
+def _for_people(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    """A table without what is for programs, and without empty columns."""
+    used = [index for index, column in enumerate(columns)
+            if column not in _FIGURES
+            and any(_shown(row[index]) for row in rows)]
+    return ([columns[index] for index in used],
+            [[row[index] for index in used] for row in rows])
+
+
+def _shown(value: Any) -> bool:
+    return value is not None and getattr(
+        value, 'machine_readable', lambda: value)() is not None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(10**9)):
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is not a count: it must be 0 or more')
+    return int(text)

@@ -1,0 +1,41 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The rules of policy, for oslo.policy and its tools."""
+
+from typing import Any
+
+from pvm_imagecache.policies import rules
+
+
+def list_rules() -> list[Any]:
+    """All rules with their defaults: the entry point oslo.policy.policies."""
+    from oslo_policy import policy
+    personas = [
+        policy.RuleDefault(
+            rules.Persona.READER.value,
+            ' or '.join(f'role:{each}' for each in
+                        rules.ROLES[rules.Persona.READER]),
+            description='Who may see, and change nothing.'),
+        policy.RuleDefault(
+            rules.Persona.ADMIN.value,
+            ' or '.join(f'role:{each}' for each in
+                        rules.ROLES[rules.Persona.ADMIN]),
+            description='Who may change the cache.'),
+    ]
+    return personas + [
+        policy.DocumentedRuleDefault(
+            name=each.name, check_str=f'rule:{each.persona.value}',
+            description=each.description,
+            operations=[{'method': 'pvm-imagecache', 'path': command}
+                        for command in each.commands])
+        for each in rules.ALL]

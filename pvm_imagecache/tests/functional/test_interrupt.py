@@ -1,0 +1,76 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A thinned-out selection of the moments at which Ctrl-C may come."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from oslo_utils import units
+from oslotest import base as test_base
+
+from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests.functional import interrupt_test
+
+EVERY = 271
+
+
+class InterruptTestCase(test_base.BaseTestCase):
+    """Interrupted anywhere, a prefetch leaves all of an image or nothing."""
+
+    def test_some_lines(self) -> None:
+        # A process of its own: it forks, and must have no threads.
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', interrupt_test.__name__,
+             f'--every={EVERY}', f'--first={EVERY // 2}'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertIn(' 0 failures', done.stdout)
+        self.assertNotIn(' 0 times nothing', done.stdout)
+
+
+class SignalTestCase(base.FunctionalTestCase):
+    """As a user does it, while bytes are coming."""
+
+    def _interrupted(self, number: int, *arguments: str) -> int:
+        self.glance.set_bandwidth(2 * units.Mi)
+        self.addCleanup(self.glance.set_bandwidth, 0)
+        process = subprocess.Popen(
+            self.shell_command(*arguments), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        end = time.monotonic() + 60
+        while not self.disks() and time.monotonic() < end:
+            self.assertIsNone(process.poll())
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        output, errors = process.communicate(timeout=60)
+        self.assertEqual('', output)
+        self.assertNotIn('Traceback', errors)
+        self.assertEqual({}, self.disks())
+        self.assertEqual(0, self.file_entries())
+        self.assertEqual([], self.make_manager().list())
+        return process.returncode
+
+    def test_prefetch(self) -> None:
+        image_id = self.store_raw(40 * units.Mi)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self.assertEqual(128 + number, self._interrupted(
+                number, 'prefetch', image_id))
+
+    def test_disk_create(self) -> None:
+        image_id = self.store_raw(40 * units.Mi)
+        self.assertEqual(128 + signal.SIGINT, self._interrupted(
+            signal.SIGINT, 'disk', 'create', image_id, 'vm1'))

@@ -1,0 +1,309 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Who may use which command: a real Keystone, and the operating system."""
+
+import atexit
+import functools
+import grp
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import stat
+import sys
+import tempfile
+
+from oslo_utils import units
+
+from pvm_imagecache.cmd import main as command
+from pvm_imagecache import identity
+from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests.servers import keystone as keystone_server
+
+_USERS = {'rita': ('reader',), 'ann': ('admin',), 'max': ('service',)}
+_SECRET = 'keep-me-secret'
+_TEMPORARY = tempfile.gettempdir()
+
+
+@functools.cache
+def keystone() -> keystone_server.KeystoneServer:
+    """The Keystone of this process, started when first asked for."""
+    directory = tempfile.mkdtemp(prefix='keystone-', dir=_TEMPORARY)
+    server = keystone_server.KeystoneServer(
+        os.path.join(directory, 'keystone'))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(server.stop)
+    server.start()
+    project = server.add_project('ops')
+    for name, roles in _USERS.items():
+        server.add_user(name, _SECRET, project, *roles)
+    return server
+
+
+class KeystoneTestCase(base.FunctionalTestCase):
+    """auth_strategy = keystone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keystone = keystone()
+        self.conf_file = self.conf()
+        self.image_id = self.store_raw(units.Mi)
+        self.make_manager().prefetch(self.image(self.image_id))
+
+    def conf(self, options: str = '') -> pathlib.Path:
+        return self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            'protocol = http\nvolume_group_name = cachevg\n'
+            f'auth_strategy = keystone\n'
+            f'policy_file = {self.directory}/policy.yaml\n'
+            + (options or f'keystone_auth_urls = {self.keystone.url}'),
+            'keystone.conf')
+
+    def run_as(self, user: str, *arguments: str, **changes: str) -> tuple[
+            int, str, str]:
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith('OS_')}
+        if user:
+            environment |= self.keystone.environment(user, _SECRET, 'ops')
+        done = self.run_shell(*arguments, env=environment | changes)
+        self.assertNotIn('Traceback', done.stderr)
+        self.assertNotIn(_SECRET, done.stdout + done.stderr)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_a_reader_reads_and_purges_nothing(self) -> None:
+        for arguments in (('list',), ('show', self.image_id), ('usage',),
+                          ('history',), ('explain', self.image_id),
+                          ('plugin', 'list'), ('purge', '--all', '--dry-run'),
+                          ('evict', '--dry-run')):
+            code, _, errors = self.run_as('rita', *arguments)
+            self.assertEqual((0, ''), (code, errors), arguments)
+        for rule, arguments in (
+                ('purge', ('purge', '--all', '--yes')),
+                ('prefetch', ('prefetch', self.image_id)),
+                ('evict', ('evict',)), ('verify', ('verify',)),
+                ('pin', ('pin', self.image_id)),
+                ('pin', ('unpin', self.image_id)),
+                ('adopt', ('adopt', self.image_id, '--yes')),
+                ('create_disk', ('disk', 'create', self.image_id, 'vm1')),
+                ('delete_disk', ('disk', 'delete', 'vm1'))):
+            code, output, errors = self.run_as('rita', *arguments)
+            self.assertEqual((1, ''), (code, output), arguments)
+            self.assertIn(f'the rule "pvm_imagecache:{rule}" is role:admin, '
+                          'and rita (project ops) has the role reader',
+                          errors)
+        self.assertEqual(1, len(self.make_manager().list()))
+
+    def test_an_admin_purges_and_that_is_known(self) -> None:
+        code, output, _ = self.run_as(
+            'ann', 'purge', '--all', '--yes', '--reason', 'CVE', '-f', 'json')
+        self.assertEqual((0, 'purged'),
+                         (code, json.loads(output)[0]['Result']))
+        code, output, _ = self.run_as(
+            'ann', 'history', '--action', 'purge', '-f', 'json')
+        row, = json.loads(output)
+        self.assertEqual(('ann (project ops)', self.image_id, 'CVE'),
+                         (row['Who'], row['Image'], row['Why']))
+
+    def test_others_may_nothing(self) -> None:
+        code, output, errors = self.run_as('max', 'list')
+        self.assertEqual((1, ''), (code, output))
+        self.assertIn('pvm_imagecache:list', errors)
+        self.assertIn('has the role service', errors)
+
+    def test_who_does_not_say_who_they_are(self) -> None:
+        code, _, errors = self.run_as('', 'list')
+        self.assertEqual(1, code)
+        self.assertIn('you have not said who you are', errors)
+        for changes in ({'OS_PASSWORD': 'wrong'}, {'OS_USERNAME': 'nobody'},
+                        {'OS_PROJECT_NAME': 'none'}, {'OS_PASSWORD': ''},
+                        {'OS_AUTH_TYPE': 'nonsense'}):
+            code, output, errors = self.run_as('ann', 'list', **changes)
+            self.assertEqual((1, ''), (code, output))
+            self.assertIn('Keystone does not tell who you are', errors)
+            self.assertEqual(1, len(errors.splitlines()), errors)
+
+    def test_help_is_for_everybody(self) -> None:
+        for arguments in (('--help',), ('help', 'purge'), ('--version',),
+                          ('complete',)):
+            self.assertEqual(0, self.run_as('', *arguments)[0])
+
+    def test_the_admin_of_another_cloud(self) -> None:
+        self.conf_file = self.conf(
+            'keystone_auth_urls = https://keystone.example.com/v3')
+        code, _, errors = self.run_as('ann', 'list')
+        self.assertEqual(1, code)
+        self.assertIn(f'{self.keystone.url} is not the Keystone of this '
+                      'host, which is https://keystone.example.com/v3',
+                      errors)
+
+    def test_no_keystone_that_counts(self) -> None:
+        self.conf_file = self.conf('# none')
+        code, _, errors = self.run_as('ann', 'list')
+        self.assertEqual(1, code)
+        self.assertIn('set keystone_auth_urls in [pvm_imagecache]', errors)
+
+    def test_a_cloud_by_its_name(self) -> None:
+        (self.directory / 'clouds.yaml').write_text(f"""
+clouds:
+  prod:
+    auth:
+      auth_url: {self.keystone.url}
+      username: rita
+      project_name: ops
+      user_domain_name: Default
+      project_domain_name: Default
+""")
+        (self.directory / 'secure.yaml').write_text(
+            f'clouds: {{prod: {{auth: {{password: {_SECRET}}}}}}}')
+        variables = {
+            'OS_CLIENT_CONFIG_FILE': str(self.directory / 'clouds.yaml'),
+            'OS_CLIENT_SECURE_FILE': str(self.directory / 'secure.yaml')}
+        code, _, errors = self.run_as(
+            '', '--os-cloud', 'prod', 'list', **variables)
+        self.assertEqual((0, ''), (code, errors))
+        code, _, errors = self.run_as(
+            '', 'purge', '--all', '--yes', OS_CLOUD='prod', **variables)
+        self.assertEqual(1, code)
+        self.assertIn('pvm_imagecache:purge', errors)
+        code, _, errors = self.run_as(
+            '', '--os-cloud', 'other', 'list', **variables)
+        self.assertEqual(1, code)
+        self.assertIn('there is no cloud "other"', errors)
+
+    def test_a_policy_file(self) -> None:
+        (self.directory / 'policy.yaml').write_text(
+            '"pvm_imagecache:list": "role:service"\n'
+            '"pvm_imagecache:purge": "role:admin and user_id:nobody"\n')
+        self.assertEqual(0, self.run_as('max', 'list')[0])
+        self.assertEqual(1, self.run_as('rita', 'list')[0])
+        self.assertEqual(0, self.run_as('rita', 'usage')[0])
+        code, _, errors = self.run_as('ann', 'purge', '--all', '--yes')
+        self.assertEqual(1, code)
+        self.assertIn('"pvm_imagecache:purge" is (role:admin and '
+                      'user_id:nobody)', errors)
+
+    def test_a_policy_file_that_is_none(self) -> None:
+        for text in ('[', '"pvm_imagecache:list": "role:"x"',
+                     '"pvm_imagecache:list": "rule:nothing"', 'x'):
+            (self.directory / 'policy.yaml').write_text(text)
+            code, output, errors = self.run_as('ann', 'list')
+            self.assertEqual((1, ''), (code, output), text)
+            self.assertEqual(1, len(errors.splitlines()), errors)
+
+
+class LocalTestCase(base.FunctionalTestCase):
+    """auth_strategy = local."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.image_id = self.store_raw(units.Mi)
+        self.make_manager().prefetch(self.image(self.image_id))
+
+    def test_the_user_who_owns_it_all(self) -> None:
+        for arguments in (('list',), ('purge', '--all', '--yes')):
+            self.assertEqual(0, self.run_shell(*arguments).returncode)
+        output = self.run_shell('history', '-f', 'json').stdout
+        self.assertEqual({identity.user()},
+                         {row['Who'] for row in json.loads(output)})
+
+    def test_the_environment_names_nobody(self) -> None:
+        done = self.run_shell('pin', self.image_id, env=os.environ | {
+            'USER': 'mallory', 'SUDO_USER': 'mallory'})
+        self.assertEqual(0, done.returncode, done.stderr)
+        output = self.run_shell('history', '--action', 'pin', '-f',
+                                'json').stdout
+        self.assertEqual(identity.user(), json.loads(output)[0]['Who'])
+
+    def test_a_user_without_rights(self) -> None:
+        status, errors = self._as_nobody('purge', '--all', '--yes')
+        self.assertEqual(1, status)
+        self.assertIn('the rule "pvm_imagecache:purge" is role:admin, and '
+                      f'{self._nobody().pw_name} has no role', errors)
+        self.assertIn('admin_groups', errors)
+        status, errors = self._as_nobody('list')
+        self.assertEqual(1, status)
+        self.assertIn('pvm_imagecache:list', errors)
+        self.assertEqual(1, len(self.make_manager().list()))
+
+    def test_a_reader_by_group(self) -> None:
+        group = self._group()
+        self.conf_file = self._conf(f'reader_groups = {group}')
+        self.run_shell('usage')
+        # Who is to read may read the files.
+        os.chmod(self.directory / 'state', 0o755)
+        for path in (self.directory / 'state').glob('catalog*'):
+            os.chmod(path, 0o644)
+        status, output = self._as_nobody('list', '-f', 'value', '-c', 'ID')
+        self.assertEqual((0, self.image_id), (status, output.strip()))
+        status, output = self._as_nobody('history')
+        self.assertEqual(0, status, output)
+        status, output = self._as_nobody('purge', '--all', '--yes')
+        self.assertEqual(1, status)
+        self.assertIn('has the role reader', output)
+
+    def test_an_admin_by_group(self) -> None:
+        self.conf_file = self._conf(f'admin_groups = {self._group()}')
+        status, output = self._as_nobody('disk', 'delete', 'i_1')
+        self.assertNotIn('does not allow', output)
+        self.assertEqual(1, status)
+
+    def _conf(self, options: str) -> pathlib.Path:
+        return self.write_conf(
+            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+            f'protocol = http\nvolume_group_name = cachevg\n{options}\n',
+            'local.conf')
+
+    @staticmethod
+    def _nobody() -> pwd.struct_passwd:
+        return pwd.getpwnam('nobody')
+
+    def _group(self) -> str:
+        return grp.getgrgid(self._nobody().pw_gid).gr_name
+
+    def _as_nobody(self, *arguments: str) -> tuple[int, str]:
+        """Run a command in a child that has given up all rights.
+
+        A fork: the interpreter and what is installed need not be readable
+        to everybody. What the command imports is imported before.
+        """
+        if os.getuid():
+            self.skipTest('only root can become nobody')
+        os.chmod(self.conf_file, 0o644)
+        for path in (self.directory, *self.directory.parents):
+            if not path.stat().st_mode & stat.S_IXOTH:
+                os.chmod(path, 0o755)
+        self.run_in_child(None, 'list')
+        return self.run_in_child(self._nobody(), *arguments)
+
+    def run_in_child(
+        self, user: pwd.struct_passwd | None, *arguments: str
+    ) -> tuple[int, str]:
+        output = self.directory / 'output'
+        output.touch()
+        arguments = ('--config-file', str(self.conf_file), *arguments)
+        child = os.fork()
+        if not child:
+            status = 99
+            try:
+                sys.stdout = sys.stderr = open(output, 'w')
+                if user is not None:
+                    os.setgroups([])
+                    os.setgid(user.pw_gid)
+                    os.setuid(user.pw_uid)
+                status = command.main(list(arguments))
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return status, output.read_text()

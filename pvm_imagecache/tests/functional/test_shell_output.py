@@ -1,0 +1,532 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the commands print: for programs, for people, and for nobody."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import pathlib
+import pty
+import re
+import sqlite3
+import stat
+import struct
+import subprocess
+import sys
+import termios
+from typing import Any
+
+import jsonschema
+from oslo_utils import units
+from prometheus_client import parser
+import yaml
+
+from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import schemas
+
+# What is in no process that only lists: told by sys.modules at its end.
+_HEAVY = ('nova', 'openstack', 'pypowervm', 'glanceclient', 'keystoneauth1',
+          'eventlet', 'requests', 'oslo_log.log', 'oslo_policy', 'taskflow',
+          'prometheus_client', 'lxml')
+_TELL = """
+import json, sys
+from pvm_imagecache.cmd import main
+try:
+    status = main.main(sys.argv[1:])
+except SystemExit as ended:
+    status = ended.code or 0
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+class OutputTestCase(base.FunctionalTestCase):
+    """Runs commands, and holds what they print against their schemas."""
+
+    def json(self, command: str, *arguments: str, code: int = 0,
+             schema: str = '') -> Any:
+        done = self.run_shell(*command.split(), *arguments, '-f', 'json')
+        self.assertEqual(code, done.returncode, done.stderr)
+        found = json.loads(done.stdout)
+        jsonschema.validate(found, schemas.SCHEMAS[schema or command])
+        return found
+
+    def text(self, *arguments: str) -> str:
+        done = self.run_shell(*arguments)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return done.stdout
+
+
+class JSONTestCase(OutputTestCase):
+    def test_every_command_keeps_to_its_schema(self) -> None:
+        first, second = (self.store_raw(units.Mi, seed) for seed in (1, 2))
+        self.json('list')
+        self.json('usage')
+        self.json('history')
+        self.json('verify')
+        self.json('prefetch', first, second)
+        self.json('prefetch', first)
+        self.json('disk create', first, 'vm1')
+        self.json('list')
+        self.json('list', '--long', schema='list --long')
+        self.json('show', first)
+        self.json('pin', first, '--note', 'why', '--for', '1d')
+        shown = self.json('show', first)
+        self.assertEqual('why', shown['pin_note'])
+        self.json('explain', first)
+        self.json('purge', '--all', '--dry-run')
+        self.json('purge', '--all', '--yes', code=1)
+        self.json('unpin', first)
+        self.json('unpin', first)
+        self.make_manager().run_pass([first])
+        self.json('show', first)
+        self.json('purge', '--all', '--yes', code=1)
+        self.json('purge', first, '--yes', '--reason', 'CVE')
+        self.json('adopt', '--dry-run', self._left_over())
+        self.json('verify', code=1)
+        self.json('adopt', '--yes', self._left_over())
+        self.json('verify')
+        self.json('history', '--limit', '0')
+        self.json('plugin list')
+        usage = self.json('usage')
+        self.assertEqual((2, 2, 1), (usage['prefetches'], usage['purges'],
+                                     usage['hits']))
+        self.assertEqual(units.Mi, usage['bytes_saved'])
+
+    def test_evict(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        self.conf_file.write_text(self.conf_file.read_text().replace(
+            '[glance]', 'minimum_age = 0\neviction_policies = lru\n'
+            '[pvm_imagecache_lru]\nmax_images = 1\n[glance]'))
+        self.json('prefetch', image_id, self.store_raw(units.Mi, 2))
+        row, = self.json('evict', '--dry-run')
+        self.assertEqual(('would go', 'lru'), (row['Result'], row['Policy']))
+        row, = self.json('evict')
+        self.assertEqual('evicted', row['Result'])
+        self.assertEqual([], self.json('evict'))
+        event = self.json('history', '--action', 'evict')[0]
+        self.assertEqual((image_id, True), (
+            event['Image'], event['Why'].startswith('lru: ')))
+
+    def _left_over(self) -> str:
+        if not hasattr(self, '_image_id'):
+            self._image_id = self.store_raw(units.Mi, 9)
+            name = 'i_{}_{}'.format(*self._image_id.split('-')[:2])
+            self.powervm.control.plant_disk('cachevg', name, units.Gi)
+        return self._image_id
+
+    def test_one_prefetch_fails_and_the_others_are_made(self) -> None:
+        good, bad, last = (self.store_raw(units.Mi, seed)
+                           for seed in (1, 2, 3))
+        data = bytearray(self.glance.data_path(bad).read_bytes())
+        data[7] ^= 1
+        self.glance.data_path(bad).write_bytes(data)
+        rows = self.json('prefetch', good, bad, last, code=1)
+        self.assertEqual(['fetched', True, 'fetched'], [
+            row['Result'] if row['Result'] == 'fetched'
+            else row['Result'].startswith('failed: The data of image')
+            for row in rows])
+        self.assertEqual({good, last},
+                         {row['ID'] for row in self.json('list')})
+
+    def test_a_name_that_is_being_made(self) -> None:
+        image_id = self.store_raw(8 * units.Mi)
+        self.glance.set_bandwidth(units.Mi)
+        self.addCleanup(self.glance.set_bandwidth, 0)
+        first = subprocess.Popen(
+            self.shell_command('disk', 'create', image_id, 'vm1'),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while 'vm1' not in self.disks():
+            self.assertIsNone(first.poll())
+        done = self.run_shell('disk', 'create', image_id, 'vm1')
+        self.assertIsNone(first.poll(), 'it was waited for')
+        self.assertEqual(1, done.returncode)
+        self.assertIn('"vm1" is being made in cachevg', done.stderr)
+        self.glance.set_bandwidth(0)
+        self.assertEqual(0, first.wait())
+        self.assert_holds('vm1', image_id, units.Gi)
+
+    def test_glance_and_what_is_cached(self) -> None:
+        kept, deleted, off, changed = (
+            self.store_raw(units.Mi, seed) for seed in range(4))
+        self.json('prefetch', kept, deleted, off, changed)
+        client = self.glance.client().images
+        client.delete(deleted)
+        client.deactivate(off)
+        self.glance.replace_data(changed, b'other bytes')
+        rows = {row['ID']: row for row in self.json('verify', code=1)}
+        self.assertEqual(
+            {kept: 'active, same hash', deleted: 'not there',
+             off: 'deactivated', changed: 'has other bytes'},
+            {image_id: row['Glance'] for image_id, row in rows.items()})
+        self.assertEqual({'sound'}, {row['Result'] for row in rows.values()})
+        self.assertEqual([kept], [
+            row['ID'] for row in self.json('verify', kept)])
+        self.assertEqual({None}, {
+            row['Glance'] for row in self.json('verify', '--no-glance')})
+        self.assertEqual([deleted], [
+            row['ID'] for row in self.json('purge', '--deleted', '--yes')])
+        self.assertEqual([], self.json('purge', '--deleted', '--yes'))
+
+    def test_unused_and_older_than(self) -> None:
+        used, unused = (self.store_raw(units.Mi, seed) for seed in (1, 2))
+        self.json('prefetch', used, unused)
+        self.json('disk create', used, 'vm1')
+        self.assertEqual([], self.json('purge', '--older-than', '1h',
+                                       '--yes'))
+        self.assertEqual([], self.json('purge', '--unused', '--older-than',
+                                       '1h', '--dry-run'))
+        self.assertEqual([unused], [
+            row['ID'] for row in self.json('purge', '--unused', '--yes')])
+        self.assertEqual([used], [row['ID'] for row in self.json('list')])
+
+    def test_no_state_is_made_by_looking(self) -> None:
+        for command in ('list', 'usage', 'history', 'plugin list'):
+            self.json(command)
+        self.run_shell('show', 'x')
+        self.assertFalse((self.directory / 'state').exists())
+
+
+class FormatTestCase(OutputTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ids = [self.store_raw(size * units.Mi, size)
+                    for size in (2, 1, 3)]
+        self.make_manager()
+        for image_id in self.ids:
+            self.run_shell('prefetch', '-q', image_id)
+
+    def test_formats(self) -> None:
+        rows = self.json('list', '--long', schema='list --long')
+        self.assertEqual(rows, yaml.safe_load(
+            self.text('list', '--long', '-f', 'yaml')))
+        table = list(csv.DictReader(io.StringIO(
+            self.text('list', '-f', 'csv'))))
+        self.assertEqual([(row['ID'], str(row['Size'])) for row in rows],
+                         [(row['ID'], row['Size']) for row in table])
+        self.assertEqual(
+            ''.join(f"{row['ID']} {row['Last Accessed']}\n" for row in rows),
+            self.text('list', '-f', 'value', '-c', 'ID', '-c',
+                      'Last Accessed'))
+
+    def test_sorted_and_chosen(self) -> None:
+        sizes = [int(each) for each in self.text(
+            'list', '-f', 'value', '-c', 'size', '--sort-column', 'Size',
+            '--sort-descending').split()]
+        self.assertEqual([3 * units.Mi, 2 * units.Mi, units.Mi], sizes)
+        self.assertEqual('i_', self.text(
+            'list', '-f', 'value', '-c', 'Disk')[:2])
+        for option in ('-c', '--sort-column'):
+            done = self.run_shell('list', option, 'nope')
+            self.assertEqual((2, ''), (done.returncode, done.stdout))
+            self.assertIn('There is no column "nope"', done.stderr)
+
+    def test_a_wrong_column_stops_before_anything_is_done(self) -> None:
+        self.assertEqual(2, self.run_shell(
+            'purge', '--all', '--yes', '-c', 'nope').returncode)
+        self.assertEqual(3, len(self.json('list')))
+
+    def test_nothing_of_nothing(self) -> None:
+        self.json('purge', '--all', '--yes')
+        self.assertEqual('', self.text('list'))
+        self.assertEqual('', self.text('list', '-f', 'value'))
+        self.assertEqual([], self.json('list'))
+        self.assertEqual('', self.text('evict'))
+
+    def test_a_table_fits(self) -> None:
+        for arguments in (('list',), ('verify',), ('history',),
+                          ('purge', '--all', '--dry-run')):
+            table = self.on_terminal(80, *arguments)
+            self.assertLessEqual(max(map(len, table.splitlines())), 80,
+                                 table)
+            self.assertIn(self.ids[0][:8], table)
+
+    def on_terminal(self, columns: int, *arguments: str) -> str:
+        """What a command prints on a terminal of that width."""
+        leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ,
+                    struct.pack('HHHH', 24, columns, 0, 0))
+        process = subprocess.Popen(
+            self.shell_command(*arguments), stdin=follower, stdout=follower,
+            stderr=subprocess.PIPE, env={
+                name: value for name, value in os.environ.items()
+                if name not in ('COLUMNS', 'CLIFF_FIT_WIDTH')})
+        os.close(follower)
+        pieces = []
+        try:
+            while piece := os.read(leader, 65536):
+                pieces.append(piece)
+        except OSError:
+            # So Linux tells that nobody has the terminal open any more.
+            pass
+        finally:
+            os.close(leader)
+        errors = process.communicate()[1].decode()
+        self.assertEqual(0, process.returncode, errors)
+        return b''.join(pieces).decode().replace('\r\n', '\n')
+
+    def test_quiet(self) -> None:
+        self.json('purge', '--all', '--yes')
+        loud = self.run_shell('prefetch', self.ids[0])
+        self.assertIn('Fetching', loud.stderr)
+        quiet = self.run_shell('-q', 'prefetch', self.ids[1])
+        self.assertEqual((0, ''), (quiet.returncode, quiet.stderr))
+
+    def test_nobody_reads(self) -> None:
+        with open('/dev/full', 'w') as full:
+            done = subprocess.run(
+                self.shell_command('list'), stdout=full,
+                stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(1, done.returncode)
+        self.assertIn('No space left on device', done.stderr)
+        self.assertEqual(1, len(done.stderr.splitlines()))
+        for arguments in (('list',), ('help',), ('usage',)):
+            done = subprocess.run(
+                ['sh', '-c', '"$@" >&-', '-',
+                 *self.shell_command(*arguments)],
+                stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual((0, ''), (done.returncode, done.stderr))
+            done = subprocess.run(
+                ['bash', '-c', 'set -o pipefail; "$@" | true', '-',
+                 *self.shell_command(*arguments)],
+                stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual('', done.stderr)
+
+
+class TextfileTestCase(OutputTestCase):
+    def test_it_is_what_usage_says(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        self.json('prefetch', image_id)
+        self.json('disk create', image_id, 'vm1')
+        path = self.directory / 'pvm.prom'
+        self.addCleanup(os.umask, os.umask(0o077))
+        usage = self.json('usage', '--textfile', str(path))
+        found = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in parser.text_string_to_metric_families(
+                path.read_text()) for sample in family.samples}
+        for name, value in (
+                ('size_bytes', usage['cache_size']),
+                ('images', 1), ('pool_size_bytes', usage['pool_size']),
+                ('pool_used_bytes', usage['pool_used']),
+                ('saved_bytes_total', units.Mi),
+                ('fetched_bytes_total', units.Mi)):
+            self.assertEqual(
+                value, found[f'pvm_imagecache_{name}', 'cachevg'])
+        self.assertEqual(
+            1, found['pvm_imagecache_deploys_total', 'cachevg', 'hit'])
+        self.assertEqual(0o644, stat.S_IMODE(path.stat().st_mode))
+        self.assertEqual(['pvm.prom'], [
+            each.name for each in self.directory.iterdir()
+            if 'prom' in each.name or each.name.startswith('.')])
+
+    def test_a_place_that_can_not_be_written(self) -> None:
+        for path, says in (
+                ('/no/such/place.prom', 'No such file'),
+                ('/dev/null', 'it is there, and is no plain file'),
+                (str(self.directory), 'it is there, and is no plain file')):
+            done = self.run_shell('usage', '--textfile', path)
+            self.assertEqual((1, ''), (done.returncode, done.stdout))
+            self.assertIn(says, done.stderr)
+        self.assertTrue(pathlib.Path('/dev/null').is_char_device())
+
+    def test_after_each_pass(self) -> None:
+        path = self.directory / 'pass.prom'
+        self.conf_file.write_text(self.conf_file.read_text().replace(
+            '[glance]', f'metrics_textfile = {path}\n[glance]'))
+        made = self.make_manager()
+        made.run_pass([])
+        self.assertIn('pvm_imagecache_images{pool="cachevg"} 0.0',
+                      path.read_text())
+        path.unlink()
+        path.mkdir()
+        # A pass does its work without.
+        self.assertIsNotNone(made.run_pass([]).eviction)
+
+
+class ImportsTestCase(OutputTestCase):
+    """What a command that is to answer at once does not wait for."""
+
+    def modules(self, *arguments: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, '-c', _TELL, '--config-file',
+             str(self.conf_file), *arguments], capture_output=True,
+            text=True, check=False, stdin=subprocess.DEVNULL)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return set(json.loads(done.stderr.splitlines()[-1]))
+
+    def test_what_only_reads(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        self.json('prefetch', image_id)
+        for arguments in (('--version',), ('--help',), ('list',),
+                          ('list', '--long'), ('show', image_id),
+                          ('history',), ('help', 'purge'), ('complete',)):
+            self.assertEqual(set(), self.modules(*arguments) & set(_HEAVY),
+                             arguments)
+
+    def test_what_talks_to_powervm_only(self) -> None:
+        found = self.modules('usage')
+        self.assertIn('pypowervm', found)
+        self.assertFalse({'nova', 'openstack'} & found)
+
+    def test_a_list_asks_powervm_for_nothing(self) -> None:
+        self.json('prefetch', self.store_raw(units.Mi))
+        seen = self.last_request()
+        self.assertEqual(1, len(self.json('list')))
+        self.assertEqual([], self.kinds_since(seen))
+
+
+class UsageErrorTestCase(OutputTestCase):
+    def test_alone(self) -> None:
+        done = self.run_shell()
+        self.assertEqual((2, ''), (done.returncode, done.stdout))
+        for command in ('list', 'purge', 'disk create', 'history'):
+            self.assertRegex(done.stderr, rf'(?m)^  {command} ')
+
+    def test_help_of_nothing(self) -> None:
+        done = self.run_shell('help', 'nope')
+        self.assertEqual(2, done.returncode)
+        self.assertIn('There is no command "nope"', done.stderr)
+
+    def test_every_help_teaches(self) -> None:
+        listed = re.findall(r'(?m)^  ([a-z]+(?: [a-z]+)?)  ',
+                            self.text('--help').partition('commands:')[2])
+        self.assertGreater(len(listed), 15)
+        for command in set(listed) - {'help', 'complete'}:
+            text = self.text('help', *command.split())
+            self.assertIn('Examples::', text)
+            for line in re.findall(r'(?m)^  pvm-imagecache (.*)',
+                                   text.partition('Examples::')[2]):
+                self.assertTrue(line.startswith(command), line)
+
+    def test_a_relative_state_path(self) -> None:
+        path = self.directory / 'relative.conf'
+        path.write_text('[pvm_imagecache]\nstate_path = state\n')
+        done = self.run_shell('list', conf_file=path)
+        self.assertEqual(1, done.returncode)
+        self.assertIn('"state" is no absolute path', done.stderr)
+
+    def test_a_plugin_that_is_not_there(self) -> None:
+        self.conf_file.write_text(self.conf_file.read_text().replace(
+            '[glance]', 'eviction_policies = age,magic\n[glance]'))
+        row, = [row for row in self.json('plugin list')
+                if row['Name'] == 'magic']
+        self.assertEqual((True, 'it is not installed'),
+                         (row['Enabled'], row['Error']))
+
+    def test_a_password_that_is_not_set(self) -> None:
+        self.conf_file.write_text(
+            self.conf_file.read_text().split('[glance]')[0]
+            + '[glance]\nauth_type = password\nusername = u\n')
+        done = self.run_shell('prefetch', 'x')
+        self.assertEqual(1, done.returncode)
+        self.assertIn('auth_url', done.stderr)
+        self.assertIn('[glance]', done.stderr)
+        self.assertNotIn('Glance refused', done.stderr)
+
+    def test_much_too_large(self) -> None:
+        done = self.run_shell('disk', 'create', 'x', 'vm1', '--size',
+                              str(1 << 31))
+        self.assertEqual(2, done.returncode)
+        self.assertIn('not above 1073741824', done.stderr)
+
+
+class CompletionTestCase(OutputTestCase):
+    def test_bash_completes(self) -> None:
+        script = self.directory / 'completion'
+        script.write_text(self.text('complete'))
+        for words, expected in (
+                (('pu',), {'purge'}), (('purge', '--ol'), {'--older-than'}),
+                (('disk', ''), {'create', 'delete'})):
+            # The function is one of the package bash-completion.
+            done = subprocess.run(
+                ['bash', '-c', f'''
+_get_comp_words_by_ref() {{ words=("${{COMP_WORDS[@]}}")
+    cur="${{COMP_WORDS[COMP_CWORD]}}" prev="${{COMP_WORDS[COMP_CWORD-1]}}"; }}
+source {script}
+COMP_WORDS=(pvm-imagecache "$@") COMP_CWORD=$#
+_pvm_imagecache
+echo "${{COMPREPLY[@]}}"''', 'bash', *words],
+                capture_output=True, text=True, check=False)
+            self.assertEqual((expected, ''),
+                             (set(done.stdout.split()), done.stderr))
+
+
+class StatusTestCase(OutputTestCase):
+    def status(self, code: int) -> dict[str, str]:
+        done = subprocess.run(
+            [sys.executable, '-m', 'pvm_imagecache.cmd.status',
+             '--config-file', str(self.conf_file), 'upgrade', 'check',
+             '--json'], capture_output=True, text=True, check=False)
+        self.assertEqual(code, done.returncode, done.stdout + done.stderr)
+        return {each['check']: each['details'] or ''
+                for each in json.loads(done.stdout)['checks']}
+
+    def test_all_is_well(self) -> None:
+        self.json('prefetch', self.store_raw(units.Mi))
+        before = sorted((self.directory / 'state').iterdir())
+        found = self.status(0)
+        self.assertEqual(
+            {'Policy file', 'Catalogue', 'pypowervm', 'Plugins',
+             'Watermarks', 'Pool', 'Untracked disks'}, set(found))
+        self.assertEqual(before,
+                         sorted((self.directory / 'state').iterdir()))
+
+    def test_an_untracked_disk(self) -> None:
+        self.powervm.control.plant_disk(
+            'cachevg', 'i_12345678_1234', units.Gi)
+        self.assertIn('i_12345678_1234', self.status(1)['Untracked disks'])
+
+    def test_a_catalogue_of_another_version(self) -> None:
+        self.json('prefetch', self.store_raw(units.Mi))
+        for version, code in ((2, 1), (99, 2)):
+            with sqlite3.connect(
+                    self.directory / 'state' / 'catalog.sqlite') as file:
+                file.execute(f'PRAGMA user_version = {version}')
+            self.assertIn(f'has version {version}',
+                          self.status(code)['Catalogue'])
+            # Looking has not brought it up to date.
+            with sqlite3.connect(
+                    self.directory / 'state' / 'catalog.sqlite') as file:
+                self.assertEqual((version,), file.execute(
+                    'PRAGMA user_version').fetchone())
+
+    def test_what_can_not_work(self) -> None:
+        policy = self.directory / 'policy.yaml'
+        policy.write_text('"pvm_imagecache:list": "rule:nobody"')
+        self.conf_file.write_text(self.conf_file.read_text().replace(
+            'volume_group_name = cachevg', 'volume_group_name = other\n'
+            f'policy_file = {policy}').replace(
+            '[glance]', '[pvm_imagecache_watermark]\nhigh = 50\nlow = 60\n'
+            '[glance]'))
+        found = self.status(2)
+        self.assertIn(str(policy), found['Policy file'])
+        self.assertIn('no volume group "other"', found['Pool'])
+        self.assertIn('low (60) is above high (50)', found['Watermarks'])
+
+    def test_a_rule_that_nobody_asks_for(self) -> None:
+        policy = self.directory / 'policy.yaml'
+        policy.write_text('"pvm_imagecache:lisst": "role:admin"')
+        self.conf_file.write_text(self.conf_file.read_text().replace(
+            '[glance]', f'policy_file = {policy}\n[glance]'))
+        self.assertIn('pvm_imagecache:lisst', self.status(1)['Policy file'])
+
+    def test_no_configuration(self) -> None:
+        done = subprocess.run(
+            [sys.executable, '-m', 'pvm_imagecache.cmd.status',
+             '--config-file', '/no/such/file', 'upgrade', 'check'],
+            capture_output=True, text=True, check=False)
+        self.assertEqual(255, done.returncode)
+        self.assertNotIn('Traceback', done.stdout + done.stderr)

@@ -1,0 +1,167 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Commands that are found, and who may use them."""
+
+from importlib import metadata
+import io
+import sys
+import types
+
+from cliff import command
+
+from pvm_imagecache.cmd import base as command_base
+from pvm_imagecache.cmd import commands
+from pvm_imagecache.cmd import main
+from pvm_imagecache.cmd import shell
+from pvm_imagecache import identity
+from pvm_imagecache.policies import rules
+from pvm_imagecache.tests import schemas
+from pvm_imagecache.tests.unit import base
+
+_OWN = 'pvm_imagecache.cmd.images:ListImages'
+
+
+class _Foreign(command.Command):
+    """Do something that cliff alone knows."""
+
+    def take_action(self, parsed_args):
+        self.app.stdout.write('done\n')
+
+
+class _Derived(command_base.Command):
+    """Do something that readers may."""
+
+    rule = rules.LIST
+
+    def take_action(self, parsed_args):
+        self.app.stdout.write('done\n')
+
+
+class CommandsTest(base.TestCase):
+    """Packages that bring commands."""
+
+    def setUp(self):
+        super().setUp()
+        module = types.ModuleType('foreign')
+        module.Foreign, module.Derived = _Foreign, _Derived
+        self.patch(sys, 'modules', dict(sys.modules, foreign=module))
+        def entry_points(group):
+            found = list(metadata.entry_points(group=group))
+            if group == shell.NAMESPACE:
+                found += [metadata.EntryPoint(name, value, group)
+                          for name, value in (
+                              ('foreign', 'foreign:Foreign'),
+                              ('derived', 'foreign:Derived'),
+                              ('broken', 'nowhere.at.all:X'),
+                              ('list', 'foreign:Foreign'))]
+            return found
+        self._find(entry_points)
+        self.useFixture(base.environment('OS_CLOUD', None))
+
+    def _find(self, entry_points):
+        self.patch(commands, 'metadata', types.SimpleNamespace(
+            entry_points=entry_points, distribution=metadata.distribution,
+            PackageNotFoundError=metadata.PackageNotFoundError))
+
+    def run_shell(self, *arguments, roles=('admin',)):
+        self.output, self.errors = io.StringIO(), io.StringIO()
+        self.patch(sys, 'stdout', self.output)
+        self.patch(sys, 'stderr', self.errors)
+        self.patch(shell, 'DEFAULT_FILES', ())
+        self.patch(identity, 'local', lambda *args: identity.Identity(
+            'ann', frozenset(roles)))
+        try:
+            return shell.main(list(arguments))
+        except SystemExit as ended:
+            return ended.code
+
+    def test_they_are_found_when_they_are_asked_for(self):
+        found = commands.Commands(shell.NAMESPACE)
+        self.assertNotIn('foreign', found.commands)
+        self.assertIs(_Foreign, found.find_command(['foreign'])[0])
+        self.assertIn('plugin list', found.get_command_names())
+
+    def test_ours_can_not_be_replaced(self):
+        found = commands.Commands(shell.NAMESPACE)
+        self.assertIn('foreign', dict(found))
+        self.assertEqual(_OWN, found.commands['list'].value)
+
+    def test_ours_are_found_without_looking_for_others(self):
+        self._find(lambda group: self.fail('they were looked for'))
+        found = commands.Commands(shell.NAMESPACE)
+        for words in (['list'], ['disk', 'create'], ['plugin', 'list']):
+            self.assertEqual(' '.join(words), found.find_command(words)[1])
+
+    def test_a_start_that_is_unique(self):
+        found = commands.Commands(shell.NAMESPACE)
+        self.assertIn('usage', found.find_command(['us'])[0].__module__)
+        self.assertRaises(ValueError, found.find_command, ['p'])
+
+    def test_one_that_can_not_be_loaded(self):
+        self.assertEqual(1, self.run_shell('broken'))
+        self.assertIn('Plugin "broken"', self.errors.getvalue())
+        self.assertNotIn('Traceback', self.errors.getvalue())
+        self.assertEqual(0, self.run_shell('--help'))
+        self.assertIn('can not be loaded', self.output.getvalue())
+
+    def test_who_may_use_them(self):
+        self.assertEqual(0, self.run_shell('foreign'))
+        self.assertEqual('done\n', self.output.getvalue())
+        self.assertEqual(1, self.run_shell('foreign', roles=['reader']))
+        self.assertIn('pvm_imagecache:default', self.errors.getvalue())
+        self.assertEqual('', self.output.getvalue())
+        self.assertEqual(0, self.run_shell('derived', roles=['reader']))
+        self.assertEqual(1, self.run_shell('derived', roles=['member']))
+
+    def test_help_needs_no_rights(self):
+        for arguments in (['help'], ['help', 'list'], ['list', '--help'],
+                          ['--help'], ['complete']):
+            self.assertEqual(0, self.run_shell(*arguments, roles=[]))
+
+
+class OurCommandsTest(base.TestCase):
+    """What is to be true of each of them."""
+
+    def _ours(self):
+        for entry_point in metadata.distribution(
+                commands.DISTRIBUTION).entry_points.select(
+                group=shell.NAMESPACE):
+            yield entry_point.name.replace('_', ' '), entry_point.load()
+
+    def test_each_names_its_rule(self):
+        for name, found in self._ours():
+            self.assertIsNot(rules.DEFAULT, found.rule, name)
+            words = {word for each in rules.ALL for word in each.commands}
+            self.assertIn(name, words)
+
+    def test_each_has_examples(self):
+        for name, found in self._ours():
+            self.assertTrue(found.examples, name)
+            for line, _ in found.examples:
+                self.assertTrue(line.startswith(name), line)
+
+    def test_each_has_a_schema(self):
+        for name, found in self._ours():
+            if issubclass(found, command_base._Display):
+                long = name in ('list',)
+                self.assertEqual(
+                    list(found.columns),
+                    schemas.columns(f'{name} --long' if long else name))
+
+
+class MainTest(base.TestCase):
+    def test_the_version(self):
+        output = io.StringIO()
+        self.patch(sys, 'stdout', output)
+        self.assertEqual(0, main._run(['--version']))
+        self.assertRegex(output.getvalue(), r'^pvm-imagecache \S+\n$')
