@@ -145,7 +145,14 @@ def _one_process(path: str) -> Iterator[None]:
     and of two that find a file corrupt only one may set it aside.
     """
     directory, name = os.path.split(path)
-    with locks.LockDirectory(directory).hold(name, _BUSY_TIMEOUT):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.LockDirectory(directory).hold(
+                name, _BUSY_TIMEOUT))
+        except exceptions.LockTimeout as error:
+            # Callers take a LockTimeout for that of what they want to lock.
+            raise exceptions.CatalogError(
+                path=path, reason=str(error)) from error
         yield
 
 

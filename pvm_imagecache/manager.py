@@ -561,7 +561,8 @@ class ImageManager:
 
         Not before there is a catalogue: looking makes none.
         """
-        if not self._pool_name or not self._catalog.exists:
+        if not (self._pool_name and self.caches_images
+                and self._catalog.exists):
             return
         try:
             self._catalog.saw_pool(self._pool_name, self._driver.pool_id())

@@ -1177,6 +1177,7 @@ def _refusing_writes(message: str) -> Iterator[None]:
     class Connection:
         def __init__(self, real: sqlite3.Connection) -> None:
             self._real = real
+            self.in_transaction = False
 
         def execute(self, statement: str, *args: Any) -> Any:
             if not statement.startswith(('SELECT', 'PRAGMA')):

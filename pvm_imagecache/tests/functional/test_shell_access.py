@@ -22,6 +22,7 @@ import pwd
 import shutil
 import stat
 import sys
+import sysconfig
 import tempfile
 
 from oslo_utils import units
@@ -279,6 +280,9 @@ class LocalTestCase(base.FunctionalTestCase):
         """
         if os.getuid():
             self.skipTest('only root can become nobody')
+        for path in ('stdlib', 'purelib'):
+            if not _is_open_to_all(pathlib.Path(sysconfig.get_path(path))):
+                self.skipTest('nobody else can run this Python')
         os.chmod(self.conf_file, 0o644)
         for path in (self.directory, *self.directory.parents):
             if not path.stat().st_mode & stat.S_IXOTH:
@@ -307,3 +311,9 @@ class LocalTestCase(base.FunctionalTestCase):
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         return status, output.read_text()
+
+
+def _is_open_to_all(path: pathlib.Path) -> bool:
+    """Whether everybody may read a directory, and what it is in."""
+    return all(each.stat().st_mode & stat.S_IXOTH
+               for each in (path, *path.parents))
