@@ -49,6 +49,13 @@ class Size(_Sortable):
         return '' if self._value is None else size(self._value)
 
 
+class KeptElsewhere(_Sortable):
+    """What this project can't count: null for programs."""
+
+    def human_readable(self) -> str:
+        return 'kept by the pool itself'
+
+
 @functools.total_ordering
 class ID(columns.FormattableColumn[Any]):
     """The id of an image: whole for programs, cut in tables."""

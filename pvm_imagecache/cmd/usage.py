@@ -75,7 +75,7 @@ class ShowUsage(base.ShowOne):
             usage.pool.name, formatting.Size(usage.pool.capacity),
             formatting.Size(usage.pool.used),
             formatting.Size(usage.pool.free),
-            usage.images if caches else None,
+            usage.images if caches else formatting.KeptElsewhere(None),
             formatting.Size(usage.cached if caches else None),
             *(times.get(action, 0) for action, _ in _COUNTED),
             formatting.Size(usage.bytes_fetched),
