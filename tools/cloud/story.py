@@ -169,8 +169,7 @@ class Story:
         self.check(not powervm.disks(self._site),
                    'no disk is left on the host')
         self._shell.show('usage')
-        if self._shell.has('history'):
-            self._shell.show('history')
+        self._check_history()
         self._check_log()
 
     def sum_up(self) -> None:
@@ -314,6 +313,16 @@ class Story:
     def _show_inventory(self) -> None:
         self._admin.show('resource', 'provider', 'inventory', 'list',
                          self._provider())
+
+    def _check_history(self) -> None:
+        wanted = [option for action in ('miss', 'hit', 'prefetch', 'evict')
+                  for option in ('--action', action)]
+        self._shell.show('history', *wanted)
+        # The latest comes first.
+        actions = [row['Action'] for row in reversed(
+            self._shell.read('history', *wanted))]
+        self.check(actions == ['miss', 'hit', 'prefetch', 'hit', 'evict',
+                               'evict'], f'history: {", ".join(actions)}')
 
     def _check_log(self) -> None:
         log = self._cloud.supervisor.log('nova-compute')
