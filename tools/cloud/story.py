@@ -42,6 +42,8 @@ _COUNTERS = {'hits': 'hit', 'misses': 'miss', 'bypasses': 'bypass'}
 _RIGHT_CHECK = 1
 #: How long the periodic tasks of nova may take to do something, seconds.
 _PATIENCE = 180.0
+#: What nova warns of where it runs under eventlet, and only there.
+_EVENTLET = 'Eventlet based concurrency mode is deprecated'
 #: Errors in the log of nova-compute, but for those that every cloud has:
 #: allocations of the scheduler that come between two requests of nova's own
 #: client to placement, and the end of oslo.service's periodic tasks at a stop.
@@ -326,8 +328,12 @@ class Story:
 
     def _check_log(self) -> None:
         log = self._cloud.supervisor.log('nova-compute')
-        errors = [line for line in log.read_text(
-            errors='replace').splitlines() if _ERROR.search(line)]
+        text = log.read_text(errors='replace')
+        self.check((_EVENTLET in text) == self._site.eventlet,
+                   'nova-compute runs '
+                   + ('under eventlet' if self._site.eventlet
+                      else 'with native threads'))
+        errors = [line for line in text.splitlines() if _ERROR.search(line)]
         self.check(not errors, f'nova-compute has logged {len(errors)} '
                                f'errors: {log}')
 
