@@ -12,7 +12,6 @@
 
 """The commands of a user and of an operator, run as they would run them."""
 
-from importlib import metadata
 import json
 import os
 import pathlib
@@ -62,12 +61,6 @@ class Shell:
 
     def __init__(self, site: site_module.Site) -> None:
         self._options = ['--config-file', str(nova.compute_conf(site))]
-
-    @staticmethod
-    def has(command: str) -> bool:
-        """Whether there is such a command."""
-        return bool(metadata.entry_points(
-            group='pvm_imagecache.cli', name=command))
 
     def read(self, *arguments: str) -> Any:
         """Run a command, without a word on it; returns what it tells."""

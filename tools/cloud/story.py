@@ -42,6 +42,8 @@ _COUNTERS = {'hits': 'hit', 'misses': 'miss', 'bypasses': 'bypass'}
 _RIGHT_CHECK = 1
 #: How long the periodic tasks of nova may take to do something, seconds.
 _PATIENCE = 180.0
+#: What nova warns of where it runs under eventlet, and only there.
+_EVENTLET = 'Eventlet based concurrency mode is deprecated'
 #: Errors in the log of nova-compute, but for those that every cloud has:
 #: allocations of the scheduler that come between two requests of nova's own
 #: client to placement, and the end of oslo.service's periodic tasks at a stop.
@@ -169,8 +171,7 @@ class Story:
         self.check(not powervm.disks(self._site),
                    'no disk is left on the host')
         self._shell.show('usage')
-        if self._shell.has('history'):
-            self._shell.show('history')
+        self._check_history()
         self._check_log()
 
     def sum_up(self) -> None:
@@ -315,10 +316,24 @@ class Story:
         self._admin.show('resource', 'provider', 'inventory', 'list',
                          self._provider())
 
+    def _check_history(self) -> None:
+        wanted = [option for action in ('miss', 'hit', 'prefetch', 'evict')
+                  for option in ('--action', action)]
+        self._shell.show('history', *wanted)
+        # The latest comes first.
+        actions = [row['Action'] for row in reversed(
+            self._shell.read('history', *wanted))]
+        self.check(actions == ['miss', 'hit', 'prefetch', 'hit', 'evict',
+                               'evict'], f'history: {", ".join(actions)}')
+
     def _check_log(self) -> None:
         log = self._cloud.supervisor.log('nova-compute')
-        errors = [line for line in log.read_text(
-            errors='replace').splitlines() if _ERROR.search(line)]
+        text = log.read_text(errors='replace')
+        self.check((_EVENTLET in text) == self._site.eventlet,
+                   'nova-compute runs '
+                   + ('under eventlet' if self._site.eventlet
+                      else 'with native threads'))
+        errors = [line for line in text.splitlines() if _ERROR.search(line)]
         self.check(not errors, f'nova-compute has logged {len(errors)} '
                                f'errors: {log}')
 
