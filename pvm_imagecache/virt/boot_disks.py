@@ -77,25 +77,31 @@ class BootDisks:
         names: Sequence[str],
         size: int,
         context: Any,
-        about_to_make: Callable[[str], None],
+        note: Callable[[str | None], None],
     ) -> deploy.Deployment:
         """Make a disk from an image, under the first name that is free.
 
         :param size: in bytes; 0 for what the image needs.
-        :param about_to_make: is told the name before the disk is there.
+        :param note: is told the name before the disk is there, and None
+            when there will be no disk: what has the name then is somebody
+            else's.
         :raises PVMImageCacheError: as ``ImageManager.create_disk``.
         """
-        for name in names[:-1]:
-            about_to_make(name)
+        def make(name: str) -> deploy.Deployment:
+            note(name)
             try:
                 return self._images.create_disk(
                     image, name, size, context=context)
+            except BaseException:
+                note(None)
+                raise
+        for name in names[:-1]:
+            try:
+                return make(name)
             except exceptions.DiskExists as error:
                 # Little of an instance's UUID fits into the name.
                 LOG.info('%s', error)
-        about_to_make(names[-1])
-        return self._images.create_disk(
-            image, names[-1], size, context=context)
+        return make(names[-1])
 
     def names(self, instance_name: str, instance_uuid: str) -> list[str]:
         """What the disk of an instance may be called, best first."""
