@@ -581,6 +581,19 @@ class RightTest(DeployTestCase):
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
         self.check(self._deploy_for('somebody'), HIT)
 
+    def test_what_the_pool_has(self):
+        self.driver = fakes.FakePool()
+        self._deploy_for('owner', 'theirs')
+        self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
+        self.assertRaises(exceptions.ImageForbidden, self._deploy_for,
+                          'somebody')
+        self.assertEqual(['theirs'], self.driver.names())
+        self.deploy('configured')
+        self.settings = parts_module.Settings(check_download_right=False)
+        self._deploy_for('somebody', 'unasked')
+        self.assertEqual(['configured', 'theirs', 'unasked'],
+                         self.driver.names())
+
 
 class ReplacedTest(DeployTestCase):
     """What is cached is not what is wanted, or no longer there."""
