@@ -27,6 +27,7 @@ from typing import Any
 from typing import Final
 from typing import TypeVar
 
+from lxml import etree
 from oslo_log import log as logging
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
@@ -175,6 +176,13 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
     except pvm_exceptions.Error as error:
         raise exceptions.PowerVMRequestFailed(
             action=action, reason=one_line(error)) from error
+    except etree.LxmlError as error:
+        # pypowervm reads the answer to a logon as it comes.
+        raise exceptions.PowerVMRequestFailed(
+            action=action,
+            reason=f'what {connection.url} answered is no XML, as if '
+                   f'something else listened there: {one_line(error)}.'
+                   f'{_proxy_hint(connection)}') from error
 
 
 def status_of(error: BaseException | None) -> int | None:
