@@ -23,7 +23,9 @@ takes along what the others want.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -337,16 +339,15 @@ class VolumeGroup:
         """Delete what an update made of which no answer came.
 
         Whether a copy was complete when the connection broke can't be told,
-        so it is made again. Only disks that were not there before, under
-        the names that we asked for, are taken for ours.
+        so it is made again. Others may have made disks of those names in
+        between: see :func:`_came_of`.
         """
-        names = {operation.new.name for request in pending
-                 for operation in request.operations
-                 if not isinstance(operation, Delete)}
+        wanted = {operation.new.name: operation.new for request in pending
+                  for operation in request.operations
+                  if not isinstance(operation, Delete)}
         for attempt in range(ATTEMPTS):
             document = self.read()
-            ours = [disk for disk in document.disks
-                    if disk.name in names and disk.udid not in before]
+            ours = _came_of(wanted, document.disks, before)
             if not ours:
                 return
             for disk in ours:
@@ -574,6 +575,31 @@ def _confirm(
             request.done = True
         except exceptions.PowerVMError as error:
             request.fail(error)
+
+
+def _came_of(
+    wanted: Mapping[str, base.NewDisk],
+    disks: Sequence[base.Disk],
+    before: Collection[str],
+) -> list[base.Disk]:
+    """The disks that an update made of which no answer came.
+
+    They were not there before, and have the name and the label that were
+    asked for; the name is enough where no disk has a label at all, as the
+    pool may keep none.
+
+    :param wanted: by name.
+    """
+    labels = {disk.label for disk in disks}.difference(base.NO_LABEL)
+
+    def is_one(disk: base.Disk) -> bool:
+        new = wanted.get(disk.name)
+        if new is None or disk.udid in before:
+            return False
+        if disk.label in base.NO_LABEL:
+            return not (new.label and labels)
+        return disk.label == new.label
+    return [disk for disk in disks if is_one(disk)]
 
 
 def _made(

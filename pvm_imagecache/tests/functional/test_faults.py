@@ -28,6 +28,7 @@ from pvm_imagecache import catalog
 from pvm_imagecache import catalog_file
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as base_module
+from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
@@ -247,6 +248,22 @@ class PowerVMFaultsTestCase(_Base):
         self.fault('lose_answer', 'VolumeGroup.update')
         self.assertEqual(Outcome.HIT, self.deploy('vm2'))
         self.assertEqual(3, len(self.disks()))
+
+    def test_lost_request_and_a_disk_of_somebody_else(self) -> None:
+        self.deploy('vm1')
+        theirs = self.directory / 'theirs'
+        theirs.write_bytes(b'precious')
+
+        def others(attempt: int) -> None:
+            self.powervm.control.plant_disk(
+                'cachevg', 'vm2', units.Gi, str(theirs))
+        self.fault('reset_before', 'VolumeGroup.update')
+        with mock.patch.object(volume_group, '_pause', others):
+            self.assertRaises(
+                exceptions.DiskExists, self.manager.create_disk,
+                self.image(self.image_id), 'vm2')
+        with self.disks()['vm2'].open('rb') as disk:
+            self.assertEqual(b'precious', disk.read(8))
 
     def test_changed_by_others(self) -> None:
         self.fault('precondition', 'VolumeGroup.update', count=3)
