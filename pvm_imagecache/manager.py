@@ -175,6 +175,7 @@ class ImageManager:
         self._driver = driver
         self._catalog = catalog
         self._pool_name = pool_name
+        self._noted_pool = ''
         self._parts = parts_module.Parts(
             driver, source, catalog, lock_directory, settings, policies,
             listener=listener)
@@ -564,12 +565,15 @@ class ImageManager:
         if not (self._pool_name and self.caches_images
                 and self._catalog.exists):
             return
+        pool = self._driver.pool_id()
+        if pool == self._noted_pool:
+            return
         try:
-            self._catalog.saw_pool(self._pool_name, self._driver.pool_id())
+            self._catalog.saw_pool(self._pool_name, pool)
         except exceptions.CacheError as error:
             LOG.debug('The pool was not written down: %s', error)
         else:
-            self._pool_name = ''
+            self._noted_pool = pool
 
     def _tell(
         self,

@@ -125,6 +125,8 @@ class VolumeGroup:
     :param lock: serialises changes with those of other processes.
     :param lock_timeout: seconds to wait for it at most: as long as the
         longest update of somebody else may take.
+    :ivar gone: whether it was not there any more when it was read last: it
+        was made anew, or another server owns it now.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class VolumeGroup:
         self._guard = threading.Lock()
         self._waiting: list[_Request] = []
         self._kept: tuple[Document, float] | None = None
+        self.gone = False
 
     def read(self) -> 'Document':
         """The volume group as it is now: one GET."""
@@ -158,7 +161,12 @@ class VolumeGroup:
                     adapter, uuid=self.uuid,
                     parent_type=pvm_vios.VIOS.schema_type,
                     parent_uuid=self.vios_uuid)
-        return Document(powervm.read_persistently(get))
+        try:
+            return Document(powervm.read_persistently(get))
+        except exceptions.PowerVMRequestFailed as error:
+            if powervm.status_of(error) == http.HTTPStatus.NOT_FOUND:
+                self.gone = True
+            raise
 
     def keep(self, document: 'Document') -> None:
         """Let the next deletion begin from a document just read.

@@ -271,6 +271,27 @@ class PowerVMFaultsTestCase(_Base):
         self.fault('precondition', 'VolumeGroup.update', count=3)
         self.assertEqual(Outcome.HIT, self.deploy('vm2'))
 
+    def test_a_volume_group_that_another_server_has_by_now(self) -> None:
+        self.deploy('vm1')
+        before = self.manager.driver.pool_id()
+        groups = self.powervm._host.volume_groups
+        with groups._lock:
+            del groups._groups[before]
+        self.powervm.control.add_vios('vios2')
+        self.powervm.control.add_volume_group(
+            'vios2', 'cachevg', 100 * units.Gi)
+        # One that finds out may fail; nobody has to restart anything.
+        self.assertRaises(exceptions.PowerVMRequestFailed,
+                          self.manager.usage)
+        self.assertEqual([Outcome.MISS, Outcome.HIT],
+                         [self.deploy('vm2'), self.deploy('vm3')])
+        after = self.manager.driver.pool_id()
+        self.assertNotEqual(before, after)
+        # Who does not ask PowerVM looks there, too.
+        self.assertEqual(after, self.manager._catalog.pool_called(
+            self.manager._pool_name))
+        self.manager.run_pass(())
+
     def test_expired_session(self) -> None:
         self.manager.usage()
         self.powervm.control.expire_sessions()
