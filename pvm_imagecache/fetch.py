@@ -460,9 +460,14 @@ class _Patience:
 def is_servable(
     record: catalog_module.BaseImage, image: image_module.Image
 ) -> bool:
-    """Whether deploys of an image may be served from a base image."""
+    """Whether deploys of an image may be served from a base image.
+
+    Of one that was adopted without it nobody knows how large its copies
+    have to be.
+    """
     return (record.state is catalog_module.State.READY
             and bool(record.udid)
+            and not record.image.needs_virtual_size
             and image_module.compare(record.image, image)
             is image_module.Sameness.SAME)
 

@@ -1185,7 +1185,9 @@ class DecidersTest(base.TestCase):
     def test_not_servable(self):
         for values in ({'udid': None}, {'udid': ''},
                        {'state': POPULATING},
-                       {'state': catalog_module.State.EVICTING}):
+                       {'state': catalog_module.State.EVICTING},
+                       {'image': dataclasses.replace(
+                           self.image, disk_format='qcow2')}):
             self.assertFalse(fetch.is_servable(
                 self._record(**values), self.image), values)
 
@@ -1208,7 +1210,7 @@ class DecidersTest(base.TestCase):
             self._record(state=state, udid=udid, image=cached), self.image)
         same = image_module.compare(cached, self.image)
         self.assertEqual(
-            state is READY and udid == 'udid'
+            state is READY and udid == 'udid' and disk_format == 'raw'
             and same is image_module.Sameness.SAME, served)
         if served:
             self.assertEqual((base.IMAGE_ID, 10, 'raw'),
