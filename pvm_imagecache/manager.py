@@ -296,6 +296,7 @@ class ImageManager:
 
         :raises DiskNotFound: if it is not there.
         :raises DiskNotOurs: if it is a cached image.
+        :raises DiskInUse: if a partition has it.
         """
         disk = self._driver.find_disk(name)
         if disk is None:
@@ -306,6 +307,9 @@ class ImageManager:
             if record is not None:
                 raise exceptions.DiskNotOurs(
                     name=name, image_id=record.image.id)
+        if self.caches_images and self._driver.mapped([disk]):
+            # Not every PowerVM may refuse it.
+            raise exceptions.DiskInUse(name=name)
         removal, = self._driver.delete_disks([disk])
         if removal.error:
             raise removal.error

@@ -142,7 +142,7 @@ class BootDisks:
         return found
 
     def delete(self, disk: Attached) -> None:
-        """Delete a disk that nobody has any more; gone is fine."""
+        """Delete a disk unless a partition has it; gone is fine."""
         found = self._images.driver.find_disk(disk.name)
         if found is None or found.udid != disk.udid:
             return
@@ -150,17 +150,15 @@ class BootDisks:
             self._images.delete_disk(disk.name)
         except exceptions.DiskNotFound:
             LOG.debug('Disk %s is gone already', disk.name)
+        except exceptions.DiskInUse:
+            LOG.warning('Disk %s is not deleted: a partition has it',
+                        disk.name)
 
-    def delete_unattached(self, name: str) -> None:
-        """Delete a disk unless a partition has it; gone is fine."""
-        driver = self._images.driver
-        disk = driver.find_disk(name)
-        if disk is None:
-            return
-        if self._images.caches_images and driver.mapped([disk]):
-            LOG.warning('Disk %s is not deleted: a partition has it', name)
-            return
-        self.delete(Attached(disk.name, disk.udid))
+    def delete_named(self, name: str) -> None:
+        """Delete whatever has a name unless a partition has it."""
+        disk = self._images.driver.find_disk(name)
+        if disk is not None:
+            self.delete(Attached(disk.name, disk.udid))
 
     def _change(
         self, server: str, change: Callable[[Any], bool]

@@ -260,7 +260,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             for disk in had:
                 self._disks.delete(disk)
             if known and not had:
-                self._disks.delete_unattached(known)
+                self._disks.delete_named(known)
         if partition is not None:
             self._partitions.delete(partition)
 

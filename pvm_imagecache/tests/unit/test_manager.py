@@ -123,6 +123,15 @@ class DeleteTest(ManagerTestCase):
             exceptions.DiskNotFound, self.manager.delete_disk, 'disk')
         self.assertIn('the pool', str(error))
 
+    def test_what_a_partition_has_is_refused(self):
+        # A platform that would not refuse it.
+        self.create()
+        self.driver.taken = {'disk'}
+        error = self.assertRaises(
+            exceptions.DiskInUse, self.manager.delete_disk, 'disk')
+        self.assertIn('mapped to a partition', str(error))
+        self.assertIn('disk', self.driver.names())
+
     def test_a_cached_image_is_refused(self):
         self.create()
         error = self.assertRaises(
