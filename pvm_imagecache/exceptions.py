@@ -141,6 +141,12 @@ class PowerVMRequestFailed(PowerVMError):
     msg_fmt = 'PowerVM refused to %(action)s: %(reason)s'
 
 
+class DiskUnclear(PowerVMRequestFailed):
+    """PowerVM took an update, but the disk is not there as it should be."""
+
+    msg_fmt = 'Disk "%(name)s" was not made as it should be: %(reason)s.'
+
+
 class PowerVMBusy(PowerVMRequestFailed):
     """The VIOS is busy, or the service is unavailable for the moment."""
 

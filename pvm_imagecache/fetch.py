@@ -233,7 +233,7 @@ class Work:
         self._doubtful.update(names)
         try:
             yield
-        except exceptions.PowerVMUnreachable:
+        except (exceptions.PowerVMUnreachable, exceptions.DiskUnclear):
             raise
         except exceptions.PVMImageCacheError:
             # A refusal: all of it was done, or nothing.

@@ -615,16 +615,14 @@ def _made(
 ) -> base.Disk:
     named = after.named(new.name)
     if len(named) != 1 or named[0].udid in before:
-        raise exceptions.PowerVMRequestFailed(
-            action=f'make disk {new.name}',
-            reason='the update was accepted, but its answer does not show '
-                   'the disk')
+        raise exceptions.DiskUnclear(
+            name=new.name, reason='the update was accepted, but its answer '
+                                  'does not show the disk')
     disk = named[0]
     if disk.capacity < new.size:
-        raise exceptions.PowerVMRequestFailed(
-            action=f'make disk {new.name}',
-            reason=f'it was made with {disk.capacity} bytes instead of '
-                   f'{new.size}')
+        raise exceptions.DiskUnclear(
+            name=new.name, reason=f'it has {disk.capacity} bytes instead of '
+                                  f'{new.size}')
     return disk
 
 

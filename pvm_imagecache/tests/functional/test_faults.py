@@ -265,6 +265,26 @@ class PowerVMFaultsTestCase(_Base):
         with self.disks()['vm2'].open('rb') as disk:
             self.assertEqual(b'precious', disk.read(8))
 
+    def test_an_answer_that_does_not_show_the_disks(self) -> None:
+        confirm = volume_group._confirm
+
+        def blind(after: Any, pending: Any, before: set[str]) -> None:
+            confirm(after, pending, after.udids)
+        for name in ('vm1', 'vm2'):
+            with mock.patch.object(volume_group, '_confirm', blind):
+                error = self.assertRaises(
+                    exceptions.PowerVMRequestFailed,
+                    self.manager.create_disk, self.image(self.image_id),
+                    name)
+            self.assertIn('does not show', str(error))
+            # They are there, and whoever comes next knows of them.
+            self.assertIn(name, self.disks())
+            self.manager.run_pass(())
+            self.assertNotIn(name, self.disks())
+            self.assertEqual(len(self.manager.list()), len(self.disks()))
+            self.deploy('other_' + name)
+            self.manager.delete_disk('other_' + name)
+
     def test_changed_by_others(self) -> None:
         self.fault('precondition', 'VolumeGroup.update', count=3)
         self.assertEqual(Outcome.MISS, self.deploy('vm1'))
