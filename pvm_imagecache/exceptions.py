@@ -224,6 +224,8 @@ class DiskNameInvalid(PowerVMError):
 class DiskExists(PowerVMError):
     """The pool has a disk of that name already."""
 
+    name: str
+
     msg_fmt = ('There is a disk "%(name)s" in %(pool)s already. Choose '
                'another name, or delete that disk first.')
 
@@ -318,6 +320,8 @@ class ImageForbidden(ImageError):
 
 class ImageNotActive(ImageError):
     """The image is queued, deactivated, deleted ..."""
+
+    status: str
 
     msg_fmt = ('Image %(image)s can not be used: its status is "%(status)s", '
                'not "active".')

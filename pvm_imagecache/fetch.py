@@ -246,13 +246,13 @@ class Work:
         try:
             return self._driver.create_disks([first, *others])
         except exceptions.DiskExists as error:
-            if error.name != self._base_name:  # type: ignore[attr-defined]
+            if error.name != self._base_name:
                 raise
             self._clear_name()
         try:
             return self._driver.create_disks([first, *others])
         except exceptions.DiskExists as error:
-            if error.name != self._base_name:  # type: ignore[attr-defined]
+            if error.name != self._base_name:
                 raise
             raise exceptions.BaseImageOccupied(
                 name=self._base_name, image=self._image.id,

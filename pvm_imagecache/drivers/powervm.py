@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import http
 import os
+import random
 import threading
 import time
 from typing import Any
@@ -43,6 +44,7 @@ _Result = TypeVar('_Result')
 
 #: Seconds before each repetition of a call that met a passing fault.
 RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
+_LONGEST_PAUSE: Final = 1.0
 _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
 #: pypowervm looks for a certificate of the host here before it asks the
 #: system's; what it does with one no longer works on current Pythons.
@@ -229,6 +231,16 @@ def persistently(
                         {'delay': delay, 'error': error})
             time.sleep(delay)
     return call()
+
+
+def pause(attempt: int) -> None:
+    """Let others who change the same thing go first, for another time each.
+
+    :param attempt: the number of the attempt that has failed, from 0 on.
+    """
+    # No secret hangs on it.
+    time.sleep(random.uniform(0, min(  # noqa: S311
+        0.01 * 2 ** attempt, _LONGEST_PAUSE)))
 
 
 def read_persistently(call: Callable[[], _Result]) -> _Result:

@@ -20,9 +20,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import http
-import random
 import threading
-import time
 from typing import Any
 from typing import Final
 
@@ -46,7 +44,6 @@ LOG = logging.getLogger(__name__)
 ATTEMPTS: Final = 40
 _DISKS: Final = (pvm_storage.VDisk, pvm_storage.LU)
 _UUID_GROUP: Final = 4
-_LONGEST_PAUSE: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,8 +179,7 @@ class BootDisks:
                             http.HTTPStatus.PRECONDITION_FAILED):
                         raise
                     LOG.debug('Reading the mappings again: %s', error)
-                time.sleep(random.uniform(0, min(  # noqa: S311
-                    0.01 * 2 ** attempt, _LONGEST_PAUSE)))
+                powervm.pause(attempt)
         raise exceptions.PowerVMRequestFailed(
             action='change the vSCSI mappings',
             reason=f'they were changed by others during each of {ATTEMPTS} '

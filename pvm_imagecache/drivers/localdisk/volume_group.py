@@ -31,7 +31,6 @@ import contextlib
 import dataclasses
 import functools
 import http
-import random
 import threading
 import time
 from typing import Any
@@ -58,7 +57,6 @@ ATTEMPTS: Final = 40
 LOST_ANSWERS: Final = 3
 #: Seconds that an update with copies may take at least, as in pypowervm.
 COPY_TIMEOUT: Final = 3600
-_LONGEST_PAUSE: Final = 1.0
 #: Seconds for which a deletion may begin from what was read before.
 _KEPT_FOR: Final = 10.0
 
@@ -318,7 +316,7 @@ class VolumeGroup:
                 LOG.warning('The answer of an update of volume group '
                             '%(name)s was lost: %(error)s',
                             {'name': self.name, 'error': error})
-                _pause(attempt)
+                powervm.pause(attempt)
                 self._undo_unanswered(pending, before)
             except exceptions.PowerVMRequestFailed as error:
                 if powervm.status_of(error) != (
@@ -327,7 +325,7 @@ class VolumeGroup:
                     raise
                 LOG.debug('Volume group %s was changed by somebody else, '
                           'reading it again', self.name)
-                _pause(attempt)
+                powervm.pause(attempt)
             else:
                 _confirm(after, pending, before)
                 return
@@ -370,7 +368,7 @@ class VolumeGroup:
                 if powervm.status_of(error) != (
                         http.HTTPStatus.PRECONDITION_FAILED):
                     raise
-                _pause(attempt)
+                powervm.pause(attempt)
 
 
 class Document:
@@ -686,9 +684,3 @@ def human(size: int) -> str:
 
 def _names(names: Iterator[str] | Any) -> str:
     return ', '.join(sorted(names)) or 'none'
-
-
-def _pause(attempt: int) -> None:
-    """Let the others go first, each for another time."""
-    time.sleep(random.uniform(0, min(  # noqa: S311
-        0.01 * 2 ** attempt, _LONGEST_PAUSE)))

@@ -29,6 +29,7 @@ from pvm_imagecache import catalog_file
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
@@ -258,7 +259,7 @@ class PowerVMFaultsTestCase(_Base):
             self.powervm.control.plant_disk(
                 'cachevg', 'vm2', units.Gi, str(theirs))
         self.fault('reset_before', 'VolumeGroup.update')
-        with mock.patch.object(volume_group, '_pause', others):
+        with mock.patch.object(powervm, 'pause', others):
             self.assertRaises(
                 exceptions.DiskExists, self.manager.create_disk,
                 self.image(self.image_id), 'vm2')
