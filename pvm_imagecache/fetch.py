@@ -348,13 +348,16 @@ class Work:
                 self._doubtful.discard(removal.disk.name)
 
     def _forget_if_gone(self, record: catalog_module.BaseImage) -> None:
-        # What a dead maker has asked for may come when we have failed.
-        if self._base_name not in self._doubtful and not self._lease:
-            self._forget(record)
-
-    def _forget(self, record: catalog_module.BaseImage) -> None:
+        if self._base_name in self._doubtful:
+            return
         try:
-            self._catalog.remove(record)
+            if self._lease:
+                # What a dead maker has asked for may come though we have
+                # failed, and its UDID is not that of our disk.
+                self._catalog.begin(record.pool, record.disk_name,
+                                    record.image, self._lease)
+            else:
+                self._catalog.remove(record)
         except exceptions.CacheError as error:
             LOG.warning('The record of image %(image)s was not removed: '
                         '%(error)s',

@@ -636,6 +636,18 @@ class ReplacedTest(DeployTestCase):
         self.assertEqual(theirs, self.driver.find_disk(self.base_name))
         self.assertEqual(b'of another', self.driver.content(self.base_name))
 
+    def test_it_was_fetched_anew_between_look_and_copy(self):
+        # What is there by then is right, but it is not what is copied.
+        self.prefetch()
+        seen = self.record()
+        work = deploy.InstanceDeploy(
+            self.parts, self.image, 'disk', 0, None, None)
+        self.assertTrue(work._is_current(seen))
+        self.catalog.remove(seen)
+        self.catalog.adopt('pool', self.base_name, self.image, seen.udid,
+                           seen.capacity)
+        self.assertFalse(work._is_current(seen))
+
     def test_it_is_purged_between_look_and_copy(self):
         def purge(*_):
             del self.driver.before['copy_disk']
@@ -981,6 +993,15 @@ class StreamTest(DeployTestCase):
 
 
 class TogetherTest(DeployTestCase):
+    def test_a_disk_that_somebody_else_makes(self):
+        # Only one of them can have the name: nothing is fetched for it.
+        with self.parts.hold_instance_disk('disk'):
+            error = self.assertRaises(
+                exceptions.DiskBeingMade, self.deploy)
+        self.assertIn('"disk"', str(error))
+        self.assertEqual([], self.source.opened)
+        self.check(self.deploy(), MISS)
+
     def test_one_fetch_for_all(self):
         """The fetch goes on only when all others wait for it."""
         count = 5

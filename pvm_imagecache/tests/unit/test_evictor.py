@@ -345,6 +345,19 @@ class EvictTest(EvictorTestCase):
         self.assertEqual([False, True], [
             each.removed for each in done.results])
 
+    def test_what_is_not_as_it_was_stays(self):
+        record = self.record_of(0)
+        check = self.evictor._check([record])
+        check(record)
+        self.catalog.used(record)
+        self.assertRaises(exceptions.CatalogConflict, check,
+                          self.record_of(0))
+        # Of what is in quarantine the next pass takes care.
+        self.catalog.quarantine(record, 'it was changed')
+        self.assertRaises(
+            exceptions.CatalogConflict,
+            self.evictor._check([self.record_of(0)]), self.record_of(0))
+
     def test_a_snapshot_from_before_we_had_to_wait(self):
         found = recovery.reconcile(self.parts).snapshot
         self.patch(evictor, 'ROOM_TIMEOUT', base.PATIENCE)
