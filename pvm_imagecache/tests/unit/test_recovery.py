@@ -370,6 +370,19 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self._reconciled()
         self.check_cached()
 
+    def test_an_instance_disk_that_the_living_have_finished_meanwhile(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        disk = self.driver.add('disk', label=recovery.label(entry.lease))
+        real = self.catalog.instance_disks
+
+        def finish(pool):
+            found = real(pool)
+            self.catalog.end_instance_disk(entry)
+            return found
+        self.catalog.instance_disks = finish
+        self._reconciled()
+        self.assertEqual(disk, self.driver.find_disk('disk'))
+
     def test_one_that_can_not_be_tidied_stops_no_other(self):
         self.leave_behind()
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
