@@ -267,7 +267,7 @@ class Catalog(catalog_file.CatalogFile):
             marks = ', '.join(f':{column}' for column in values)
             try:
                 connection.execute(
-                    f'{verb} INTO base_images ({columns})'  # noqa: S608
+                    f'{verb} INTO base_images ({columns})'
                     f' VALUES ({marks})', values)
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
@@ -395,7 +395,7 @@ class Catalog(catalog_file.CatalogFile):
                 holder_name(), None, time.time(), _tick(connection))
             try:
                 connection.execute(
-                    f'{verb} INTO instance_disks'  # noqa: S608
+                    f'{verb} INTO instance_disks'
                     f' ({_INSTANCE_DISK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
                     dataclasses.astuple(entry))
             except sqlite3.IntegrityError as error:

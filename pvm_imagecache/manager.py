@@ -175,6 +175,7 @@ class ImageManager:
         self._driver = driver
         self._catalog = catalog
         self._pool_name = pool_name
+        self._noted_pool = ''
         self._parts = parts_module.Parts(
             driver, source, catalog, lock_directory, settings, policies,
             listener=listener)
@@ -295,6 +296,7 @@ class ImageManager:
 
         :raises DiskNotFound: if it is not there.
         :raises DiskNotOurs: if it is a cached image.
+        :raises DiskInUse: if a partition has it.
         """
         disk = self._driver.find_disk(name)
         if disk is None:
@@ -305,6 +307,9 @@ class ImageManager:
             if record is not None:
                 raise exceptions.DiskNotOurs(
                     name=name, image_id=record.image.id)
+        if self.caches_images and self._driver.mapped([disk]):
+            # Not every PowerVM may refuse it.
+            raise exceptions.DiskInUse(name=name)
         removal, = self._driver.delete_disks([disk])
         if removal.error:
             raise removal.error
@@ -564,12 +569,15 @@ class ImageManager:
         if not (self._pool_name and self.caches_images
                 and self._catalog.exists):
             return
+        pool = self._driver.pool_id()
+        if pool == self._noted_pool:
+            return
         try:
-            self._catalog.saw_pool(self._pool_name, self._driver.pool_id())
+            self._catalog.saw_pool(self._pool_name, pool)
         except exceptions.CacheError as error:
             LOG.debug('The pool was not written down: %s', error)
         else:
-            self._pool_name = ''
+            self._noted_pool = pool
 
     def _tell(
         self,

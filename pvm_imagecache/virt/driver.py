@@ -200,7 +200,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         made = self._disks.create(
             image, self._disks.names(instance.name, instance.uuid),
             flavor.root_gb * units.Gi, context,
-            lambda name: _remember_disk(instance, name))
+            lambda name: _note_disk(instance, name))
         LOG.info('Boot disk %(disk)s holds image %(image)s: %(outcome)s, '
                  '%(seconds).1f s', {
                      'disk': made.disk.name, 'image': image_id,
@@ -260,7 +260,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             for disk in had:
                 self._disks.delete(disk)
             if known and not had:
-                self._disks.delete_unattached(known)
+                self._disks.delete_named(known)
         if partition is not None:
             self._partitions.delete(partition)
 
@@ -321,9 +321,15 @@ def _failing_as(kind: type[exception.NovaException]) -> Iterator[None]:
         raise kind(reason=str(error)) from error
 
 
-def _remember_disk(instance: Any, name: str) -> None:
-    """Keep which disk is the instance's: its name alone proves little."""
-    instance.system_metadata[_BOOT_DISK] = name
+def _note_disk(instance: Any, name: str | None) -> None:
+    """Keep which disk is the instance's; None if it has none.
+
+    What is kept is deleted with the instance, so nobody else's may be.
+    """
+    if name is None:
+        instance.system_metadata.pop(_BOOT_DISK, None)
+    else:
+        instance.system_metadata[_BOOT_DISK] = name
     instance.save()
 
 

@@ -213,6 +213,19 @@ class FailedSpawnTestCase(base.NovaTestCase):
         self.check_failing(image_id, 'may not be downloaded')
         self.assertEqual(set(), self.base_images())
 
+    def test_disk_of_somebody_else_has_the_name(self) -> None:
+        # It is not mapped, as one that is being made, or was detached.
+        image_id = self.store(SIZE)
+        self.server.inject(image_id, status=403, count=99)
+        with mock.patch.object(boot_disks, 'short_names',
+                               lambda name, uuid: ['b_same', 'b_other']):
+            for name in ('b_same', 'b_other'):
+                theirs = self.powervm.control.plant_disk(
+                    'cachevg', name, base.GIB)
+                server = self.boot(image_id, expected_state='ERROR')
+                self._delete_server(server)
+                self.assertEqual(theirs['udid'], self.disks()[name]['udid'])
+
     def test_what_can_not_be_undone_is_undone_by_the_delete(self) -> None:
         self.powervm.control.add_fault(
             'status', method='PUT', path_regex='do/PowerOn')
