@@ -31,6 +31,7 @@ from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import removal
@@ -174,8 +175,9 @@ class Evictor:
             plan, records = self._plan_room(
                 demand - freed, stuck, for_image, last_resort)
             if plan.lacking:
-                LOG.info('%(lacking)d bytes of room are lacking even if all '
-                         'goes that may go', {'lacking': plan.lacking})
+                LOG.info('%(lacking)s of room are lacking even if all goes '
+                         'that may go',
+                         {'lacking': human.size(plan.lacking)})
                 return False
             done = self._carry_out(plan, records)
             freed += done.freed
@@ -258,7 +260,7 @@ class Evictor:
                     self._parts.catalog.add_history(
                         record.pool, 'evict', image_id=record.image.id,
                         image_name=record.image.name,
-                        disk_name=record.disk_name,
+                        disk_name=record.disk_name, code=choice.code,
                         detail=f'{choice.policy}: {choice.reason}')
         except exceptions.CacheError as error:
             LOG.warning('Not in the history: the eviction of %(count)d '

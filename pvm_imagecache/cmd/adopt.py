@@ -20,6 +20,7 @@ from typing import Any
 from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache import human
 from pvm_imagecache.policies import rules
 
 
@@ -62,7 +63,7 @@ class AdoptImages(base.Lister):
         if not parsed_args.yes:
             asking.ask(
                 'Do these disks hold all bytes of their images, unchanged?',
-                [f'{disk.name} {formatting.size(disk.capacity)}: image '
+                [f'{disk.name} {human.size(disk.capacity)}: image '
                  f'{image.id} {image.name}'
                  for image, disk in zip(images, disks, strict=True)],
                 'Nothing was adopted.')

@@ -27,6 +27,7 @@ from cliff import command
 from cliff import lister
 from cliff import show
 
+from pvm_imagecache.cmd import formatting
 from pvm_imagecache import exceptions
 from pvm_imagecache.policies import rules
 
@@ -125,20 +126,34 @@ class Command(Authorized, command.Command):
 
 
 class Lister(_Display, lister.Lister):
-    """A command that gives rows."""
+    """A command that gives rows.
+
+    :cvar for_programs: columns that a table has only where they are asked
+        for, by their names or by --long.
+    """
+
+    for_programs: ClassVar[Sequence[str]] = ()
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str],
         data: Any,
     ) -> int:
         data = list(data)
-        if not data and parsed_args.formatter == 'table' and (
-                not parsed_args.print_empty):
+        if parsed_args.formatter != 'table':
+            return super().produce_output(parsed_args, column_names, data)
+        if not data and not parsed_args.print_empty:
             # cliff prints an empty line for no table.
             return 0
-        if parsed_args.formatter == 'table':
-            data = [[_for_people(each) for each in row] for row in data]
+        if not (parsed_args.columns or getattr(parsed_args, 'long', False)):
+            parsed_args.columns = self.for_people(column_names, data)
+        data = [[_for_people(each) for each in row] for row in data]
         return super().produce_output(parsed_args, column_names, data)
+
+    def for_people(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> list[str]:
+        """The columns of a table that is not to be --long."""
+        return [each for each in columns if each not in self.for_programs]
 
 
 class ShowOne(_Display, show.ShowOne):
@@ -156,7 +171,7 @@ class ShowOne(_Display, show.ShowOne):
 def _for_people(value: Any) -> Any:
     """A value as a table shows it."""
     if value is None:
-        return ''
+        return formatting.Nothing(None)
     if isinstance(value, bool):
         return 'yes' if value else ''
     return value

@@ -33,7 +33,8 @@ ACTIONS: Final = {
     'prefetch': 'an image was fetched into the cache',
     'evict': 'an image was removed by a policy',
     'purge': 'an image was removed by an operator',
-    'pass': 'the cache was tidied and the policies were asked',
+    'pass': 'the cache was tidied and policies asked: it had something to '
+            'do, or another trouble than before',
     'pin': 'an image is to stay',
     'unpin': 'an image may go again',
     'adopt': 'a disk was taken into the cache',
@@ -41,7 +42,6 @@ ACTIONS: Final = {
     'quarantine': 'an image is served no more',
 }
 _DEFAULT_LIMIT: Final = 50
-_FIGURES: Final = ('Fetched', 'Saved', 'Seconds')
 
 
 class ShowHistory(base.Lister):
@@ -54,7 +54,8 @@ class ShowHistory(base.Lister):
 
     rule = rules.HISTORY
     columns = ('Time', 'Who', 'Action', 'Image', 'Name', 'Disk',
-               'Fetched', 'Saved', 'Seconds', 'Why')
+               'Fetched', 'Saved', 'Seconds', 'Code', 'Why')
+    for_programs = ('Fetched', 'Saved', 'Seconds', 'Code')
     examples = (
         ('history', f'the last {_DEFAULT_LIMIT} events'),
         ('history --image debian-13 --limit 0',
@@ -97,22 +98,17 @@ class ShowHistory(base.Lister):
              formatting.Size(each.bytes_fetched),
              formatting.Size(each.bytes_saved),
              None if each.seconds is None else round(each.seconds, 2),
-             each.detail) for each in events]
-        if parsed_args.formatter == 'table' and not (
-                parsed_args.long or parsed_args.columns):
-            return _for_people(self.columns, rows)
+             each.code, each.detail) for each in events]
         return self.columns, rows
 
-
-def _for_people(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-    """A table without what is for programs, and without empty columns."""
-    used = [index for index, column in enumerate(columns)
-            if column not in _FIGURES
-            and any(_shown(row[index]) for row in rows)]
-    return ([columns[index] for index in used],
-            [[row[index] for index in used] for row in rows])
+    def for_people(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> list[str]:
+        """Without empty columns, too."""
+        used = {column for index, column in enumerate(columns)
+                if any(_shown(row[index]) for row in rows)}
+        return [each for each in super().for_people(columns, rows)
+                if each in used]
 
 
 def _shown(value: Any) -> bool:

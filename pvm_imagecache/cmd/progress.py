@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Final
 
-from pvm_imagecache.cmd import formatting
+from pvm_imagecache import human
 from pvm_imagecache import interrupts
 
 _STEPS: Final = {
@@ -113,12 +113,12 @@ class Reporter:
         if self._step == 'copy':
             return what
         part = done / total if total else 1.0
-        how_far = f' {part:.0%} of {formatting.size(total)}'
+        how_far = f' {part:.0%} of {human.size(total)}'
         rate = self._rate()
         if rate > 0:
-            how_far += f', {formatting.size(int(rate))}/s'
+            how_far += f', {human.size(int(rate))}/s'
             if done < total:
-                how_far += f', {_remaining((total - done) / rate)} left'
+                how_far += f', {human.duration((total - done) / rate)} left'
         return f'{what}{self._bar_of(part, len(what + how_far))}{how_far}'
 
     def _bar_of(self, part: float, taken: int) -> str:
@@ -133,11 +133,3 @@ class Reporter:
 def _columns() -> int:
     """Characters of a line of the terminal, less the cursor's."""
     return shutil.get_terminal_size().columns - 1
-
-
-def _remaining(seconds: float) -> str:
-    """How long something will take, for a person to read."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f'{minutes} min {rest} s' if minutes else f'{rest} s'
-    return f'{minutes // 60} h {minutes % 60} min'

@@ -23,6 +23,7 @@ from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache.policies import rules
 
 
@@ -99,7 +100,7 @@ class PurgeImages(base.Lister):
                 for each, reason in manager.forecast(
                     doomed, spare_in_use=not named))
         if doomed and not parsed_args.yes:
-            size = formatting.size(
+            size = human.size(
                 sum(each.capacity or 0 for each in doomed))
             asking.ask(
                 f'Purge {len(doomed)} image(s), {size}, from the cache?',

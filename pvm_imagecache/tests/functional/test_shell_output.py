@@ -88,9 +88,21 @@ class JSONTestCase(OutputTestCase):
         self.json('explain', first)
         self.json('purge', '--all', '--dry-run')
         self.json('purge', '--all', '--yes', code=1)
-        self.json('unpin', first)
-        self.json('unpin', first)
+        self.assertEqual('pinned', self.json('explain', first)['code'])
+        name = shown['name']
+        self.assertEqual('unpinned', self.json('unpin', name)[0]['Result'])
+        self.assertEqual('was not pinned',
+                         self.json('unpin', first)[0]['Result'])
+        for action in ('pin', 'unpin'):
+            row, = self.json('history', '--action', action)
+            self.assertEqual((first, name), (row['Image'], row['Name']))
+        self.assertIsNone(self.json('usage')['last_pass'])
         self.make_manager().run_pass([first])
+        self.assertEqual([], self.json('history', '--action', 'pass'))
+        usage = self.json('usage')
+        self.assertIsNotNone(usage['last_pass'])
+        self.assertIsNone(usage['pass_trouble'])
+        self.assertEqual('in-use', self.json('explain', first)['code'])
         self.json('show', first)
         self.json('purge', '--all', '--yes', code=1)
         self.json('purge', first, '--yes', '--reason', 'CVE')
@@ -111,14 +123,22 @@ class JSONTestCase(OutputTestCase):
             '[glance]', 'minimum_age = 0\neviction_policies = lru\n'
             '[pvm_imagecache_lru]\nmax_images = 1\n[glance]'))
         self.json('prefetch', image_id, self.store_raw(units.Mi, 2))
+        explained = self.json('explain', image_id)
+        self.assertEqual(('lru', 'too-many'),
+                         (explained['policy'], explained['code']))
         row, = self.json('evict', '--dry-run')
-        self.assertEqual(('would go', 'lru'), (row['Result'], row['Policy']))
+        self.assertEqual(('would go', 'lru', 'too-many'),
+                         (row['Result'], row['Policy'], row['Code']))
+        self.assertNotIn('Code', self.text('evict', '--dry-run'))
+        self.assertIn('too-many', self.text('evict', '--dry-run', '-c',
+                                            'code'))
         row, = self.json('evict')
-        self.assertEqual('evicted', row['Result'])
+        self.assertEqual(('evicted', 'too-many'),
+                         (row['Result'], row['Code']))
         self.assertEqual([], self.json('evict'))
         event = self.json('history', '--action', 'evict')[0]
-        self.assertEqual((image_id, True), (
-            event['Image'], event['Why'].startswith('lru: ')))
+        self.assertEqual((image_id, True, 'too-many'), (
+            event['Image'], event['Why'].startswith('lru: '), event['Code']))
 
     def _left_over(self) -> str:
         if not hasattr(self, '_image_id'):
@@ -237,6 +257,17 @@ class FormatTestCase(OutputTestCase):
         self.assertEqual(2, self.run_shell(
             'purge', '--all', '--yes', '-c', 'nope').returncode)
         self.assertEqual(3, len(self.json('list')))
+
+    def test_a_table_is_sorted_by_what_is_not_always_there(self) -> None:
+        self.run_shell('pin', self.ids[0])
+        for column in ('Seconds', 'Fetched', 'Name', 'Why', 'Code'):
+            for arguments in (('--long',), ()):
+                done = self.run_shell('history', *arguments,
+                                      '--sort-column', column)
+                self.assertEqual((0, ''), (done.returncode, done.stderr))
+        self.assertEqual('pin', self.text(
+            'history', '-c', 'Action', '-c', 'Seconds', '--sort-column',
+            'Seconds').splitlines()[3].split()[1])
 
     def test_nothing_of_nothing(self) -> None:
         self.json('purge', '--all', '--yes')
