@@ -32,6 +32,7 @@ from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
+from pvm_imagecache import interrupts
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import removal
@@ -210,6 +211,7 @@ class Evictor:
     def _plan(self, view: base.CacheView) -> pipeline.Plan:
         return pipeline.plan(view, self._parts.policies)
 
+    @interrupts.deferred()
     def _carry_out(
         self,
         plan: pipeline.Plan,

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Sizes and times for people to read: in tables, messages and logs."""
+"""What people read, in tables, messages and logs: sizes, times, names."""
 
 from typing import Final
 
@@ -59,3 +59,16 @@ def age(seconds: float) -> str:
         if seconds >= factor:
             return f'{int(seconds // factor)} {unit} ago'
     return f'{int(seconds)} s ago'
+
+
+def printable(text: str) -> str:
+    """A text that does nothing to a terminal but to be shown on one line.
+
+    Whoever may make an image chooses its name, and may choose one that
+    moves the cursor.
+    """
+    if text.isprintable():
+        return text
+    return ''.join(
+        each if each.isprintable()
+        else each.encode('unicode_escape').decode('ascii') for each in text)

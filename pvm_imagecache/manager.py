@@ -43,6 +43,7 @@ from pvm_imagecache import fetch
 from pvm_imagecache import human
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
+from pvm_imagecache import interrupts
 from pvm_imagecache import locks
 from pvm_imagecache import metrics
 from pvm_imagecache import naming
@@ -265,6 +266,7 @@ class ImageManager:
 
     # -- deploying
 
+    @interrupts.deferred()
     def create_disk(
         self,
         image: image_module.Image,
@@ -322,12 +324,14 @@ class ImageManager:
             if record is not None:
                 raise exceptions.DiskNotOurs(
                     name=name, image_id=record.image.id)
-        removal, = self._driver.delete_disks([disk])
-        if removal.error:
-            raise removal.error
-        self._remember('delete', disk_name=name)
+        with interrupts.deferred():
+            removal, = self._driver.delete_disks([disk])
+            if removal.error:
+                raise removal.error
+            self._remember('delete', disk_name=name)
         return disk
 
+    @interrupts.deferred()
     def prefetch(
         self,
         image: image_module.Image,
@@ -394,6 +398,7 @@ class ImageManager:
 
     # -- taking away
 
+    @interrupts.deferred()
     def purge(
         self, base_images: Sequence[catalog_module.BaseImage], *,
         spare_in_use: bool = False, reason: str = '',

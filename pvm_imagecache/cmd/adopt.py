@@ -25,12 +25,12 @@ from pvm_imagecache.policies import rules
 
 
 class AdoptImages(base.Lister):
-    """Serve images from disks of their name that the cache did not fill.
+    """Serve images from disks that the cache did not fill.
 
-    Such disks, left by nova-powervm for example, are never served by
-    themselves: nothing tells whether they hold all of their image. Adopt
-    one only if you know that it does: every later deploy gets its bytes.
-    "verify" lists those that there are.
+    They have the names of base images; nova-powervm left such disks, for
+    example. They are never served by themselves: nothing tells whether they
+    hold all of their image. Adopt one only if you know that it does: every
+    later deploy gets its bytes. "verify" lists those that there are.
     """
 
     rule = rules.ADOPT

@@ -33,6 +33,7 @@ class EvictImages(base.Lister):
     columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Code', 'Reason',
                'Result')
     for_programs = ('Code',)
+    nothing = 'No policy chooses an image that may go.'
     examples = (
         ('evict --dry-run', 'what would go, and why'),
         ('evict', 'have it go now'),

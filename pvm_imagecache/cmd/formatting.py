@@ -49,16 +49,6 @@ class Size(_Sortable):
         return '' if self._value is None else human.size(self._value)
 
 
-class Nothing(_Sortable):
-    """What there is none of: it sorts before numbers and texts alike."""
-
-    def __lt__(self, other: Any) -> bool:
-        return not isinstance(other, Nothing)
-
-    def human_readable(self) -> str:
-        return ''
-
-
 class KeptElsewhere(_Sortable):
     """What this project can't count: null for programs."""
 

@@ -47,14 +47,16 @@ _DEFAULT_LIMIT: Final = 50
 class ShowHistory(base.Lister):
     """Tell who did what, when and why; the newest comes first.
 
-    The last ten thousand events are kept. A table shows the beginnings of
-    ids, and of the columns those that people ask for first, unless it is to
-    be --long; other formats have everything.
+    The last ten thousand events are kept. A table shows the columns that
+    people ask for first, and the ids of images only where their names do not
+    tell them apart, unless it is to be --long; other formats have
+    everything.
     """
 
     rule = rules.HISTORY
     columns = ('Time', 'Who', 'Action', 'Image', 'Name', 'Disk',
                'Fetched', 'Saved', 'Seconds', 'Code', 'Why')
+    nothing = 'There are no such events.'
     for_programs = ('Fetched', 'Saved', 'Seconds', 'Code')
     examples = (
         ('history', f'the last {_DEFAULT_LIMIT} events'),
@@ -75,8 +77,10 @@ class ShowHistory(base.Lister):
             help='only what was done to one image: its id, a unique start '
                  'of it, or its name; all images that had that name')
         parser.add_argument(
-            '--action', action='append', choices=tuple(ACTIONS), default=[],
-            help='only these actions; may be repeated')
+            '--action', metavar='ACTION', action='append',
+            choices=tuple(ACTIONS), default=[],
+            help='only such events; may be repeated. There are: '
+                 f'{", ".join(ACTIONS)}')
         parser.add_argument(
             '--since', metavar='TIME', type=durations.parse_since,
             help='only what is not older: 12h or 30d, or a date in UTC')
@@ -104,16 +108,17 @@ class ShowHistory(base.Lister):
     def for_people(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     ) -> list[str]:
-        """Without empty columns, too."""
-        used = {column for index, column in enumerate(columns)
-                if any(_shown(row[index]) for row in rows)}
+        """Without ids where the names tell the images apart, too."""
+        by_name: dict[str | None, set[str]] = {}
+        for row in rows:
+            image, name = (row[columns.index(each)]
+                           for each in ('Image', 'Name'))
+            if image.machine_readable():
+                by_name.setdefault(name, set()).add(image.machine_readable())
+        told_apart = None not in by_name and all(
+            len(each) == 1 for each in by_name.values())
         return [each for each in super().for_people(columns, rows)
-                if each in used]
-
-
-def _shown(value: Any) -> bool:
-    return value is not None and getattr(
-        value, 'machine_readable', lambda: value)() is not None
+                if each != 'Image' or not told_apart]
 
 
 def _count(text: str) -> int:

@@ -34,6 +34,7 @@ class ListImages(base.Lister):
     """
 
     rule = rules.LIST
+    nothing = 'No image is cached.'
     columns = ('ID', 'Name', 'State', 'Size', 'Hits', 'Last Accessed', *_LONG)
     examples = (
         ('list', 'what is cached'),
@@ -115,7 +116,7 @@ class ShowImage(base.ShowOne):
 
 
 class PrefetchImages(base.Lister):
-    """Fetch images into the cache, so that even the first deploy is fast.
+    """Fetch images into the cache before they are needed.
 
     All of them are looked up before the first is fetched. If the fetch of
     one fails the others are fetched all the same, and the exit status is 1.

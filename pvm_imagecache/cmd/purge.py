@@ -28,14 +28,16 @@ from pvm_imagecache.policies import rules
 
 
 class PurgeImages(base.Lister):
-    """Take images out of the cache; disks made from them are not touched.
+    """Take images out of the cache.
 
-    Pinned images, and those that are being filled at the moment, stay. What
-    instances use stays too, unless it is named: naming it harms no
-    instance. --unused, --deleted and --older-than may be combined.
+    Disks that were made from them are not touched. Pinned images, and those
+    that are being filled at the moment, stay. What instances use stays too,
+    unless it is named: naming it harms no instance. --unused, --deleted and
+    --older-than may be combined.
     """
 
     rule = rules.PURGE
+    nothing = 'There is no such image.'
     columns = ('ID', 'Name', 'Disk Size', 'Result')
     examples = (
         ('purge debian-12', 'one image'),

@@ -29,7 +29,7 @@ _COUNTED: Final = (
 
 
 class ShowUsage(base.ShowOne):
-    """Show the pool, the cache's part of it, and what the cache has done.
+    """Show how full the pool is, and what the cache has saved.
 
     The counts begin with the catalogue. seconds_saved is an estimate: what
     hits would have taken if their images had come as fast as all that was

@@ -22,6 +22,20 @@ _FACTORS = {'B': 1, 'KiB': 1 << 10, 'MiB': 1 << 20, 'GiB': 1 << 30,
             'TiB': 1 << 40}
 
 
+class PrintableTest(base.TestCase):
+    def test_texts(self):
+        for text, shown in (
+                ('', ''), ('naïve 日本', 'naïve 日本'), ('\x1b[31m', r'\x1b[31m'),
+                ('a\nb\t', r'a\nb\t'), ('\u202e', r'\u202e'),
+                ('\udcff', r'\udcff'), ('a\\b', 'a\\b')):
+            self.assertEqual(shown, human.printable(text))
+
+    @base.generated
+    @hypothesis.given(strategies.text())
+    def test_all_of_it_can_be_printed(self, text):
+        self.assertTrue(human.printable(text).isprintable())
+
+
 class SizeTest(base.TestCase):
     def test_for_people(self):
         for count, text in (

@@ -54,13 +54,3 @@ class TimeTest(base.TestCase):
         self.assertEqual([None, 0.5, 1.5], [
             each._value for each in sorted(map(
                 formatting.Time, [1.5, None, 0.5]))])
-
-
-class NothingTest(base.TestCase):
-    def test_it_sorts_before_numbers_and_texts(self):
-        nothing = formatting.Nothing(None)
-        for others in ([0.5, 7], ['', 'x'], [formatting.Size(1)]):
-            self.assertIs(nothing, sorted([*others, nothing])[0])
-            self.assertIs(nothing, sorted([nothing, *others])[0])
-        self.assertFalse(nothing < formatting.Nothing(None))
-        self.assertEqual('', nothing.human_readable())
