@@ -698,7 +698,9 @@ class Catalog(catalog_file.CatalogFile):
             rows = connection.execute(
                 'SELECT action, times, bytes_fetched, bytes_saved, seconds'
                 ' FROM totals WHERE pool = ?', (pool,)).fetchall()
-        return {row.pop('action'): Total(**row) for row in rows}
+        return {row['action']: Total(
+            row['times'], row['bytes_fetched'], row['bytes_saved'],
+            row['seconds']) for row in rows}
 
     # -- the file
 
@@ -730,7 +732,7 @@ class Catalog(catalog_file.CatalogFile):
                        'lease')
 
 
-def _record(row: dict[str, Any]) -> BaseImage:
+def _record(row: sqlite3.Row) -> BaseImage:
     return BaseImage(
         pool=row['pool'], disk_name=row['disk_name'],
         image=image_module.Image(

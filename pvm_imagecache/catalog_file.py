@@ -24,7 +24,6 @@ import os
 import sqlite3
 import threading
 import time
-from typing import Any
 from typing import Final
 from urllib import parse
 import weakref
@@ -177,13 +176,13 @@ def _open(path: str) -> sqlite3.Connection:
         path, timeout=_BUSY_TIMEOUT, isolation_level=None,
         check_same_thread=False)
     try:
-        connection.row_factory = _as_dict
+        connection.row_factory = sqlite3.Row
         connection.execute('PRAGMA journal_mode = WAL')
         connection.execute('PRAGMA synchronous = FULL')
         _prepare(connection, path)
         found = connection.execute('PRAGMA quick_check(1)').fetchone()
-        if 'ok' not in found.values():
-            raise sqlite3.DatabaseError(*found.values())
+        if 'ok' not in tuple(found):
+            raise sqlite3.DatabaseError(*found)
     except BaseException:
         connection.close()
         raise
@@ -212,7 +211,7 @@ def _open_to_read(path: str) -> sqlite3.Connection:
         address, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None,
         check_same_thread=False)
     try:
-        connection.row_factory = _as_dict
+        connection.row_factory = sqlite3.Row
         found = _version(connection)
         if found != catalog_schema.VERSION:
             raise sqlite3.OperationalError(
@@ -281,8 +280,3 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
 def _version(connection: sqlite3.Connection) -> int:
     row = connection.execute('PRAGMA user_version').fetchone()
     return int(row['user_version'])
-
-
-def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
-    return {column[0]: value
-            for column, value in zip(cursor.description, row, strict=True)}

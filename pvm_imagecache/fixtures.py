@@ -43,6 +43,7 @@ from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import fence
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import plugins
 
 _MIB: Final = 1 << 20
@@ -271,12 +272,24 @@ class DriverConformance:
                                 (found.name, found.udid))
         _case(self).assertIn(first.udid, {
             each.udid for each in self.driver.disks()[1]})
+        _case(self).assertNotIn(first.udid, {
+            each.udid for each in self.driver.base_image_disks()[1]},
+            'it is not called as a base image is')
         for _ in range(2):
             # What is gone already is no error.
             _case(self).assertEqual([None, None], [
                 each.error for each in
                 self.driver.delete_disks([first, second])])
         _case(self).assertIsNone(self.driver.find_disk('pvmic_t1'))
+
+    def test_base_images_are_found_among_the_disks(self) -> None:
+        made, _ = self.make('i_00000000_0000', 'pvmic_t1')
+        pool, found = self.driver.base_image_disks()
+        _case(self).assertEqual(pool, self.driver.pool())
+        _case(self).assertIn(made, found)
+        _case(self).assertEqual(
+            [each for each in self.driver.disks()[1]
+             if naming.is_base_image_name(each.name)], found)
 
     def test_a_disk_of_the_same_name_is_not_deleted(self) -> None:
         disk, = self.make('pvmic_t1')

@@ -349,7 +349,7 @@ class _Reconciler:
         _write_what_is_finished()
         catalog = self._parts.catalog
         records = catalog.images(self._parts.driver.pool_id())
-        pool, disks = self._parts.driver.disks()
+        pool, disks = self._parts.driver.base_image_disks()
         with self._noting_failure('labels'):
             note_labels(self._parts, disks)
             catalog.tick()
@@ -367,19 +367,26 @@ class _Reconciler:
             with self._noting_failure(entry.disk_name):
                 self._look_at_instance_disk(entry)
         with self._noting_failure('web/File'):
-            self._forget_dead_uploads(disks)
-        known = {each.disk_name for each in records} | {
-            name for name, _, _ in catalog.states(pool.id)}
+            self._forget_dead_uploads()
         snapshot = None
         if self._mapped is not None and not self._removed:
             snapshot = Snapshot(pool, self._mapped, records)
         return Reconciliation(
             tuple(self._forgotten), tuple(self._removed),
             tuple(self._failed), tuple(self._quarantined),
-            tuple(sorted(
-                disk.name for disk in disks
-                if naming.is_base_image_name(disk.name)
-                and disk.name not in known)), snapshot)
+            self._untracked(pool, disks, records), snapshot)
+
+    def _untracked(
+        self, pool: base.Pool, disks: Sequence[base.Disk],
+        records: Sequence[catalog_module.BaseImage],
+    ) -> tuple[str, ...]:
+        """Names of disks that had no record, and have none now."""
+        names = {disk.name for disk in disks} - {
+            each.disk_name for each in records}
+        if names:
+            names -= {name for name, _, _ in
+                      self._parts.catalog.states(pool.id)}
+        return tuple(sorted(names))
 
     def _look_at_image(self, record: catalog_module.BaseImage) -> None:
         """What is not ready, or whose disk was not there."""
@@ -438,7 +445,7 @@ class _Reconciler:
                 return
             parts.catalog.end_instance_disk(entry)
 
-    def _forget_dead_uploads(self, disks: Sequence[base.Disk]) -> None:
+    def _forget_dead_uploads(self) -> None:
         """Remove what uploads left that could not be removed in time.
 
         What dead uploads left goes with their unfinished disks.
@@ -450,6 +457,7 @@ class _Reconciler:
             return
         busy = False
         targets = set(parts.driver.upload_targets())
+        disks = parts.driver.disks()[1] if targets else []
         for disk in disks:
             if disk.udid not in targets or not disk.label.startswith(
                     _LABEL_PREFIX):

@@ -169,6 +169,16 @@ class DiskDriver(abc.ABC):
         """
         raise self._unable('list its disks')
 
+    def base_image_disks(self) -> tuple[Pool, list[Disk]]:
+        """The same of the disks that are called as cached images are.
+
+        A pass needs no others, which may be many: a driver that comes by
+        these in a shorter way may do so.
+        """
+        pool, disks = self.disks()
+        return pool, [each for each in disks
+                      if naming.is_base_image_name(each.name)]
+
     def create_disks(self, new: Sequence[NewDisk]) -> list[Disk]:
         """Make empty disks, all of them or none, in one step.
 

@@ -82,6 +82,13 @@ class LocalDiskDriver(base.DiskDriver):
         group.keep(document)
         return found
 
+    def base_image_disks(self) -> tuple[base.Pool, list[base.Disk]]:
+        group = self._group()
+        document = group.read()
+        found = self._pool(document), document.base_images()
+        group.keep(document)
+        return found
+
     def find_disk(self, name: str) -> base.Disk | None:
         named = self._group().read().named(name)
         return named[0] if named else None

@@ -69,9 +69,12 @@ _UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
 #: What is read of each disk, in the order that the schema prescribes.
 _DISK_TAGS: Final = (f'{_UOM}DiskCapacity', f'{_UOM}DiskLabel', _NAME_TAG,
                      _UDID_TAG)
+_MAPPED: Final = 'u:VirtualSCSIMapping/u:Storage/u:VirtualDisk'
 _MAPPED_DISKS: Final = etree.XPath(
-    'count(u:VirtualSCSIMapping/u:Storage/u:VirtualDisk)',
-    namespaces={'u': pvm_const.UOM_NS})
+    f'count({_MAPPED})', namespaces={'u': pvm_const.UOM_NS})
+_MAPPED_NAMES: Final = etree.XPath(
+    f'{_MAPPED}/u:DiskName/text()', namespaces={'u': pvm_const.UOM_NS},
+    smart_strings=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,11 +199,11 @@ class VolumeGroup:
         if found is None:
             return set()
         # There may be ten thousand of them, half a million elements.
-        texts = [each.text or '' for each in found.iter(_NAME_TAG)]
-        names = {naming.last_component(text) for text in texts}
+        texts = _MAPPED_NAMES(found)
+        names = {naming.last_component(text.strip()) for text in texts}
         # Adapters have UDIDs as well, but no disk has one of theirs.
         udids = set() if len(texts) == _MAPPED_DISKS(found) else {
-            each.text for each in found.iter(_UDID_TAG)}
+            (each.text or '').strip() for each in found.iter(_UDID_TAG)}
         return {disk for disk in disks
                 if disk.name in names or disk.udid in udids}
 
@@ -367,7 +370,8 @@ class VolumeGroup:
 class Document:
     """A volume group as it was read, its disks indexed once.
 
-    Nothing of the XML is handed out: an element that is appended elsewhere
+    What has been taken out of it is in none of the answers. Nothing of the
+    XML is handed out: an element that is appended elsewhere
     leaves the document that it was in, and the next update would delete
     its disk.
     """
@@ -379,7 +383,21 @@ class Document:
             (size for size in (wrapper.free_space, wrapper.available_size)
              if size is not None), default=0))
         self._parent = wrapper.entry.element.element.find(_DISKS_PATH)
-        self._by_udid = {disk.udid: disk for disk in _disks(self._parent)}
+
+    @functools.cached_property
+    def _by_udid(self) -> dict[str, base.Disk]:
+        return {disk.udid: disk for disk in _disks(self._parent)}
+
+    def base_images(self) -> list[base.Disk]:
+        """The disks that are called as cached images are.
+
+        Of the others, which may be many, only the names are looked at.
+        """
+        if self._parent is None:
+            return []
+        return [_disk_of(each.getparent())
+                for each in self._parent.iter(_NAME_TAG)
+                if naming.is_base_image_name((each.text or '').strip())]
 
     @property
     def disks(self) -> list[base.Disk]:
@@ -415,12 +433,16 @@ class Document:
 
     def delete(self, disk: base.Disk) -> None:
         """Take a disk out: the next update deletes it."""
+        self._by_name[disk.name].remove(self._by_udid.pop(disk.udid))
         element = self._elements.pop(disk.udid)
         element.getparent().remove(element)
-        self._by_name[disk.name].remove(self._by_udid.pop(disk.udid))
 
     def append(self, wrapper: Any) -> None:
-        """Put a new disk in: the next update makes it."""
+        """Put a new disk in: the next update makes it.
+
+        It is not one of :attr:`disks`, which are there already.
+        """
+        _ = self._by_udid
         self.wrapper.virtual_disks.append(wrapper)
 
 
@@ -626,12 +648,14 @@ def _disks(parent: Any) -> list[base.Disk]:
     values = list(parent.iter(*_DISK_TAGS))
     texts = [each.text or '' for each in values]
     if [each.tag for each in values] != [*_DISK_TAGS] * count:
-        texts = [element.findtext(tag) or ''
-                 for element in parent.iterfind(_DISK_TAG)
-                 for tag in _DISK_TAGS]
+        return [_disk_of(each) for each in parent.iterfind(_DISK_TAG)]
     each_four = iter(texts)
     return [_disk(*four) for four in zip(
         each_four, each_four, each_four, each_four, strict=True)]
+
+
+def _disk_of(element: Any) -> base.Disk:
+    return _disk(*(element.findtext(tag) or '' for tag in _DISK_TAGS))
 
 
 def _disk(capacity: str, label: str, name: str, udid: str) -> base.Disk:

@@ -392,8 +392,9 @@ class OthersTest(PluginsTest):
             and name not in contract.__abstractmethods__}
         owned = {name for names in plugins._METHODS_OF.values()
                  for name in names}
-        self.assertEqual({'close', 'has_left_uploads', 'mappable', 'pool_id',
-                          'servers', 'upload_targets'},
+        self.assertEqual({'base_image_disks', 'close', 'has_left_uploads',
+                          'mappable', 'pool_id', 'servers',
+                          'upload_targets'},
                          optional - owned)
         self.assertEqual(set(), owned - optional)
         self.assertEqual(set(plugins.driver_base.Capability),

@@ -19,6 +19,7 @@ import hypothesis
 from hypothesis import strategies
 from oslo_utils import units
 from pypowervm import const as pvm_const
+from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import volume_group
@@ -133,10 +134,27 @@ class DocumentTest(base.TestCase):
         self.assertEqual(32, len(document.disks))
         self.assertEqual(32, len(volume_groups.elements(self.wrapper)))
 
+    def test_base_images_are_those_disks_that_are_called_so(self):
+        volume_groups.change(
+            self.wrapper, 'asdf', DiskName=' /var/vio/i_0123abcd_4567 ')
+        volume_groups.change(self.wrapper, 'asdf2', DiskName='i_asdf')
+        document = self._document()
+        disk, = document.named('i_0123abcd_4567')
+        self.assertEqual([disk], document.base_images())
+        document.delete(disk)
+        self.assertEqual([], document.base_images())
+
+    def test_what_is_to_be_made_is_not_there_yet(self):
+        document = self._document()
+        document.append(pvm_storage.VDisk.bld(None, 'new', 1))
+        self.assertEqual(32, len(document.udids))
+        self.assertNotIn('', document.udids)
+
     def test_a_group_without_disks(self):
         for element in volume_groups.elements(self.wrapper):
             element.getparent().remove(element)
         self.assertEqual([], self._document().disks)
+        self.assertEqual([], self._document().base_images())
 
     def test_a_disk_that_says_little(self):
         element = volume_groups.elements(self.wrapper)[0]
