@@ -257,8 +257,8 @@ class LocalTestCase(base.FunctionalTestCase):
         self.conf_file = self._conf(f'reader_groups = {self._group()}')
         self.run_shell('usage')
         seen = self.last_request()
-        for command in ('list', 'history'):
-            status, output = self._as_nobody(command)
+        for words in (('list',), ('history',), ('show', self.image_id)):
+            status, output = self._as_nobody(*words)
             self.assertEqual(1, status)
             self.assertIn('catalog.sqlite can not be used: Permission '
                           'denied', output)

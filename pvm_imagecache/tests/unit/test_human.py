@@ -25,7 +25,8 @@ _FACTORS = {'B': 1, 'KiB': 1 << 10, 'MiB': 1 << 20, 'GiB': 1 << 30,
 class PrintableTest(base.TestCase):
     def test_texts(self):
         for text, shown in (
-                ('', ''), ('naïve 日本', 'naïve 日本'), ('\x1b[31m', r'\x1b[31m'),
+                ('', ''), ('naïve 日本', 'naïve 日本'),
+                ('\x1b[31m', r'\x1b[31m'),
                 ('a\nb\t', r'a\nb\t'), ('\u202e', r'\u202e'),
                 ('\udcff', r'\udcff'), ('a\\b', 'a\\b')):
             self.assertEqual(shown, human.printable(text))

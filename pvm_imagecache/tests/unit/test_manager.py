@@ -13,8 +13,7 @@
 """The one door to the cache."""
 
 import dataclasses
-import time
-from unittest import mock
+import types
 
 import fixtures
 
@@ -409,9 +408,9 @@ class PassTest(ManagerTestCase):
         self.prefetch()
         self.assertIsNone(self.manager.usage().last_pass)
         for now in (5e8, 6e8):
-            with mock.patch.object(time, 'time', return_value=now):
-                self.assertEqual('nothing to do',
-                                 self.manager.run_pass().summary)
+            self.patch(catalog_module, 'time',
+                       types.SimpleNamespace(time=lambda now=now: now))
+            self.assertEqual('nothing to do', self.manager.run_pass().summary)
             self.assertEqual(catalog_module.LastPass(now, ''),
                              self.manager.usage().last_pass)
         self.assertEqual([], self.history())
