@@ -41,5 +41,5 @@ class AgePolicy(base.EvictionPolicy):
             if unused > self._max_age:
                 yield base.Decision(
                     each.image_id, 'unused',
-                    f'not used for {human.duration(unused)}, and may go '
-                    f'after {human.duration(self._max_age)}')
+                    f'not used for {human.duration(unused)}: the limit is '
+                    f'{human.duration(self._max_age)}')

@@ -31,6 +31,7 @@ _UUID = {'type': 'string', 'pattern': '^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}'
 _MAYBE_UUID = {**_UUID, 'type': ['string', 'null']}
 #: Why an image goes or stays.
 _CODE = {'type': 'string', 'pattern': '^[a-z]+(-[a-z]+)*$'}
+_MAYBE_CODE = {**_CODE, 'type': ['string', 'null']}
 #: ISO 8601 in UTC, in whole seconds.
 _TIME = {'type': 'string', 'pattern':
          r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$'}
@@ -79,13 +80,12 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         'Time': _TIME, 'Who': _TEXT, 'Action': _TEXT, 'Image': _MAYBE_UUID,
         'Name': _MAYBE_TEXT, 'Disk': _MAYBE_TEXT,
         'Fetched': _MAYBE_BYTES, 'Saved': _MAYBE_BYTES,
-        'Seconds': _MAYBE_SECONDS, 'Code': {**_CODE,
-                                            'type': ['string', 'null']},
+        'Seconds': _MAYBE_SECONDS, 'Code': _MAYBE_CODE,
         'Why': _MAYBE_TEXT}),
     'explain': _one(
         id=_UUID, name=_MAYBE_TEXT, verdict=_TEXT, policy=_MAYBE_TEXT,
-        code=_CODE, pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT, seen_in_use=_MAYBE_TIME,
-        last_accessed=_MAYBE_TIME),
+        code=_CODE, pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT,
+        seen_in_use=_MAYBE_TIME, last_accessed=_MAYBE_TIME),
     'prefetch': _rows({
         **_NAMED, 'Result': _TEXT, 'Fetched': _MAYBE_BYTES,
         'Seconds': _MAYBE_SECONDS, 'Disk': _MAYBE_TEXT}),
