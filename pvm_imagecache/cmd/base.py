@@ -19,6 +19,7 @@ of policy that it names, and whether the columns that are wanted exist.
 import argparse
 from collections.abc import Sequence
 import os
+import re
 from typing import Any
 from typing import ClassVar
 from typing import Final
@@ -35,6 +36,7 @@ from pvm_imagecache.policies import rules
 
 EXIT_USAGE: Final = 2
 _FIT_WIDTH: Final = 'CLIFF_FIT_WIDTH'
+_MAX_WIDTH: Final = 'CLIFF_MAX_TERM_WIDTH'
 IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
 
 
@@ -105,6 +107,12 @@ class _Display(Authorized):
     columns: ClassVar[Sequence[str]] = ()
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        for name in (_FIT_WIDTH, _MAX_WIDTH):
+            # cliff takes whatever is there for a number.
+            if not re.fullmatch(r'-?\d{1,9}', os.environ.get(name, '0'),
+                                re.ASCII):
+                raise exceptions.ConfigurationError(
+                    reason=f'{name} in the environment must be a number.')
         parser = super().get_parser(prog_name)
         if _FIT_WIDTH not in os.environ:
             # It is about terminals only.

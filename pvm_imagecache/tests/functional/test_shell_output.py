@@ -267,7 +267,7 @@ class FormatTestCase(OutputTestCase):
                 self.assertEqual((0, ''), (done.returncode, done.stderr))
         self.assertEqual('pin', self.text(
             'history', '-c', 'Action', '-c', 'Seconds', '--sort-column',
-            'Seconds').splitlines()[3].split()[1])
+            'Seconds').splitlines()[-2].split()[1])
 
     def test_nothing_of_nothing(self) -> None:
         self.json('purge', '--all', '--yes')

@@ -133,6 +133,14 @@ class CommandsTest(base.TestCase):
             self.assertEqual('', self.output.getvalue())
             self.assertIn(says, self.errors.getvalue())
 
+    def test_a_width_that_is_no_number(self):
+        for name in ('CLIFF_FIT_WIDTH', 'CLIFF_MAX_TERM_WIDTH'):
+            with base.environment(name, 'yes'):
+                self.assertEqual(1, self.run_shell('list'))
+            self.assertEqual(
+                f'{name} in the environment must be a number.\n',
+                self.errors.getvalue())
+
     def test_the_list_fits(self):
         self.assertEqual(0, self.run_shell('--help'))
         for line in self.output.getvalue().splitlines():
