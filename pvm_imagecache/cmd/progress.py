@@ -26,7 +26,7 @@ from pvm_imagecache import interrupts
 _STEPS: Final = {
     'fetch': 'Fetching',
     'copy': 'Copying on the host',
-    'wait': 'Waiting for the fetch by another process',
+    'wait': 'Waiting for another process',
 }
 _BAR_WIDTH: Final = 24
 _LEAST_BAR_WIDTH: Final = 5

@@ -108,7 +108,7 @@ class ReporterTest(base.TestCase):
 
     def test_other_steps(self):
         self.assertEqual(
-            'web1: Waiting for the fetch by another process 10% of 10 B\n'
+            'web1: Waiting for another process 10% of 10 B\n'
             'web1: Copying on the host\n'
             'web1: of a plugin 50% of 10 B\n',
             self._told((0, 'wait', 1, 10), (0, 'copy', 0, 10),
