@@ -19,6 +19,7 @@ only when a command needs it.
 
 import argparse
 from collections.abc import Sequence
+import contextlib
 import logging
 import os
 import re
@@ -101,6 +102,7 @@ class Shell(app.App):
         self._records: Any = None
         self._asker: identity.Identity | None = None
         self._keystone: Any = None
+        self._log_has_failed = False
         super().__init__(
             description=_DESCRIPTION, version=version.version_string(),
             command_manager=commands.Commands(NAMESPACE),
@@ -309,12 +311,25 @@ class Shell(app.App):
         super().configure_logging()
         console = logging.getLogger().handlers[-1]
         console.setFormatter(_Harmless(self.CONSOLE_MESSAGE_FORMAT))
+        for handler in logging.getLogger().handlers:
+            # It would print a traceback, for each line.
+            handler.handleError = (  # type: ignore[method-assign]
+                self._log_failed)
         verbosity = self.options.verbose_level
         if verbosity < _VERY_VERBOSE:
             console.setLevel(_LEVELS[verbosity])
             # Their errors reach the user as errors of ours.
             for name in _CHATTY:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def _log_failed(self, record: logging.LogRecord) -> None:
+        """The log file, or the terminal, can't be written: say so once."""
+        if self._log_has_failed:
+            return
+        self._log_has_failed = True
+        with contextlib.suppress(OSError, ValueError):
+            print(f'The log can not be written: {sys.exc_info()[1]}.',
+                  file=sys.stderr)
 
     def clean_up(
         self, cmd: Any, result: int, err: BaseException | None

@@ -284,6 +284,29 @@ class FormatTestCase(OutputTestCase):
                                  table)
             self.assertIn(self.ids[0][:8], table)
 
+    def test_many_columns_are_shown_row_by_row(self) -> None:
+        shown = self.on_terminal(80, 'list', '--long')
+        self.assertEqual(3, shown.count('| Last Modified |'))
+        self.assertLessEqual(max(map(len, shown.splitlines())), 80)
+        wide = self.on_terminal(200, 'list', '--long')
+        self.assertEqual(1, wide.count('| Last Modified |'))
+
+    def test_a_name_does_nothing_to_a_terminal(self) -> None:
+        name = '\x1b[31mred\x07\n| x'
+        image_id = self.glance.create_image(name, b'x' * units.Ki)
+        self.assertNotIn('\x1b', self.run_shell('prefetch', image_id).stderr)
+        for arguments in (('list',), ('show', image_id), ('history',),
+                          ('list', '-f', 'value'), ('list', '-f', 'json'),
+                          ('show', image_id, '-f', 'shell'),
+                          ('purge', '--all', '--dry-run')):
+            shown = self.on_terminal(120, *arguments)
+            self.assertNotIn('\x1b', shown)
+            self.assertNotIn('\x07', shown)
+            self.assertIn('red', shown)
+        # A program gets the name as it is.
+        self.assertEqual(f'{name}\n', self.text(
+            'show', image_id, '-f', 'value', '-c', 'name'))
+
     def on_terminal(self, columns: int, *arguments: str) -> str:
         """What a command prints on a terminal of that width."""
         leader, follower = pty.openpty()
@@ -314,6 +337,14 @@ class FormatTestCase(OutputTestCase):
         self.assertIn('Fetching', loud.stderr)
         quiet = self.run_shell('-q', 'prefetch', self.ids[1])
         self.assertEqual((0, ''), (quiet.returncode, quiet.stderr))
+
+    def test_a_log_that_can_not_be_written(self) -> None:
+        done = self.run_shell('--log-file', '/dev/full', '-vv', 'show', 'x')
+        self.assertEqual(1, done.returncode)
+        self.assertEqual(1, done.stderr.count(
+            'The log can not be written: [Errno 28]'), done.stderr)
+        self.assertIn('No cached image answers to "x"', done.stderr)
+        self.assertNotIn('Traceback', done.stderr)
 
     def test_nobody_reads(self) -> None:
         with open('/dev/full', 'w') as full:
