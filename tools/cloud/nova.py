@@ -88,10 +88,13 @@ def compute_conf(site: site_module.Site) -> pathlib.Path:
     return site.home('compute') / 'nova.conf'
 
 
-def configure_compute(site: site_module.Site, idle_age: int) -> None:
+def configure_compute(
+    site: site_module.Site, idle_age: int, minimum_age: int
+) -> None:
     """Write the configuration of the host.
 
     :param idle_age: after how many seconds without use images are evicted.
+    :param minimum_age: for how many seconds they stay in any case.
     """
     home = site.home('compute')
     for name in ('locks', 'state', 'instances', 'imagecache'):
@@ -123,7 +126,7 @@ def configure_compute(site: site_module.Site, idle_age: int) -> None:
             'protocol': 'http',
             'state_path': home / 'imagecache',
             'eviction_policies': 'age',
-            'minimum_age': min(idle_age, 300),
+            'minimum_age': minimum_age,
         },
     })
 

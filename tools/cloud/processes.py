@@ -169,6 +169,10 @@ class Supervisor:
         running = self._services.pop(service.name)
         _end([running.process])
 
+    def hang_up(self, service: Service) -> None:
+        """Have one service read its configuration again."""
+        self._services[service.name].process.send_signal(signal.SIGHUP)
+
     def stop_all(self) -> None:
         """End everything, what was started last first; raises nothing."""
         # Somebody who is impatient would stop the stopping.

@@ -49,13 +49,20 @@ class Cloud:
     def __exit__(self, *exc: object) -> None:
         self.supervisor.stop_all()
 
-    def restart_compute(self, idle_age: int = DAY) -> None:
+    def restart_compute(
+        self, idle_age: int = DAY, minimum_age: int = 1
+    ) -> None:
         """Stop nova-compute, and start it again.
 
-        :param idle_age: see nova.configure_compute().
+        The parameters are those of nova.configure_compute().
         """
         self.supervisor.stop(nova.compute(self.site))
-        self._start_compute(idle_age)
+        self._start_compute(idle_age, minimum_age)
+
+    def reload_compute(self, idle_age: int, minimum_age: int) -> None:
+        """Send nova-compute a SIGHUP for another configuration."""
+        nova.configure_compute(self.site, idle_age, minimum_age)
+        self.supervisor.hang_up(nova.compute(self.site))
 
     def _bring_up(self) -> None:
         site, supervisor = self.site, self.supervisor
@@ -83,11 +90,11 @@ class Cloud:
         supervisor.start(*apis, *nova.controllers(site))
         supervisor.wait_for(*apis)
         say(f'nova-compute, with {nova.DRIVER}')
-        self._start_compute(DAY)
+        self._start_compute(DAY, 1)
         supervisor.run([nova.discover_hosts(site)])
 
-    def _start_compute(self, idle_age: int) -> None:
-        nova.configure_compute(self.site, idle_age)
+    def _start_compute(self, idle_age: int, minimum_age: int) -> None:
+        nova.configure_compute(self.site, idle_age, minimum_age)
         started = time.time()
         self.supervisor.start(nova.compute(self.site))
         with keystone.connect(self.site) as cloud:
