@@ -63,7 +63,7 @@ class ExplainImage(base.ShowOne):
 
     rule = rules.EXPLAIN
     columns = ('id', 'name', 'verdict', 'policy', 'code', 'pinned_by',
-               'pin_note', 'seen_in_use', 'last_accessed')
+               'pin_note', 'pinned_until', 'seen_in_use', 'last_accessed')
     examples = (('explain debian-13', 'what will become of an image'),)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -83,7 +83,9 @@ class ExplainImage(base.ShowOne):
         return self.columns, (
             image.id, image.name, verdict,
             choice.policy if choice else None, code, pin.who if pin else None,
-            pin.note if pin else None, formatting.Time(found.in_use_at),
+            pin.note if pin else None,
+            formatting.Until(pin.seconds_left if pin else None),
+            formatting.Time(found.in_use_at),
             formatting.Time(found.base_image.last_used_at))
 
 

@@ -92,6 +92,20 @@ def with_ids(rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
     return [(id_of(row[0]), *row[1:]) for row in listed]
 
 
+class Until(_Sortable):
+    """Seconds from now on: the time when they end for programs."""
+
+    def human_readable(self) -> str:
+        return '' if self._value is None else (
+            f'in {human.duration(self._value)}')
+
+    def machine_readable(self) -> str | None:
+        if self._value is None:
+            return None
+        now = datetime.datetime.now(datetime.UTC)
+        return Time(now.timestamp() + self._value).machine_readable()
+
+
 class Time(_Sortable):
     """A time in Unix seconds: ISO 8601 in UTC for programs."""
 

@@ -84,7 +84,8 @@ class ShowImage(base.ShowOne):
         'id', 'name', 'state', 'reason', 'disk', 'udid', 'disk_size', 'size',
         'virtual_size', 'disk_format', 'os_hash_algo', 'os_hash_value',
         'checksum', 'hits', 'bytes_done', 'filled_by', 'created_at',
-        'ready_at', 'last_accessed', 'seen_in_use', 'pinned_by', 'pin_note')
+        'ready_at', 'last_accessed', 'seen_in_use', 'pinned_by', 'pin_note',
+        'pinned_until')
     examples = (
         ('show debian-13', 'an image by its name'),
         ('show 719a -f json', 'by the start of its id, for a program'),
@@ -112,7 +113,8 @@ class ShowImage(base.ShowOne):
             formatting.Time(found.ready_at),
             formatting.Time(found.last_used_at),
             formatting.Time(records.in_use().get(image.id)),
-            pin.who if pin else None, pin.note if pin else None)
+            pin.who if pin else None, pin.note if pin else None,
+            formatting.Until(pin.seconds_left if pin else None))
 
 
 class PrefetchImages(base.Lister):

@@ -67,7 +67,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         checksum=_MAYBE_TEXT, hits=_COUNT, bytes_done=_BYTES,
         filled_by=_TEXT, created_at=_TIME, ready_at=_MAYBE_TIME,
         last_accessed=_MAYBE_TIME, seen_in_use=_MAYBE_TIME,
-        pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT),
+        pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT,
+        pinned_until=_MAYBE_TIME),
     'usage': _one(
         pool=_TEXT, pool_size=_BYTES, pool_used=_BYTES, pool_free=_BYTES,
         cached_images={'type': ['integer', 'null']},
@@ -85,7 +86,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     'explain': _one(
         id=_UUID, name=_MAYBE_TEXT, verdict=_TEXT, policy=_MAYBE_TEXT,
         code=_CODE, pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT,
-        seen_in_use=_MAYBE_TIME, last_accessed=_MAYBE_TIME),
+        pinned_until=_MAYBE_TIME, seen_in_use=_MAYBE_TIME, last_accessed=_MAYBE_TIME),
     'prefetch': _rows({
         **_NAMED, 'Result': _TEXT, 'Fetched': _MAYBE_BYTES,
         'Seconds': _MAYBE_SECONDS, 'Disk': _MAYBE_TEXT}),

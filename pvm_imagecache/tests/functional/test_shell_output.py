@@ -13,6 +13,7 @@
 """What the commands print: for programs, for people, and for nobody."""
 
 import csv
+import datetime
 import fcntl
 import io
 import json
@@ -85,6 +86,10 @@ class JSONTestCase(OutputTestCase):
         self.json('pin', first, '--note', 'why', '--for', '1d')
         shown = self.json('show', first)
         self.assertEqual('why', shown['pin_note'])
+        left = datetime.datetime.fromisoformat(
+            shown['pinned_until']) - datetime.datetime.now(datetime.UTC)
+        self.assertLess(datetime.timedelta(hours=23), left)
+        self.assertLessEqual(left, datetime.timedelta(days=1))
         self.json('explain', first)
         self.json('purge', '--all', '--dry-run')
         self.json('purge', '--all', '--yes', code=1)

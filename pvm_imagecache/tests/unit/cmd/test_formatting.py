@@ -38,6 +38,18 @@ class SizeTest(base.TestCase):
         self.assertLessEqual(formatting.Size(None), formatting.Size(1))
 
 
+class UntilTest(base.TestCase):
+    def test_column(self):
+        until = formatting.Until(26.2 * 3600)
+        self.assertEqual('in 1 d 2 h', until.human_readable())
+        left = datetime.datetime.fromisoformat(
+            until.machine_readable()).timestamp() - time.time()
+        self.assertAlmostEqual(26.2 * 3600, left, delta=60)
+        self.assertEqual(('', None), (
+            formatting.Until(None).human_readable(),
+            formatting.Until(None).machine_readable()))
+
+
 class TimeTest(base.TestCase):
     def test_column(self):
         self.assertEqual(
