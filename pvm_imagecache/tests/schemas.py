@@ -86,7 +86,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     'explain': _one(
         id=_UUID, name=_MAYBE_TEXT, verdict=_TEXT, policy=_MAYBE_TEXT,
         code=_CODE, pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT,
-        pinned_until=_MAYBE_TIME, seen_in_use=_MAYBE_TIME, last_accessed=_MAYBE_TIME),
+        pinned_until=_MAYBE_TIME, seen_in_use=_MAYBE_TIME,
+        last_accessed=_MAYBE_TIME),
     'prefetch': _rows({
         **_NAMED, 'Result': _TEXT, 'Fetched': _MAYBE_BYTES,
         'Seconds': _MAYBE_SECONDS, 'Disk': _MAYBE_TEXT}),
