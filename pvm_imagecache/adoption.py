@@ -99,6 +99,12 @@ def candidate(
             name=name, image=image.id,
             reason=f'the cache has it as image {record.image.id} '
                    f'({record.state.value})')
+    if image.needs_virtual_size:
+        raise exceptions.ImageNotAdoptable(
+            name=name, image=image.id,
+            reason='Glance does not know its virtual size, so that disks '
+                   'made of it could be too small: have it fetched by '
+                   '"pvm-imagecache prefetch" once that disk is deleted')
     named = _named(parts.driver, name)
     doubt = doubt_about(named, image, parts.driver.mapped(named),
                         parts.driver.upload_targets())

@@ -280,7 +280,7 @@ class Catalog(catalog_file.CatalogFile):
             marks = ', '.join(f':{column}' for column in values)
             try:
                 connection.execute(
-                    f'{verb} INTO base_images ({columns})'  # noqa: S608
+                    f'{verb} INTO base_images ({columns})'
                     f' VALUES ({marks})', values)
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
@@ -408,7 +408,7 @@ class Catalog(catalog_file.CatalogFile):
                 holder_name(), None, time.time(), _tick(connection))
             try:
                 connection.execute(
-                    f'{verb} INTO instance_disks'  # noqa: S608
+                    f'{verb} INTO instance_disks'
                     f' ({_INSTANCE_DISK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
                     dataclasses.astuple(entry))
             except sqlite3.IntegrityError as error:
@@ -615,10 +615,13 @@ class Catalog(catalog_file.CatalogFile):
         detail: str | None = None,
         image_name: str | None = None,
         code: str | None = None,
+        who: str | None = None,
     ) -> None:
         """Keep that something was done, by whom, and why.
 
         The totals count it for ever, the history for a while.
+
+        :param who: by default whoever all is done for.
         """
         with self._session() as connection, catalog_file.transaction(
                 connection):
@@ -628,8 +631,8 @@ class Catalog(catalog_file.CatalogFile):
                 ' image_name, code)'
                 ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
                 (time.time(), pool, action, image_id, disk_name,
-                 bytes_fetched, bytes_saved, seconds, self._who, detail,
-                 image_name, code)).lastrowid
+                 bytes_fetched, bytes_saved, seconds, who or self._who,
+                 detail, image_name, code)).lastrowid
             connection.execute(
                 'DELETE FROM history WHERE id <= ?',
                 ((newest or 0) - HISTORY_LENGTH,))

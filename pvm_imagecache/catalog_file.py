@@ -105,7 +105,14 @@ class CatalogFile:
             # here on nobody would ever read.
             self.close()
         if self._read_only or _may_only_be_read(self._path):
-            return self._keep(_open_to_read(self._path))
+            # Nobody has it open: there is nothing to be read but the file,
+            # and SQLite need not make the others beside it.
+            is_quiet = not os.path.exists(f'{self._path}-wal')
+            connection = self._keep(_open_to_read(self._path, is_quiet))
+            if is_quiet:
+                # What others write from here on would not be seen.
+                self._identity = None
+            return connection
         private_files.make_directory(os.path.dirname(self._path))
         with _one_process(self._path):
             try:
@@ -194,18 +201,17 @@ def _may_only_be_read(path: str) -> bool:
     return os.access(path, os.R_OK) and not os.access(path, os.W_OK)
 
 
-def _open_to_read(path: str) -> sqlite3.Connection:
+def _open_to_read(path: str, is_quiet: bool) -> sqlite3.Connection:
     """Open a catalogue without writing to it, or beside it.
 
+    :param is_quiet: whether nobody writes to it meanwhile.
     :raises sqlite3.Error: where it is not there, is not of our version, or
         can't be read that way.
     """
     if os.path.islink(path):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     address = f'file:{parse.quote(path)}?mode=ro'
-    if not os.path.exists(f'{path}-wal'):
-        # Nobody has it open: there is nothing to be read but the file, and
-        # SQLite need not make the others beside it.
+    if is_quiet:
         address += '&immutable=1'
     connection = sqlite3.connect(
         address, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None,
@@ -253,7 +259,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
         connection.execute('COMMIT')
     except BaseException:
-        connection.execute('ROLLBACK')
+        # Where there is no space, SQLite has rolled back already.
+        if connection.in_transaction:
+            connection.execute('ROLLBACK')
         raise
 
 

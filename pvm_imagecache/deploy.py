@@ -185,6 +185,8 @@ class InstanceDeploy(fetch.Work):
                     self._driver, self._name, self._entry.lease))
 
     def _through_pool(self) -> Deployment:
+        # The pool does not read what it has already.
+        self._check_right()
         disk, fetched = self._driver.create_disk_from_image(
             self._image, self._new_disk(self._image), self._stream)
         LOG.debug('The pool %s image %s', 'fetched' if fetched else 'had',

@@ -19,6 +19,7 @@ Here are the facts that it is decided by, and what is done about it.
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import time
 from typing import Final
@@ -92,7 +93,13 @@ class Evictor:
         """
         if not self.automatic:
             return Eviction(pipeline.Plan())
-        with self._parts.hold_room(ROOM_TIMEOUT):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._parts.hold_room(0))
+            except exceptions.LockTimeout:
+                # When it is our turn, a partition may have another disk.
+                snapshot = None
+                held.enter_context(self._parts.hold_room(ROOM_TIMEOUT))
             if snapshot and not snapshot.is_current(self._parts.catalog):
                 snapshot = None
             view, records = self.view(snapshot=snapshot)

@@ -141,6 +141,12 @@ class PowerVMRequestFailed(PowerVMError):
     msg_fmt = 'PowerVM refused to %(action)s: %(reason)s'
 
 
+class DiskUnclear(PowerVMRequestFailed):
+    """PowerVM took an update, but the disk is not there as it should be."""
+
+    msg_fmt = 'Disk "%(name)s" was not made as it should be: %(reason)s.'
+
+
 class PowerVMBusy(PowerVMRequestFailed):
     """The VIOS is busy, or the service is unavailable for the moment."""
 
@@ -217,6 +223,8 @@ class DiskNameInvalid(PowerVMError):
 
 class DiskExists(PowerVMError):
     """The pool has a disk of that name already."""
+
+    name: str
 
     msg_fmt = ('There is a disk "%(name)s" in %(pool)s already. Choose '
                'another name, or delete that disk first.')
@@ -312,6 +320,8 @@ class ImageForbidden(ImageError):
 
 class ImageNotActive(ImageError):
     """The image is queued, deactivated, deleted ..."""
+
+    status: str
 
     msg_fmt = ('Image %(image)s can not be used: its status is "%(status)s", '
                'not "active".')

@@ -233,7 +233,7 @@ class Work:
         self._doubtful.update(names)
         try:
             yield
-        except exceptions.PowerVMUnreachable:
+        except (exceptions.PowerVMUnreachable, exceptions.DiskUnclear):
             raise
         except exceptions.PVMImageCacheError:
             # A refusal: all of it was done, or nothing.
@@ -246,13 +246,13 @@ class Work:
         try:
             return self._driver.create_disks([first, *others])
         except exceptions.DiskExists as error:
-            if error.name != self._base_name:  # type: ignore[attr-defined]
+            if error.name != self._base_name:
                 raise
             self._clear_name()
         try:
             return self._driver.create_disks([first, *others])
         except exceptions.DiskExists as error:
-            if error.name != self._base_name:  # type: ignore[attr-defined]
+            if error.name != self._base_name:
                 raise
             raise exceptions.BaseImageOccupied(
                 name=self._base_name, image=self._image.id,
@@ -348,13 +348,16 @@ class Work:
                 self._doubtful.discard(removal.disk.name)
 
     def _forget_if_gone(self, record: catalog_module.BaseImage) -> None:
-        # What a dead maker has asked for may come when we have failed.
-        if self._base_name not in self._doubtful and not self._lease:
-            self._forget(record)
-
-    def _forget(self, record: catalog_module.BaseImage) -> None:
+        if self._base_name in self._doubtful:
+            return
         try:
-            self._catalog.remove(record)
+            if self._lease:
+                # What a dead maker has asked for may come though we have
+                # failed, and its UDID is not that of our disk.
+                self._catalog.begin(record.pool, record.disk_name,
+                                    record.image, self._lease)
+            else:
+                self._catalog.remove(record)
         except exceptions.CacheError as error:
             LOG.warning('The record of image %(image)s was not removed: '
                         '%(error)s',
@@ -460,9 +463,14 @@ class _Patience:
 def is_servable(
     record: catalog_module.BaseImage, image: image_module.Image
 ) -> bool:
-    """Whether deploys of an image may be served from a base image."""
+    """Whether deploys of an image may be served from a base image.
+
+    Of one that was adopted without it nobody knows how large its copies
+    have to be.
+    """
     return (record.state is catalog_module.State.READY
             and bool(record.udid)
+            and not record.image.needs_virtual_size
             and image_module.compare(record.image, image)
             is image_module.Sameness.SAME)
 

@@ -239,7 +239,6 @@ class DriverConformance:
         super().setUp()  # type: ignore[misc]
         self.driver = self.make_driver()
         _case(self).addCleanup(self.driver.close)
-        self._numbers = itertools.count()
 
     def make(
         self, *names: str, size: int = _MIB

@@ -223,11 +223,6 @@ class ImageStream:
         """How many bytes have come from Glance up to now."""
         return self._received
 
-    @property
-    def verifiable(self) -> bool:
-        """Whether the image has a hash that can be computed here."""
-        return self.image.digest is not None
-
     def begin(self) -> None:
         """Wait for the first bytes, and look at the header in them."""
         self._first = self._next()

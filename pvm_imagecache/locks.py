@@ -65,14 +65,17 @@ class LockDirectory:
         :raises LockTimeout: when it was not to be had in time.
         :raises CatalogError: when the directory can't be used.
         """
-        descriptor = self._open(name)
+        descriptor, process = self._open(name), os.getpid()
         try:
             self._acquire(name, descriptor, timeout, while_waiting)
             _sign(descriptor)
             yield
         finally:
-            # Closing drops the lock; the file stays, since removing it
-            # would let a waiter lock a file that nobody else can see.
+            # Closing drops the lock, unless a process that was forked
+            # meanwhile has the file as well. The file stays, since removing
+            # it would let a waiter lock a file that nobody else can see.
+            if os.getpid() == process:
+                _unlock(descriptor)
             os.close(descriptor)
 
     def is_free(self, name: str) -> bool:
@@ -125,6 +128,13 @@ def _try_lock(name: str, descriptor: int) -> bool:
         raise exceptions.CatalogError(
             path=name, reason=f'no lock: {error.strerror}') from error
     return True
+
+
+def _unlock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError as error:
+        LOG.debug('A lock is dropped by closing it only: %s', error)
 
 
 def _sign(descriptor: int) -> None:

@@ -41,6 +41,7 @@ from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
 from pvm_imagecache import human
+from pvm_imagecache import identity
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import interrupts
@@ -193,6 +194,7 @@ class ImageManager:
         self._driver = driver
         self._catalog = catalog
         self._pool_name = pool_name
+        self._noted_pool = ''
         self._parts = parts_module.Parts(
             driver, source, catalog, lock_directory, settings, policies,
             listener=listener)
@@ -280,7 +282,8 @@ class ImageManager:
 
         :param size: of the disk in bytes; 0 for the least that the image
             needs. The pool may round it up.
-        :param context: nova's request context, for the image's data.
+        :param context: nova's request context, for the image's data and
+            the history.
         :raises DiskTooSmall, DiskNameInvalid, DiskExists, NotEnoughSpace:
         :raises ImageError: if Glance can't give the image.
         :raises PowerVMError: if PowerVM can't make the disk.
@@ -302,18 +305,21 @@ class ImageManager:
             bytes_saved=(image.size if deployment.outcome
                          is deploy.Outcome.HIT else None),
             seconds=deployment.seconds['total'],
-            detail=deployment.reason or None)
+            detail=deployment.reason or None,
+            who=identity.of_request(context))
         if deployment.outcome is deploy.Outcome.MISS:
             self._tell(events.Kind.CACHED, image)
         elif deployment.outcome is deploy.Outcome.BYPASS:
             self._tell(events.Kind.BYPASSED, image, name, deployment.reason)
         return deployment
 
-    def delete_disk(self, name: str) -> base.Disk:
+    def delete_disk(self, name: str, *, context: Any = None) -> base.Disk:
         """Delete an instance disk.
 
+        :param context: nova's request context, for the history.
         :raises DiskNotFound: if it is not there.
         :raises DiskNotOurs: if it is a cached image.
+        :raises DiskInUse: if a partition has it.
         """
         disk = self._driver.find_disk(name)
         if disk is None:
@@ -324,11 +330,15 @@ class ImageManager:
             if record is not None:
                 raise exceptions.DiskNotOurs(
                     name=name, image_id=record.image.id)
+        if self.caches_images and self._driver.mapped([disk]):
+            # Not every PowerVM may refuse it.
+            raise exceptions.DiskInUse(name=name)
         with interrupts.deferred():
             removal, = self._driver.delete_disks([disk])
             if removal.error:
                 raise removal.error
-            self._remember('delete', disk_name=name)
+            self._remember('delete', disk_name=name,
+                           who=identity.of_request(context))
         return disk
 
     @interrupts.deferred()
@@ -353,7 +363,8 @@ class ImageManager:
         if result.fetched:
             self._remember(
                 'prefetch', image=image, disk_name=result.disk_name,
-                bytes_fetched=result.bytes_fetched, seconds=result.seconds)
+                bytes_fetched=result.bytes_fetched, seconds=result.seconds,
+                who=identity.of_request(context))
             self._tell(events.Kind.CACHED, image)
         return result
 
@@ -618,12 +629,15 @@ class ImageManager:
         if not (self._pool_name and self.caches_images
                 and self._catalog.exists):
             return
+        pool = self._driver.pool_id()
+        if pool == self._noted_pool:
+            return
         try:
-            self._catalog.saw_pool(self._pool_name, self._driver.pool_id())
+            self._catalog.saw_pool(self._pool_name, pool)
         except exceptions.CacheError as error:
             LOG.debug('The pool was not written down: %s', error)
         else:
-            self._pool_name = ''
+            self._noted_pool = pool
 
     def _tell(
         self,

@@ -45,8 +45,7 @@ _LABEL_DIGITS: Final = 16
 _UNWRITTEN: Final[list[tuple[
     catalog_module.Catalog, catalog_module.InstanceDisk,
     contextlib.ExitStack]]] = []
-#: What pypowervm labels a disk with that is to have no label.
-_NO_LABEL: Final = ('', 'None')
+_NO_LABEL: Final = base.NO_LABEL
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,9 @@ LOG = logging.getLogger(__name__)
 
 #: Why an image stays that somebody is at.
 BUSY: Final = 'it is being filled or copied'
+#: Why one stays that nobody is at any more.
+LATE: Final = ('whoever filled it has died, but PowerVM may yet make its '
+               'disk: it goes by itself within an hour')
 
 #: Raises :exc:`CacheError` if a base image may not be removed after all;
 #: is given what the catalogue knows of it under its lock.
@@ -76,8 +79,9 @@ def remove(
         for each in records:
             with _staying(each, results):
                 held.enter_context(parts.hold(each.disk_name, 0))
-                if _remove_unfinished(parts, each):
-                    results.append(Removed(each, True))
+                unfinished = _remove_unfinished(parts, each)
+                if unfinished:
+                    results.append(unfinished)
                 else:
                     whole.append(each)
         if whole:
@@ -107,15 +111,23 @@ def _staying(
 
 def _remove_unfinished(
     parts: parts_module.Parts, record: catalog_module.BaseImage
-) -> bool:
-    """Tidy up a base image whose filling or removal has died."""
+) -> Removed | None:
+    """Tidy up a base image whose filling or removal has died.
+
+    :returns: None for one that is neither.
+    """
     current = parts.catalog.get(record.pool, record.disk_name)
     if current is None or current.state not in (
             catalog_module.State.POPULATING, catalog_module.State.EVICTING):
-        return False
-    recovery.remove_base_image(parts, current)
+        return None
+    if not recovery.remove_base_image(
+            parts, current) and recovery.may_appear_yet(
+                current.udid, current.started_clock,
+                parts.catalog.clock()):
+        # Without its record the disk would be nobody's, for ever.
+        return Removed(record, False, LATE)
     parts.catalog.remove(current)
-    return True
+    return Removed(record, True)
 
 
 def _doom(

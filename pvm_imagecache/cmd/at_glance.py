@@ -46,7 +46,7 @@ def _state(source: Any, image: image_module.Image) -> str:
     except exceptions.ImageNotFound:
         return GONE
     except exceptions.ImageNotActive as error:
-        return str(error.status)  # type: ignore[attr-defined]
+        return error.status
     except exceptions.ImageHasNoData:
         return 'has no data'
     except exceptions.ImageFormatUnsupported:

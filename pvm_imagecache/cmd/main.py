@@ -84,7 +84,7 @@ def _flushed(code: int) -> int:
 
 
 def _nothing() -> TextIO:
-    return open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
+    return open(os.devnull, 'w', encoding='utf-8')
 
 
 def _tell(text: str) -> None:

@@ -88,8 +88,9 @@ OPTIONS: Final = [
     cfg.BoolOpt(
         'check_download_right', default=True,
         help='Whether Glance is asked before an image is deployed from the '
-             'cache for a user of nova, if that user may download it. It '
-             'costs one request, for one byte.'),
+             'cache, or from a Shared Storage Pool, for a user of nova, if '
+             'that user may download it. It costs one request, for one '
+             'byte.'),
     cfg.Opt(
         'state_path', type=AbsolutePath(),
         default='/var/lib/nova/pvm_imagecache',

@@ -35,6 +35,8 @@ from pvm_imagecache import naming
 
 #: What a driver says it was written for; see ``DiskDriver.api_version``.
 API_VERSION: Final = 1
+#: What a disk is labelled with that has no label: pypowervm writes the word.
+NO_LABEL: Final = ('', 'None')
 
 
 class Capability(enum.Enum):

@@ -21,12 +21,14 @@ import contextlib
 import dataclasses
 import http
 import os
+import random
 import threading
 import time
 from typing import Any
 from typing import Final
 from typing import TypeVar
 
+from lxml import etree
 from oslo_log import log as logging
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
@@ -42,6 +44,7 @@ _Result = TypeVar('_Result')
 
 #: Seconds before each repetition of a call that met a passing fault.
 RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
+_LONGEST_PAUSE: Final = 1.0
 _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
 #: pypowervm looks for a certificate of the host here before it asks the
 #: system's; what it does with one no longer works on current Pythons.
@@ -175,6 +178,13 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
     except pvm_exceptions.Error as error:
         raise exceptions.PowerVMRequestFailed(
             action=action, reason=one_line(error)) from error
+    except etree.LxmlError as error:
+        # pypowervm reads the answer to a logon as it comes.
+        raise exceptions.PowerVMRequestFailed(
+            action=action,
+            reason=f'what {connection.url} answered is no XML, as if '
+                   f'something else listened there: {one_line(error)}.'
+                   f'{_proxy_hint(connection)}') from error
 
 
 def status_of(error: BaseException | None) -> int | None:
@@ -221,6 +231,16 @@ def persistently(
                         {'delay': delay, 'error': error})
             time.sleep(delay)
     return call()
+
+
+def pause(attempt: int) -> None:
+    """Let others who change the same thing go first, for another time each.
+
+    :param attempt: the number of the attempt that has failed, from 0 on.
+    """
+    # No secret hangs on it.
+    time.sleep(random.uniform(0, min(  # noqa: S311
+        0.01 * 2 ** attempt, _LONGEST_PAUSE)))
 
 
 def read_persistently(call: Callable[[], _Result]) -> _Result:

@@ -26,7 +26,6 @@ from xml.sax import saxutils
 
 from lxml import etree
 
-ATOM_NS = 'http://www.w3.org/2005/Atom'
 WEB_NS = 'http://www.ibm.com/xmlns/systems/power/firmware/web/mc/2012_10/'
 UOM_NS = 'http://www.ibm.com/xmlns/systems/power/firmware/uom/mc/2012_10/'
 K2_NS = 'http://www.w3.org/XML/1998/namespace/k2'

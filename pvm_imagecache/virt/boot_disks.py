@@ -20,9 +20,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import http
-import random
 import threading
-import time
 from typing import Any
 from typing import Final
 
@@ -46,7 +44,6 @@ LOG = logging.getLogger(__name__)
 ATTEMPTS: Final = 40
 _DISKS: Final = (pvm_storage.VDisk, pvm_storage.LU)
 _UUID_GROUP: Final = 4
-_LONGEST_PAUSE: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,25 +74,31 @@ class BootDisks:
         names: Sequence[str],
         size: int,
         context: Any,
-        about_to_make: Callable[[str], None],
+        note: Callable[[str | None], None],
     ) -> deploy.Deployment:
         """Make a disk from an image, under the first name that is free.
 
         :param size: in bytes; 0 for what the image needs.
-        :param about_to_make: is told the name before the disk is there.
+        :param note: is told the name before the disk is there, and None
+            when there will be no disk: what has the name then is somebody
+            else's.
         :raises PVMImageCacheError: as ``ImageManager.create_disk``.
         """
-        for name in names[:-1]:
-            about_to_make(name)
+        def make(name: str) -> deploy.Deployment:
+            note(name)
             try:
                 return self._images.create_disk(
                     image, name, size, context=context)
+            except BaseException:
+                note(None)
+                raise
+        for name in names[:-1]:
+            try:
+                return make(name)
             except exceptions.DiskExists as error:
                 # Little of an instance's UUID fits into the name.
                 LOG.info('%s', error)
-        about_to_make(names[-1])
-        return self._images.create_disk(
-            image, names[-1], size, context=context)
+        return make(names[-1])
 
     def names(self, instance_name: str, instance_uuid: str) -> list[str]:
         """What the disk of an instance may be called, best first."""
@@ -135,26 +138,24 @@ class BootDisks:
             self._change(server, remove)
         return found
 
-    def delete(self, disk: Attached) -> None:
-        """Delete a disk that nobody has any more; gone is fine."""
+    def delete(self, disk: Attached, context: Any) -> None:
+        """Delete a disk unless a partition has it; gone is fine."""
         found = self._images.driver.find_disk(disk.name)
         if found is None or found.udid != disk.udid:
             return
         try:
-            self._images.delete_disk(disk.name)
+            self._images.delete_disk(disk.name, context=context)
         except exceptions.DiskNotFound:
             LOG.debug('Disk %s is gone already', disk.name)
+        except exceptions.DiskInUse:
+            LOG.warning('Disk %s is not deleted: a partition has it',
+                        disk.name)
 
-    def delete_unattached(self, name: str) -> None:
-        """Delete a disk unless a partition has it; gone is fine."""
-        driver = self._images.driver
-        disk = driver.find_disk(name)
-        if disk is None:
-            return
-        if self._images.caches_images and driver.mapped([disk]):
-            LOG.warning('Disk %s is not deleted: a partition has it', name)
-            return
-        self.delete(Attached(disk.name, disk.udid))
+    def delete_named(self, name: str, context: Any) -> None:
+        """Delete whatever has a name unless a partition has it."""
+        disk = self._images.driver.find_disk(name)
+        if disk is not None:
+            self.delete(Attached(disk.name, disk.udid), context)
 
     def _change(
         self, server: str, change: Callable[[Any], bool]
@@ -178,8 +179,7 @@ class BootDisks:
                             http.HTTPStatus.PRECONDITION_FAILED):
                         raise
                     LOG.debug('Reading the mappings again: %s', error)
-                time.sleep(random.uniform(0, min(  # noqa: S311
-                    0.01 * 2 ** attempt, _LONGEST_PAUSE)))
+                powervm.pause(attempt)
         raise exceptions.PowerVMRequestFailed(
             action='change the vSCSI mappings',
             reason=f'they were changed by others during each of {ATTEMPTS} '

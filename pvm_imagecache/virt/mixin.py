@@ -84,8 +84,9 @@ class ImageCacheMixin(driver.ComputeDriver):
             start = reports.Trouble('tidy up the image cache at the start')
             try:
                 self.image_cache.reconcile()
-            except exceptions.PVMImageCacheError as error:
-                # The next pass does it.
+            except Exception as error:
+                # The next pass does it; nova-compute is not to stop for it.
+                LOG.debug('It failed here', exc_info=True)
                 start.came(error)
 
     def cleanup_host(self, host: str) -> None:

@@ -165,7 +165,7 @@ class LocalDiskDriver(base.DiskDriver):
 
     def _group(self) -> volume_group.VolumeGroup:
         with self._guard:
-            if self._found is None:
+            if self._found is None or self._found.gone:
                 self._found = powervm.read_persistently(
                     lambda: volume_group.find(
                         self._adapters, self._group_name, self._vios_name,

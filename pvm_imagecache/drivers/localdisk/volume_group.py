@@ -23,13 +23,14 @@ takes along what the others want.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
 import http
-import random
 import threading
 import time
 from typing import Any
@@ -56,7 +57,6 @@ ATTEMPTS: Final = 40
 LOST_ANSWERS: Final = 3
 #: Seconds that an update with copies may take at least, as in pypowervm.
 COPY_TIMEOUT: Final = 3600
-_LONGEST_PAUSE: Final = 1.0
 #: Seconds for which a deletion may begin from what was read before.
 _KEPT_FOR: Final = 10.0
 
@@ -126,6 +126,8 @@ class VolumeGroup:
     :param lock: serialises changes with those of other processes.
     :param lock_timeout: seconds to wait for it at most: as long as the
         longest update of somebody else may take.
+    :ivar gone: whether it was not there any more when it was read last: it
+        was made anew, or another server owns it now.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class VolumeGroup:
         self._guard = threading.Lock()
         self._waiting: list[_Request] = []
         self._kept: tuple[Document, float] | None = None
+        self.gone = False
 
     def read(self) -> 'Document':
         """The volume group as it is now: one GET."""
@@ -159,7 +162,12 @@ class VolumeGroup:
                     adapter, uuid=self.uuid,
                     parent_type=pvm_vios.VIOS.schema_type,
                     parent_uuid=self.vios_uuid)
-        return Document(powervm.read_persistently(get))
+        try:
+            return Document(powervm.read_persistently(get))
+        except exceptions.PowerVMRequestFailed as error:
+            if powervm.status_of(error) == http.HTTPStatus.NOT_FOUND:
+                self.gone = True
+            raise
 
     def keep(self, document: 'Document') -> None:
         """Let the next deletion begin from a document just read.
@@ -311,7 +319,7 @@ class VolumeGroup:
                 LOG.warning('The answer of an update of volume group '
                             '%(name)s was lost: %(error)s',
                             {'name': self.name, 'error': error})
-                _pause(attempt)
+                powervm.pause(attempt)
                 self._undo_unanswered(pending, before)
             except exceptions.PowerVMRequestFailed as error:
                 if powervm.status_of(error) != (
@@ -320,7 +328,7 @@ class VolumeGroup:
                     raise
                 LOG.debug('Volume group %s was changed by somebody else, '
                           'reading it again', self.name)
-                _pause(attempt)
+                powervm.pause(attempt)
             else:
                 _confirm(after, pending, before)
                 return
@@ -340,16 +348,15 @@ class VolumeGroup:
         """Delete what an update made of which no answer came.
 
         Whether a copy was complete when the connection broke can't be told,
-        so it is made again. Only disks that were not there before, under
-        the names that we asked for, are taken for ours.
+        so it is made again. Others may have made disks of those names in
+        between: see :func:`_came_of`.
         """
-        names = {operation.new.name for request in pending
-                 for operation in request.operations
-                 if not isinstance(operation, Delete)}
+        wanted = {operation.new.name: operation.new for request in pending
+                  for operation in request.operations
+                  if not isinstance(operation, Delete)}
         for attempt in range(ATTEMPTS):
             document = self.read()
-            ours = [disk for disk in document.disks
-                    if disk.name in names and disk.udid not in before]
+            ours = _came_of(wanted, document.disks, before)
             if not ours:
                 return
             for disk in ours:
@@ -364,7 +371,7 @@ class VolumeGroup:
                 if powervm.status_of(error) != (
                         http.HTTPStatus.PRECONDITION_FAILED):
                     raise
-                _pause(attempt)
+                powervm.pause(attempt)
 
 
 class Document:
@@ -598,21 +605,44 @@ def _confirm(
             request.fail(error)
 
 
+def _came_of(
+    wanted: Mapping[str, base.NewDisk],
+    disks: Sequence[base.Disk],
+    before: Collection[str],
+) -> list[base.Disk]:
+    """The disks that an update made of which no answer came.
+
+    They were not there before, and have the name and the label that were
+    asked for; the name is enough where no disk has a label at all, as the
+    pool may keep none.
+
+    :param wanted: by name.
+    """
+    labels = {disk.label for disk in disks}.difference(base.NO_LABEL)
+
+    def is_one(disk: base.Disk) -> bool:
+        new = wanted.get(disk.name)
+        if new is None or disk.udid in before:
+            return False
+        if disk.label in base.NO_LABEL:
+            return not (new.label and labels)
+        return disk.label == new.label
+    return [disk for disk in disks if is_one(disk)]
+
+
 def _made(
     after: Document, new: base.NewDisk, before: set[str]
 ) -> base.Disk:
     named = after.named(new.name)
     if len(named) != 1 or named[0].udid in before:
-        raise exceptions.PowerVMRequestFailed(
-            action=f'make disk {new.name}',
-            reason='the update was accepted, but its answer does not show '
-                   'the disk')
+        raise exceptions.DiskUnclear(
+            name=new.name, reason='the update was accepted, but its answer '
+                                  'does not show the disk')
     disk = named[0]
     if disk.capacity < new.size:
-        raise exceptions.PowerVMRequestFailed(
-            action=f'make disk {new.name}',
-            reason=f'it was made with {disk.capacity} bytes instead of '
-                   f'{new.size}')
+        raise exceptions.DiskUnclear(
+            name=new.name, reason=f'it has {disk.capacity} bytes instead of '
+                                  f'{new.size}')
     return disk
 
 
@@ -678,9 +708,3 @@ def human(size: int) -> str:
 
 def _names(names: Iterator[str] | Any) -> str:
     return ', '.join(sorted(names)) or 'none'
-
-
-def _pause(attempt: int) -> None:
-    """Let the others go first, each for another time."""
-    time.sleep(random.uniform(0, min(  # noqa: S311
-        0.01 * 2 ** attempt, _LONGEST_PAUSE)))

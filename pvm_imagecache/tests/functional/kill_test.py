@@ -866,7 +866,7 @@ class Evict(PurgeSeveral):
     def work(self) -> None:
         with self.world.manager(self.world.conf_one) as manager:
             done = manager.run_pass([])
-            if not done.eviction or len(done.eviction.results) != 2:  # noqa: PLR2004
+            if not done.eviction or len(done.eviction.results) != 2:
                 raise Failure(f'the pass did {done}')
 
 

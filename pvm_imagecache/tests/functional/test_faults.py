@@ -28,6 +28,8 @@ from pvm_imagecache import catalog
 from pvm_imagecache import catalog_file
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as base_module
+from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
@@ -248,11 +250,68 @@ class PowerVMFaultsTestCase(_Base):
         self.assertEqual(Outcome.HIT, self.deploy('vm2'))
         self.assertEqual(3, len(self.disks()))
 
+    def test_lost_request_and_a_disk_of_somebody_else(self) -> None:
+        self.deploy('vm1')
+        theirs = self.directory / 'theirs'
+        theirs.write_bytes(b'precious')
+
+        def others(attempt: int) -> None:
+            self.powervm.control.plant_disk(
+                'cachevg', 'vm2', units.Gi, str(theirs))
+        self.fault('reset_before', 'VolumeGroup.update')
+        with mock.patch.object(powervm, 'pause', others):
+            self.assertRaises(
+                exceptions.DiskExists, self.manager.create_disk,
+                self.image(self.image_id), 'vm2')
+        with self.disks()['vm2'].open('rb') as disk:
+            self.assertEqual(b'precious', disk.read(8))
+
+    def test_an_answer_that_does_not_show_the_disks(self) -> None:
+        confirm = volume_group._confirm
+
+        def blind(after: Any, pending: Any, before: set[str]) -> None:
+            confirm(after, pending, after.udids)
+        for name in ('vm1', 'vm2'):
+            with mock.patch.object(volume_group, '_confirm', blind):
+                error = self.assertRaises(
+                    exceptions.PowerVMRequestFailed,
+                    self.manager.create_disk, self.image(self.image_id),
+                    name)
+            self.assertIn('does not show', str(error))
+            # They are there, and whoever comes next knows of them.
+            self.assertIn(name, self.disks())
+            self.manager.run_pass(())
+            self.assertNotIn(name, self.disks())
+            self.assertEqual(len(self.manager.list()), len(self.disks()))
+            self.deploy('other_' + name)
+            self.manager.delete_disk('other_' + name)
+
     def test_changed_by_others(self) -> None:
         self.fault('precondition', 'VolumeGroup.update', count=3)
         self.assertEqual(Outcome.MISS, self.deploy('vm1'))
         self.fault('precondition', 'VolumeGroup.update', count=3)
         self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+
+    def test_a_volume_group_that_another_server_has_by_now(self) -> None:
+        self.deploy('vm1')
+        before = self.manager.driver.pool_id()
+        groups = self.powervm._host.volume_groups
+        with groups._lock:
+            del groups._groups[before]
+        self.powervm.control.add_vios('vios2')
+        self.powervm.control.add_volume_group(
+            'vios2', 'cachevg', 100 * units.Gi)
+        # One that finds out may fail; nobody has to restart anything.
+        self.assertRaises(exceptions.PowerVMRequestFailed,
+                          self.manager.usage)
+        self.assertEqual([Outcome.MISS, Outcome.HIT],
+                         [self.deploy('vm2'), self.deploy('vm3')])
+        after = self.manager.driver.pool_id()
+        self.assertNotEqual(before, after)
+        # Who does not ask PowerVM looks there, too.
+        self.assertEqual(after, self.manager._catalog.pool_called(
+            self.manager._pool_name))
+        self.manager.run_pass(())
 
     def test_expired_session(self) -> None:
         self.manager.usage()

@@ -401,7 +401,7 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
     def as_the_first_release_wrote_it(path: Any) -> None:
         new = sqlite3.connect(path)
         rows = new.execute(
-            f'SELECT {_FIRST_COLUMNS} FROM base_images')  # noqa: S608
+            f'SELECT {_FIRST_COLUMNS} FROM base_images')
         found = rows.fetchall()
         new.close()
         for each in path.parent.glob(path.name + '*'):
@@ -410,7 +410,7 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
         old.executescript(_FIRST_RELEASE)
         marks = ', '.join('?' * len(found[0]))
         old.executemany(
-            f'INSERT INTO base_images VALUES ({marks})',  # noqa: S608
+            f'INSERT INTO base_images VALUES ({marks})',
             found)
         old.commit()
         old.close()

@@ -48,7 +48,7 @@ class Incident05ReusedIdTestCase(incidents.IncidentTestCase):
         self.glance.client().images.delete(image_id)
         for table in ('image_properties', 'image_locations',
                       'image_members', 'image_tags'):
-            self.sql(f'DELETE FROM {table}'  # noqa: S608
+            self.sql(f'DELETE FROM {table}'
                      ' WHERE image_id = ?', image_id)
         self.sql('DELETE FROM images WHERE id = ?', image_id)
         self.store(data, id=image_id)

@@ -38,7 +38,7 @@ from nova import context as nova_context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
-import nova.virt.pvm_imagecache  # noqa: F401
+import nova.virt.pvm_imagecache
 from oslotest import base as test_base
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const

@@ -13,9 +13,12 @@
 """What decides, where it decides in nova's words."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 from nova.compute import power_state
+from nova.compute import provider_tree
 from nova import exception
+from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import units
 from oslotest import base
 from pypowervm.wrappers import base_partition as pvm_partition
@@ -25,7 +28,9 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.virt import errors
 from pvm_imagecache.virt import imagecache
 from pvm_imagecache.virt import inventory
+from pvm_imagecache.virt import mixin
 from pvm_imagecache.virt import power_states
+from pvm_imagecache.virt import reports
 
 
 class ErrorsTest(base.BaseTestCase):
@@ -93,3 +98,46 @@ class InventoryTest(base.BaseTestCase):
                           'DISK_GB': (100, 7, 1.5)}, {
             name: (each['total'], each['reserved'], each['allocation_ratio'])
             for name, each in found.items()})
+
+
+class ReservedTest(base.BaseTestCase):
+    """How much of the disk space no server can have."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.usage = mock.Mock()
+        self.driver = mock.Mock(
+            spec=mixin.ImageCacheMixin, _reserved_gb=0,
+            _usage_trouble=reports.Trouble('tell'), image_cache=mock.Mock(),
+            _cache_manager=mock.Mock(get_disk_usage=self.usage))
+        self.driver.cached_gb.side_effect = lambda: (
+            mixin.ImageCacheMixin.cached_gb(self.driver))
+
+    def reserved(self, reserved: int = 2) -> int:
+        tree = provider_tree.ProviderTree()
+        tree.new_root('node', uuids.node)
+        tree.update_inventory('node', {'DISK_GB': {
+            'total': 10, 'reserved': reserved}})
+        mixin.ImageCacheMixin.reserve_cached(self.driver, tree, 'node')
+        return tree.data('node').inventory['DISK_GB']['reserved']
+
+    def test_what_is_cached_is_added(self) -> None:
+        # A GiB that is begun is taken.
+        for used, wanted in ((0, 2), (1, 3), (units.Gi, 3),
+                             (units.Gi + 1, 4)):
+            self.usage.return_value = used
+            self.assertEqual(wanted, self.reserved())
+
+    def test_no_more_than_there_is(self) -> None:
+        # placement would refuse all of it.
+        self.usage.return_value = 9 * units.Gi
+        self.assertEqual(10, self.reserved())
+
+    def test_what_was_known_counts_while_it_can_not_be_told(self) -> None:
+        self.usage.return_value = 3 * units.Gi
+        self.assertEqual(5, self.reserved())
+        self.usage.side_effect = exceptions.CatalogError(
+            path='x', reason='no luck')
+        self.assertEqual(5, self.reserved())
+        self.driver.image_cache.caches_images = False
+        self.assertEqual(2, self.reserved())

@@ -20,6 +20,7 @@ from nova import monkey_patch
 from nova.tests import fixtures as nova_fixtures
 
 from pvm_imagecache import boot_clock
+from pvm_imagecache import identity
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import boot_disks
@@ -67,6 +68,18 @@ class ServersTestCase(base.NovaTestCase):
             self.run_pass()
             self.assertEqual(set(), self.base_images())
         self.assertEqual(0, self.fetched())
+        self.check_who(image_id)
+
+    def check_who(self, image_id: str) -> None:
+        """The history has the user who has asked nova, beside its own."""
+        pool = self.compute.driver.image_cache.driver.pool_id()
+        found = {(each.action, each.who)
+                 for each in self.catalog.history(pool)}
+        ours = identity.user()
+        theirs = f'{self.api.auth_user} as {ours}'
+        self.assertLessEqual(
+            {('miss', theirs), ('hit', theirs), ('delete', theirs),
+             ('evict', ours)}, found)
 
     def test_twenty_servers_at_once(self) -> None:
         self.flags(instances=-1, cores=-1, ram=-1, group='quota')
@@ -212,6 +225,19 @@ class FailedSpawnTestCase(base.NovaTestCase):
         self.server.inject(image_id, status=403, count=99)
         self.check_failing(image_id, 'may not be downloaded')
         self.assertEqual(set(), self.base_images())
+
+    def test_disk_of_somebody_else_has_the_name(self) -> None:
+        # It is not mapped, as one that is being made, or was detached.
+        image_id = self.store(SIZE)
+        self.server.inject(image_id, status=403, count=99)
+        with mock.patch.object(boot_disks, 'short_names',
+                               lambda name, uuid: ['b_same', 'b_other']):
+            for name in ('b_same', 'b_other'):
+                theirs = self.powervm.control.plant_disk(
+                    'cachevg', name, base.GIB)
+                server = self.boot(image_id, expected_state='ERROR')
+                self._delete_server(server)
+                self.assertEqual(theirs['udid'], self.disks()[name]['udid'])
 
     def test_what_can_not_be_undone_is_undone_by_the_delete(self) -> None:
         self.powervm.control.add_fault(

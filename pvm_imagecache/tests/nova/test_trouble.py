@@ -100,6 +100,18 @@ class TroubleTestCase(base.NovaTestCase):
                        volume_group_name='')
             self.assertRaises(kind, self.compute.driver.init_host, 'host')
 
+    def test_the_start_fails(self) -> None:
+        for error in (exceptions.CatalogError(path='x', reason='no luck'),
+                      ZeroDivisionError('oops')):
+            with mock.patch.object(manager.ImageManager, 'reconcile',
+                                   autospec=True, side_effect=error):
+                self.restart()
+            self.assertEqual(1, self.log().count(
+                'can not tidy up the image cache at the start, and will try '
+                f'it again: {error}'))
+        image_id = self.store(SIZE)
+        self.assert_boots_from(self.boot(image_id), image_id)
+
     def test_a_pass_fails(self) -> None:
         self.run_pass()
         for error in (exceptions.CatalogError(path='x', reason='no luck'),

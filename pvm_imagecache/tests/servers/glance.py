@@ -41,11 +41,11 @@ from keystoneauth1 import token_endpoint
 import requests
 
 from pvm_imagecache.tests.servers import glance_wsgi
+from pvm_imagecache.tests.servers import process as process_module
 
 # How long the server may take to start and to stop, seconds. It needs five
 # to ten seconds for the first start of a state directory.
 _START_TIMEOUT = 120.0
-_STOP_TIMEOUT = 15.0
 # How long the control API may take to answer, seconds.
 _CONTROL_TIMEOUT = 30.0
 _LOG_TAIL_LINES = 40
@@ -326,17 +326,8 @@ class GlanceServer:
 
     def _end_process(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-
-        assert process.stdin is not None
-        process.stdin.close()
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            process_module.end(process)
 
     def _served_downloads(self) -> list[Download]:
         return [Download(**d) for d in self._control("GET", "downloads")]

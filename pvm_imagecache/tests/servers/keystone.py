@@ -30,9 +30,9 @@ import requests
 
 from pvm_imagecache.tests.servers import glance_wsgi
 from pvm_imagecache.tests.servers import keystone_wsgi
+from pvm_imagecache.tests.servers import process as process_module
 
 _START_TIMEOUT = 180.0
-_STOP_TIMEOUT = 15.0
 
 
 class KeystoneServer:
@@ -87,16 +87,8 @@ class KeystoneServer:
     def stop(self) -> None:
         """Stop the server."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            process_module.end(process)
 
     def add_project(self, name: str) -> str:
         """Make a project; returns its id."""

@@ -14,7 +14,9 @@
 
 from pvm_imagecache import adoption
 from pvm_imagecache import exceptions
+from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit import test_deploy
 
 
@@ -64,6 +66,34 @@ class AdoptTest(test_deploy.DeployTestCase):
         self.image = base.image_of(self.content, size=base.GIB + 1)
         self.add()
         self.refused('bytes')
+
+    def _qcow2(self, **values):
+        self.content = images.qcow2_bytes(3 * base.GIB)
+        self.image = base.image_of(
+            self.content, disk_format='qcow2', **values)
+        self.source.put(self.image, *fakes.chunks(self.content))
+
+    def test_whose_copies_could_be_too_small(self):
+        self._qcow2()
+        self.add()
+        self.refused('virtual size')
+
+    def test_whose_copies_are_large_enough(self):
+        self._qcow2(virtual_size=3 * base.GIB)
+        self.add()
+        self.adopt()
+        done = self.deploy()
+        self.check(done, test_deploy.HIT)
+        self.assertEqual(3 * base.GIB, done.disk.capacity)
+
+    def test_adopted_before_that_was_asked(self):
+        self._qcow2()
+        disk = self.add()
+        self.catalog.adopt('pool', self.base_name, self.image, disk.udid,
+                           disk.capacity)
+        done = self.deploy()
+        self.check(done, test_deploy.MISS)
+        self.assertEqual(3 * base.GIB, done.disk.capacity)
 
     def test_a_partition_has_it(self):
         self.add()

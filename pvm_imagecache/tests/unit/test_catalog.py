@@ -530,6 +530,29 @@ class StoredTest(CatalogTestCase):
 
         self.in_child(child)
 
+    def test_who_only_reads_sees_what_is_written_later(self):
+        record = self.make_ready()
+        self.catalog.close()
+        reader = catalog_module.Catalog(
+            self.catalog.path, read_only=True)
+        self.addCleanup(reader.close)
+        self.assertEqual([record], reader.images('pool'))
+        # It was not open anywhere, and is not any more.
+        self.catalog.quarantine(record, 'it was changed')
+        self.catalog.close()
+        self.assertEqual('it was changed',
+                         reader.get('pool', 'disk').reason)
+
+    def test_no_room_is_told_of_as_that(self):
+        self.begin()
+        with self.catalog._session() as connection:
+            connection.execute('PRAGMA max_page_count = 1')
+        error = self.assertRaises(
+            exceptions.CatalogError, lambda: [
+                self.catalog.add_history('pool', 'a', detail='x' * 5000)
+                for _ in range(100)])
+        self.assertIn('is full', str(error))
+
     def test_a_file_that_somebody_keeps_locked(self):
         self.patch(catalog_file, '_BUSY_TIMEOUT', 0)
         record = self.begin()

@@ -177,6 +177,13 @@ class InUseTest(ClockTestCase):
             each.disk_name for each in self.catalog.images('pool')])
 
 
+    def test_what_is_not_there_yet_is_not_used(self):
+        # It may be there already for a server that is just being made.
+        record = self.catalog.begin('pool', 'disk', base.image_of(b'x'))
+        self.catalog.set_in_use('pool', [record.image.id])
+        self.assertEqual(record, self.catalog.get('pool', 'disk'))
+
+
 class LabelsTest(ClockTestCase):
     def test_they_are_remembered(self):
         self.assertFalse(self.catalog.keeps_labels('pool'))

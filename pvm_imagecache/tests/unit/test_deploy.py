@@ -581,6 +581,19 @@ class RightTest(DeployTestCase):
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
         self.check(self._deploy_for('somebody'), HIT)
 
+    def test_what_the_pool_has(self):
+        self.driver = fakes.FakePool()
+        self._deploy_for('owner', 'theirs')
+        self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
+        self.assertRaises(exceptions.ImageForbidden, self._deploy_for,
+                          'somebody')
+        self.assertEqual(['theirs'], self.driver.names())
+        self.deploy('configured')
+        self.settings = parts_module.Settings(check_download_right=False)
+        self._deploy_for('somebody', 'unasked')
+        self.assertEqual(['configured', 'theirs', 'unasked'],
+                         self.driver.names())
+
 
 class ReplacedTest(DeployTestCase):
     """What is cached is not what is wanted, or no longer there."""
@@ -622,6 +635,18 @@ class ReplacedTest(DeployTestCase):
         # It is not ours to take away.
         self.assertEqual(theirs, self.driver.find_disk(self.base_name))
         self.assertEqual(b'of another', self.driver.content(self.base_name))
+
+    def test_it_was_fetched_anew_between_look_and_copy(self):
+        # What is there by then is right, but it is not what is copied.
+        self.prefetch()
+        seen = self.record()
+        work = deploy.InstanceDeploy(
+            self.parts, self.image, 'disk', 0, None, None)
+        self.assertTrue(work._is_current(seen))
+        self.catalog.remove(seen)
+        self.catalog.adopt('pool', self.base_name, self.image, seen.udid,
+                           seen.capacity)
+        self.assertFalse(work._is_current(seen))
 
     def test_it_is_purged_between_look_and_copy(self):
         def purge(*_):
@@ -968,6 +993,15 @@ class StreamTest(DeployTestCase):
 
 
 class TogetherTest(DeployTestCase):
+    def test_a_disk_that_somebody_else_makes(self):
+        # Only one of them can have the name: nothing is fetched for it.
+        with self.parts.hold_instance_disk('disk'):
+            error = self.assertRaises(
+                exceptions.DiskBeingMade, self.deploy)
+        self.assertIn('"disk"', str(error))
+        self.assertEqual([], self.source.opened)
+        self.check(self.deploy(), MISS)
+
     def test_one_fetch_for_all(self):
         """The fetch goes on only when all others wait for it."""
         count = 5
@@ -1172,7 +1206,9 @@ class DecidersTest(base.TestCase):
     def test_not_servable(self):
         for values in ({'udid': None}, {'udid': ''},
                        {'state': POPULATING},
-                       {'state': catalog_module.State.EVICTING}):
+                       {'state': catalog_module.State.EVICTING},
+                       {'image': dataclasses.replace(
+                           self.image, disk_format='qcow2')}):
             self.assertFalse(fetch.is_servable(
                 self._record(**values), self.image), values)
 
@@ -1195,7 +1231,7 @@ class DecidersTest(base.TestCase):
             self._record(state=state, udid=udid, image=cached), self.image)
         same = image_module.compare(cached, self.image)
         self.assertEqual(
-            state is READY and udid == 'udid'
+            state is READY and udid == 'udid' and disk_format == 'raw'
             and same is image_module.Sameness.SAME, served)
         if served:
             self.assertEqual((base.IMAGE_ID, 10, 'raw'),

@@ -12,7 +12,10 @@
 
 """Evictions and room for deploys, in a pool that is full."""
 
+import contextlib
 import dataclasses
+import time
+import types
 
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import lru
@@ -20,6 +23,7 @@ from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
+from pvm_imagecache import locks
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
@@ -340,6 +344,33 @@ class EvictTest(EvictorTestCase):
         self.assertIn('mapped', self.driver.calls)
         self.assertEqual([False, True], [
             each.removed for each in done.results])
+
+    def test_what_is_not_as_it_was_stays(self):
+        record = self.record_of(0)
+        check = self.evictor._check([record])
+        check(record)
+        self.catalog.used(record)
+        self.assertRaises(exceptions.CatalogConflict, check,
+                          self.record_of(0))
+        # Of what is in quarantine the next pass takes care.
+        self.catalog.quarantine(record, 'it was changed')
+        self.assertRaises(
+            exceptions.CatalogConflict,
+            self.evictor._check([self.record_of(0)]), self.record_of(0))
+
+    def test_a_snapshot_from_before_we_had_to_wait(self):
+        found = recovery.reconcile(self.parts).snapshot
+        self.patch(evictor, 'ROOM_TIMEOUT', base.PATIENCE)
+        other = contextlib.ExitStack()
+        other.enter_context(self.parts.hold_room(0))
+
+        def meanwhile(seconds):
+            self.driver.taken.add(self.disk_name(0))
+            other.close()
+        self.patch(locks, 'time', types.SimpleNamespace(
+            monotonic=time.monotonic, sleep=meanwhile))
+        self.evictor.evict(found)
+        self.assertEqual('a', self.ids())
 
     def test_what_a_partition_had_in_the_snapshot_stays(self):
         self.driver.taken = {self.disk_name(0)}

@@ -491,13 +491,11 @@ class StreamTest(base.TestCase):
 
     def test_without_a_hash(self):
         stream = self._stream(b'abc', os_hash_algo=None, checksum=None)
-        self.assertFalse(stream.verifiable)
         self.assertEqual((b'abc', None), self._read(stream))
 
     def test_md5_of_an_old_image(self):
         old = {'os_hash_algo': None, 'os_hash_value': None}
         stream = self._stream(b'abc', **old)
-        self.assertTrue(stream.verifiable)
         self.assertEqual((b'abc', None), self._read(stream))
         _, error = self._read(self._stream(b'abc', [b'abd'], **old))
         self.assertEqual('md5', error.algorithm)

@@ -12,6 +12,7 @@
 
 """Locks against threads and processes."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -151,6 +152,30 @@ class LocksTest(base.TestCase):
                 ['cat'], stdin=subprocess.PIPE, close_fds=False)
             self.addCleanup(child.communicate)
         self.assertTrue(self.locks.is_free('a'))
+
+    def _forked(self, work):
+        """A process that is a copy of ours, and ends after some work."""
+        child = os.fork()
+        if child == 0:
+            try:
+                work()
+            finally:
+                os._exit(0)
+        self.addCleanup(os.waitpid, child, 0)
+        return child
+
+    def test_a_copy_of_the_process_does_not_keep_it(self):
+        with self.locks.hold('a', 0):
+            child = self._forked(signal.pause)
+            self.addCleanup(os.kill, child, signal.SIGKILL)
+        self.assertTrue(self.locks.is_free('a'))
+
+    def test_a_copy_of_the_process_does_not_give_it_back(self):
+        with contextlib.ExitStack() as held:
+            held.enter_context(self.locks.hold('a', 0))
+            child = self._forked(held.close)
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+            self._refused('a')
 
     def test_no_time_takes_a_free_lock_only(self):
         with self.locks.hold('a', 0):

@@ -27,6 +27,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
+from pvm_imagecache import recovery
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit import test_deploy
@@ -122,6 +123,15 @@ class DeleteTest(ManagerTestCase):
         error = self.assertRaises(
             exceptions.DiskNotFound, self.manager.delete_disk, 'disk')
         self.assertIn('the pool', str(error))
+
+    def test_what_a_partition_has_is_refused(self):
+        # A platform that would not refuse it.
+        self.create()
+        self.driver.taken = {'disk'}
+        error = self.assertRaises(
+            exceptions.DiskInUse, self.manager.delete_disk, 'disk')
+        self.assertIn('mapped to a partition', str(error))
+        self.assertIn('disk', self.driver.names())
 
     def test_a_cached_image_is_refused(self):
         self.create()
@@ -367,6 +377,25 @@ class PurgeTest(ManagerTestCase):
         self.leave_behind(udid=False)
         self.assertTrue(self._purge()[self.image.id].removed)
         self.assertEqual(['disk', 'other'], self.driver.names())
+
+    def test_a_left_over_that_may_yet_come(self):
+        self._purge()
+        record = self.catalog.begin('pool', self.base_name, self.image)
+        purged = self._purge()[self.image.id]
+        self.assertFalse(purged.removed)
+        self.assertIn('may yet make', purged.reason)
+        # PowerVM had been asked for it, and was at it all the time.
+        self.driver.add(self.base_name, label=recovery.label(record.lease))
+        self.assertEqual((self.base_name,),
+                         self.manager.reconcile().removed)
+        self.assertNotIn(self.base_name, self.driver.names())
+
+    def test_a_left_over_that_will_not_come_any_more(self):
+        self._purge()
+        self.catalog.begin('pool', self.base_name, self.image)
+        self.patch(recovery, 'LONGEST_REQUEST', 0)
+        self.assertTrue(self._purge()[self.image.id].removed)
+        self.assertIsNone(self.record())
 
     def test_a_left_over_that_may_not_be_ours(self):
         self._purge()

@@ -12,6 +12,7 @@
 
 """What is done about the work of dead processes."""
 
+from glanceclient import exc as glance_exceptions
 import hypothesis
 from hypothesis import strategies
 
@@ -131,6 +132,83 @@ class RemoveTest(test_deploy.DeployTestCase):
         self.assertIsNone(
             recovery.remove_instance_disk(self.parts, entry))
         self.assertEqual(['disk'], self.driver.names())
+
+
+    def test_an_instance_disk_that_a_partition_has(self):
+        # As where a backup of the catalogue was put back.
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        disk = self._made(entry)
+        self.catalog.instance_disk_created(entry, disk.udid)
+        self.driver.taken = {'disk'}
+        recovery.reconcile(self.parts)
+        self.assertEqual(disk, self.driver.find_disk('disk'))
+        # It is whole: nobody is to look at it again.
+        self.assertEqual([], self.catalog.instance_disks('pool'))
+
+
+class LateTest(test_deploy.DeployTestCase):
+    """What a dead process has asked for comes after all."""
+
+    def comes(self, name, record):
+        return self.driver.add(
+            name, content=b'half', label=recovery.label(record.lease))
+
+    def test_after_a_fetch_that_failed(self):
+        dead = self.catalog.begin('pool', self.base_name, self.image)
+        for parts in ((glance_exceptions.HTTPForbidden(),),
+                      (self.content[:test_deploy.CHUNK],
+                       glance_exceptions.HTTPForbidden())):
+            self.source.put(self.image, *parts)
+            self.assertRaises(exceptions.ImageForbidden, self.prefetch)
+            self.assertRaises(exceptions.ImageForbidden, self.deploy)
+            self.assertEqual(dead.lease, self.record().lease)
+        self.comes(self.base_name, dead)
+        self.assertEqual((self.base_name,),
+                         recovery.reconcile(self.parts).removed)
+        self.check_nothing_left()
+
+    def test_after_a_deploy_that_failed(self):
+        dead = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.source.put(self.image, glance_exceptions.HTTPForbidden())
+        self.assertRaises(exceptions.ImageForbidden, self.deploy)
+        entry, = self.catalog.instance_disks('pool')
+        self.assertEqual(dead.lease, entry.lease)
+        self.comes('disk', dead)
+        self.assertEqual(('disk',), recovery.reconcile(self.parts).removed)
+        self.check_nothing_left()
+
+    def test_while_it_is_made_again(self):
+        for name, begin in (
+                (self.base_name, lambda: self.catalog.begin(
+                    'pool', self.base_name, self.image)),
+                ('disk', lambda: self.catalog.begin_instance_disk(
+                    'pool', 'disk', GIB))):
+            dead = begin()
+
+            def appear(new, name=name, dead=dead):
+                del self.driver.before['create_disks']
+                self.comes(name, dead)
+            self.driver.before['create_disks'] = appear
+            self.assertIs(test_deploy.MISS, self.deploy().outcome)
+            self.assert_bytes(self.content,
+                              self.driver.content('disk', self.size))
+            self.check_cached()
+            self.driver.vanish('disk')
+            self.driver.vanish(self.base_name)
+            recovery.reconcile(self.parts)
+
+    def test_unless_a_partition_has_it(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.comes('disk', entry)
+        self.driver.taken = {'disk'}
+        self.assertFalse(recovery.remove_late_disk(
+            self.driver, 'disk', entry.lease))
+        self.driver.taken = set()
+        self.assertFalse(recovery.remove_late_disk(
+            self.driver, 'disk', 'of somebody else'))
+        self.assertTrue(recovery.remove_late_disk(
+            self.driver, 'disk', entry.lease))
+        self.assertEqual([], self.driver.names())
 
 
 class RemoveWithoutLabelsTest(RemoveTest):
@@ -291,6 +369,19 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self.catalog.images = images
         self._reconciled()
         self.check_cached()
+
+    def test_an_instance_disk_that_the_living_have_finished_meanwhile(self):
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        disk = self.driver.add('disk', label=recovery.label(entry.lease))
+        real = self.catalog.instance_disks
+
+        def finish(pool):
+            found = real(pool)
+            self.catalog.end_instance_disk(entry)
+            return found
+        self.catalog.instance_disks = finish
+        self._reconciled()
+        self.assertEqual(disk, self.driver.find_disk('disk'))
 
     def test_one_that_can_not_be_tidied_stops_no_other(self):
         self.leave_behind()

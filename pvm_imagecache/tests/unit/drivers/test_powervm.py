@@ -13,6 +13,8 @@
 """What the errors of pypowervm mean, and who we are to PowerVM."""
 
 import http
+import http.server
+import threading
 
 from pypowervm import adapter as pvm_adapter
 from pypowervm import exceptions as pvm_exceptions
@@ -92,6 +94,30 @@ class TranslatedTest(base.TestCase):
                 with powervm.translated(powervm.Connection(), 'do'):
                     raise error
             self.assertRaises(type(error), fail)
+
+    def test_something_else_listens(self):
+        class Page(http.server.BaseHTTPRequestHandler):
+            def do_PUT(self):
+                self.rfile.read(int(self.headers['Content-Length']))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b'<html><body>Who are you?<br></body>')
+
+            def log_message(self, *args):
+                pass
+        server = http.server.HTTPServer(('127.0.0.1', 0), Page)
+        self.addCleanup(server.server_close)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(server.shutdown)
+        adapters = powervm.AdapterSource(powervm.Connection(
+            host='127.0.0.1', port=server.server_port, protocol='http',
+            timeout=base.PATIENCE))
+        error = self.assertRaises(exceptions.PowerVMRequestFailed, adapters)
+        self.assertIn('is no XML', str(error))
+        self.assertIn(f':{server.server_port}', str(error))
+        self.assertNotIn('\n', str(error))
 
     def test_no_answer(self):
         for kind in (pvm_exceptions.ConnectionError,

@@ -447,6 +447,38 @@ class ConfirmTest(base.TestCase):
                       str(request.error))
 
 
+class CameOfTest(base.TestCase):
+    """What an update may have made of which no answer came."""
+
+    def _came(self, disk, *others, label='ours'):
+        wanted = {'a': driver_base.NewDisk('a', GIB, 'raw', label)}
+        return bool(volume_group._came_of(
+            wanted, [disk, *others], {'before'}))
+
+    def test_what_has_the_label(self):
+        self.assertTrue(self._came(driver_base.Disk('a', 'u', GIB, 'ours')))
+
+    def test_what_is_somebody_elses(self):
+        labelled = driver_base.Disk('b', 'v', GIB, 'any')
+        for disk in (driver_base.Disk('a', 'u', GIB, 'theirs'),
+                     driver_base.Disk('a', 'before', GIB, 'ours'),
+                     driver_base.Disk('c', 'u', GIB, 'ours'),
+                     driver_base.Disk('a', 'u', GIB, 'None'),
+                     driver_base.Disk('a', 'u', GIB)):
+            self.assertFalse(self._came(disk, labelled))
+
+    def test_where_no_disk_has_a_label(self):
+        plain = driver_base.Disk('a', 'u', GIB, 'None')
+        self.assertTrue(self._came(plain, driver_base.Disk('b', 'v', GIB)))
+
+    def test_what_was_to_have_no_label(self):
+        labelled = driver_base.Disk('b', 'v', GIB, 'any')
+        plain = driver_base.Disk('a', 'u', GIB)
+        self.assertTrue(self._came(plain, labelled, label=None))
+        self.assertFalse(self._came(
+            driver_base.Disk('a', 'u', GIB, 'any'), label=None))
+
+
 class FullTest(base.TestCase):
     """What PowerVM says of space that we thought was there."""
 
