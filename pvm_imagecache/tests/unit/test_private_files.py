@@ -37,6 +37,9 @@ class PrivateFilesTest(base.TestCase):
 
     def test_modes_under_any_umask(self):
         for umask in UMASKS:
+            if umask & 0o700 and os.geteuid():
+                # Only root can open what its owner may not read.
+                continue
             self._with_umask(umask)
             directory = self.path(f'{umask:o}', 'below')
             private_files.make_directory(directory)
