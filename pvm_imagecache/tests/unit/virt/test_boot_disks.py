@@ -132,9 +132,10 @@ class BootDisksTest(base.TestCase):
         made = mock.Mock(disk=self.there)
         for udid, added in (('udid', False), ('other', True)):
             with mock.patch.object(
-                    boot_disks, '_attached', return_value=[
+                    boot_disks, '_attached', autospec=True, return_value=[
                         boot_disks.Attached('disk', udid)]), (
-                    mock.patch.object(boot_disks, 'scsi_mapper')) as mapper:
+                    mock.patch.object(boot_disks, 'scsi_mapper',
+                                      autospec=True)) as mapper:
                 self.assertEqual(added, self.disks._add(
                     mock.Mock(), mock.Mock(), made))
             self.assertEqual(added, mapper.add_map.called)
