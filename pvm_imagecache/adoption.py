@@ -28,6 +28,7 @@ from oslo_utils import units
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
@@ -130,8 +131,9 @@ def doubt_about(
         return f'there are {len(named)} disks of that name'
     for disk in named:
         if not 0 <= disk.capacity - image.size < units.Gi:
-            return (f'it has {disk.capacity} bytes, which is not what '
-                    f'PowerVM makes for an image of {image.size}')
+            return (f'it has {human.exactly(disk.capacity)}, which is not '
+                    'what PowerVM makes for an image of '
+                    f'{human.exactly(image.size)}')
         if disk in mapped:
             return 'it is mapped to a partition'
         if disk.udid in upload_targets:

@@ -145,10 +145,22 @@ class Total:
 
 
 @dataclasses.dataclass(frozen=True)
+class LastPass:
+    """When the last pass was made; a time in Unix seconds.
+
+    :ivar trouble: what went wrong in it; '' if nothing did.
+    """
+
+    at: float
+    trouble: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Event:
     """Something that was done; a time in Unix seconds, bytes, seconds.
 
     :ivar detail: why, where there is more to say than what was done.
+    :ivar code: why a policy chose the image, as a code of that policy.
     """
 
     at: float
@@ -161,6 +173,7 @@ class Event:
     seconds: float | None
     who: str
     detail: str | None
+    code: str | None
 
 
 def holder_name() -> str:
@@ -548,6 +561,28 @@ class Catalog(catalog_file.CatalogFile):
                 ' DO UPDATE SET uploads_are_tidy = excluded.uploads_are_tidy',
                 (pool, int(tidy)))
 
+    def saw_pass(self, pool: str, trouble: str = '') -> bool:
+        """Keep that a pass is made now, and what goes wrong in it.
+
+        :returns: whether other things go wrong than in the one before.
+        """
+        with self._session() as connection, catalog_file.transaction(
+                connection):
+            last = _last_pass(connection, pool)
+            connection.execute(
+                'INSERT INTO pools (pool, keeps_labels, passed_at,'
+                ' pass_trouble) VALUES (?, 0, ?, ?)'
+                ' ON CONFLICT (pool) DO UPDATE SET'
+                ' passed_at = excluded.passed_at,'
+                ' pass_trouble = excluded.pass_trouble',
+                (pool, time.time(), trouble))
+        return trouble != (last.trouble if last else '')
+
+    def last_pass(self, pool: str) -> LastPass | None:
+        """The last pass, if there was one."""
+        with self._session() as connection:
+            return _last_pass(connection, pool)
+
     def pool_called(self, name: str) -> str | None:
         """The id of the pool that was found under a name, if any was."""
         with self._session() as connection:
@@ -579,20 +614,25 @@ class Catalog(catalog_file.CatalogFile):
         seconds: float | None = None,
         detail: str | None = None,
         image_name: str | None = None,
+        code: str | None = None,
+        who: str | None = None,
     ) -> None:
         """Keep that something was done, by whom, and why.
 
         The totals count it for ever, the history for a while.
+
+        :param who: by default whoever all is done for.
         """
         with self._session() as connection, catalog_file.transaction(
                 connection):
             newest = connection.execute(
                 'INSERT INTO history (at, pool, action, image_id, disk_name,'
                 ' bytes_fetched, bytes_saved, seconds, who, detail,'
-                ' image_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+                ' image_name, code)'
+                ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
                 (time.time(), pool, action, image_id, disk_name,
-                 bytes_fetched, bytes_saved, seconds, self._who, detail,
-                 image_name)).lastrowid
+                 bytes_fetched, bytes_saved, seconds, who or self._who,
+                 detail, image_name, code)).lastrowid
             connection.execute(
                 'DELETE FROM history WHERE id <= ?',
                 ((newest or 0) - HISTORY_LENGTH,))
@@ -638,7 +678,7 @@ class Catalog(catalog_file.CatalogFile):
             rows = connection.execute(
                 'SELECT at, action, image_id, image_name,'  # noqa: S608
                 ' disk_name, bytes_fetched, bytes_saved, seconds, who,'
-                f' detail FROM history WHERE {" AND ".join(conditions)}'
+                f' detail, code FROM history WHERE {" AND ".join(conditions)}'
                 ' ORDER BY id DESC LIMIT ?',
                 (*values, -1 if limit is None else limit)).fetchall()
         return [Event(**row) for row in rows]
@@ -748,6 +788,15 @@ def _tick(connection: sqlite3.Connection) -> float:
         ' VALUES (1, ?, ?, ?)',
         (boot_clock.boot(), boot_clock.uptime(), seconds))
     return seconds
+
+
+def _last_pass(
+    connection: sqlite3.Connection, pool: str
+) -> LastPass | None:
+    row = connection.execute(
+        'SELECT passed_at, pass_trouble FROM pools'
+        ' WHERE pool = ? AND passed_at IS NOT NULL', (pool,)).fetchone()
+    return LastPass(row['passed_at'], row['pass_trouble']) if row else None
 
 
 def _pins(connection: sqlite3.Connection, pool: str) -> dict[str, Pin]:

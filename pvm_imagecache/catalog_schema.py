@@ -18,7 +18,7 @@ what it knows is kept. A new one goes through all the steps.
 
 from typing import Final
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 #: By version: the statements that make it of the one before.
 STEPS: Final = {
@@ -132,5 +132,12 @@ CREATE TABLE pool_names (
     name TEXT PRIMARY KEY,
     pool TEXT NOT NULL
 );
+""",
+    # Why a policy chose an image, for programs; and the last pass, which
+    # has no row in the history where it did nothing.
+    5: """
+ALTER TABLE history ADD COLUMN code TEXT;
+ALTER TABLE pools ADD COLUMN passed_at REAL;
+ALTER TABLE pools ADD COLUMN pass_trouble TEXT NOT NULL DEFAULT '';
 """,
 }

@@ -32,6 +32,8 @@ from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
+from pvm_imagecache import interrupts
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import removal
@@ -181,8 +183,9 @@ class Evictor:
             plan, records = self._plan_room(
                 demand - freed, stuck, for_image, last_resort)
             if plan.lacking:
-                LOG.info('%(lacking)d bytes of room are lacking even if all '
-                         'goes that may go', {'lacking': plan.lacking})
+                LOG.info('%(lacking)s of room are lacking even if all goes '
+                         'that may go',
+                         {'lacking': human.size(plan.lacking)})
                 return False
             done = self._carry_out(plan, records)
             freed += done.freed
@@ -215,6 +218,7 @@ class Evictor:
     def _plan(self, view: base.CacheView) -> pipeline.Plan:
         return pipeline.plan(view, self._parts.policies)
 
+    @interrupts.deferred()
     def _carry_out(
         self,
         plan: pipeline.Plan,
@@ -265,7 +269,7 @@ class Evictor:
                     self._parts.catalog.add_history(
                         record.pool, 'evict', image_id=record.image.id,
                         image_name=record.image.name,
-                        disk_name=record.disk_name,
+                        disk_name=record.disk_name, code=choice.code,
                         detail=f'{choice.policy}: {choice.reason}')
         except exceptions.CacheError as error:
             LOG.warning('Not in the history: the eviction of %(count)d '

@@ -28,13 +28,13 @@ from typing import Final
 from typing import TypeVar
 
 from oslo_log import log as logging
-from oslo_utils import units
 
 from pvm_imagecache import adoption
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import interrupts
@@ -486,9 +486,5 @@ def check_size(image: image_module.Image, size: int) -> None:
     """Raise :exc:`DiskTooSmall` if the image needs more than ``size``."""
     if size and size < image.least_disk_size:
         raise exceptions.DiskTooSmall(
-            size=_gib(size), image=image.id,
-            needed=_gib(image.least_disk_size))
-
-
-def _gib(size: int) -> str:
-    return f'{size / units.Gi:.6g} GiB ({size} bytes)'
+            size=human.exactly(size), image=image.id,
+            needed=human.exactly(image.least_disk_size))

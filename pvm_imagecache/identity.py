@@ -23,6 +23,7 @@ import dataclasses
 import grp
 import os
 import pwd
+from typing import Any
 from typing import Final
 
 ADMIN: Final = 'admin'
@@ -61,7 +62,23 @@ def user() -> str:
         behind = _sudo_uid()
     if behind is None or behind == uid:
         return name
-    return f'{_name(behind)} as {name}'
+    return _acting(_name(behind), name)
+
+
+def of_request(context: Any) -> str | None:
+    """Who has asked nova for something, by way of the user who runs us.
+
+    :param context: nova's request context. It has the name where the API
+        service was told one by Keystone, and the id in any case.
+    :returns: None where nobody has, as in periodic tasks.
+    """
+    who = (getattr(context, 'user_name', None)
+           or getattr(context, 'user_id', None))
+    return _acting(who, _name(os.getuid())) if who else None
+
+
+def _acting(who: str, name: str) -> str:
+    return f'{who} as {name}'
 
 
 def local(

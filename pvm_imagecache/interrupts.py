@@ -62,6 +62,11 @@ def check() -> None:
         _deliver()
 
 
+def is_pending() -> bool:
+    """Whether one waits for the end of a block."""
+    return _State.pending is not None
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Have interrupts wait for the end of the block."""

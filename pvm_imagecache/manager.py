@@ -40,8 +40,11 @@ from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
+from pvm_imagecache import human
+from pvm_imagecache import identity
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
+from pvm_imagecache import interrupts
 from pvm_imagecache import locks
 from pvm_imagecache import metrics
 from pvm_imagecache import naming
@@ -63,12 +66,14 @@ class Usage:
 
     :ivar cached: taken up by base images.
     :ivar totals: by action: hit, miss, bypass, pool, prefetch, purge.
+    :ivar last_pass: the last one that could read the pool.
     """
 
     pool: base.Pool
     images: int
     cached: int
     totals: dict[str, catalog_module.Total]
+    last_pass: catalog_module.LastPass | None = None
 
     @property
     def bytes_fetched(self) -> int:
@@ -112,24 +117,38 @@ class Pass:
     error: str = ''
 
     @property
-    def summary(self) -> str:
-        """One line for the log and the history."""
+    def work(self) -> str:
+        """What was done, in one line; '' if there was nothing to do."""
         found, evicted = self.reconciliation, self.eviction
-        results = evicted.results if evicted else ()
-        gone = sum(each.removed for each in results)
-        parts = [f'{gone} image(s) evicted '
-                 f'({evicted.freed if evicted else 0} bytes)']
-        parts += [f'{count} {what}' for count, what in (
-            (len(results) - gone, 'chosen but kept'),
+        gone = sum(each.removed for each in self._results)
+        freed = human.size(evicted.freed) if evicted else ''
+        return _counted(
+            (gone, f'image(s) evicted ({freed})'),
             (len(found.removed), 'incomplete disk(s) removed'),
             (len(found.forgotten), 'record(s) forgotten'),
-            (len(found.quarantined), 'quarantined'),
-            (len(found.failed), 'could not be tidied')) if count]
-        parts += [f'policy {name} had no say: {why}' for name, why in (
-            evicted.plan.faults if evicted else ())]
-        if self.error:
-            parts.append(f'nothing was evicted: {self.error}')
-        return ', '.join(parts)
+            (len(found.quarantined), 'quarantined'))
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong, in one line; '' if nothing did."""
+        kept = sum(not each.removed for each in self._results)
+        faults = self.eviction.plan.faults if self.eviction else ()
+        return ', '.join(filter(None, (
+            _counted((kept, 'chosen but kept'),
+                     (len(self.reconciliation.failed),
+                      'could not be tidied')),
+            *(f'policy {name} had no say: {why}' for name, why in faults),
+            self.error and f'nothing was evicted: {self.error}')))
+
+    @property
+    def summary(self) -> str:
+        """One line for the log and the history."""
+        return ', '.join(
+            filter(None, (self.work, self.trouble))) or 'nothing to do'
+
+    @property
+    def _results(self) -> Sequence[removal.Removed]:
+        return self.eviction.results if self.eviction else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,6 +268,7 @@ class ImageManager:
 
     # -- deploying
 
+    @interrupts.deferred()
     def create_disk(
         self,
         image: image_module.Image,
@@ -262,7 +282,8 @@ class ImageManager:
 
         :param size: of the disk in bytes; 0 for the least that the image
             needs. The pool may round it up.
-        :param context: nova's request context, for the image's data.
+        :param context: nova's request context, for the image's data and
+            the history.
         :raises DiskTooSmall, DiskNameInvalid, DiskExists, NotEnoughSpace:
         :raises ImageError: if Glance can't give the image.
         :raises PowerVMError: if PowerVM can't make the disk.
@@ -284,16 +305,18 @@ class ImageManager:
             bytes_saved=(image.size if deployment.outcome
                          is deploy.Outcome.HIT else None),
             seconds=deployment.seconds['total'],
-            detail=deployment.reason or None)
+            detail=deployment.reason or None,
+            who=identity.of_request(context))
         if deployment.outcome is deploy.Outcome.MISS:
             self._tell(events.Kind.CACHED, image)
         elif deployment.outcome is deploy.Outcome.BYPASS:
             self._tell(events.Kind.BYPASSED, image, name, deployment.reason)
         return deployment
 
-    def delete_disk(self, name: str) -> base.Disk:
+    def delete_disk(self, name: str, *, context: Any = None) -> base.Disk:
         """Delete an instance disk.
 
+        :param context: nova's request context, for the history.
         :raises DiskNotFound: if it is not there.
         :raises DiskNotOurs: if it is a cached image.
         :raises DiskInUse: if a partition has it.
@@ -310,12 +333,15 @@ class ImageManager:
         if self.caches_images and self._driver.mapped([disk]):
             # Not every PowerVM may refuse it.
             raise exceptions.DiskInUse(name=name)
-        removal, = self._driver.delete_disks([disk])
-        if removal.error:
-            raise removal.error
-        self._remember('delete', disk_name=name)
+        with interrupts.deferred():
+            removal, = self._driver.delete_disks([disk])
+            if removal.error:
+                raise removal.error
+            self._remember('delete', disk_name=name,
+                           who=identity.of_request(context))
         return disk
 
+    @interrupts.deferred()
     def prefetch(
         self,
         image: image_module.Image,
@@ -337,7 +363,8 @@ class ImageManager:
         if result.fetched:
             self._remember(
                 'prefetch', image=image, disk_name=result.disk_name,
-                bytes_fetched=result.bytes_fetched, seconds=result.seconds)
+                bytes_fetched=result.bytes_fetched, seconds=result.seconds,
+                who=identity.of_request(context))
             self._tell(events.Kind.CACHED, image)
         return result
 
@@ -373,12 +400,16 @@ class ImageManager:
             cached += [each.capacity for each in disks if each.udid in udids]
         else:
             pool = self._driver.pool()
-        return Usage(pool=pool, images=len(cached), cached=sum(cached),
-                     totals=self._catalog.totals(pool.id)
-                     if self._catalog.exists else {})
+        usage = Usage(pool, len(cached), sum(cached), totals={})
+        if not self._catalog.exists:
+            return usage
+        return dataclasses.replace(
+            usage, totals=self._catalog.totals(pool.id),
+            last_pass=self._catalog.last_pass(pool.id))
 
     # -- taking away
 
+    @interrupts.deferred()
     def purge(
         self, base_images: Sequence[catalog_module.BaseImage], *,
         spare_in_use: bool = False, reason: str = '',
@@ -430,22 +461,28 @@ class ImageManager:
         return [(each, reason(each)) for each in base_images]
 
     def pin(
-        self, image_id: str, note: str = '', seconds: float | None = None
+        self, image_id: str, note: str = '', seconds: float | None = None,
+        name: str | None = None,
     ) -> None:
         """Have an image stay, whether it is cached yet or not.
 
         :param seconds: for how long; until it is unpinned where it is None.
+        :param name: of the image, for the history.
         """
         self._need_cache('pin images')
         self._catalog.pin(self._driver.pool_id(), image_id, note, seconds)
-        self._remember('pin', image_id=image_id, detail=note or None)
+        self._remember('pin', image_id=image_id, image_name=name,
+                       detail=note or None)
 
-    def unpin(self, image_id: str) -> bool:
-        """Let an image go again; False if it was not pinned."""
+    def unpin(self, image_id: str, name: str | None = None) -> bool:
+        """Let an image go again; False if it was not pinned.
+
+        :param name: of the image, for the history.
+        """
         self._need_cache('unpin images')
         found = self._catalog.unpin(self._driver.pool_id(), image_id)
         if found:
-            self._remember('unpin', image_id=image_id)
+            self._remember('unpin', image_id=image_id, image_name=name)
         return found
 
     def pins(self) -> dict[str, catalog_module.Pin]:
@@ -474,11 +511,24 @@ class ImageManager:
             LOG.warning('Nothing was evicted from the cache: %s', error)
             done = Pass(found, None, str(error))
         LOG.info('Pass over the image cache: %s', done.summary)
-        self._remember('pass', detail=done.summary,
-                       seconds=time.monotonic() - started)
+        self._remember_pass(done, time.monotonic() - started)
         if self._settings.metrics_textfile:
             self._write_metrics()
         return done
+
+    def _remember_pass(self, done: Pass, seconds: float) -> None:
+        """In the history is only what somebody may want to know.
+
+        That is what was done, and what has begun, or ceased, to go wrong.
+        """
+        try:
+            is_news = self._catalog.saw_pass(
+                self._driver.pool_id(), done.trouble)
+        except exceptions.PVMImageCacheError as error:
+            LOG.warning('That there was a pass could not be kept: %s', error)
+            is_news = False
+        if done.work or is_news:
+            self._remember('pass', detail=done.summary, seconds=seconds)
 
     def _write_metrics(self) -> None:
         """A pass has done its work, whether this succeeds or not."""
@@ -529,8 +579,18 @@ class ImageManager:
         for name in set(found.forgotten) - set(found.removed):
             self._remember('tidy', disk_name=name, detail='gone, forgotten')
         for name, reason in found.quarantined:
-            self._remember('quarantine', disk_name=name, detail=reason)
+            self._remember('quarantine', image=self._image_of(name),
+                           disk_name=name, detail=reason)
         return found
+
+    def _image_of(self, disk_name: str) -> image_module.Image | None:
+        """The image of a base image, for the history: it may lack that."""
+        try:
+            record = self._catalog.get(self._driver.pool_id(), disk_name)
+        except exceptions.CacheError as error:
+            LOG.debug('The image of %s is not known: %s', disk_name, error)
+            return None
+        return record.image if record else None
 
     def adoptable(self, image: image_module.Image) -> base.Disk:
         """The disk that :meth:`adopt` would take; nothing is changed.
@@ -607,6 +667,11 @@ class ImageManager:
                         '%(error)s',
                         {'action': action, 'image': facts.get('image_id'),
                          'error': error})
+
+
+def _counted(*facts: tuple[int, str]) -> str:
+    """How many of what, of all that there is any of."""
+    return ', '.join(f'{count} {what}' for count, what in facts if count)
 
 
 def _settings(conf: Any) -> parts_module.Settings:

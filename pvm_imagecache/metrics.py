@@ -93,6 +93,11 @@ class _Collector:
             yield self._gauge('saved_seconds', 'By how much hits were faster '
                               'than fetches, as an estimate.',
                               usage.seconds_saved)
+        if usage.last_pass is not None:
+            yield self._gauge('last_pass_timestamp_seconds', 'When the cache '
+                              'was last tidied up.', usage.last_pass.at)
+            yield self._gauge('last_pass_troubled', 'Whether something went '
+                              'wrong then.', bool(usage.last_pass.trouble))
         yield self._gauge('written_timestamp_seconds', 'When this was '
                           'written.', time.time())
 

@@ -73,6 +73,32 @@ class Records:
         """By image id, what is pinned."""
         return self._catalog.pins(self._pool) if self._catalog.exists else {}
 
+    def find_pinned(self, text: str) -> tuple[str, str | None] | None:
+        """Id and name of a pinned image, which need not be cached.
+
+        :param text: its id, a unique start of it, or its name: as it is
+            cached, or as the history has it.
+        :raises ImageAmbiguous:
+        """
+        pinned = self.pins()
+        if not pinned:
+            return None
+        names: dict[str, set[str | None]] = {each: set() for each in pinned}
+        for image_id, known in self._catalog.images_in_history(
+                self._pool).items():
+            if image_id in names:
+                names[image_id] |= known - {None}
+        for each in self.list():
+            if each.image.id in names and each.image.name:
+                names[each.image.id] = {each.image.name}
+        shown = {image_id: next(iter(known), None)
+                 for image_id, known in names.items()}
+        matches = matching(text, names)
+        if len(matches) > 1:
+            raise exceptions.ImageAmbiguous(image=text, matches=_listed(
+                {each: shown[each] for each in matches}))
+        return (matches[0], shown[matches[0]]) if matches else None
+
     def in_use(self) -> dict[str, float]:
         """By image id, when instances were last seen to use it."""
         return self._catalog.in_use(self._pool) if self._catalog.exists else {}

@@ -20,16 +20,17 @@ from typing import Any
 from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache import human
 from pvm_imagecache.policies import rules
 
 
 class AdoptImages(base.Lister):
-    """Serve images from disks of their name that the cache did not fill.
+    """Serve images from disks that the cache did not fill.
 
-    Such disks, left by nova-powervm for example, are never served by
-    themselves: nothing tells whether they hold all of their image. Adopt
-    one only if you know that it does: every later deploy gets its bytes.
-    "verify" lists those that there are.
+    They have the names of base images; nova-powervm left such disks, for
+    example. They are never served by themselves: nothing tells whether they
+    hold all of their image. Adopt one only if you know that it does: every
+    later deploy gets its bytes. "verify" lists those that there are.
     """
 
     rule = rules.ADOPT
@@ -62,7 +63,7 @@ class AdoptImages(base.Lister):
         if not parsed_args.yes:
             asking.ask(
                 'Do these disks hold all bytes of their images, unchanged?',
-                [f'{disk.name} {formatting.size(disk.capacity)}: image '
+                [f'{disk.name} {human.size(disk.capacity)}: image '
                  f'{image.id} {image.name}'
                  for image, disk in zip(images, disks, strict=True)],
                 'Nothing was adopted.')

@@ -19,19 +19,24 @@ of policy that it names, and whether the columns that are wanted exist.
 import argparse
 from collections.abc import Sequence
 import os
+import re
 from typing import Any
 from typing import ClassVar
 from typing import Final
 
+from cliff import columns as cliff_columns
 from cliff import command
 from cliff import lister
 from cliff import show
 
+from pvm_imagecache.cmd import tables
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache.policies import rules
 
 EXIT_USAGE: Final = 2
 _FIT_WIDTH: Final = 'CLIFF_FIT_WIDTH'
+_MAX_WIDTH: Final = 'CLIFF_MAX_TERM_WIDTH'
 IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
 
 
@@ -102,11 +107,24 @@ class _Display(Authorized):
     columns: ClassVar[Sequence[str]] = ()
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        for name in (_FIT_WIDTH, _MAX_WIDTH):
+            # cliff takes whatever is there for a number.
+            if not re.fullmatch(r'-?\d{1,9}', os.environ.get(name, '0'),
+                                re.ASCII):
+                raise exceptions.ConfigurationError(
+                    reason=f'{name} in the environment must be a number.')
         parser = super().get_parser(prog_name)
         if _FIT_WIDTH not in os.environ:
             # It is about terminals only.
             parser.set_defaults(fit_width=True)
         return parser
+
+    def harmless(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Values as they are, unless that may upset a terminal."""
+        if not self.app.stdout.isatty():
+            return values
+        return [human.printable(each) if isinstance(each, str) else each
+                for each in values]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         known = {normal(each) for each in self.columns}
@@ -125,20 +143,50 @@ class Command(Authorized, command.Command):
 
 
 class Lister(_Display, lister.Lister):
-    """A command that gives rows."""
+    """A command that gives rows.
+
+    :cvar for_programs: columns that a table has only where they are asked
+        for, by their names or by --long.
+    :cvar nothing: is said on a terminal where there are no rows.
+    """
+
+    for_programs: ClassVar[Sequence[str]] = ()
+    nothing: ClassVar[str] = 'There is nothing to show.'
+
+    formatter: Any
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str],
         data: Any,
     ) -> int:
         data = list(data)
-        if not data and parsed_args.formatter == 'table' and (
-                not parsed_args.print_empty):
+        if parsed_args.formatter != 'table':
+            return super().produce_output(
+                parsed_args, column_names,
+                [self.harmless(row) for row in data])
+        if not data and not parsed_args.print_empty:
             # cliff prints an empty line for no table.
+            if self.app.stdout.isatty() and not self.app.quiet:
+                print(self.nothing, file=self.app.stderr)
             return 0
-        if parsed_args.formatter == 'table':
-            data = [[_for_people(each) for each in row] for row in data]
+        if not parsed_args.columns:
+            parsed_args.columns = (
+                column_names if getattr(parsed_args, 'long', False)
+                else self.for_people(column_names, data))
+        self.formatter = tables.FittedList(self.formatter)
         return super().produce_output(parsed_args, column_names, data)
+
+    def for_people(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> list[str]:
+        """The columns of a table that is not to be --long.
+
+        One in which there is nothing is left out.
+        """
+        return [column for index, column in enumerate(columns)
+                if column not in self.for_programs
+                and (not rows or any(
+                    _is_something(row[index]) for row in rows))]
 
 
 class ShowOne(_Display, show.ShowOne):
@@ -148,18 +196,15 @@ class ShowOne(_Display, show.ShowOne):
         self, parsed_args: argparse.Namespace, column_names: Sequence[str],
         data: Any,
     ) -> int:
-        if parsed_args.formatter == 'table':
-            data = [_for_people(each) for each in data]
+        data = (map(tables.for_people, data)
+                if parsed_args.formatter == 'table' else self.harmless(data))
         return super().produce_output(parsed_args, column_names, data)
 
 
-def _for_people(value: Any) -> Any:
-    """A value as a table shows it."""
-    if value is None:
-        return ''
-    if isinstance(value, bool):
-        return 'yes' if value else ''
-    return value
+def _is_something(value: Any) -> bool:
+    if isinstance(value, cliff_columns.FormattableColumn):
+        return bool(value.human_readable())
+    return tables.for_people(value) != ''
 
 
 def normal(column: str) -> str:

@@ -21,6 +21,7 @@ from typing import Final
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
+from pvm_imagecache import interrupts
 from pvm_imagecache.policies import rules
 
 _GIB: Final = 1 << 30
@@ -63,9 +64,13 @@ class CreateDisk(base.ShowOne):
         image = self.app.source.find(parsed_args.image)
         reporter = progress.Reporter(parsed_args.name, self.app.quiet)
         try:
-            done = self.app.manager.create_disk(
-                image, parsed_args.name, parsed_args.size,
-                progress=reporter)
+            with interrupts.deferred():
+                done = self.app.manager.create_disk(
+                    image, parsed_args.name, parsed_args.size,
+                    progress=reporter)
+                if interrupts.is_pending():
+                    # Who interrupts this does not look for a disk after it.
+                    self.app.manager.delete_disk(parsed_args.name)
         finally:
             reporter.close()
         return self.columns, (

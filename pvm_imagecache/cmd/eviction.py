@@ -30,7 +30,10 @@ class EvictImages(base.Lister):
     """
 
     rule = rules.EVICT
-    columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Reason', 'Result')
+    columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Code', 'Reason',
+               'Result')
+    for_programs = ('Code',)
+    nothing = 'No policy chooses an image that may go.'
     examples = (
         ('evict --dry-run', 'what would go, and why'),
         ('evict', 'have it go now'),
@@ -50,8 +53,8 @@ class EvictImages(base.Lister):
             self.fail()
         return self.columns, formatting.with_ids(
             (each.image.image_id, each.image.name,
-             formatting.Size(each.image.capacity), each.policy, each.reason,
-             _result(results.get(each.image.image_id)))
+             formatting.Size(each.image.capacity), each.policy, each.code,
+             each.reason, _result(results.get(each.image.image_id)))
             for each in done.plan.choices)
 
 
@@ -59,8 +62,8 @@ class ExplainImage(base.ShowOne):
     """Tell why a cached image stays, or goes at the next pass."""
 
     rule = rules.EXPLAIN
-    columns = ('id', 'name', 'verdict', 'policy', 'pinned_by', 'pin_note',
-               'seen_in_use', 'last_accessed')
+    columns = ('id', 'name', 'verdict', 'policy', 'code', 'pinned_by',
+               'pin_note', 'pinned_until', 'seen_in_use', 'last_accessed')
     examples = (('explain debian-13', 'what will become of an image'),)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -76,24 +79,30 @@ class ExplainImage(base.ShowOne):
         found = manager.explain(manager.find(parsed_args.image))
         choice, pin = found.choice, found.pin
         image = found.base_image.image
+        code, verdict = _verdict(found)
         return self.columns, (
-            image.id, image.name, _verdict(found),
-            choice.policy if choice else None, pin.who if pin else None,
-            pin.note if pin else None, formatting.Time(found.in_use_at),
+            image.id, image.name, verdict,
+            choice.policy if choice else None, code, pin.who if pin else None,
+            pin.note if pin else None,
+            formatting.Until(pin.seconds_left if pin else None),
+            formatting.Time(found.in_use_at),
             formatting.Time(found.base_image.last_used_at))
 
 
-def _verdict(found: Any) -> str:
+def _verdict(found: Any) -> tuple[str, str]:
+    """What becomes of an image, as a code and in words."""
     if found.base_image.reason:
-        return f'quarantined: {found.base_image.reason}'
+        return 'quarantined', f'quarantined: {found.base_image.reason}'
     if not found.automatic:
-        return ('stays: no policy removes images '
-                '(eviction_policies, remove_unused_base_images)')
+        return 'not-automatic', (
+            'stays: no policy removes images '
+            '(eviction_policies, remove_unused_base_images)')
     if found.veto:
-        return f'stays: it is {found.veto.value}'
+        return (found.veto.value.replace(' ', '-'),
+                f'stays: it is {found.veto.value}')
     if found.choice:
-        return f'goes: {found.choice.reason}'
-    return 'stays: no policy chooses it'
+        return found.choice.code, f'goes: {found.choice.reason}'
+    return 'not-chosen', 'stays: no policy chooses it'
 
 
 def _result(result: Any) -> str:

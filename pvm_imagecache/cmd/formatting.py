@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Sizes and times: for people in tables, exact for programs."""
+"""Values of columns: for people in tables, exact for programs."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ from typing import Final
 
 from cliff import columns
 
-_UNITS: Final = ((1 << 40, 'TiB'), (1 << 30, 'GiB'), (1 << 20, 'MiB'),
-                 (1 << 10, 'KiB'))
+from pvm_imagecache import human
+
 _SHORTEST_ID: Final = 8
 
 
@@ -46,7 +46,7 @@ class Size(_Sortable):
     """Bytes."""
 
     def human_readable(self) -> str:
-        return '' if self._value is None else size(self._value)
+        return '' if self._value is None else human.size(self._value)
 
 
 class KeptElsewhere(_Sortable):
@@ -92,35 +92,31 @@ def with_ids(rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
     return [(id_of(row[0]), *row[1:]) for row in listed]
 
 
+class Until(_Sortable):
+    """Seconds from now on: the time when they end for programs."""
+
+    def human_readable(self) -> str:
+        return '' if self._value is None else (
+            f'in {human.duration(self._value)}')
+
+    def machine_readable(self) -> str | None:
+        if self._value is None:
+            return None
+        now = datetime.datetime.now(datetime.UTC)
+        return Time(now.timestamp() + self._value).machine_readable()
+
+
 class Time(_Sortable):
     """A time in Unix seconds: ISO 8601 in UTC for programs."""
 
     def human_readable(self) -> str:
         if self._value is None:
             return ''
-        return age(datetime.datetime.now(datetime.UTC).timestamp()
-                   - self._value)
+        return human.age(
+            datetime.datetime.now(datetime.UTC).timestamp() - self._value)
 
     def machine_readable(self) -> str | None:
         if self._value is None:
             return None
         return datetime.datetime.fromtimestamp(
             self._value, datetime.UTC).isoformat(timespec='seconds')
-
-
-def size(count: int) -> str:
-    """Bytes for a person to read: ``1.5 GiB``."""
-    for factor, unit in _UNITS:
-        if count >= factor:
-            return f'{count / factor:.4g} {unit}'
-    return f'{count} B'
-
-
-def age(seconds: float) -> str:
-    """How long ago something was, for a person to read: ``3 h ago``."""
-    if seconds < 0:
-        return 'in the future'
-    for factor, unit in ((86400, 'd'), (3600, 'h'), (60, 'min')):
-        if seconds >= factor:
-            return f'{int(seconds // factor)} {unit} ago'
-    return f'{int(seconds)} s ago'

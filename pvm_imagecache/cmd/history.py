@@ -33,7 +33,8 @@ ACTIONS: Final = {
     'prefetch': 'an image was fetched into the cache',
     'evict': 'an image was removed by a policy',
     'purge': 'an image was removed by an operator',
-    'pass': 'the cache was tidied and the policies were asked',
+    'pass': 'the cache was tidied and policies asked: it had something to '
+            'do, or another trouble than before',
     'pin': 'an image is to stay',
     'unpin': 'an image may go again',
     'adopt': 'a disk was taken into the cache',
@@ -41,20 +42,22 @@ ACTIONS: Final = {
     'quarantine': 'an image is served no more',
 }
 _DEFAULT_LIMIT: Final = 50
-_FIGURES: Final = ('Fetched', 'Saved', 'Seconds')
 
 
 class ShowHistory(base.Lister):
     """Tell who did what, when and why; the newest comes first.
 
-    The last ten thousand events are kept. A table shows the beginnings of
-    ids, and of the columns those that people ask for first, unless it is to
-    be --long; other formats have everything.
+    The last ten thousand events are kept. A table shows the columns that
+    people ask for first, and the ids of images only where their names do not
+    tell them apart, unless it is to be --long; other formats have
+    everything.
     """
 
     rule = rules.HISTORY
     columns = ('Time', 'Who', 'Action', 'Image', 'Name', 'Disk',
-               'Fetched', 'Saved', 'Seconds', 'Why')
+               'Fetched', 'Saved', 'Seconds', 'Code', 'Why')
+    nothing = 'There are no such events.'
+    for_programs = ('Fetched', 'Saved', 'Seconds', 'Code')
     examples = (
         ('history', f'the last {_DEFAULT_LIMIT} events'),
         ('history --image debian-13 --limit 0',
@@ -74,8 +77,10 @@ class ShowHistory(base.Lister):
             help='only what was done to one image: its id, a unique start '
                  'of it, or its name; all images that had that name')
         parser.add_argument(
-            '--action', action='append', choices=tuple(ACTIONS), default=[],
-            help='only these actions; may be repeated')
+            '--action', metavar='ACTION', action='append',
+            choices=tuple(ACTIONS), default=[],
+            help='only such events; may be repeated. There are: '
+                 f'{", ".join(ACTIONS)}')
         parser.add_argument(
             '--since', metavar='TIME', type=durations.parse_since,
             help='only what is not older: 12h or 30d, or a date in UTC')
@@ -97,27 +102,23 @@ class ShowHistory(base.Lister):
              formatting.Size(each.bytes_fetched),
              formatting.Size(each.bytes_saved),
              None if each.seconds is None else round(each.seconds, 2),
-             each.detail) for each in events]
-        if parsed_args.formatter == 'table' and not (
-                parsed_args.long or parsed_args.columns):
-            return _for_people(self.columns, rows)
+             each.code, each.detail) for each in events]
         return self.columns, rows
 
-
-def _for_people(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-    """A table without what is for programs, and without empty columns."""
-    used = [index for index, column in enumerate(columns)
-            if column not in _FIGURES
-            and any(_shown(row[index]) for row in rows)]
-    return ([columns[index] for index in used],
-            [[row[index] for index in used] for row in rows])
-
-
-def _shown(value: Any) -> bool:
-    return value is not None and getattr(
-        value, 'machine_readable', lambda: value)() is not None
+    def for_people(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> list[str]:
+        """Without ids where the names tell the images apart, too."""
+        by_name: dict[str | None, set[str]] = {}
+        for row in rows:
+            image, name = (row[columns.index(each)]
+                           for each in ('Image', 'Name'))
+            if image.machine_readable():
+                by_name.setdefault(name, set()).add(image.machine_readable())
+        told_apart = None not in by_name and all(
+            len(each) == 1 for each in by_name.values())
+        return [each for each in super().for_people(columns, rows)
+                if each != 'Image' or not told_apart]
 
 
 def _count(text: str) -> int:

@@ -34,6 +34,7 @@ class ListImages(base.Lister):
     """
 
     rule = rules.LIST
+    nothing = 'No image is cached.'
     columns = ('ID', 'Name', 'State', 'Size', 'Hits', 'Last Accessed', *_LONG)
     examples = (
         ('list', 'what is cached'),
@@ -83,7 +84,8 @@ class ShowImage(base.ShowOne):
         'id', 'name', 'state', 'reason', 'disk', 'udid', 'disk_size', 'size',
         'virtual_size', 'disk_format', 'os_hash_algo', 'os_hash_value',
         'checksum', 'hits', 'bytes_done', 'filled_by', 'created_at',
-        'ready_at', 'last_accessed', 'seen_in_use', 'pinned_by', 'pin_note')
+        'ready_at', 'last_accessed', 'seen_in_use', 'pinned_by', 'pin_note',
+        'pinned_until')
     examples = (
         ('show debian-13', 'an image by its name'),
         ('show 719a -f json', 'by the start of its id, for a program'),
@@ -111,11 +113,12 @@ class ShowImage(base.ShowOne):
             formatting.Time(found.ready_at),
             formatting.Time(found.last_used_at),
             formatting.Time(records.in_use().get(image.id)),
-            pin.who if pin else None, pin.note if pin else None)
+            pin.who if pin else None, pin.note if pin else None,
+            formatting.Until(pin.seconds_left if pin else None))
 
 
 class PrefetchImages(base.Lister):
-    """Fetch images into the cache, so that even the first deploy is fast.
+    """Fetch images into the cache before they are needed.
 
     All of them are looked up before the first is fetched. If the fetch of
     one fails the others are fetched all the same, and the exit status is 1.

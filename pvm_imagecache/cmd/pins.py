@@ -54,9 +54,9 @@ class PinImages(base.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         found = [_find(self.app, each) for each in parsed_args.images]
-        for image_id, _ in found:
+        for image_id, name in found:
             self.app.manager.pin(
-                image_id, parsed_args.note, parsed_args.seconds)
+                image_id, parsed_args.note, parsed_args.seconds, name)
         return self.columns, formatting.with_ids(
             (image_id, name, 'pinned') for image_id, name in found)
 
@@ -77,12 +77,12 @@ class UnpinImages(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        pins = self.app.manager.pins()
-        found = [(each, None) if each in pins else _find(self.app, each)
+        records = self.app.manager.records
+        found = [records.find_pinned(each) or _find(self.app, each)
                  for each in parsed_args.images]
         return self.columns, formatting.with_ids(
             (image_id, name,
-             'unpinned' if self.app.manager.unpin(image_id)
+             'unpinned' if self.app.manager.unpin(image_id, name)
              else 'was not pinned')
             for image_id, name in found)
 

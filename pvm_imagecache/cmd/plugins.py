@@ -28,11 +28,20 @@ class ListPlugins(base.Lister):
     """
 
     rule = rules.PLUGINS
+    for_programs = ('Class',)
     columns = ('Namespace', 'Name', 'Enabled', 'Package', 'Class', 'Error')
     examples = (
         ('plugin list', 'what disk_driver and eviction_policies can name'),
+        ('plugin list --long', 'with the classes that they are'),
         ('plugin list -c Name -c Enabled -c Error', 'whether it works'),
     )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--long', action='store_true',
+            help='all columns in a table, too')
+        return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace

@@ -19,16 +19,18 @@ import sys
 import time
 from typing import Final
 
-from pvm_imagecache.cmd import formatting
+from pvm_imagecache.cmd import waiting
+from pvm_imagecache import human
 from pvm_imagecache import interrupts
 
 _STEPS: Final = {
     'fetch': 'Fetching',
     'copy': 'Copying on the host',
-    'wait': 'Waiting for the fetch by another process',
+    'wait': 'Waiting for another process',
 }
 _BAR_WIDTH: Final = 24
 _LEAST_BAR_WIDTH: Final = 5
+_LEAST_WHAT: Final = 12
 _BAR_INTERVAL: Final = 0.2
 _LINE_INTERVAL: Final = 10.0
 #: Seconds: a rate is that of the last so many, and of no fewer than these.
@@ -43,7 +45,7 @@ class Reporter:
     """
 
     def __init__(self, what: str, quiet: bool = False) -> None:
-        self._what = what
+        self._what = human.printable(what)
         self._quiet = quiet
         self._bar = sys.stderr.isatty()
         self._step = ''
@@ -95,6 +97,7 @@ class Reporter:
         return (at_last - at_first) / (ended - began)
 
     def _tell(self, line: str) -> None:
+        waiting.said()
         if self._bar:
             # A line that is longer than the terminal can't be renewed.
             self._open_line = True
@@ -109,17 +112,26 @@ class Reporter:
             print(text, end='', file=sys.stderr, flush=True)
 
     def _line(self, done: int, total: int) -> str:
-        what = f'{self._what}: {_STEPS.get(self._step, self._step)}'
+        step = f': {_STEPS.get(self._step, self._step)}'
         if self._step == 'copy':
-            return what
+            return self._what + step
         part = done / total if total else 1.0
-        how_far = f' {part:.0%} of {formatting.size(total)}'
+        how_far = f' {part:.0%} of {human.size(total)}'
         rate = self._rate()
         if rate > 0:
-            how_far += f', {formatting.size(int(rate))}/s'
+            how_far += f', {human.size(int(rate))}/s'
             if done < total:
-                how_far += f', {_remaining((total - done) / rate)} left'
+                left = round((total - done) / rate)
+                how_far += f', {human.duration(left)} left'
+        what = self._shortened(len(step + how_far)) + step
         return f'{what}{self._bar_of(part, len(what + how_far))}{how_far}'
+
+    def _shortened(self, others: int) -> str:
+        """What is being done, so that all else has room on the line."""
+        room = max(_columns() - others, _LEAST_WHAT)
+        if not self._bar or len(self._what) <= room:
+            return self._what
+        return f'{self._what[:room - 3]}...'
 
     def _bar_of(self, part: float, taken: int) -> str:
         """A bar in the room that is left on the line, if there is any."""
@@ -133,11 +145,3 @@ class Reporter:
 def _columns() -> int:
     """Characters of a line of the terminal, less the cursor's."""
     return shutil.get_terminal_size().columns - 1
-
-
-def _remaining(seconds: float) -> str:
-    """How long something will take, for a person to read."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f'{minutes} min {rest} s' if minutes else f'{rest} s'
-    return f'{minutes // 60} h {minutes % 60} min'

@@ -23,18 +23,21 @@ from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache.policies import rules
 
 
 class PurgeImages(base.Lister):
-    """Take images out of the cache; disks made from them are not touched.
+    """Take images out of the cache.
 
-    Pinned images, and those that are being filled at the moment, stay. What
-    instances use stays too, unless it is named: naming it harms no
-    instance. --unused, --deleted and --older-than may be combined.
+    Disks that were made from them are not touched. Pinned images, and those
+    that are being filled at the moment, stay. What instances use stays too,
+    unless it is named: naming it harms no instance. --unused, --deleted and
+    --older-than may be combined.
     """
 
     rule = rules.PURGE
+    nothing = 'There is no such image.'
     columns = ('ID', 'Name', 'Disk Size', 'Result')
     examples = (
         ('purge debian-12', 'one image'),
@@ -99,7 +102,7 @@ class PurgeImages(base.Lister):
                 for each, reason in manager.forecast(
                     doomed, spare_in_use=not named))
         if doomed and not parsed_args.yes:
-            size = formatting.size(
+            size = human.size(
                 sum(each.capacity or 0 for each in doomed))
             asking.ask(
                 f'Purge {len(doomed)} image(s), {size}, from the cache?',

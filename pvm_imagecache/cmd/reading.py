@@ -20,6 +20,7 @@ Nothing is ever changed on that ground.
 """
 
 import logging
+import os
 from typing import Any
 
 from pvm_imagecache import catalog as catalog_module
@@ -31,9 +32,17 @@ LOG = logging.getLogger(__name__)
 
 
 def remembered(conf: Any) -> records.Records | None:
-    """The records; None where PowerVM has to be asked."""
-    catalog = catalog_module.Catalog(
-        cache.catalog_path(conf), read_only=True)
+    """The records; None where PowerVM has to be asked.
+
+    :raises CatalogError: if the user may not read the catalogue, of which
+        PowerVM would not tell them.
+    """
+    path = cache.catalog_path(conf)
+    if _is_closed(path):
+        raise exceptions.CatalogError(
+            path=path, reason='Permission denied: whoever is to read it '
+                              'needs the right to read its directory, too.')
+    catalog = catalog_module.Catalog(path, read_only=True)
     try:
         pool = catalog.pool_called(cache.pool_name(conf))
     except exceptions.CatalogError as error:
@@ -42,3 +51,12 @@ def remembered(conf: Any) -> records.Records | None:
         LOG.debug('The catalogue is not only read: %s', error)
         return None
     return records.Records(catalog, pool) if pool else None
+
+
+def _is_closed(path: str) -> bool:
+    """Whether there may be a file, but none that the user may read."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return not os.access(path, os.R_OK)

@@ -19,10 +19,12 @@ only when a command needs it.
 
 import argparse
 from collections.abc import Sequence
+import contextlib
 import logging
 import os
 import re
 import sys
+import textwrap
 from typing import Any
 from typing import Final
 from typing import TextIO
@@ -34,6 +36,7 @@ from cliff import help as cliff_help
 
 from pvm_imagecache.cmd import commands
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache import identity
 from pvm_imagecache import version
 
@@ -48,6 +51,8 @@ _VERY_VERBOSE: Final = 3
 _CHATTY: Final = ('pypowervm', 'oslo_config', 'keystoneauth', 'urllib3',
                   'glanceclient', 'stevedore', 'requests', 'taskflow',
                   'oslo_utils', 'oslo_policy', 'cliff')
+
+_HELP_WIDTH: Final = 79
 
 _DESCRIPTION: Final = (
     'See and change the image cache of this PowerVM host. It may be used '
@@ -70,10 +75,7 @@ class Help(cliff_help.HelpCommand):
         try:
             return super().take_action(parsed_args)
         except ValueError:
-            self.app.LOG.error(
-                'There is no command "%s". "pvm-imagecache help" lists '
-                'those that there are.', ' '.join(parsed_args.cmd))
-            return EXIT_USAGE
+            return int(self.app.refuse(parsed_args.cmd))
 
 
 class Complete(cliff_complete.CompleteCommand):
@@ -100,6 +102,7 @@ class Shell(app.App):
         self._records: Any = None
         self._asker: identity.Identity | None = None
         self._keystone: Any = None
+        self._log_has_failed = False
         super().__init__(
             description=_DESCRIPTION, version=version.version_string(),
             command_manager=commands.Commands(NAMESPACE),
@@ -114,6 +117,7 @@ class Shell(app.App):
         parser = super().build_option_parser(
             description, version,
             {'prog': self.NAME, 'epilog': _EPILOG} | (argparse_kwargs or {}))
+        parser.usage = f'{self.NAME} [OPTIONS] COMMAND [ARGUMENTS]'
         parser.add_argument(
             '--config-file', metavar='FILE', action='append', default=[],
             help='a configuration file, nova.conf for example; may be '
@@ -219,6 +223,9 @@ class Shell(app.App):
                 type(cmd).__module__.startswith('cliff.')
                 or isinstance(cmd, Help | Complete)):
             self.authorize(rules.DEFAULT)
+        if not self.quiet:
+            from pvm_imagecache.cmd import waiting
+            waiting.start()
 
     def _ask_keystone(self) -> identity.Identity:
         from pvm_imagecache.cmd import keystone
@@ -259,6 +266,23 @@ class Shell(app.App):
             self.LOG.error(error)
             return 1
 
+    def run_subcommand(self, argv: list[str]) -> int:
+        """Run a command; cliff says on stdout that there is no such one."""
+        try:
+            self.command_manager.find_command(argv)
+        except ValueError:
+            return self.refuse(argv)
+        return int(super().run_subcommand(argv))
+
+    def refuse(self, words: Sequence[str]) -> int:
+        """Say that there is no such command; returns the exit status."""
+        near = [f'"{each}"' for each in self.get_fuzzy_matches(words[0])]
+        meant = f' Did you mean {" or ".join(near)}?' if near else ''
+        self.LOG.error(
+            f'There is no command "{" ".join(words)}".{meant} '
+            f'"{self.NAME} help" lists those that there are.')
+        return EXIT_USAGE
+
     def initialize_app(self, argv: list[str]) -> None:
         if not argv and not self.options.deferred_help:
             self.print_help(self.stderr)
@@ -279,22 +303,42 @@ class Shell(app.App):
                 text = (found.__doc__ or '').strip().partition('\n')[0]
             except Exception as error:
                 text = f'can not be loaded: {error}'
-            out.write(f'  {name:<13}  {text.rstrip(".")}\n')
+            out.write(textwrap.fill(
+                f'  {name:<13}  {text.rstrip(".")}', _HELP_WIDTH,
+                subsequent_indent=' ' * 17) + '\n')
 
     def configure_logging(self) -> None:
         super().configure_logging()
+        console = logging.getLogger().handlers[-1]
+        console.setFormatter(_Harmless(self.CONSOLE_MESSAGE_FORMAT))
+        for handler in logging.getLogger().handlers:
+            # It would print a traceback, for each line.
+            handler.handleError = (  # type: ignore[method-assign]
+                self._log_failed)
         verbosity = self.options.verbose_level
         if verbosity < _VERY_VERBOSE:
-            logging.getLogger().handlers[-1].setLevel(_LEVELS[verbosity])
+            console.setLevel(_LEVELS[verbosity])
             # Their errors reach the user as errors of ours.
             for name in _CHATTY:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def _log_failed(self, record: logging.LogRecord) -> None:
+        """The log file, or the terminal, can't be written: say so once."""
+        if self._log_has_failed:
+            return
+        self._log_has_failed = True
+        with contextlib.suppress(OSError, ValueError):
+            print(f'The log can not be written: {sys.exc_info()[1]}.',
+                  file=sys.stderr)
 
     def clean_up(
         self, cmd: Any, result: int, err: BaseException | None
     ) -> None:
         if self._manager is not None:
             self._manager.close()
+        if not self.quiet:
+            from pvm_imagecache.cmd import waiting
+            waiting.stop()
         # OSError: nobody reads what is printed, or a disk is full.
         if isinstance(err, Exception) and not isinstance(
                 err, exceptions.PVMImageCacheError | OSError):
@@ -302,6 +346,15 @@ class Shell(app.App):
                 'This should not have happened (%s). Please run it again '
                 'with --debug, and report what that shows.',
                 type(err).__name__)
+
+
+class _Harmless(logging.Formatter):
+    """What others have named, and errors tell of, is shown as it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return '\n'.join(map(
+            human.printable,
+            super().format(record).expandtabs().split('\n')))
 
 
 def read_configuration(

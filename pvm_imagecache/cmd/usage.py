@@ -29,19 +29,20 @@ _COUNTED: Final = (
 
 
 class ShowUsage(base.ShowOne):
-    """Show the pool, the cache's part of it, and what the cache has done.
+    """Show how full the pool is, and what the cache has saved.
 
     The counts begin with the catalogue. seconds_saved is an estimate: what
     hits would have taken if their images had come as fast as all that was
     fetched, less what they took; it is negative where copies are slower than
-    the network, and empty before anything was fetched.
+    the network, and empty before anything was fetched. last_pass is when
+    nova-compute last tidied the cache up, pass_trouble what went wrong then.
     """
 
     rule = rules.USAGE
     columns = (
         'pool', 'pool_size', 'pool_used', 'pool_free', 'cached_images',
         'cache_size', *(key for _, key in _COUNTED), 'bytes_from_glance',
-        'bytes_saved', 'seconds_saved')
+        'bytes_saved', 'seconds_saved', 'last_pass', 'pass_trouble')
     examples = (
         ('usage', 'what the cache is good for'),
         ('usage -f json', 'for a program'),
@@ -70,7 +71,7 @@ class ShowUsage(base.ShowOne):
             metrics.write(os.path.abspath(parsed_args.textfile), usage)
         caches = self.app.manager.caches_images
         times = {each: total.times for each, total in usage.totals.items()}
-        saved = usage.seconds_saved
+        saved, last = usage.seconds_saved, usage.last_pass
         return self.columns, (
             usage.pool.name, formatting.Size(usage.pool.capacity),
             formatting.Size(usage.pool.used),
@@ -80,4 +81,6 @@ class ShowUsage(base.ShowOne):
             *(times.get(action, 0) for action, _ in _COUNTED),
             formatting.Size(usage.bytes_fetched),
             formatting.Size(usage.bytes_saved),
-            None if saved is None else round(saved, 1))
+            None if saved is None else round(saved, 1),
+            formatting.Time(last.at if last else None),
+            last.trouble or None if last else None)

@@ -49,6 +49,7 @@ class VerifyCache(base.Lister):
     """
 
     rule = rules.VERIFY
+    nothing = 'No image is cached, and no disk is named as if it were one.'
     columns = ('ID', 'Name', 'Disk', 'Result', 'Glance')
     examples = (
         ('verify', 'everything'),

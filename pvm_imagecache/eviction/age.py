@@ -17,6 +17,7 @@ from typing import Any
 
 from pvm_imagecache.conf import age as age_conf
 from pvm_imagecache.eviction import base
+from pvm_imagecache import human
 
 
 class AgePolicy(base.EvictionPolicy):
@@ -40,9 +41,5 @@ class AgePolicy(base.EvictionPolicy):
             if unused > self._max_age:
                 yield base.Decision(
                     each.image_id, 'unused',
-                    f'not used for {_hours(unused)}, which is longer than '
-                    f'{_hours(self._max_age)}')
-
-
-def _hours(seconds: float) -> str:
-    return f'{seconds / 3600:.4g} h'
+                    f'not used for {human.duration(unused)}: the limit is '
+                    f'{human.duration(self._max_age)}')

@@ -15,10 +15,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from oslo_utils import units
-
 from pvm_imagecache.conf import lru as lru_conf
 from pvm_imagecache.eviction import base
+from pvm_imagecache import human
 
 
 class LRUPolicy(base.EvictionPolicy):
@@ -57,8 +56,8 @@ class LRUPolicy(base.EvictionPolicy):
                     each.capacity > self._max_bytes):
                 yield base.Decision(
                     each.image_id, 'too-large',
-                    f'larger than the {self._max_bytes / units.Gi:.4g} GiB '
-                    'that may be cached')
+                    f'larger than the {human.size(self._max_bytes)} that '
+                    'may be cached')
                 candidates.remove(each)
                 count -= 1
                 size -= each.capacity
@@ -71,9 +70,8 @@ class LRUPolicy(base.EvictionPolicy):
             elif self._max_bytes is not None and size > self._max_bytes:
                 yield base.Decision(
                     each.image_id, 'too-large',
-                    f'the least recently used while {size / units.Gi:.4g} '
-                    f'GiB are cached, of {self._max_bytes / units.Gi:.4g} '
-                    'GiB allowed')
+                    f'the least recently used while {human.size(size)} are '
+                    f'cached, of {human.size(self._max_bytes)} allowed')
             else:
                 return
             count -= 1

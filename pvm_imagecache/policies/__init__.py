@@ -23,13 +23,11 @@ def list_rules() -> list[Any]:
     personas = [
         policy.RuleDefault(
             rules.Persona.READER.value,
-            ' or '.join(f'role:{each}' for each in
-                        rules.ROLES[rules.Persona.READER]),
+            rules.check_of(rules.Persona.READER),
             description='Who may see, and change nothing.'),
         policy.RuleDefault(
             rules.Persona.ADMIN.value,
-            ' or '.join(f'role:{each}' for each in
-                        rules.ROLES[rules.Persona.ADMIN]),
+            rules.check_of(rules.Persona.ADMIN),
             description='Who may change the cache.'),
     ]
     return personas + [

@@ -41,8 +41,7 @@ def check(rule: rules.Rule, asker: identity.Identity, policy_file: str,
         words = str(enforcer.rules.get(rule.name, ''))
     else:
         allowed = by_default(rule, asker.roles)
-        words = ' or '.join(
-            f'role:{each}' for each in rules.ROLES[rule.persona])
+        words = rules.check_of(rule.persona)
     if not allowed:
         raise exceptions.NotAuthorized(
             rule=rule.name, check=words, who=asker.who,

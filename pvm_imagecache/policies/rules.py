@@ -19,6 +19,7 @@ which a command that is to answer at once does not wait for. See
 
 import dataclasses
 import enum
+import functools
 from typing import Final
 
 PREFIX: Final = 'pvm_imagecache:'
@@ -38,6 +39,11 @@ ROLES: Final = {
 }
 
 
+def check_of(persona: Persona) -> str:
+    """Who that is, in the language of policy files."""
+    return ' or '.join(f'role:{each}' for each in ROLES[persona])
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """What may be done, in the words of the command line."""
@@ -48,53 +54,57 @@ class Rule:
     commands: tuple[str, ...]
 
 
+_ALL: Final[list[Rule]] = []
+
+
 def _rule(
-    name: str, persona: Persona, description: str, *commands: str
+    persona: Persona, name: str, description: str, *commands: str
 ) -> Rule:
-    return Rule(PREFIX + name, persona, description, commands or (name,))
+    """:param commands: the one of that name where none is given."""
+    rule = Rule(PREFIX + name, persona, description, commands or (name,))
+    _ALL.append(rule)
+    return rule
 
 
-LIST: Final = _rule(
-    'list', Persona.READER, 'See which images are cached.')
-SHOW: Final = _rule(
-    'show', Persona.READER, 'See all that is known of a cached image.')
-USAGE: Final = _rule(
-    'usage', Persona.READER,
-    'See how full the pool is and what the cache saves.')
-HISTORY: Final = _rule(
-    'history', Persona.READER, 'See who did what, and when.')
-EXPLAIN: Final = _rule(
-    'explain', Persona.READER,
-    'See why images stay or go, and what a command would do.', 'explain',
-    'evict --dry-run', 'purge --dry-run', 'adopt --dry-run')
-PLUGINS: Final = _rule(
-    'plugins', Persona.READER, 'See which plugins are installed.',
+_for_readers: Final = functools.partial(_rule, Persona.READER)
+_for_admins: Final = functools.partial(_rule, Persona.ADMIN)
+
+
+LIST: Final = _for_readers(
+    'list', 'See which images are cached.')
+SHOW: Final = _for_readers(
+    'show', 'See all that is known of a cached image.')
+USAGE: Final = _for_readers(
+    'usage', 'See how full the pool is and what the cache saves.')
+HISTORY: Final = _for_readers(
+    'history', 'See who did what, and when.')
+EXPLAIN: Final = _for_readers(
+    'explain', 'See why images stay or go, and what a command would do.',
+    'explain', 'evict --dry-run', 'purge --dry-run', 'adopt --dry-run')
+PLUGINS: Final = _for_readers(
+    'plugins', 'See which plugins are installed.',
     'plugin list')
-PREFETCH: Final = _rule(
-    'prefetch', Persona.ADMIN, 'Fetch images into the cache.')
-PIN: Final = _rule(
-    'pin', Persona.ADMIN, 'Have images stay in the cache, or let them go.',
+PREFETCH: Final = _for_admins(
+    'prefetch', 'Fetch images into the cache.')
+PIN: Final = _for_admins(
+    'pin', 'Have images stay in the cache, or let them go.',
     'pin', 'unpin')
-EVICT: Final = _rule(
-    'evict', Persona.ADMIN, 'Remove the images that the policies choose.')
-PURGE: Final = _rule(
-    'purge', Persona.ADMIN, 'Take images out of the cache.')
-VERIFY: Final = _rule(
-    'verify', Persona.ADMIN,
-    'Hold the catalogue against the disks, and tidy up.')
-ADOPT: Final = _rule(
-    'adopt', Persona.ADMIN,
-    'Serve images from disks that the cache did not fill.')
-CREATE_DISK: Final = _rule(
-    'create_disk', Persona.ADMIN, 'Make a disk from an image.',
+EVICT: Final = _for_admins(
+    'evict', 'Remove the images that the policies choose.')
+PURGE: Final = _for_admins(
+    'purge', 'Take images out of the cache.')
+VERIFY: Final = _for_admins(
+    'verify', 'Hold the catalogue against the disks, and tidy up.')
+ADOPT: Final = _for_admins(
+    'adopt', 'Serve images from disks that the cache did not fill.')
+CREATE_DISK: Final = _for_admins(
+    'create_disk', 'Make a disk from an image.',
     'disk create')
-DELETE_DISK: Final = _rule(
-    'delete_disk', Persona.ADMIN, 'Delete a disk.', 'disk delete')
-DEFAULT: Final = _rule(
-    'default', Persona.ADMIN,
+DELETE_DISK: Final = _for_admins(
+    'delete_disk', 'Delete a disk.', 'disk delete')
+DEFAULT: Final = _for_admins(
+    'default',
     'Use a command that another package brings, unless it names a rule.',
     '(commands of plugins)')
 
-ALL: Final = (
-    LIST, SHOW, USAGE, HISTORY, EXPLAIN, PLUGINS, PREFETCH, PIN, EVICT,
-    PURGE, VERIFY, ADOPT, CREATE_DISK, DELETE_DISK, DEFAULT)
+ALL: Final = tuple(_ALL)

@@ -88,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
         '--ready-file', metavar='FILE',
         help='write the URL to this file when ready')
     parser.add_argument(
+        '--watch-stdin', action='store_true',
+        help='stop when standard input ends, too: with whoever holds the '
+             'other end of the pipe')
+    parser.add_argument(
         '--user', default=simulator_module.DEFAULT_USER,
         help='for log-on by password (default: %(default)s)')
     parser.add_argument(
@@ -157,7 +161,7 @@ def _simulator(args: argparse.Namespace) -> simulator_module.Simulator:
 
 
 def main(argv: collections.abc.Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT, or the end of what is watched."""
     args = _parser().parse_args(argv)
     done = threading.Event()
 
@@ -175,8 +179,18 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> int:
         if args.ready_file:
             _write(args.ready_file, simulator.url)
         print(simulator.url, flush=True)
+        if args.watch_stdin:
+            threading.Thread(
+                target=_wait_for_end, args=(done,), daemon=True).start()
         done.wait()
     return 0
+
+
+def _wait_for_end(done: threading.Event) -> None:
+    """Nothing is read by the buffered stdin, which a thread may not hold."""
+    while os.read(0, 1024):
+        pass
+    done.set()
 
 
 def _write(path: str, url: str) -> None:

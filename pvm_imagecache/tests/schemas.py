@@ -29,6 +29,9 @@ _BOOLEAN = {'type': 'boolean'}
 _UUID = {'type': 'string', 'pattern': '^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}'
                                       '-[0-9A-Fa-f]{12}$'}
 _MAYBE_UUID = {**_UUID, 'type': ['string', 'null']}
+#: Why an image goes or stays.
+_CODE = {'type': 'string', 'pattern': '^[a-z]+(-[a-z]+)*$'}
+_MAYBE_CODE = {**_CODE, 'type': ['string', 'null']}
 #: ISO 8601 in UTC, in whole seconds.
 _TIME = {'type': 'string', 'pattern':
          r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$'}
@@ -64,22 +67,26 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         checksum=_MAYBE_TEXT, hits=_COUNT, bytes_done=_BYTES,
         filled_by=_TEXT, created_at=_TIME, ready_at=_MAYBE_TIME,
         last_accessed=_MAYBE_TIME, seen_in_use=_MAYBE_TIME,
-        pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT),
+        pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT,
+        pinned_until=_MAYBE_TIME),
     'usage': _one(
         pool=_TEXT, pool_size=_BYTES, pool_used=_BYTES, pool_free=_BYTES,
         cached_images={'type': ['integer', 'null']},
         cache_size=_MAYBE_BYTES, hits=_COUNT, misses=_COUNT,
         bypasses=_COUNT, prefetches=_COUNT, evictions=_COUNT, purges=_COUNT,
         bytes_from_glance=_BYTES, bytes_saved=_BYTES,
-        seconds_saved=_MAYBE_SECONDS),
+        seconds_saved=_MAYBE_SECONDS, last_pass=_MAYBE_TIME,
+        pass_trouble=_MAYBE_TEXT),
     'history': _rows({
         'Time': _TIME, 'Who': _TEXT, 'Action': _TEXT, 'Image': _MAYBE_UUID,
         'Name': _MAYBE_TEXT, 'Disk': _MAYBE_TEXT,
         'Fetched': _MAYBE_BYTES, 'Saved': _MAYBE_BYTES,
-        'Seconds': _MAYBE_SECONDS, 'Why': _MAYBE_TEXT}),
+        'Seconds': _MAYBE_SECONDS, 'Code': _MAYBE_CODE,
+        'Why': _MAYBE_TEXT}),
     'explain': _one(
         id=_UUID, name=_MAYBE_TEXT, verdict=_TEXT, policy=_MAYBE_TEXT,
-        pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT, seen_in_use=_MAYBE_TIME,
+        code=_CODE, pinned_by=_MAYBE_TEXT, pin_note=_MAYBE_TEXT,
+        pinned_until=_MAYBE_TIME, seen_in_use=_MAYBE_TIME,
         last_accessed=_MAYBE_TIME),
     'prefetch': _rows({
         **_NAMED, 'Result': _TEXT, 'Fetched': _MAYBE_BYTES,
@@ -87,8 +94,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     'pin': _CHANGED,
     'unpin': _CHANGED,
     'evict': _rows({
-        **_NAMED, 'Disk Size': _BYTES, 'Policy': _TEXT, 'Reason': _TEXT,
-        'Result': _TEXT}),
+        **_NAMED, 'Disk Size': _BYTES, 'Policy': _TEXT, 'Code': _CODE,
+        'Reason': _TEXT, 'Result': _TEXT}),
     'purge': _rows({
         **_NAMED, 'Disk Size': _MAYBE_BYTES, 'Result': _TEXT}),
     'verify': _rows({

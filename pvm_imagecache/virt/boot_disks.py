@@ -138,24 +138,24 @@ class BootDisks:
             self._change(server, remove)
         return found
 
-    def delete(self, disk: Attached) -> None:
+    def delete(self, disk: Attached, context: Any) -> None:
         """Delete a disk unless a partition has it; gone is fine."""
         found = self._images.driver.find_disk(disk.name)
         if found is None or found.udid != disk.udid:
             return
         try:
-            self._images.delete_disk(disk.name)
+            self._images.delete_disk(disk.name, context=context)
         except exceptions.DiskNotFound:
             LOG.debug('Disk %s is gone already', disk.name)
         except exceptions.DiskInUse:
             LOG.warning('Disk %s is not deleted: a partition has it',
                         disk.name)
 
-    def delete_named(self, name: str) -> None:
+    def delete_named(self, name: str, context: Any) -> None:
         """Delete whatever has a name unless a partition has it."""
         disk = self._images.driver.find_disk(name)
         if disk is not None:
-            self.delete(Attached(disk.name, disk.udid))
+            self.delete(Attached(disk.name, disk.udid), context)
 
     def _change(
         self, server: str, change: Callable[[Any], bool]

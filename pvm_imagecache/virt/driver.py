@@ -183,7 +183,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         _check_supported(instance, network_info, block_device_info)
         try:
             with contextlib.ExitStack() as undo:
-                undo.callback(self._undo_spawn, instance)
+                undo.callback(self._undo_spawn, context, instance)
                 self._spawn(context, instance, image_meta.id, power_on)
                 undo.pop_all()
         except exceptions.PVMImageCacheError as error:
@@ -210,10 +210,10 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         if power_on:
             self._partitions.power_on(partition)
 
-    def _undo_spawn(self, instance: Any) -> None:
+    def _undo_spawn(self, context: Any, instance: Any) -> None:
         """Remove what there is of an instance that did not get whole."""
         try:
-            self._remove(instance)
+            self._remove(context, instance)
         except exceptions.PVMImageCacheError as error:
             LOG.error('What was made could not all be removed again; nova '
                       'tries it once more when the server is deleted: %s',
@@ -230,7 +230,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
     ) -> None:
         """Delete an instance; what is gone already is fine."""
         with _failing_as(exception.InstanceTerminationFailure):
-            self._remove(instance, with_disk=destroy_disks)
+            self._remove(context, instance, with_disk=destroy_disks)
 
     def cleanup(
         self,
@@ -246,7 +246,9 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         self.destroy(context, instance, network_info, block_device_info,
                      destroy_disks)
 
-    def _remove(self, instance: Any, *, with_disk: bool = True) -> None:
+    def _remove(
+        self, context: Any, instance: Any, *, with_disk: bool = True
+    ) -> None:
         known = instance.system_metadata.get(_BOOT_DISK)
         names = {known} if known else set(self._disks.names(
             instance.name, instance.uuid)[:1])
@@ -258,9 +260,9 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
                    if each.name in names}
         if with_disk:
             for disk in had:
-                self._disks.delete(disk)
+                self._disks.delete(disk, context)
             if known and not had:
-                self._disks.delete_named(known)
+                self._disks.delete_named(known, context)
         if partition is not None:
             self._partitions.delete(partition)
 

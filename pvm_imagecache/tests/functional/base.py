@@ -49,6 +49,7 @@ from pvm_imagecache import manager
 from pvm_imagecache import simulator
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
+from pvm_imagecache.tests.servers import powervm as powervm_server
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -224,12 +225,7 @@ token = {token or self.glance.token()}
 
     def file_entries(self) -> int:
         """How many web/File entries PowerVM has now."""
-        created = deleted = 0
-        for row in self.powervm.control.requests():
-            done = (row['status'] or 0) // 100 == 2
-            created += row['type'] == 'File.create' and done
-            deleted += row['type'] == 'File.delete' and done
-        return created - deleted
+        return powervm_server.file_entries(self.powervm.control)
 
     def assert_holds(self, disk: str, image_id: str, size: int) -> None:
         """Every byte of a disk is the image's, and zero after it.

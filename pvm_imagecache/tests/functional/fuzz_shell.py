@@ -200,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--count', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args(arguments)
+    interrupt_test.leave_on_sigterm()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='fuzz-') as name:
         world = interrupt_test.World(pathlib.Path(name))

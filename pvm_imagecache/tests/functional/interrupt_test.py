@@ -32,10 +32,8 @@ import os
 import pathlib
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
 import traceback
 import types
 from typing import Any
@@ -51,13 +49,12 @@ from pvm_imagecache.cmd import shell as _shell  # noqa: F401
 from pvm_imagecache import glance_client as _glance_client  # noqa: F401
 from pvm_imagecache import manager as _manager  # noqa: F401
 from pvm_imagecache import naming
-from pvm_imagecache.simulator import control as control_module
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
+from pvm_imagecache.tests.servers import powervm as powervm_server
 
 SIZE = 3 * units.Mi + 17
 INTERRUPTED = 130
-_START_TIMEOUT = 60.0
 # What the command imports when it needs it is imported above already, so
 # that its children need not.
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(
@@ -85,26 +82,14 @@ class World:
                 glance_server.GlanceServer(self.directory / 'glance'))
             self.image_id = self.glance.create_image(
                 'image', images.raw_bytes(SIZE, 1))
-            ready = self.directory / 'ready'
-            process = subprocess.Popen(
-                [sys.executable, '-m', 'pvm_imagecache.simulator',
-                 '--state-dir', str(self.directory / 'powervm'),
-                 '--ready-file', str(ready)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            held.callback(process.wait)
-            held.callback(process.terminate)
-            end = time.monotonic() + _START_TIMEOUT
-            while not ready.exists():
-                if process.poll() is not None or time.monotonic() > end:
-                    raise Failure('the simulator did not start')
-                time.sleep(0.02)
-            url = ready.read_text().strip()
-            self.control = control_module.Control(url)
+            powervm = held.enter_context(
+                powervm_server.PowerVMServer(self.directory / 'powervm'))
+            self.control = powervm.control
             self.conf = self.directory / 'conf'
             self.conf.write_text(f"""[pvm_imagecache]
 state_path = {self.state}
 host = 127.0.0.1
-port = {url.rpartition(':')[2]}
+port = {powervm.port}
 protocol = http
 volume_group_name = cachevg
 
@@ -199,11 +184,7 @@ token = {self.glance.token()}
                     raise Failure(f'{path.name} is held') from None
 
     def _check_entries(self) -> None:
-        entries = 0
-        for row in self.control.requests():
-            done = (row['status'] or 0) // 100 == 2
-            entries += row['type'] == 'File.create' and done
-            entries -= row['type'] == 'File.delete' and done
+        entries = powervm_server.file_entries(self.control)
         if entries:
             raise Failure(f'{entries} web/File entries are left')
 
@@ -250,6 +231,11 @@ class Trap:
         return self._line
 
 
+def leave_on_sigterm() -> None:
+    """Tidy up when ended by a signal, as by Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Interrupt it everywhere; 1 if anything was left."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
@@ -260,6 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--signals', type=int, default=1,
                         help='how many come, one right after the other')
     options = parser.parse_args(arguments)
+    leave_on_sigterm()
     failures = 0
     seen: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory(prefix='interrupt-') as name:

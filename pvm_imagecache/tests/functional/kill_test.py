@@ -39,7 +39,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -67,10 +66,10 @@ from pvm_imagecache import locks
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
-from pvm_imagecache.simulator import control as control_module
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
+from pvm_imagecache.tests.servers import powervm as powervm_server
 
 #: Of an image: three pieces of a stream, the last one short.
 SIZE = 2 * units.Mi + units.Mi // 2 + 17
@@ -78,7 +77,6 @@ IMAGES = 3
 GROUP = 'cachevg'
 #: Seconds that a process may take to reach its end, or to be killed.
 _PATIENCE = 60
-_START_TIMEOUT = 60.0
 _DELAYS = (0.01, 0.02, 0.05)
 #: How often a run is made again that does not come to its point.
 _ATTEMPTS = 8
@@ -269,22 +267,9 @@ class World:
             self.data[image_id] = self.glance.data_path(image_id)
 
     def _start_powervm(self, held: contextlib.ExitStack) -> None:
-        ready = self.directory / 'ready'
-        process = subprocess.Popen(
-            [sys.executable, '-m', 'pvm_imagecache.simulator',
-             '--state-dir', str(self.directory / 'powervm'),
-             '--volume-group', f'{GROUP}=1000', '--ready-file', str(ready)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        held.callback(process.wait)
-        held.callback(process.terminate)
-        end = time.monotonic() + _START_TIMEOUT
-        while not ready.exists():
-            if process.poll() is not None or time.monotonic() > end:
-                raise Failure('the simulator did not start')
-            time.sleep(0.02)
-        url = ready.read_text().strip()
-        self.control = control_module.Control(url)
-        self.port = int(url.rpartition(':')[2])
+        powervm = held.enter_context(powervm_server.PowerVMServer(
+            self.directory / 'powervm', '--volume-group', f'{GROUP}=1000'))
+        self.control, self.port = powervm.control, powervm.port
 
     def _configuration(self, name: str, enabled: str) -> Any:
         """:param name: that of ``one`` lets the cache have one image."""

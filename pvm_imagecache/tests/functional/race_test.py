@@ -41,7 +41,6 @@ import pathlib
 import random
 import re
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -72,10 +71,10 @@ from pvm_imagecache.simulator import control as control_module
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
+from pvm_imagecache.tests.servers import powervm as powervm_server
 
 READINGS = ('overwrite', 'merge')
 GROUP = 'cachevg'
-_START_TIMEOUT = 60.0
 #: Seconds that all may take to come to their end after the time is up.
 _PATIENCE = 300.0
 #: Disks that a thread keeps for a while, and one deploy in how many that is.
@@ -814,7 +813,10 @@ class World:
 
     def __enter__(self) -> 'World':
         with contextlib.ExitStack() as held:
-            url = self._start_powervm(held)
+            url = held.enter_context(powervm_server.PowerVMServer(
+                self._directory / 'powervm', '--volume-group',
+                f'{GROUP}=1000', '--unconditional-update',
+                self._reading)).url
             content = self._directory / 'content'
             content.write_bytes(images.raw_bytes(64 * units.Ki + 1, 4711))
             self.place = Place(
@@ -832,23 +834,6 @@ class World:
 
     def __exit__(self, *args: Any) -> None:
         self._held.close()
-
-    def _start_powervm(self, held: contextlib.ExitStack) -> str:
-        ready = self._directory / 'ready'
-        process = subprocess.Popen(
-            [sys.executable, '-m', 'pvm_imagecache.simulator',
-             '--state-dir', str(self._directory / 'powervm'),
-             '--volume-group', f'{GROUP}=1000', '--ready-file', str(ready),
-             '--unconditional-update', self._reading],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        held.callback(process.wait)
-        held.callback(process.terminate)
-        end = time.monotonic() + _START_TIMEOUT
-        while not ready.exists():
-            if process.poll() is not None or time.monotonic() > end:
-                raise Failure('the simulator did not start')
-            time.sleep(0.02)
-        return ready.read_text().strip()
 
     def _write_conf(self, url: str) -> pathlib.Path:
         host, port = url.rpartition('/')[2].split(':')

@@ -70,6 +70,45 @@ class SignalTestCase(base.FunctionalTestCase):
             self.assertEqual(128 + number, self._interrupted(
                 number, 'prefetch', image_id))
 
+    def _held_up(self, *arguments: str) -> tuple[int, str]:
+        """Interrupt a command while PowerVM changes the volume group."""
+        seen = self.last_request()
+        self.powervm.control.add_fault(
+            'latency', kind='VolumeGroup.update', seconds=3, count=1)
+        process = subprocess.Popen(
+            self.shell_command(*arguments), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        while 'VolumeGroup.update' not in self.kinds_since(seen):
+            self.assertIsNone(process.poll())
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertNotIn('Traceback', errors)
+        return process.returncode, errors
+
+    def test_a_copy_that_can_not_be_broken_off(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        made = self.make_manager()
+        made.prefetch(self.image(image_id))
+        before = list(self.disks())
+        status, errors = self._held_up('disk', 'create', image_id, 'vm1')
+        self.assertEqual(128 + signal.SIGINT, status)
+        self.assertIn('ending what can not be broken off', errors)
+        self.assertEqual(before, list(self.disks()))
+        self.assertEqual(['delete', 'hit'], [
+            each.action for each in made.records.history(limit=2)])
+
+    def test_a_purge_is_ended_and_written_down(self) -> None:
+        image_id = self.store_raw(units.Mi)
+        made = self.make_manager()
+        made.prefetch(self.image(image_id))
+        status, _ = self._held_up('purge', image_id, '--yes')
+        self.assertEqual(128 + signal.SIGINT, status)
+        self.assertEqual({}, self.disks())
+        self.assertEqual([], made.list())
+        self.assertEqual(['purge'], [
+            each.action for each in made.records.history(limit=1)])
+
     def test_disk_create(self) -> None:
         image_id = self.store_raw(40 * units.Mi)
         self.assertEqual(128 + signal.SIGINT, self._interrupted(

@@ -253,6 +253,22 @@ class LocalTestCase(base.FunctionalTestCase):
         self.assertEqual(1, status)
         self.assertIn('has the role reader', output)
 
+    def test_files_that_may_not_be_read(self) -> None:
+        self.conf_file = self._conf(f'reader_groups = {self._group()}')
+        self.run_shell('usage')
+        seen = self.last_request()
+        for words in (('list',), ('history',), ('show', self.image_id)):
+            status, output = self._as_nobody(*words)
+            self.assertEqual(1, status)
+            self.assertIn('catalog.sqlite can not be used: Permission '
+                          'denied', output)
+            self.assertEqual(1, len(output.splitlines()), output)
+        self.assertEqual([], self.kinds_since(seen))
+        status, output = self._as_nobody('list', mode=0o600)
+        self.assertEqual(1, status)
+        self.assertIn(f'{self.conf_file} can not be read: Permission '
+                      'denied.', output)
+
     def test_an_admin_by_group(self) -> None:
         self.conf_file = self._conf(f'admin_groups = {self._group()}')
         status, output = self._as_nobody('disk', 'delete', 'i_1')
@@ -272,48 +288,32 @@ class LocalTestCase(base.FunctionalTestCase):
     def _group(self) -> str:
         return grp.getgrgid(self._nobody().pw_gid).gr_name
 
-    def _as_nobody(self, *arguments: str) -> tuple[int, str]:
-        """Run a command in a child that has given up all rights.
+    def _as_nobody(
+        self, *arguments: str, mode: int = 0o644
+    ) -> tuple[int, str]:
+        """Run a command as a user who has no rights at all.
 
-        A fork: the interpreter and what is installed need not be readable
-        to everybody. What the command imports is imported before.
+        :param mode: of the configuration.
         """
         if os.getuid():
             self.skipTest('only root can become nobody')
-        for path in ('stdlib', 'purelib'):
-            if not _is_open_to_all(pathlib.Path(sysconfig.get_path(path))):
-                self.skipTest('nobody else can run this Python')
-        os.chmod(self.conf_file, 0o644)
+        for path in (sys.executable, sysconfig.get_path('stdlib'),
+                     sysconfig.get_path('purelib'), command.__file__):
+            if not _is_open_to_all(pathlib.Path(path)):
+                self.skipTest(f'nobody else can read {path}')
+        os.chmod(self.conf_file, mode)
         for path in (self.directory, *self.directory.parents):
             if not path.stat().st_mode & stat.S_IXOTH:
                 os.chmod(path, 0o755)
-        self.run_in_child(None, 'list')
-        return self.run_in_child(self._nobody(), *arguments)
-
-    def run_in_child(
-        self, user: pwd.struct_passwd | None, *arguments: str
-    ) -> tuple[int, str]:
-        output = self.directory / 'output'
-        output.touch()
-        arguments = ('--config-file', str(self.conf_file), *arguments)
-        child = os.fork()
-        if not child:
-            status = 99
-            try:
-                sys.stdout = sys.stderr = open(output, 'w')
-                if user is not None:
-                    os.setgroups([])
-                    os.setgid(user.pw_gid)
-                    os.setuid(user.pw_uid)
-                status = command.main(list(arguments))
-                sys.stdout.flush()
-            finally:
-                os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return status, output.read_text()
+        nobody = self._nobody()
+        done = self.run_shell(
+            *arguments, user=nobody.pw_uid, group=nobody.pw_gid,
+            extra_groups=[], cwd='/')
+        return done.returncode, done.stdout + done.stderr
 
 
 def _is_open_to_all(path: pathlib.Path) -> bool:
-    """Whether everybody may read a directory, and what it is in."""
-    return all(each.stat().st_mode & stat.S_IXOTH
-               for each in (path, *path.parents))
+    """Whether everybody may read something, wherever a link leads to."""
+    return all(each.stat().st_mode & stat.S_IROTH
+               for place in (path, path.resolve())
+               for each in (place, *place.parents))

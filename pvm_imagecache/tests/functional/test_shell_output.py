@@ -13,6 +13,7 @@
 """What the commands print: for programs, for people, and for nobody."""
 
 import csv
+import datetime
 import fcntl
 import io
 import json
@@ -85,12 +86,28 @@ class JSONTestCase(OutputTestCase):
         self.json('pin', first, '--note', 'why', '--for', '1d')
         shown = self.json('show', first)
         self.assertEqual('why', shown['pin_note'])
+        left = datetime.datetime.fromisoformat(
+            shown['pinned_until']) - datetime.datetime.now(datetime.UTC)
+        self.assertLess(datetime.timedelta(hours=23), left)
+        self.assertLessEqual(left, datetime.timedelta(days=1))
         self.json('explain', first)
         self.json('purge', '--all', '--dry-run')
         self.json('purge', '--all', '--yes', code=1)
-        self.json('unpin', first)
-        self.json('unpin', first)
+        self.assertEqual('pinned', self.json('explain', first)['code'])
+        name = shown['name']
+        self.assertEqual('unpinned', self.json('unpin', name)[0]['Result'])
+        self.assertEqual('was not pinned',
+                         self.json('unpin', first)[0]['Result'])
+        for action in ('pin', 'unpin'):
+            row, = self.json('history', '--action', action)
+            self.assertEqual((first, name), (row['Image'], row['Name']))
+        self.assertIsNone(self.json('usage')['last_pass'])
         self.make_manager().run_pass([first])
+        self.assertEqual([], self.json('history', '--action', 'pass'))
+        usage = self.json('usage')
+        self.assertIsNotNone(usage['last_pass'])
+        self.assertIsNone(usage['pass_trouble'])
+        self.assertEqual('in-use', self.json('explain', first)['code'])
         self.json('show', first)
         self.json('purge', '--all', '--yes', code=1)
         self.json('purge', first, '--yes', '--reason', 'CVE')
@@ -111,14 +128,22 @@ class JSONTestCase(OutputTestCase):
             '[glance]', 'minimum_age = 0\neviction_policies = lru\n'
             '[pvm_imagecache_lru]\nmax_images = 1\n[glance]'))
         self.json('prefetch', image_id, self.store_raw(units.Mi, 2))
+        explained = self.json('explain', image_id)
+        self.assertEqual(('lru', 'too-many'),
+                         (explained['policy'], explained['code']))
         row, = self.json('evict', '--dry-run')
-        self.assertEqual(('would go', 'lru'), (row['Result'], row['Policy']))
+        self.assertEqual(('would go', 'lru', 'too-many'),
+                         (row['Result'], row['Policy'], row['Code']))
+        self.assertNotIn('Code', self.text('evict', '--dry-run'))
+        self.assertIn('too-many', self.text('evict', '--dry-run', '-c',
+                                            'code'))
         row, = self.json('evict')
-        self.assertEqual('evicted', row['Result'])
+        self.assertEqual(('evicted', 'too-many'),
+                         (row['Result'], row['Code']))
         self.assertEqual([], self.json('evict'))
         event = self.json('history', '--action', 'evict')[0]
-        self.assertEqual((image_id, True), (
-            event['Image'], event['Why'].startswith('lru: ')))
+        self.assertEqual((image_id, True, 'too-many'), (
+            event['Image'], event['Why'].startswith('lru: '), event['Code']))
 
     def _left_over(self) -> str:
         if not hasattr(self, '_image_id'):
@@ -238,6 +263,17 @@ class FormatTestCase(OutputTestCase):
             'purge', '--all', '--yes', '-c', 'nope').returncode)
         self.assertEqual(3, len(self.json('list')))
 
+    def test_a_table_is_sorted_by_what_is_not_always_there(self) -> None:
+        self.run_shell('pin', self.ids[0])
+        for column in ('Seconds', 'Fetched', 'Name', 'Why', 'Code'):
+            for arguments in (('--long',), ()):
+                done = self.run_shell('history', *arguments,
+                                      '--sort-column', column)
+                self.assertEqual((0, ''), (done.returncode, done.stderr))
+        self.assertEqual('pin', self.text(
+            'history', '-c', 'Action', '-c', 'Seconds', '--sort-column',
+            'Seconds').splitlines()[-2].split()[1])
+
     def test_nothing_of_nothing(self) -> None:
         self.json('purge', '--all', '--yes')
         self.assertEqual('', self.text('list'))
@@ -252,6 +288,29 @@ class FormatTestCase(OutputTestCase):
             self.assertLessEqual(max(map(len, table.splitlines())), 80,
                                  table)
             self.assertIn(self.ids[0][:8], table)
+
+    def test_many_columns_are_shown_row_by_row(self) -> None:
+        shown = self.on_terminal(80, 'list', '--long')
+        self.assertEqual(3, shown.count('| Last Modified |'))
+        self.assertLessEqual(max(map(len, shown.splitlines())), 80)
+        wide = self.on_terminal(200, 'list', '--long')
+        self.assertEqual(1, wide.count('| Last Modified |'))
+
+    def test_a_name_does_nothing_to_a_terminal(self) -> None:
+        name = '\x1b[31mred\x07\n| x'
+        image_id = self.glance.create_image(name, b'x' * units.Ki)
+        self.assertNotIn('\x1b', self.run_shell('prefetch', image_id).stderr)
+        for arguments in (('list',), ('show', image_id), ('history',),
+                          ('list', '-f', 'value'), ('list', '-f', 'json'),
+                          ('show', image_id, '-f', 'shell'),
+                          ('purge', '--all', '--dry-run')):
+            shown = self.on_terminal(120, *arguments)
+            self.assertNotIn('\x1b', shown)
+            self.assertNotIn('\x07', shown)
+            self.assertIn('red', shown)
+        # A program gets the name as it is.
+        self.assertEqual(f'{name}\n', self.text(
+            'show', image_id, '-f', 'value', '-c', 'name'))
 
     def on_terminal(self, columns: int, *arguments: str) -> str:
         """What a command prints on a terminal of that width."""
@@ -283,6 +342,14 @@ class FormatTestCase(OutputTestCase):
         self.assertIn('Fetching', loud.stderr)
         quiet = self.run_shell('-q', 'prefetch', self.ids[1])
         self.assertEqual((0, ''), (quiet.returncode, quiet.stderr))
+
+    def test_a_log_that_can_not_be_written(self) -> None:
+        done = self.run_shell('--log-file', '/dev/full', '-vv', 'show', 'x')
+        self.assertEqual(1, done.returncode)
+        self.assertEqual(1, done.stderr.count(
+            'The log can not be written: [Errno 28]'), done.stderr)
+        self.assertIn('No cached image answers to "x"', done.stderr)
+        self.assertNotIn('Traceback', done.stderr)
 
     def test_nobody_reads(self) -> None:
         with open('/dev/full', 'w') as full:

@@ -920,14 +920,15 @@ class ProcessCase(base.BaseTestCase):
         self.work = self.useFixture(fixtures.TempDir()).path
         self.state_dir = os.path.join(self.work, 'state')
 
-    def start(self, *options):
+    def start(self, *options, **kwargs):
         ready = os.path.join(self.work, 'ready')
         if os.path.exists(ready):
             os.unlink(ready)
         process = subprocess.Popen(
             [sys.executable, '-m', 'pvm_imagecache.simulator',
              '--state-dir', self.state_dir, '--ready-file', ready, *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            **kwargs)
         self.addCleanup(process.wait)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
@@ -951,6 +952,14 @@ class TestProcess(ProcessCase):
         self.assertEqual(0, process.wait(PATIENCE))
         self.assertEqual(('', ''),
                          (process.stdout.read(), process.stderr.read()))
+
+    def test_ends_with_whoever_started_it(self):
+        process, _ = self.start('--watch-stdin', stdin=subprocess.PIPE)
+        process.stdin.write('anything')
+        process.stdin.flush()
+        self.assertIsNone(process.poll())
+        process.stdin.close()
+        self.assertEqual(0, process.wait(PATIENCE))
 
     def test_refuses_to_listen_to_others(self):
         done = subprocess.run(

@@ -20,6 +20,7 @@ from nova import monkey_patch
 from nova.tests import fixtures as nova_fixtures
 
 from pvm_imagecache import boot_clock
+from pvm_imagecache import identity
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import boot_disks
@@ -67,6 +68,18 @@ class ServersTestCase(base.NovaTestCase):
             self.run_pass()
             self.assertEqual(set(), self.base_images())
         self.assertEqual(0, self.fetched())
+        self.check_who(image_id)
+
+    def check_who(self, image_id: str) -> None:
+        """The history has the user who has asked nova, beside its own."""
+        pool = self.compute.driver.image_cache.driver.pool_id()
+        found = {(each.action, each.who)
+                 for each in self.catalog.history(pool)}
+        ours = identity.user()
+        theirs = f'{self.api.auth_user} as {ours}'
+        self.assertLessEqual(
+            {('miss', theirs), ('hit', theirs), ('delete', theirs),
+             ('evict', ours)}, found)
 
     def test_twenty_servers_at_once(self) -> None:
         self.flags(instances=-1, cores=-1, ram=-1, group='quota')

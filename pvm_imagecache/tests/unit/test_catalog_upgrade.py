@@ -248,6 +248,19 @@ class UpgradeTest(ClockTestCase):
         self.assertEqual(
             [('evict', 'n'), ('pin', None), ('hit', None), ('hit', None)],
             [(each.action, each.image_name) for each in found])
+        self.assertEqual({None}, {each.code for each in found})
+
+    def test_passes_are_kept_from_now_on(self):
+        self.catalog.saw_labels('pool')
+        self.assertIsNone(self.catalog.last_pass('pool'))
+        for trouble, is_news in (('', False), ('x', True), ('x', False),
+                                 ('y', True), ('', True), ('', False)):
+            self.later(10)
+            self.assertEqual(is_news, self.catalog.saw_pass('pool', trouble))
+            self.assertEqual(catalog_module.LastPass(self.now, trouble),
+                             self.open().last_pass('pool'))
+        self.assertTrue(self.catalog.keeps_labels('pool'))
+        self.assertIsNone(self.catalog.last_pass('other'))
 
     def test_nor_what_was_used_before_what(self):
         self.catalog.tick()

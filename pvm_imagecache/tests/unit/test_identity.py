@@ -15,6 +15,7 @@
 import grp
 import os
 import pwd
+import types
 
 from pvm_imagecache import identity
 from pvm_imagecache.tests.unit import base
@@ -48,6 +49,15 @@ class UserTest(IdentityTestCase):
     def test_one_who_logged_in(self):
         self.run_as(1001, login=1001)
         self.assertEqual('ann', identity.user())
+
+    def test_a_request_of_nova(self):
+        self.run_as(0)
+        self.assertIsNone(identity.of_request(None))
+        for name, user_id, who in (
+                ('ann', '7a3', 'ann as root'), (None, '7a3', '7a3 as root'),
+                (None, None, None)):
+            self.assertEqual(who, identity.of_request(
+                types.SimpleNamespace(user_name=name, user_id=user_id)))
 
     def test_sudo_after_a_login(self):
         self.run_as(0, login=1001, sudo=1002)

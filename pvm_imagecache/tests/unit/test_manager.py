@@ -13,6 +13,7 @@
 """The one door to the cache."""
 
 import dataclasses
+import types
 
 import fixtures
 
@@ -426,14 +427,52 @@ class PassTest(ManagerTestCase):
                 "SELECT detail FROM history WHERE action = 'pass'"
                 ' ORDER BY id')]
 
-    def test_it_is_in_the_history(self):
-        self.manager.run_pass()
+    def test_what_it_did_is_in_the_history(self):
         self.leave_behind()
         self.manager.run_pass()
-        self.assertEqual([
-            '0 image(s) evicted (0 bytes)',
-            '0 image(s) evicted (0 bytes), 1 incomplete disk(s) removed, '
-            '1 record(s) forgotten'], self.history())
+        self.assertEqual(['1 incomplete disk(s) removed, 1 record(s) '
+                          'forgotten'], self.history())
+
+    def test_nothing_is_not_in_the_history_but_when_it_was_is_known(self):
+        self.prefetch()
+        self.assertIsNone(self.manager.usage().last_pass)
+        for now in (5e8, 6e8):
+            self.patch(catalog_module, 'time',
+                       types.SimpleNamespace(time=lambda now=now: now))
+            self.assertEqual('nothing to do', self.manager.run_pass().summary)
+            self.assertEqual(catalog_module.LastPass(now, ''),
+                             self.manager.usage().last_pass)
+        self.assertEqual([], self.history())
+
+    def test_trouble_is_told_when_it_begins_and_when_it_ends(self):
+        self.prefetch()
+        failing = {'choose': 'first'}
+
+        class Bad(none.NonePolicy):
+            def choose(self, view):
+                if failing:
+                    raise RuntimeError(failing['choose'])
+                return []
+        self.policies = [pipeline.NamedPolicy('bad', Bad())]
+        self.manager = self.make_manager()
+        self.patch(evictor.Evictor, 'automatic', True)
+        told = 'policy bad had no say: RuntimeError: '
+        for said in ('first', 'first', 'second', 'second', None, None):
+            failing.clear()
+            if said:
+                failing['choose'] = said
+            self.manager.run_pass()
+            self.assertEqual(told + said if said else '',
+                             self.manager.usage().last_pass.trouble)
+        self.assertEqual(
+            [f'{told}first', f'{told}second', 'nothing to do'],
+            self.history())
+
+    def test_a_catalogue_that_can_not_keep_it(self):
+        def fail(*args):
+            raise exceptions.CatalogError(path='c', reason='disk is full')
+        self.patch(self.catalog, 'saw_pass', fail)
+        self.assertEqual('nothing to do', self.manager.run_pass().summary)
 
     def test_a_policy_that_had_no_say(self):
         class Bad(none.NonePolicy):
@@ -446,8 +485,9 @@ class PassTest(ManagerTestCase):
         self.prefetch()
         done = self.manager.run_pass()
         self.assertEqual(
-            f'1 image(s) evicted ({base.GIB} bytes), policy bad had no say: '
+            '1 image(s) evicted (1 GiB), policy bad had no say: '
             'RuntimeError: broken', done.summary)
+        self.assertEqual([done.summary], self.history())
 
     def test_an_eviction_that_can_not_be_made(self):
         self.patch(evictor, 'ROOM_TIMEOUT', 0)

@@ -12,6 +12,7 @@
 
 """Metrics for Prometheus."""
 
+import dataclasses
 import os
 import sys
 
@@ -54,6 +55,16 @@ class RenderTest(base.TestCase):
                 (('saved_bytes_total',), 60), (('saved_seconds',), 11)):
             self.assertEqual(
                 value, found[f'pvm_imagecache_{name[0]}', *name[1:]])
+
+    def test_the_last_pass(self):
+        for trouble, value in (('', 0), ('the policy', 1)):
+            found = self._samples(dataclasses.replace(
+                _usage(), last_pass=catalog.LastPass(7.5, trouble)))
+            self.assertEqual((7.5, value), (
+                found['pvm_imagecache_last_pass_timestamp_seconds',],
+                found['pvm_imagecache_last_pass_troubled',]))
+        self.assertFalse([each for each in self._samples(_usage())
+                          if 'pass' in each[0]])
 
     def test_without_an_estimate(self):
         self.assertNotIn(('pvm_imagecache_saved_seconds',),

@@ -88,6 +88,35 @@ class FindTest(RecordsTestCase):
             self.assertEqual([], found)
 
 
+class PinnedTest(RecordsTestCase):
+    def setUp(self):
+        super().setUp()
+        self.assertIsNone(self.records.find_pinned('x'))
+        self.cached = self.add('1a', 'debian')
+        self.add('2b', 'not pinned')
+        self.gone, self.nameless = _ID.format('3c'), _ID.format('4d')
+        for action, name in (('miss', 'rhel'), ('pin', None)):
+            self.catalog.add_history(
+                'pool', action, image_id=self.gone, image_name=name)
+        for each in (self.cached, self.gone, self.nameless):
+            self.catalog.pin('pool', each, '', None)
+
+    def test_by_id_start_and_name(self):
+        for found, texts in (
+                ((self.cached, 'debian'), (self.cached, '0000001', 'debian')),
+                ((self.gone, 'rhel'), (self.gone, '0000003', 'rhel')),
+                ((self.nameless, None), (self.nameless, '0000004')),
+                (None, ('', 'not pinned', '0000002', 'nobody'))):
+            for text in texts:
+                self.assertEqual(found, self.records.find_pinned(text), text)
+
+    def test_several(self):
+        error = self.assertRaises(exceptions.ImageAmbiguous,
+                                  self.records.find_pinned, '00')
+        self.assertIn(f'{self.gone} (rhel)', str(error))
+        self.assertIn(f'{self.nameless} (no name)', str(error))
+
+
 class HistoryTest(RecordsTestCase):
     def setUp(self):
         super().setUp()

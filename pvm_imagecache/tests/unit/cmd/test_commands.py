@@ -123,6 +123,33 @@ class CommandsTest(base.TestCase):
         self.assertEqual(0, self.run_shell('derived', roles=['reader']))
         self.assertEqual(1, self.run_shell('derived', roles=['member']))
 
+    def test_what_there_is_not(self):
+        for words, says in (
+                (['lisst'], 'There is no command "lisst". Did you mean '
+                            '"list"?'),
+                (['disk'], '"disk create" or "disk delete"'),
+                (['help', 'lisst'], 'There is no command "lisst".')):
+            self.assertEqual(2, self.run_shell(*words))
+            self.assertEqual('', self.output.getvalue())
+            self.assertIn(says, self.errors.getvalue())
+
+    def test_a_width_that_is_no_number(self):
+        for name in ('CLIFF_FIT_WIDTH', 'CLIFF_MAX_TERM_WIDTH'):
+            with base.environment(name, 'yes'):
+                self.assertEqual(1, self.run_shell('list'))
+            self.assertEqual(
+                f'{name} in the environment must be a number.\n',
+                self.errors.getvalue())
+
+    def test_the_list_fits(self):
+        self.assertEqual(0, self.run_shell('--help'))
+        for line in self.output.getvalue().splitlines():
+            self.assertLess(len(line), 80, line)
+
+    def test_what_is_said_does_nothing_to_a_terminal(self):
+        self.assertEqual(2, self.run_shell('\x1b[31m'))
+        self.assertIn(r'"\x1b[31m"', self.errors.getvalue())
+
     def test_help_needs_no_rights(self):
         for arguments in (['help'], ['help', 'list'], ['list', '--help'],
                           ['--help'], ['complete']):

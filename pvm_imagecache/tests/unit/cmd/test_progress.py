@@ -63,6 +63,25 @@ class ReporterTest(base.TestCase):
             '[############............] 50% of 100 B, 50 B/s, 1 s left\n',
             text)
 
+    def test_the_figures_have_room_beside_a_long_name(self):
+        self.patch(progress, '_columns', lambda: 79)
+        self.patch(sys, 'stderr', _Terminal())
+        reporter = progress.Reporter('long-name-' * 20 + '\x1b[31m')
+        reporter('fetch', 0, 100)
+        self.now += 10
+        reporter('fetch', 50, 100)
+        line = sys.stderr.getvalue().rpartition('\r\033[K')[2]
+        self.assertEqual(79, len(line))
+        self.assertTrue(line.startswith('long-name-'))
+        self.assertTrue(line.endswith(
+            '...: Fetching 50% of 100 B, 5 B/s, 10 s left'), line)
+
+    def test_a_name_does_nothing_to_a_terminal(self):
+        self.patch(sys, 'stderr', io.StringIO())
+        progress.Reporter('\x1b[31m\n')('fetch', 1, 1)
+        self.assertEqual('\\x1b[31m\\n: Fetching 100% of 1 B\n',
+                         sys.stderr.getvalue())
+
     def test_what_came_from_a_buffer_is_no_rate(self):
         text = self._told((0, 'fetch', 40, 100), (0.5, 'fetch', 41, 100),
                           (9.5, 'fetch', 50, 100), stream=_Terminal)
@@ -89,7 +108,7 @@ class ReporterTest(base.TestCase):
 
     def test_other_steps(self):
         self.assertEqual(
-            'web1: Waiting for the fetch by another process 10% of 10 B\n'
+            'web1: Waiting for another process 10% of 10 B\n'
             'web1: Copying on the host\n'
             'web1: of a plugin 50% of 10 B\n',
             self._told((0, 'wait', 1, 10), (0, 'copy', 0, 10),

@@ -29,7 +29,7 @@ class BootDisksTest(base.TestCase):
         self.images.driver.find_disk.return_value = self.there
 
     def test_another_disk_of_the_name_is_not_deleted(self):
-        self.disks.delete(boot_disks.Attached('disk', 'other'))
+        self.disks.delete(boot_disks.Attached('disk', 'other'), None)
         self.images.delete_disk.assert_not_called()
         self.disks.delete(boot_disks.Attached('disk', 'udid'))
         self.images.delete_disk.assert_called_once_with('disk')
@@ -38,10 +38,10 @@ class BootDisksTest(base.TestCase):
         for error in (exceptions.DiskNotFound(name='disk', pool='p'),
                       exceptions.DiskInUse(name='disk')):
             self.images.delete_disk.side_effect = error
-            self.disks.delete_named('disk')
+            self.disks.delete_named('disk', None)
         self.images.driver.find_disk.return_value = None
         self.images.delete_disk.reset_mock()
-        self.disks.delete_named('disk')
+        self.disks.delete_named('disk', None)
         self.images.delete_disk.assert_not_called()
 
     def test_what_a_partition_has_it_is_not_given_again(self):
