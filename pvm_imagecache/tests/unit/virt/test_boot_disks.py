@@ -31,8 +31,9 @@ class BootDisksTest(base.TestCase):
     def test_another_disk_of_the_name_is_not_deleted(self):
         self.disks.delete(boot_disks.Attached('disk', 'other'), None)
         self.images.delete_disk.assert_not_called()
-        self.disks.delete(boot_disks.Attached('disk', 'udid'))
-        self.images.delete_disk.assert_called_once_with('disk')
+        self.disks.delete(boot_disks.Attached('disk', 'udid'), 'for')
+        self.images.delete_disk.assert_called_once_with(
+            'disk', context='for')
 
     def test_what_is_gone_or_needed_is_no_error(self):
         for error in (exceptions.DiskNotFound(name='disk', pool='p'),
