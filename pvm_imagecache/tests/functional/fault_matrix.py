@@ -413,7 +413,7 @@ def quick() -> Iterator[None]:
                 (powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
                 (deploy, 'RETRY_DELAYS', (0.01, 0.02)),
                 (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),
-                (volume_group, '_LONGEST_PAUSE', 0.02),
+                (powervm, '_LONGEST_PAUSE', 0.02),
                 (catalog_file, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
                 # No request is at work any more when a fault is over.
                 (recovery, 'LONGEST_REQUEST', 0.0),

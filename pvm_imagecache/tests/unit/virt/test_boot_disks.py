@@ -31,9 +31,9 @@ class BootDisksTest(base.TestCase):
     def test_another_disk_of_the_name_is_not_deleted(self):
         self.disks.delete(boot_disks.Attached('disk', 'other'), None)
         self.images.delete_disk.assert_not_called()
-        self.disks.delete(boot_disks.Attached('disk', 'udid'), None)
+        self.disks.delete(boot_disks.Attached('disk', 'udid'), 'for')
         self.images.delete_disk.assert_called_once_with(
-            'disk', context=None)
+            'disk', context='for')
 
     def test_what_is_gone_or_needed_is_no_error(self):
         for error in (exceptions.DiskNotFound(name='disk', pool='p'),
@@ -50,12 +50,10 @@ class BootDisksTest(base.TestCase):
         made = mock.Mock(disk=self.there)
         for udid, added in (('udid', False), ('other', True)):
             with mock.patch.object(
-                    boot_disks, '_attached', autospec=True,
-                    return_value=[
+                    boot_disks, '_attached', autospec=True, return_value=[
                         boot_disks.Attached('disk', udid)]), (
-                    mock.patch.object(
-                        boot_disks, 'scsi_mapper', autospec=True)
-                    ) as mapper:
+                    mock.patch.object(boot_disks, 'scsi_mapper',
+                                      autospec=True)) as mapper:
                 self.assertEqual(added, self.disks._add(
                     mock.Mock(), mock.Mock(), made))
             self.assertEqual(added, mapper.add_map.called)
