@@ -270,8 +270,7 @@ class Catalog(catalog_file.CatalogFile):
         self, values: dict[str, Any], *, replace: bool
     ) -> BaseImage:
         verb = 'INSERT OR REPLACE' if replace else 'INSERT'
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             clock = _tick(connection)
             values['started_clock'] = clock
             if values['state'] == State.READY.value:
@@ -316,8 +315,7 @@ class Catalog(catalog_file.CatalogFile):
             raise exceptions.CatalogConflict(
                 image=record.image.id, reason='its disk is not known')
         now = time.time()
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             clock = _tick(connection)
             self._update(
                 record, State.POPULATING, state=State.READY.value,
@@ -327,8 +325,7 @@ class Catalog(catalog_file.CatalogFile):
 
     def used(self, record: BaseImage) -> None:
         """Count a hit, and keep when it was."""
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             connection.execute(
                 'UPDATE base_images SET hits = hits + 1,'
                 ' last_used_at = ?, used_clock = ?'
@@ -342,15 +339,14 @@ class Catalog(catalog_file.CatalogFile):
         :raises CatalogConflict: if the record is another one by now.
         :raises ImagePinned: if it was pinned meanwhile.
         """
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             if record.image.id in _pins(connection, record.pool):
                 raise exceptions.ImagePinned(image=record.image.id)
             self._update(record, record.state, state=State.EVICTING.value)
 
     def stop_eviction(self, record: BaseImage) -> None:
         """The disk was not deleted after all: it is what it was before."""
-        with self._session() as connection:
+        with self._writing() as connection:
             connection.execute(
                 'UPDATE base_images SET state ='
                 ' CASE WHEN reason IS NULL THEN ? ELSE ? END'
@@ -369,7 +365,7 @@ class Catalog(catalog_file.CatalogFile):
 
     def remove(self, record: BaseImage) -> None:
         """Forget a base image whose disk is gone; fine if forgotten."""
-        with self._session() as connection:
+        with self._writing() as connection:
             connection.execute(
                 'DELETE FROM base_images'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
@@ -401,8 +397,7 @@ class Catalog(catalog_file.CatalogFile):
         :raises CatalogConflict: when the name has an entry already.
         """
         verb = 'INSERT OR REPLACE' if lease else 'INSERT'
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             entry = InstanceDisk(
                 pool, disk_name, size, lease or uuid.uuid4().hex,
                 holder_name(), None, time.time(), _tick(connection))
@@ -421,7 +416,7 @@ class Catalog(catalog_file.CatalogFile):
         self, entry: InstanceDisk, udid: str | None
     ) -> None:
         """Keep which disk PowerVM made; None when it was deleted again."""
-        with self._session() as connection:
+        with self._writing() as connection:
             connection.execute(
                 'UPDATE instance_disks SET udid = ?'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
@@ -448,7 +443,7 @@ class Catalog(catalog_file.CatalogFile):
                          'error': error})
 
     def _delete_instance_disk(self, entry: InstanceDisk) -> None:
-        with self._session() as connection:
+        with self._writing() as connection:
             connection.execute(
                 'DELETE FROM instance_disks'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
@@ -467,8 +462,7 @@ class Catalog(catalog_file.CatalogFile):
 
         :param seconds: for how long; for ever where it is None.
         """
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             clock = _tick(connection)
             connection.execute(
                 'INSERT OR REPLACE INTO pins'
@@ -479,7 +473,7 @@ class Catalog(catalog_file.CatalogFile):
 
     def unpin(self, pool: str, image_id: str) -> bool:
         """Let an image go again; False if it was not pinned."""
-        with self._session() as connection:
+        with self._writing() as connection:
             return bool(connection.execute(
                 'DELETE FROM pins WHERE pool = ? AND image_id = ?',
                 (pool, image_id)).rowcount)
@@ -493,8 +487,7 @@ class Catalog(catalog_file.CatalogFile):
         """Keep which images the instances of this host use now."""
         now = time.time()
         rows = [(pool, each, now) for each in set(image_ids)]
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             connection.execute('DELETE FROM in_use WHERE pool = ?', (pool,))
             connection.executemany(
                 'INSERT INTO in_use (pool, image_id, seen_at)'
@@ -523,24 +516,29 @@ class Catalog(catalog_file.CatalogFile):
 
     def tick(self) -> None:
         """Write down the time, so that little is lost when the host ends."""
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             _tick(connection)
 
     def keeps_labels(self, pool: str) -> bool:
-        """Whether a disk of the pool has ever been seen with a label."""
+        """Whether a disk of the pool has the label that it was made with.
+
+        So it is taken to be until one was seen without.
+        """
         with self._session() as connection:
             return connection.execute(
-                'SELECT 1 FROM pools WHERE pool = ? AND keeps_labels',
-                (pool,)).fetchone() is not None
+                'SELECT 1 FROM pools WHERE pool = ? AND drops_labels'
+                ' AND NOT keeps_labels', (pool,)).fetchone() is None
 
-    def saw_labels(self, pool: str) -> None:
-        """Keep that disks of the pool have labels."""
-        with self._session() as connection:
+    def saw_labels(self, pool: str, kept: bool) -> None:
+        """Keep that a disk of the pool has a label, or has lost its own."""
+        with self._writing() as connection:
             connection.execute(
-                'INSERT INTO pools (pool, keeps_labels) VALUES (?, 1)'
-                ' ON CONFLICT (pool) DO UPDATE SET keeps_labels = 1',
-                (pool,))
+                'INSERT INTO pools (pool, keeps_labels, drops_labels)'
+                ' VALUES (:pool, :kept, NOT :kept)'
+                ' ON CONFLICT (pool) DO UPDATE SET'
+                ' keeps_labels = keeps_labels OR :kept,'
+                ' drops_labels = drops_labels OR NOT :kept',
+                {'pool': pool, 'kept': kept})
 
     def uploads_are_tidy(self, pool: str) -> bool:
         """Whether no upload is known to have left anything behind.
@@ -554,7 +552,7 @@ class Catalog(catalog_file.CatalogFile):
 
     def saw_uploads(self, pool: str, tidy: bool) -> None:
         """Keep whether the next pass has to look for what uploads left."""
-        with self._session() as connection:
+        with self._writing() as connection:
             connection.execute(
                 'INSERT INTO pools (pool, keeps_labels, uploads_are_tidy)'
                 ' VALUES (?, 0, ?) ON CONFLICT (pool)'
@@ -566,8 +564,7 @@ class Catalog(catalog_file.CatalogFile):
 
         :returns: whether other things go wrong than in the one before.
         """
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             last = _last_pass(connection, pool)
             connection.execute(
                 'INSERT INTO pools (pool, keeps_labels, passed_at,'
@@ -595,7 +592,7 @@ class Catalog(catalog_file.CatalogFile):
         """Keep which pool was found under a name."""
         if self.pool_called(name) == pool:
             return
-        with self._session() as connection:
+        with self._writing() as connection:
             connection.execute(
                 'INSERT OR REPLACE INTO pool_names (name, pool)'
                 ' VALUES (?, ?)', (name, pool))
@@ -623,8 +620,7 @@ class Catalog(catalog_file.CatalogFile):
 
         :param who: by default whoever all is done for.
         """
-        with self._session() as connection, catalog_file.transaction(
-                connection):
+        with self._writing() as connection:
             newest = connection.execute(
                 'INSERT INTO history (at, pool, action, image_id, disk_name,'
                 ' bytes_fetched, bytes_saved, seconds, who, detail,'
@@ -720,7 +716,7 @@ class Catalog(catalog_file.CatalogFile):
         self, record: BaseImage, expected: State, **values: Any
     ) -> None:
         assignments = ', '.join(f'{column} = :{column}' for column in values)
-        with self._session() as connection:
+        with self._writing() as connection:
             changed = connection.execute(
                 f'UPDATE base_images SET {assignments}'  # noqa: S608
                 ' WHERE pool = :_pool AND disk_name = :_disk'

@@ -21,6 +21,7 @@ import contextlib
 import errno
 import logging
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -35,7 +36,9 @@ from pvm_imagecache import private_files
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds.
 _BUSY_TIMEOUT: Final = 10.0
+_LONGEST_PAUSE: Final = 0.1
 
 
 class CatalogFile:
@@ -79,8 +82,14 @@ class CatalogFile:
 
         Others who write wait for that long: nothing slow belongs into it.
         """
-        with self._session() as connection, transaction(connection):
+        with self._writing():
             yield
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """All that the block writes, or nothing of it, in its turn."""
+        with self._session() as connection, transaction(connection):
+            yield connection
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
@@ -254,7 +263,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     if connection.in_transaction:
         yield
         return
-    connection.execute('BEGIN IMMEDIATE')
+    _begin(connection)
     try:
         yield
         connection.execute('COMMIT')
@@ -263,6 +272,28 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute('ROLLBACK')
         raise
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Wait for our turn to write, and take it.
+
+    SQLite would wait in one piece, and all green threads with it.
+    """
+    end = time.monotonic() + _BUSY_TIMEOUT
+    connection.execute('PRAGMA busy_timeout = 0')
+    try:
+        while True:
+            try:
+                connection.execute('BEGIN IMMEDIATE')
+                return
+            except sqlite3.OperationalError as error:
+                if (error.sqlite_errorcode != sqlite3.SQLITE_BUSY
+                        or time.monotonic() >= end):
+                    raise
+            time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311
+    finally:
+        connection.execute(
+            f'PRAGMA busy_timeout = {round(_BUSY_TIMEOUT * 1000)}')
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:

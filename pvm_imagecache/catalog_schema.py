@@ -133,11 +133,13 @@ CREATE TABLE pool_names (
     pool TEXT NOT NULL
 );
 """,
-    # Why a policy chose an image, for programs; and the last pass, which
-    # has no row in the history where it did nothing.
+    # Why a policy chose an image, for programs; the last pass, which has no
+    # row in the history where it did nothing; and pools where a disk of ours
+    # was seen without its label.
     5: """
 ALTER TABLE history ADD COLUMN code TEXT;
 ALTER TABLE pools ADD COLUMN passed_at REAL;
 ALTER TABLE pools ADD COLUMN pass_trouble TEXT NOT NULL DEFAULT '';
+ALTER TABLE pools ADD COLUMN drops_labels INTEGER NOT NULL DEFAULT 0;
 """,
 }

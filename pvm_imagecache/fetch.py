@@ -220,7 +220,7 @@ class Work:
             except BaseException:
                 self._discard(*disks)
                 raise
-            recovery.note_labels(self._parts, disks)
+            recovery.note_labels(self._parts, disks, just_made=True)
         except BaseException:
             self._forget_if_gone(record)
             raise

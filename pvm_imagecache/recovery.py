@@ -30,6 +30,7 @@ from oslo_utils import units
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 
@@ -164,21 +165,29 @@ def _write_what_is_finished() -> None:
 
 
 def note_labels(
-    parts: parts_module.Parts, disks: Sequence[base.Disk]
+    parts: parts_module.Parts, disks: Sequence[base.Disk],
+    just_made: bool = False,
 ) -> None:
-    """Remember, once, that disks of the pool have labels."""
+    """Remember, once, whether disks of the pool have labels.
+
+    :param just_made: by us, with labels: those that have none lost them.
+    """
     pool = parts.driver.pool_id()
-    said = f'pool {pool} keeps labels'
-    if said not in parts.told and any(
-            disk.label not in _NO_LABEL for disk in disks):
-        parts.catalog.saw_labels(pool)
+    kept = any(disk.label not in _NO_LABEL for disk in disks)
+    said = f'pool {pool} {"keeps" if kept else "drops"} labels'
+    if (kept or just_made) and said not in parts.told:
+        parts.catalog.saw_labels(pool, kept)
         parts.told.add(said)
 
 
 def _keeps_labels(
     parts: parts_module.Parts, disks: Sequence[base.Disk]
 ) -> bool:
-    """Whether the platform is known to keep the labels of disks."""
+    """Whether the platform keeps the labels of disks.
+
+    It is not known not to before a disk of ours has lost its own: until then
+    a disk without a label is taken for somebody else's.
+    """
     return (any(disk.label not in _NO_LABEL for disk in disks)
             or parts.catalog.keeps_labels(parts.driver.pool_id()))
 
@@ -241,6 +250,10 @@ def remove_instance_disk(
                      {'disk': disk.name, 'holder': entry.holder})
             _remove(parts.driver, disk)
             return disk.name
+    LOG.warning('Disk %(disk)s has the name of one that %(holder)s has left '
+                'unfinished, but nothing tells that it is that one: it stays. '
+                'Delete it if nobody needs it',
+                {'disk': entry.disk_name, 'holder': entry.holder})
     return None
 
 
@@ -289,8 +302,8 @@ def fault_of(
     if is_mapped:
         return 'its disk is mapped to a partition, which can change it'
     if disk.capacity != record.capacity:
-        return (f'its disk has {disk.capacity} bytes, and had '
-                f'{record.capacity}')
+        return (f'its disk has {human.exactly(disk.capacity)}, and had '
+                f'{human.exactly(record.capacity or 0)}')
     return None
 
 
@@ -317,7 +330,7 @@ def is_ours(
     nobody else had when it began, and the size.
 
     :param size: in bytes, as it was asked for.
-    :param labels_are_kept: whether the platform is known to keep them.
+    :param labels_are_kept: False where the platform is known to drop them.
     """
     if disk.label.startswith(_LABEL_PREFIX):
         return disk.label == label(lease)

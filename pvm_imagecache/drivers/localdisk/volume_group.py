@@ -46,6 +46,7 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache import locks
 from pvm_imagecache import naming
 
@@ -550,7 +551,8 @@ def _check(
     if needed > free:
         raise exceptions.NotEnoughSpace(
             pool=f'Volume group {document.wrapper.name}',
-            free=human(free), needed=human(needed), needed_bytes=needed,
+            free=human.size(free), needed=human.size(needed),
+            needed_bytes=needed,
             what=' and '.join(
                 operation.new.name for operation in request.operations
                 if not isinstance(operation, Delete)))
@@ -659,7 +661,7 @@ def _raise_if_full(
     needed = sum(whole_gib(new.size) for new in names)
     raise exceptions.NotEnoughSpace(
         pool=f'Volume group {document.wrapper.name}',
-        free=human(document.free), needed=human(needed),
+        free=human.size(document.free), needed=human.size(needed),
         needed_bytes=needed, refused=needed <= document.free,
         what=' and '.join(new.name for new in names)) from error
 
@@ -695,15 +697,6 @@ def _disk(capacity: str, label: str, name: str, udid: str) -> base.Disk:
 
 def _bytes(gib: float | None) -> int:
     return round((gib or 0) * units.Gi)
-
-
-def human(size: int) -> str:
-    """Bytes for a person to read."""
-    for unit, factor in (('TiB', units.Ti), ('GiB', units.Gi),
-                         ('MiB', units.Mi), ('KiB', units.Ki)):
-        if size >= factor:
-            return f'{round(size / factor, 2):g} {unit}'
-    return f'{size} bytes'
 
 
 def _names(names: Iterator[str] | Any) -> str:

@@ -39,6 +39,7 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache import exceptions
+from pvm_imagecache import human
 from pvm_imagecache import image as image_module
 
 #: pypowervm on other hosts puts a marker before the name and cuts what is
@@ -293,5 +294,5 @@ def _raise_if_full(
         return
     raise exceptions.NotEnoughSpace(
         pool='The Shared Storage Pool', free='less than that',
-        needed=f'{needed / units.Gi:.3g} GiB', what=f'disk {new.name}'
+        needed=human.size(needed), what=f'disk {new.name}'
     ) from error

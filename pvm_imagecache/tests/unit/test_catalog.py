@@ -567,6 +567,31 @@ class StoredTest(CatalogTestCase):
         # Reading goes on.
         self.assertEqual(record, self.catalog.get('pool', 'disk'))
 
+    def test_waiting_leaves_others_their_turn(self):
+        # As green threads have one when somebody sleeps, and not while
+        # SQLite does.
+        record = self.begin()
+        holder = sqlite3.connect(self.catalog.path, isolation_level=None)
+        self.addCleanup(holder.close)
+        pauses = []
+
+        def sleep(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                holder.execute('COMMIT')
+        self.patch(catalog_file.time, 'sleep', sleep)
+        for call in (lambda: self.begin('other'),
+                     lambda: self.catalog.progressed(record, 1),
+                     lambda: self.catalog.used(record),
+                     lambda: self.catalog.remove(record),
+                     lambda: self.catalog.saw_labels('pool', True),
+                     lambda: self.catalog.add_history('pool', 'a')):
+            holder.execute('BEGIN IMMEDIATE')
+            pauses.clear()
+            call()
+            self.assertEqual(3, len(pauses))
+            self.assertLessEqual(max(pauses), 0.1)
+
     def test_no_descriptor_is_left_open(self):
         before = base.descriptors()
         self.begin()

@@ -186,11 +186,14 @@ class InUseTest(ClockTestCase):
 
 class LabelsTest(ClockTestCase):
     def test_they_are_remembered(self):
-        self.assertFalse(self.catalog.keeps_labels('pool'))
-        for _ in range(2):
-            self.catalog.saw_labels('pool')
-            self.assertTrue(self.open().keeps_labels('pool'))
-        self.assertFalse(self.catalog.keeps_labels('other'))
+        # Until one of ours is seen without, all disks have theirs; and one
+        # that is seen with it says more.
+        self.assertTrue(self.catalog.keeps_labels('pool'))
+        for seen, kept in ((False, False), (False, False), (True, True),
+                           (False, True)):
+            self.catalog.saw_labels('pool', seen)
+            self.assertEqual(kept, self.open().keeps_labels('pool'))
+        self.assertTrue(self.catalog.keeps_labels('other'))
 
 
 class UpgradeTest(ClockTestCase):
@@ -251,7 +254,7 @@ class UpgradeTest(ClockTestCase):
         self.assertEqual({None}, {each.code for each in found})
 
     def test_passes_are_kept_from_now_on(self):
-        self.catalog.saw_labels('pool')
+        self.catalog.saw_labels('pool', False)
         self.assertIsNone(self.catalog.last_pass('pool'))
         for trouble, is_news in (('', False), ('x', True), ('x', False),
                                  ('y', True), ('', True), ('', False)):
@@ -259,7 +262,7 @@ class UpgradeTest(ClockTestCase):
             self.assertEqual(is_news, self.catalog.saw_pass('pool', trouble))
             self.assertEqual(catalog_module.LastPass(self.now, trouble),
                              self.open().last_pass('pool'))
-        self.assertTrue(self.catalog.keeps_labels('pool'))
+        self.assertFalse(self.catalog.keeps_labels('pool'))
         self.assertIsNone(self.catalog.last_pass('other'))
 
     def test_nor_what_was_used_before_what(self):

@@ -79,6 +79,8 @@ class RemoveTest(test_deploy.DeployTestCase):
     def setUp(self):
         super().setUp()
         self.driver.keeps_labels = self.keeps_labels
+        if not self.keeps_labels:
+            self.catalog.saw_labels('pool', False)
 
     def _begun(self):
         """A base image of which the record is all there is."""
@@ -213,6 +215,37 @@ class LateTest(test_deploy.DeployTestCase):
 
 class RemoveWithoutLabelsTest(RemoveTest):
     keeps_labels = False
+
+
+class NoLabelSeenTest(test_deploy.DeployTestCase):
+    """Nobody knows yet whether the pool keeps labels.
+
+    A disk without one, of the right name and size, may be anybody's.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.driver.keeps_labels = False
+
+    def test_a_disk_is_somebody_elses(self):
+        record = self.catalog.begin('pool', self.base_name, self.image)
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add(self.base_name)
+        self.driver.add('disk')
+        self.assertRaises(exceptions.BaseImageOccupied,
+                          recovery.remove_base_image, self.parts, record)
+        self.assertIsNone(recovery.remove_instance_disk(self.parts, entry))
+        self.assertEqual({self.base_name, 'disk'}, set(self.driver.names()))
+
+    def test_until_one_of_ours_has_lost_its_own(self):
+        recovery.note_labels(self.parts, [self.driver.add('other')])
+        self.assertTrue(self.catalog.keeps_labels('pool'))
+        self.deploy()
+        self.assertFalse(self.catalog.keeps_labels('pool'))
+        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.driver.add('disk')
+        self.assertEqual(
+            'disk', recovery.remove_instance_disk(self.parts, entry))
 
 
 class OnRecordTest(test_deploy.DeployTestCase):

@@ -48,12 +48,6 @@ class WholeGibTest(base.TestCase):
         self.assertEqual(0, rounded % GIB)
         self.assertTrue(size <= rounded < size + GIB)
 
-    def test_human(self):
-        for size, text in ((5, '5 bytes'), (1024, '1 KiB'),
-                           (3 << 19, '1.5 MiB'), (GIB, '1 GiB'),
-                           (997 * GIB, '997 GiB'), (5 << 40, '5 TiB')):
-            self.assertEqual(text, volume_group.human(size))
-
 
 class DocumentTest(base.TestCase):
     def setUp(self):
