@@ -287,13 +287,18 @@ def _begin(connection: sqlite3.Connection) -> None:
                 connection.execute('BEGIN IMMEDIATE')
                 return
             except sqlite3.OperationalError as error:
-                if (error.sqlite_errorcode != sqlite3.SQLITE_BUSY
-                        or time.monotonic() >= end):
+                if not _means_busy(error) or time.monotonic() >= end:
                     raise
             time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311
     finally:
         connection.execute(
             f'PRAGMA busy_timeout = {round(_BUSY_TIMEOUT * 1000)}')
+
+
+def _means_busy(error: sqlite3.OperationalError) -> bool:
+    # There are several kinds of being busy; the last byte is that of all.
+    code = getattr(error, 'sqlite_errorcode', 0)
+    return code & 0xff == sqlite3.SQLITE_BUSY
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
