@@ -526,7 +526,8 @@ timeout = {_TIMEOUT}
         elif place:
             manager, _ = self._make_manager()
             with contextlib.closing(manager):
-                manager.list()
+                # This makes the catalogue and its directory.
+                manager.reconcile()
 
     def _leave_for_dead(self) -> None:
         """What a process leaves that is killed in the midst of an upload."""
@@ -915,9 +916,12 @@ class Place:
     """Something about the state directory that is not as it should be.
 
     :cvar forgets: whether what was cached may be forgotten by it.
+    :cvar refused_with: the error that a deploy must end in that meets it at
+        the start.
     """
 
     forgets = False
+    refused_with: type[Exception] | None = None
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -1227,7 +1231,10 @@ class GroupLockForAWhile(GroupLock):
 
 
 class DiskLock(_HeldLock):
+    """Somebody else is at a disk of that name, as far as one can tell."""
+
     pattern = 'disk-{pool}-vm1'
+    refused_with = exceptions.DiskBeingMade
 
 
 class CatalogueLock(_OtherProcess):
@@ -1346,6 +1353,9 @@ class _Judge:
         self._word = ''
         place = _place(self._cell)
         self._forgets = place is not None and place.forgets
+        # Midway it is our own.
+        self._refused_with = (place.refused_with if place
+                              and self._cell.count != 'midway' else None)
 
     def judge(self) -> Verdict:
         bench = self._bench
@@ -1401,7 +1411,11 @@ class _Judge:
             LOG.info('ended in', exc_info=True)
 
     def _judge_result(self) -> None:
-        if self._error is not None:
+        if self._refused_with:
+            if not isinstance(self._error, self._refused_with):
+                self._bad('WRONG', f'not {self._refused_with.__name__}, but '
+                                   f'{self._word}: {self._error}')
+        elif self._error is not None:
             if not isinstance(self._error, exceptions.PVMImageCacheError):
                 self._bad('RAW', f'{type(self._error).__name__}: '
                                  f'{self._error}')
@@ -1417,6 +1431,8 @@ class _Judge:
     def _judge_error(self) -> None:
         cell = self._cell
         if self._error is None or self._problems or not self._bench.hits:
+            return
+        if self._refused_with:
             return
         if cell.fault.cause and not cell.row.fatal and not re.search(
                 cell.fault.cause, str(self._error)):
