@@ -138,6 +138,11 @@ class Work:
                 self._lease = record.lease
                 return
         except exceptions.BaseImageOccupied:
+            if record.udid is None:
+                # Perhaps what has the name was there before, and may be
+                # replaced: that is looked at when it is in the way.
+                self._lease = record.lease
+                return
             # Somebody else has the name: ours is gone in any case.
             self._catalog.remove(record)
             raise

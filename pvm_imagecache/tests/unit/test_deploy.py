@@ -732,8 +732,16 @@ class LeftOverTest(DeployTestCase):
         theirs = self.driver.find_disk(self.base_name)
         done = self.deploy()
         self.check(done, BYPASS)
-        self.assertIn('did not make', done.reason)
+        self.assertIn('does not know, and it has 7 GiB', done.reason)
         self.assertEqual(theirs, self.driver.find_disk(self.base_name))
+
+    def test_another_left_over_that_it_was_to_replace(self):
+        # No label was seen yet, so that this is not taken for its disk.
+        self.catalog.begin('pool', self.base_name, self.image)
+        old = self.driver.add(self.base_name)
+        self.check(self.deploy(), MISS)
+        self.check_cached()
+        self.assertNotEqual(old.udid, self.record().udid)
 
     def test_a_disk_of_that_name_that_is_another_one(self):
         self.leave_behind()
