@@ -70,12 +70,9 @@ _UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
 #: What is read of each disk, in the order that the schema prescribes.
 _DISK_TAGS: Final = (f'{_UOM}DiskCapacity', f'{_UOM}DiskLabel', _NAME_TAG,
                      _UDID_TAG)
-_MAPPED: Final = 'u:VirtualSCSIMapping/u:Storage/u:VirtualDisk'
 _MAPPED_DISKS: Final = etree.XPath(
-    f'count({_MAPPED})', namespaces={'u': pvm_const.UOM_NS})
-_MAPPED_NAMES: Final = etree.XPath(
-    f'{_MAPPED}/u:DiskName/text()', namespaces={'u': pvm_const.UOM_NS},
-    smart_strings=False)
+    'count(u:VirtualSCSIMapping/u:Storage/u:VirtualDisk)',
+    namespaces={'u': pvm_const.UOM_NS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +205,7 @@ class VolumeGroup:
         if found is None:
             return set()
         # There may be ten thousand of them, half a million elements.
-        texts = _MAPPED_NAMES(found)
+        texts = [each.text or '' for each in found.iter(_NAME_TAG)]
         names = {naming.last_component(text.strip()) for text in texts}
         # Adapters have UDIDs as well, but no disk has one of theirs.
         udids = set() if len(texts) == _MAPPED_DISKS(found) else {

@@ -14,12 +14,15 @@
 
 import threading
 import time
+from unittest import mock
 
 import hypothesis
 from hypothesis import strategies
+from lxml import etree
 from oslo_utils import units
 from pypowervm import const as pvm_const
 from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import volume_group
@@ -206,6 +209,40 @@ class ReadTest(base.TestCase):
         for element in volume_groups.elements(self.wrapper):
             element.getparent().remove(element)
         self.check()
+
+
+class MappedTest(base.TestCase):
+    """A disk that a mapping has is seen, wherever it stands in that."""
+
+    def mapped(self, mapping):
+        server = mock.MagicMock()
+        server.entry.element.element = etree.fromstring(
+            f'<VIOS xmlns="{pvm_const.UOM_NS}"><VirtualSCSIMappings>'
+            f'<VirtualSCSIMapping>{mapping}</VirtualSCSIMapping>'
+            '</VirtualSCSIMappings></VIOS>')
+        group = volume_group.VolumeGroup(
+            mock.MagicMock(), 'vios', 'uuid', 'vg',
+            locks.LockDirectory(self.path('locks')))
+        disks = [driver_base.Disk(name, f'udid-{name}', GIB)
+                 for name in ('a', 'b')]
+        with mock.patch.object(pvm_vios.VIOS, 'get', autospec=True,
+                               return_value=server):
+            return {disk.name for disk in group.mapped(disks)}
+
+    def test_where_it_is(self):
+        named = '<VirtualDisk><DiskName>/var/vio/a</DiskName></VirtualDisk>'
+        for mapping in (f'<Storage>{named}</Storage>',
+                        f'<Storage><Other>{named}</Other></Storage>', named,
+                        f'<TargetDevice>{named}</TargetDevice>'):
+            self.assertEqual({'a'}, self.mapped(mapping))
+
+    def test_one_without_a_name_is_known_by_its_udid(self):
+        self.assertEqual({'b'}, self.mapped(
+            '<Storage><VirtualDisk><UniqueDeviceID>udid-b</UniqueDeviceID>'
+            '</VirtualDisk></Storage>'))
+
+    def test_none(self):
+        self.assertEqual(set(), self.mapped('<Storage/>'))
 
 
 class PrepareTest(base.TestCase):
