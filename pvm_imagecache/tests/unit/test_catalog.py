@@ -567,6 +567,16 @@ class StoredTest(CatalogTestCase):
         # Reading goes on.
         self.assertEqual(record, self.catalog.get('pool', 'disk'))
 
+    def test_the_kinds_of_being_busy(self):
+        for code, is_busy in ((sqlite3.SQLITE_BUSY, True),
+                              (sqlite3.SQLITE_BUSY_RECOVERY, True),
+                              (sqlite3.SQLITE_READONLY, False),
+                              (None, False)):
+            error = sqlite3.OperationalError('x')
+            if code is not None:
+                error.sqlite_errorcode = code
+            self.assertEqual(is_busy, catalog_file._means_busy(error))
+
     def test_waiting_leaves_others_their_turn(self):
         # As green threads have one when somebody sleeps, and not while
         # SQLite does.
