@@ -31,11 +31,11 @@ import tempfile
 import time
 from typing import Any
 
-from pvm_imagecache.cmd import shell
 from pvm_imagecache import glance_client
 from pvm_imagecache import image_source
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import simulator
+from pvm_imagecache.cmd import shell
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 
@@ -50,24 +50,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     good = True
     with contextlib.ExitStack() as running:
-        directory = pathlib.Path(running.enter_context(
-            tempfile.TemporaryDirectory(prefix='benchmark-')))
+        directory = pathlib.Path(
+            running.enter_context(
+                tempfile.TemporaryDirectory(prefix='benchmark-')
+            )
+        )
         glance = running.enter_context(
-            glance_server.GlanceServer(directory / 'glance'))
+            glance_server.GlanceServer(directory / 'glance')
+        )
         powervm = running.enter_context(
-            simulator.Simulator(str(directory / 'powervm')))
+            simulator.Simulator(str(directory / 'powervm'))
+        )
         bench = Bench(directory, glance, powervm)
-        print(f'Glance {GLANCE_RATE // 10**6} MB/s, uploads and copies '
-              f'{DISK_RATE // 10**6} MB/s each; medians of '
-              f'{options.rounds} rounds, seconds\n')
-        print(f'{"image":>10} {"no cache":>9} {"miss":>9} {"hit":>9} '
-              f'{"old way":>9} {"miss ratio":>11} {"old ratio":>10}')
+        print(
+            f'Glance {GLANCE_RATE // 10**6} MB/s, uploads and copies '
+            f'{DISK_RATE // 10**6} MB/s each; medians of '
+            f'{options.rounds} rounds, seconds\n'
+        )
+        print(
+            f'{"image":>10} {"no cache":>9} {"miss":>9} {"hit":>9} '
+            f'{"old way":>9} {"miss ratio":>11} {"old ratio":>10}'
+        )
         for size in options.sizes:
             ratio = bench.measure(size * MIB, options.rounds)
             good = good and ratio <= LIMIT
         bench.close()
-    print(f'\nmiss ratio: a miss against no cache, {LIMIT} at most: '
-          + ('met' if good else 'NOT MET'))
+    print(
+        f'\nmiss ratio: a miss against no cache, {LIMIT} at most: '
+        + ('met' if good else 'NOT MET')
+    )
     return 0 if good else 1
 
 
@@ -75,11 +86,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument(
-        '--sizes', metavar='MIB', type=int, nargs='+', default=[256, 1024],
-        help='sizes of the images (default: 256 1024)')
+        '--sizes',
+        metavar='MIB',
+        type=int,
+        nargs='+',
+        default=[256, 1024],
+        help='sizes of the images (default: 256 1024)',
+    )
     parser.add_argument(
-        '--rounds', type=int, default=3,
-        help='deploys of each kind (default: %(default)s)')
+        '--rounds',
+        type=int,
+        default=3,
+        help='deploys of each kind (default: %(default)s)',
+    )
     return parser.parse_args(arguments)
 
 
@@ -100,7 +119,11 @@ class Bench:
         image = self._store(size)
         self._set_rates(GLANCE_RATE, DISK_RATE)
         seconds: dict[str, list[float]] = {
-            'plain': [], 'miss': [], 'hit': [], 'old': []}
+            'plain': [],
+            'miss': [],
+            'hit': [],
+            'old': [],
+        }
         for _ in range(rounds):
             seconds['plain'].append(self._deploy(self._plain, image))
             seconds['miss'].append(self._deploy(self._cached, image))
@@ -109,12 +132,19 @@ class Bench:
             seconds['old'].append(self._deploy_the_old_way(image))
         self._set_rates(0, 0)
         plain, miss, hit, old = (
-            statistics.median(each) for each in seconds.values())
+            statistics.median(each) for each in seconds.values()
+        )
         ratio = statistics.median(
-            one / other for one, other in zip(
-                seconds['miss'], seconds['plain'], strict=True))
-        print(f'{size // MIB:>6} MiB {plain:9.2f} {miss:9.2f} {hit:9.2f} '
-              f'{old:9.2f} {ratio:11.3f} {old / plain:10.3f}', flush=True)
+            one / other
+            for one, other in zip(
+                seconds['miss'], seconds['plain'], strict=True
+            )
+        )
+        print(
+            f'{size // MIB:>6} MiB {plain:9.2f} {miss:9.2f} {hit:9.2f} '
+            f'{old:9.2f} {ratio:11.3f} {old / plain:10.3f}',
+            flush=True,
+        )
         return ratio
 
     def close(self) -> None:
@@ -141,8 +171,7 @@ class Bench:
 
     def _set_rates(self, glance: int, disk: int) -> None:
         self._glance.set_bandwidth(glance)
-        self._powervm.control.change_settings(
-            copy_rate=disk, upload_rate=disk)
+        self._powervm.control.change_settings(copy_rate=disk, upload_rate=disk)
 
     def _store(self, size: int) -> Any:
         path = self._directory / 'image'

@@ -33,7 +33,6 @@ from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import fixtures
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
@@ -42,6 +41,7 @@ from pvm_imagecache import naming
 from pvm_imagecache import plugins
 from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.drivers import base
 
 MIB = 1 << 20
 MOST_REQUESTS = 3
@@ -53,29 +53,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure all numbers, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument(
-        '--images', type=int, nargs='+', default=[50, 500],
-        help='how many are evicted (default: 50 500)')
+        '--images',
+        type=int,
+        nargs='+',
+        default=[50, 500],
+        help='how many are evicted (default: 50 500)',
+    )
     options = parser.parse_args(arguments)
     good = True
-    print(f'{"images":>8} {"pass, s":>9} {"requests":>9} '
-          f'{"old way, s":>11} {"ratio":>7}')
+    print(
+        f'{"images":>8} {"pass, s":>9} {"requests":>9} '
+        f'{"old way, s":>11} {"ratio":>7}'
+    )
     for count in options.images:
         with contextlib.ExitStack() as running:
-            directory = pathlib.Path(running.enter_context(
-                tempfile.TemporaryDirectory(prefix='benchmark-')))
-            host = running.enter_context(simulator.Simulator(
-                str(directory / 'powervm'),
-                volume_groups=[simulator.Group(GROUP, count + 100)]))
+            directory = pathlib.Path(
+                running.enter_context(
+                    tempfile.TemporaryDirectory(prefix='benchmark-')
+                )
+            )
+            host = running.enter_context(
+                simulator.Simulator(
+                    str(directory / 'powervm'),
+                    volume_groups=[simulator.Group(GROUP, count + 100)],
+                )
+            )
             bench = Bench(directory, host)
             running.callback(bench.close)
             seconds, requests = bench.evict(count)
             old = bench.remove_the_old_way(count)
-        print(f'{count:>8} {seconds:>9.2f} {requests:>9} {old:>11.2f} '
-              f'{seconds / old:>7.3f}')
-        good = good and requests <= MOST_REQUESTS and (
-            seconds <= MOST_SECONDS * max(1, count / 500))
-    print(f'\nat most {MOST_REQUESTS} requests, and {MOST_SECONDS:g} s for '
-          f'500 images: {"met" if good else "NOT MET"}')
+        print(
+            f'{count:>8} {seconds:>9.2f} {requests:>9} {old:>11.2f} '
+            f'{seconds / old:>7.3f}'
+        )
+        good = (
+            good
+            and requests <= MOST_REQUESTS
+            and (seconds <= MOST_SECONDS * max(1, count / 500))
+        )
+    print(
+        f'\nat most {MOST_REQUESTS} requests, and {MOST_SECONDS:g} s for '
+        f'500 images: {"met" if good else "NOT MET"}'
+    )
     return 0 if good else 1
 
 
@@ -86,18 +105,26 @@ class Bench:
         self, directory: pathlib.Path, host: simulator.Simulator
     ) -> None:
         self._host = host
-        conf = fixtures.configuration({
-            'pvm_imagecache': {
-                'host': host.host, 'port': host.port,
-                'volume_group_name': GROUP, 'minimum_age': 0,
-                'eviction_policies': 'age',
-                'state_path': str(directory / 'state')},
-            'pvm_imagecache_age': {'max_age': 0}})
+        conf = fixtures.configuration(
+            {
+                'pvm_imagecache': {
+                    'host': host.host,
+                    'port': host.port,
+                    'volume_group_name': GROUP,
+                    'minimum_age': 0,
+                    'eviction_policies': 'age',
+                    'state_path': str(directory / 'state'),
+                },
+                'pvm_imagecache_age': {'max_age': 0},
+            }
+        )
         self._driver = plugins.load_driver(conf)
         self._catalog = catalog_module.Catalog(
-            str(directory / 'state' / 'catalog.sqlite'))
+            str(directory / 'state' / 'catalog.sqlite')
+        )
         self._manager = manager_module.ImageManager.from_conf(
-            conf, image_source.ImageSource(lambda context: None))
+            conf, image_source.ImageSource(lambda context: None)
+        )
         # The first pass of a new catalogue looks for old uploads as well.
         self._manager.run_pass()
 
@@ -114,15 +141,27 @@ class Bench:
         for number in range(count):
             image = image_module.Image(
                 id=f'{number:08d}-0000-4000-8000-{number:012d}',
-                name=f'image{number}', size=MIB, virtual_size=MIB,
-                disk_format='raw', os_hash_algo='sha256',
-                os_hash_value='0' * 64, checksum=None)
-            records.append(self._catalog.begin(
-                pool, naming.base_image_name(image.id), image))
-        disks = self._driver.create_disks([
-            base.NewDisk(record.disk_name, MIB, 'raw',
-                         recovery.label(record.lease))
-            for record in records])
+                name=f'image{number}',
+                size=MIB,
+                virtual_size=MIB,
+                disk_format='raw',
+                os_hash_algo='sha256',
+                os_hash_value='0' * 64,
+                checksum=None,
+            )
+            records.append(
+                self._catalog.begin(
+                    pool, naming.base_image_name(image.id), image
+                )
+            )
+        disks = self._driver.create_disks(
+            [
+                base.NewDisk(
+                    record.disk_name, MIB, 'raw', recovery.label(record.lease)
+                )
+                for record in records
+            ]
+        )
         for record, disk in zip(records, disks, strict=True):
             self._catalog.created(record, disk.udid, disk.capacity)
             self._catalog.commit(record, record.image)
@@ -130,21 +169,29 @@ class Bench:
         started = time.monotonic()
         done = self._manager.run_pass()
         seconds = time.monotonic() - started
-        gone = sum(each.removed for each in (
-            done.eviction.results if done.eviction else ()))
+        gone = sum(
+            each.removed
+            for each in (done.eviction.results if done.eviction else ())
+        )
         if gone != count or self._host.control.disks():
             raise RuntimeError(f'{gone} of {count} were evicted')
         return seconds, len(self._host.control.requests()) - seen
 
     def remove_the_old_way(self, count: int) -> float:
         """Seconds for so many disks by pypowervm's own task."""
-        self._driver.create_disks([
-            base.NewDisk(f'old{number}', MIB, 'raw')
-            for number in range(count)])
+        self._driver.create_disks(
+            [
+                base.NewDisk(f'old{number}', MIB, 'raw')
+                for number in range(count)
+            ]
+        )
         adapter = self._driver._adapters()
         server = pvm_vios.VIOS.get(adapter)[0]
-        group = next(each for each in pvm_storage.VG.get(
-            adapter, parent=server) if each.name == GROUP)
+        group = next(
+            each
+            for each in pvm_storage.VG.get(adapter, parent=server)
+            if each.name == GROUP
+        )
         started = time.monotonic()
         pvm_tasks.rm_vg_storage(group, vdisks=list(group.virtual_disks))
         seconds = time.monotonic() - started

@@ -41,18 +41,18 @@ from typing import Any
 from unittest import mock
 import uuid
 
-from nova import objects
 from oslo_utils import units
 from pypowervm import adapter as pvm_adapter
 
+from nova import objects
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import fixtures
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.drivers import base
 from pvm_imagecache.simulator import mappings
 from pvm_imagecache.virt import imagecache
 
@@ -71,37 +71,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--rounds', type=int, default=9)
     options = parser.parse_args(arguments)
     with contextlib.ExitStack() as running:
-        directory = pathlib.Path(running.enter_context(
-            tempfile.TemporaryDirectory(prefix='benchmark-')))
-        host = running.enter_context(PowerVM(
-            directory / 'powervm', options.images + options.instances + 1000))
+        directory = pathlib.Path(
+            running.enter_context(
+                tempfile.TemporaryDirectory(prefix='benchmark-')
+            )
+        )
+        host = running.enter_context(
+            PowerVM(
+                directory / 'powervm',
+                options.images + options.instances + 1000,
+            )
+        )
         bench = Bench(directory, host)
         running.callback(bench.close)
         image_ids = bench.make_base_images(options.images)
         bench.make_instance_disks(options.instances)
         bench.cache.update(None, bench.instances(image_ids, 10))
         instances = bench.instances(image_ids, options.instances)
-        print(f'{options.images} base images, {options.instances} instances; '
-              'milliseconds of a pass\n')
-        print(f'{"in all":>10} {"requests":>10} {"reading":>10} '
-              f'{"rest":>10} {"(by the clock)":>15}')
+        print(
+            f'{options.images} base images, {options.instances} instances; '
+            'milliseconds of a pass\n'
+        )
+        print(
+            f'{"in all":>10} {"requests":>10} {"reading":>10} '
+            f'{"rest":>10} {"(by the clock)":>15}'
+        )
         readings, rest = [], []
         for _ in range(options.rounds):
             whole, requests, reading = bench.measure(instances)
             beside = whole - requests - reading
             readings.append(reading.processor)
             rest.append(beside.processor)
-            print(f'{whole.processor * 1000:10.1f} '
-                  f'{requests.processor * 1000:10.1f} '
-                  f'{reading.processor * 1000:10.1f} '
-                  f'{beside.processor * 1000:10.1f} '
-                  f'{beside.clock * 1000:15.1f}', flush=True)
+            print(
+                f'{whole.processor * 1000:10.1f} '
+                f'{requests.processor * 1000:10.1f} '
+                f'{reading.processor * 1000:10.1f} '
+                f'{beside.processor * 1000:10.1f} '
+                f'{beside.clock * 1000:15.1f}',
+                flush=True,
+            )
     median = statistics.median(rest)
-    print('\nmedians beside the requests: '
-          f'{statistics.median(readings) * 1000:.1f} ms to read their '
-          f'answers, {median * 1000:.1f} ms for the rest, of which '
-          f'{LIMIT * 1000:.0f} at most: '
-          + ('met' if median <= LIMIT else 'NOT MET'))
+    print(
+        '\nmedians beside the requests: '
+        f'{statistics.median(readings) * 1000:.1f} ms to read their '
+        f'answers, {median * 1000:.1f} ms for the rest, of which '
+        f'{LIMIT * 1000:.0f} at most: '
+        + ('met' if median <= LIMIT else 'NOT MET')
+    )
     return 0 if median <= LIMIT else 1
 
 
@@ -118,12 +134,10 @@ class Span:
         return cls(time.thread_time(), time.perf_counter())
 
     def __add__(self, other: 'Span') -> 'Span':
-        return Span(self.processor + other.processor,
-                    self.clock + other.clock)
+        return Span(self.processor + other.processor, self.clock + other.clock)
 
     def __sub__(self, other: 'Span') -> 'Span':
-        return Span(self.processor - other.processor,
-                    self.clock - other.clock)
+        return Span(self.processor - other.processor, self.clock - other.clock)
 
 
 class PowerVM:
@@ -136,7 +150,8 @@ class PowerVM:
         context = multiprocessing.get_context('spawn')
         self._pipe, other = context.Pipe()
         self._process = context.Process(
-            target=_simulate, args=(other, directory, capacity), daemon=True)
+            target=_simulate, args=(other, directory, capacity), daemon=True
+        )
 
     def __enter__(self) -> 'PowerVM':
         self._process.start()
@@ -159,8 +174,9 @@ class PowerVM:
 def _simulate(
     pipe: connection.Connection, directory: pathlib.Path, capacity: int
 ) -> None:
-    with simulator.Simulator(str(directory), volume_groups=[
-            simulator.Group(GROUP, capacity)]) as host:
+    with simulator.Simulator(
+        str(directory), volume_groups=[simulator.Group(GROUP, capacity)]
+    ) as host:
         pipe.send((host.host, host.port))
         vios = host._host.vioses.all()[0]
         held = host._host.mappings._mappings
@@ -169,28 +185,42 @@ def _simulate(
                 for udid in pipe.recv():
                     number = len(held)
                     held[number] = mappings.Mapping(
-                        number, vios.uuid, None, 10 + number // 100,
-                        2 + number % 100, 10 + number, udid,
-                        f'09{number:016d}', f'vtscsi{number}', '0x8100')
+                        number,
+                        vios.uuid,
+                        None,
+                        10 + number // 100,
+                        2 + number % 100,
+                        10 + number,
+                        udid,
+                        f'09{number:016d}',
+                        f'vtscsi{number}',
+                        '0x8100',
+                    )
                 pipe.send(len(held))
 
 
 class Bench:
     """A manager of a full cache, as nova-compute has it."""
 
-    def __init__(
-        self, directory: pathlib.Path, host: PowerVM
-    ) -> None:
+    def __init__(self, directory: pathlib.Path, host: PowerVM) -> None:
         objects.register_all()
         self._host = host
-        conf = fixtures.configuration({'pvm_imagecache': {
-            'host': host.host, 'port': host.port,
-            'volume_group_name': GROUP,
-            'state_path': str(directory / 'state')}})
+        conf = fixtures.configuration(
+            {
+                'pvm_imagecache': {
+                    'host': host.host,
+                    'port': host.port,
+                    'volume_group_name': GROUP,
+                    'state_path': str(directory / 'state'),
+                }
+            }
+        )
         self._catalog = catalog_module.Catalog(
-            str(directory / 'state' / 'catalog.sqlite'))
+            str(directory / 'state' / 'catalog.sqlite')
+        )
         self._manager = manager_module.ImageManager.from_conf(
-            conf, mock.Mock())
+            conf, mock.Mock()
+        )
         self._driver = self._manager.driver
         self._answers: list[object] = []
         self.cache = imagecache.PowerVMImageCacheManager(self._manager)
@@ -207,15 +237,30 @@ class Bench:
         for number in range(count):
             image = image_module.Image(
                 id=f'{number:08d}-0000-4000-8000-{number:012d}',
-                name=f'image{number}', size=units.Mi, virtual_size=units.Mi,
-                disk_format='raw', os_hash_algo='sha512',
-                os_hash_value='0' * 128, checksum='0' * 32)
-            records.append(self._catalog.begin(
-                pool, naming.base_image_name(image.id), image))
-        disks = self._driver.create_disks([
-            base.NewDisk(record.disk_name, units.Mi, 'raw',
-                         recovery.label(record.lease))
-            for record in records])
+                name=f'image{number}',
+                size=units.Mi,
+                virtual_size=units.Mi,
+                disk_format='raw',
+                os_hash_algo='sha512',
+                os_hash_value='0' * 128,
+                checksum='0' * 32,
+            )
+            records.append(
+                self._catalog.begin(
+                    pool, naming.base_image_name(image.id), image
+                )
+            )
+        disks = self._driver.create_disks(
+            [
+                base.NewDisk(
+                    record.disk_name,
+                    units.Mi,
+                    'raw',
+                    recovery.label(record.lease),
+                )
+                for record in records
+            ]
+        )
         for record, disk in zip(records, disks, strict=True):
             self._catalog.created(record, disk.udid, disk.capacity)
             self._catalog.commit(record, record.image)
@@ -224,23 +269,31 @@ class Bench:
     def make_instance_disks(self, count: int) -> None:
         """Have so many disks, each mapped to a partition."""
         for start in range(0, count, _BATCH):
-            made = self._driver.create_disks([
-                base.NewDisk(f'b_vm{number:06d}', units.Mi, 'raw')
-                for number in range(start, min(count, start + _BATCH))])
+            made = self._driver.create_disks(
+                [
+                    base.NewDisk(f'b_vm{number:06d}', units.Mi, 'raw')
+                    for number in range(start, min(count, start + _BATCH))
+                ]
+            )
             self._host.map([disk.udid for disk in made])
 
-    def instances(
-        self, image_ids: Sequence[str], count: int
-    ) -> Any:
+    def instances(self, image_ids: Sequence[str], count: int) -> Any:
         """nova's objects, which use the images in turn."""
-        return objects.InstanceList(objects=[objects.Instance(
-            uuid=str(uuid.uuid4()), id=number, host='compute',
-            image_ref=image_ids[number % len(image_ids)], kernel_id='',
-            ramdisk_id='') for number in range(count)])
+        return objects.InstanceList(
+            objects=[
+                objects.Instance(
+                    uuid=str(uuid.uuid4()),
+                    id=number,
+                    host='compute',
+                    image_ref=image_ids[number % len(image_ids)],
+                    kernel_id='',
+                    ramdisk_id='',
+                )
+                for number in range(count)
+            ]
+        )
 
-    def measure(
-        self, instances: Any
-    ) -> tuple[Span, Span, Span]:
+    def measure(self, instances: Any) -> tuple[Span, Span, Span]:
         """The time of a pass, of its requests, and of reading answers."""
         spent: list[Span] = []
         answers: list[object] = []
@@ -268,9 +321,13 @@ class Bench:
         """Note how long the driver takes, requests and all."""
         with contextlib.ExitStack() as patches:
             for name in ('base_image_disks', 'mapped'):
-                patches.enter_context(mock.patch.object(
-                    self._driver, name,
-                    _timing(getattr(self._driver, name), spent)))
+                patches.enter_context(
+                    mock.patch.object(
+                        self._driver,
+                        name,
+                        _timing(getattr(self._driver, name), spent),
+                    )
+                )
             yield
 
 
@@ -282,20 +339,21 @@ def _timed(spent: list[Span], answers: list[object]) -> Iterator[None]:
     def noted(*args: object, **kwargs: object) -> object:
         answers.append(request(*args, **kwargs))
         return answers[-1]
+
     with mock.patch.object(pvm_adapter.Adapter, 'read_by_path', noted):
         yield
 
 
-def _timing(
-    call: Callable[..., Any], spent: list[Span]
-) -> Callable[..., Any]:
+def _timing(call: Callable[..., Any], spent: list[Span]) -> Callable[..., Any]:
     """The same, noting how long it takes."""
+
     def timed(*args: object, **kwargs: object) -> object:
         started = Span.now()
         try:
             return call(*args, **kwargs)
         finally:
             spent.append(Span.now() - started)
+
     return timed
 
 

@@ -34,7 +34,7 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import image as image_module
 
 IMAGES = 20
-_BARE = '''
+_BARE = """
 import sys
 from cliff import app
 from cliff import commandmanager
@@ -53,7 +53,7 @@ class List(lister.Lister):
 manager = commandmanager.CommandManager('a.namespace.of.nobody')
 manager.add_command('list', List)
 sys.exit(app.App('bare', '1', manager).run(sys.argv[1:]))
-'''
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,36 +66,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bare = directory / 'bare.py'
         bare.write_text(_BARE)
         conf = prepare(directory)
-        ours = [sys.executable, '-m', 'pvm_imagecache.cmd.main',
-                '--config-file', str(conf)]
+        ours = [
+            sys.executable,
+            '-m',
+            'pvm_imagecache.cmd.main',
+            '--config-file',
+            str(conf),
+        ]
         commands = {
             'bare --version': [sys.executable, str(bare), '--version'],
             'bare list': [sys.executable, str(bare), 'list'],
-            '--version': [sys.executable, '-m', 'pvm_imagecache.cmd.main',
-                          '--version'],
+            '--version': [
+                sys.executable,
+                '-m',
+                'pvm_imagecache.cmd.main',
+                '--version',
+            ],
             'list': [*ours, 'list'],
         }
         openstack = shutil.which(
-            'openstack', path=os.path.dirname(sys.executable)) or (
-            shutil.which('openstack'))
+            'openstack', path=os.path.dirname(sys.executable)
+        ) or (shutil.which('openstack'))
         if openstack:
             commands['openstack --version'] = [openstack, '--version']
         medians = measure(commands, options.rounds)
     for each, seconds in medians.items():
         print(f'{each:22}{seconds * 1000:7.0f} ms of CPU')
-    limits = [('--version', 'bare --version', 1.1),
-              ('list', 'bare list', 1.3)]
+    limits = [('--version', 'bare --version', 1.1), ('list', 'bare list', 1.3)]
     if openstack:
-        limits += [('--version', 'openstack --version', 0.5),
-                   ('list', 'openstack --version', 0.5)]
+        limits += [
+            ('--version', 'openstack --version', 0.5),
+            ('list', 'openstack --version', 0.5),
+        ]
     else:
         print('openstack is not installed: not compared')
     good = True
     for one, other, limit in limits:
         ratio = medians[one] / medians[other]
         good = good and ratio <= limit
-        print(f'{one} / {other}: {ratio:.2f}, at most {limit}: '
-              + ('met' if ratio <= limit else 'NOT MET'))
+        print(
+            f'{one} / {other}: {ratio:.2f}, at most {limit}: '
+            + ('met' if ratio <= limit else 'NOT MET')
+        )
     return 0 if good else 1
 
 
@@ -103,14 +115,21 @@ def prepare(directory: pathlib.Path) -> pathlib.Path:
     """A configuration, and a catalogue that was used before."""
     state = directory / 'state'
     conf = directory / 'conf'
-    conf.write_text(f'[pvm_imagecache]\nstate_path = {state}\n'
-                    'volume_group_name = cachevg\n')
+    conf.write_text(
+        f'[pvm_imagecache]\nstate_path = {state}\n'
+        'volume_group_name = cachevg\n'
+    )
     catalog = catalog_module.Catalog(str(state / 'catalog.sqlite'))
     catalog.saw_pool('localdisk/localhost///cachevg', 'pool')
     for number in range(IMAGES):
         image = image_module.Image(
-            f'{number:08}-0000-4000-8000-000000000000', f'image-{number}',
-            400 << 20, 'raw', os_hash_algo='sha512', os_hash_value='ab' * 64)
+            f'{number:08}-0000-4000-8000-000000000000',
+            f'image-{number}',
+            400 << 20,
+            'raw',
+            os_hash_algo='sha512',
+            os_hash_value='ab' * 64,
+        )
         record = catalog.begin('pool', f'disk{number}', image)
         catalog.created(record, f'udid{number}', 1 << 30)
         catalog.commit(record, image)
@@ -118,9 +137,7 @@ def prepare(directory: pathlib.Path) -> pathlib.Path:
     return conf
 
 
-def measure(
-    commands: dict[str, list[str]], rounds: int
-) -> dict[str, float]:
+def measure(commands: dict[str, list[str]], rounds: int) -> dict[str, float]:
     """The median seconds of CPU time of each, run in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds + 1):
@@ -135,8 +152,14 @@ def run(words: list[str]) -> float:
     """Run a process to its end; its seconds of CPU time."""
     null = os.open(os.devnull, os.O_RDWR)
     child = os.posix_spawn(
-        words[0], words, os.environ, file_actions=[
-            (os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)])
+        words[0],
+        words,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, null, 0),
+            (os.POSIX_SPAWN_DUP2, null, 1),
+        ],
+    )
     os.close(null)
     _, status, usage = os.wait4(child, 0)
     if os.waitstatus_to_exitcode(status):

@@ -26,13 +26,13 @@ from oslo_log import log as logging
 from oslo_utils import units
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
+from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
 
@@ -49,21 +49,26 @@ def replace_left_over(
     """
     name = naming.base_image_name(image.id)
     named = _named(driver, name)
-    doubt = doubt_about(named, image, driver.mapped(named),
-                        driver.upload_targets())
+    doubt = doubt_about(
+        named, image, driver.mapped(named), driver.upload_targets()
+    )
     if named and doubt is None and not recovery.may_be_left_over(named[0]):
         doubt = f'it has the label "{named[0].label}"'
     if doubt:
         raise exceptions.BaseImageOccupied(
-            name=name, image=image.id,
+            name=name,
+            image=image.id,
             reason='a disk of that name is there that the cache does not '
-                   f'know, and {doubt}. Delete it if nobody needs it, or '
-                   'have it taken over with "pvm-imagecache adopt".')
+            f'know, and {doubt}. Delete it if nobody needs it, or '
+            'have it taken over with "pvm-imagecache adopt".',
+        )
     for disk in named:
-        LOG.warning('Disk %(disk)s is a left-over that may be incomplete: '
-                    'it is replaced by a new copy of image %(image)s',
-                    {'disk': name, 'image': image.id})
-        removal, = driver.delete_disks([disk])
+        LOG.warning(
+            'Disk %(disk)s is a left-over that may be incomplete: '
+            'it is replaced by a new copy of image %(image)s',
+            {'disk': name, 'image': image.id},
+        )
+        (removal,) = driver.delete_disks([disk])
         if removal.error:
             raise removal.error
 
@@ -79,10 +84,13 @@ def adopt(
     name = naming.base_image_name(image.id)
     with parts.hold(name, 0):
         disk = candidate(parts, image)
-        LOG.info('Disk %(disk)s is taken into the cache as image %(image)s',
-                 {'disk': name, 'image': image.id})
-        return parts.catalog.adopt(parts.driver.pool_id(), name, image,
-                                   disk.udid, disk.capacity)
+        LOG.info(
+            'Disk %(disk)s is taken into the cache as image %(image)s',
+            {'disk': name, 'image': image.id},
+        )
+        return parts.catalog.adopt(
+            parts.driver.pool_id(), name, image, disk.udid, disk.capacity
+        )
 
 
 def candidate(
@@ -96,23 +104,29 @@ def candidate(
     record = parts.catalog.get(parts.driver.pool_id(), name)
     if record is not None:
         raise exceptions.ImageNotAdoptable(
-            name=name, image=image.id,
+            name=name,
+            image=image.id,
             reason=f'the cache has it as image {record.image.id} '
-                   f'({record.state.value})')
+            f'({record.state.value})',
+        )
     if image.needs_virtual_size:
         raise exceptions.ImageNotAdoptable(
-            name=name, image=image.id,
+            name=name,
+            image=image.id,
             reason='Glance does not know its virtual size, so that disks '
-                   'made of it could be too small: have it fetched by '
-                   '"pvm-imagecache prefetch" once that disk is deleted')
+            'made of it could be too small: have it fetched by '
+            '"pvm-imagecache prefetch" once that disk is deleted',
+        )
     named = _named(parts.driver, name)
-    doubt = doubt_about(named, image, parts.driver.mapped(named),
-                        parts.driver.upload_targets())
+    doubt = doubt_about(
+        named, image, parts.driver.mapped(named), parts.driver.upload_targets()
+    )
     if not named:
         doubt = 'there is no such disk'
     if doubt:
         raise exceptions.ImageNotAdoptable(
-            name=name, image=image.id, reason=doubt)
+            name=name, image=image.id, reason=doubt
+        )
     return named[0]
 
 
@@ -131,9 +145,11 @@ def doubt_about(
         return f'there are {len(named)} disks of that name'
     for disk in named:
         if not 0 <= disk.capacity - image.size < units.Gi:
-            return (f'it has {human.exactly(disk.capacity)}, which is not '
-                    'what PowerVM makes for an image of '
-                    f'{human.exactly(image.size)}')
+            return (
+                f'it has {human.exactly(disk.capacity)}, which is not '
+                'what PowerVM makes for an image of '
+                f'{human.exactly(image.size)}'
+            )
         if disk in mapped:
             return 'it is mapped to a partition'
         if disk.udid in upload_targets:

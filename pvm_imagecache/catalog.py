@@ -48,7 +48,9 @@ LOG = logging.getLogger(__name__)
 #: Rows of the history that are kept.
 HISTORY_LENGTH: Final = 10_000
 _INSTANCE_DISK: Final = (
-    'pool, disk_name, size, lease, holder, udid, started_at, started_clock')
+    'pool, disk_name, size, lease, holder, udid, started_at, started_clock'
+)
+
 
 class State(enum.Enum):
     """Where a base image is in its life."""
@@ -218,10 +220,14 @@ class Catalog(catalog_file.CatalogFile):
     def states(self, pool: str) -> list[tuple[str, str, State]]:
         """Disk name, lease and state of all base images: little of them."""
         with self._session() as connection:
-            return [(row['disk_name'], row['lease'], State(row['state']))
-                    for row in connection.execute(
-                        'SELECT disk_name, lease, state FROM base_images'
-                        ' WHERE pool = ?', (pool,))]
+            return [
+                (row['disk_name'], row['lease'], State(row['state']))
+                for row in connection.execute(
+                    'SELECT disk_name, lease, state FROM base_images'
+                    ' WHERE pool = ?',
+                    (pool,),
+                )
+            ]
 
     # -- the life of a base image
 
@@ -242,7 +248,9 @@ class Catalog(catalog_file.CatalogFile):
         values = _columns(pool, disk_name, image) | {
             'state': State.POPULATING.value,
             'lease': lease or uuid.uuid4().hex,
-            'holder': holder_name(), 'created_at': now, 'progress_at': now,
+            'holder': holder_name(),
+            'created_at': now,
+            'progress_at': now,
         }
         return self._insert(values, replace=lease is not None)
 
@@ -259,16 +267,24 @@ class Catalog(catalog_file.CatalogFile):
         :raises CatalogConflict: when the disk name has a record already.
         """
         now = time.time()
-        return self._insert(_columns(pool, disk_name, image) | {
-            'state': State.READY.value, 'lease': uuid.uuid4().hex,
-            'holder': f'adopted by {self._who}', 'udid': udid,
-            'capacity': capacity, 'bytes_done': image.size,
-            'created_at': now, 'progress_at': now, 'ready_at': now,
-            'last_used_at': now}, replace=False)
+        return self._insert(
+            _columns(pool, disk_name, image)
+            | {
+                'state': State.READY.value,
+                'lease': uuid.uuid4().hex,
+                'holder': f'adopted by {self._who}',
+                'udid': udid,
+                'capacity': capacity,
+                'bytes_done': image.size,
+                'created_at': now,
+                'progress_at': now,
+                'ready_at': now,
+                'last_used_at': now,
+            },
+            replace=False,
+        )
 
-    def _insert(
-        self, values: dict[str, Any], *, replace: bool
-    ) -> BaseImage:
+    def _insert(self, values: dict[str, Any], *, replace: bool) -> BaseImage:
         verb = 'INSERT OR REPLACE' if replace else 'INSERT'
         with self._writing() as connection:
             clock = _tick(connection)
@@ -279,17 +295,19 @@ class Catalog(catalog_file.CatalogFile):
             marks = ', '.join(f':{column}' for column in values)
             try:
                 connection.execute(
-                    f'{verb} INTO base_images ({columns})'
-                    f' VALUES ({marks})', values)
+                    f'{verb} INTO base_images ({columns}) VALUES ({marks})',
+                    values,
+                )
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
                     image=values['image_id'],
-                    reason=f'{values["disk_name"]} has a record '
-                           'already') from error
+                    reason=f'{values["disk_name"]} has a record already',
+                ) from error
         record = self.get(values['pool'], values['disk_name'])
         if record is None or record.lease != values['lease']:
             raise exceptions.CatalogConflict(
-                image=values['image_id'], reason='it was removed at once')
+                image=values['image_id'], reason='it was removed at once'
+            )
         return record
 
     def created(self, record: BaseImage, udid: str, capacity: int) -> None:
@@ -298,12 +316,14 @@ class Catalog(catalog_file.CatalogFile):
 
     def progressed(self, record: BaseImage, bytes_done: int) -> None:
         """Renew the lease of a base image being filled."""
-        self._update(record, State.POPULATING, bytes_done=bytes_done,
-                     progress_at=time.time())
+        self._update(
+            record,
+            State.POPULATING,
+            bytes_done=bytes_done,
+            progress_at=time.time(),
+        )
 
-    def commit(
-        self, record: BaseImage, image: image_module.Image
-    ) -> None:
+    def commit(self, record: BaseImage, image: image_module.Image) -> None:
         """Declare a base image good: from now on deploys are served.
 
         :param image: as it was fetched, its virtual size known.
@@ -313,15 +333,23 @@ class Catalog(catalog_file.CatalogFile):
         current = self.get(record.pool, record.disk_name)
         if current is None or not current.udid:
             raise exceptions.CatalogConflict(
-                image=record.image.id, reason='its disk is not known')
+                image=record.image.id, reason='its disk is not known'
+            )
         now = time.time()
         with self._writing() as connection:
             clock = _tick(connection)
             self._update(
-                record, State.POPULATING, state=State.READY.value,
-                bytes_done=image.size, virtual_size=image.virtual_size,
-                ready_at=now, last_used_at=now, progress_at=now,
-                ready_clock=clock, used_clock=clock)
+                record,
+                State.POPULATING,
+                state=State.READY.value,
+                bytes_done=image.size,
+                virtual_size=image.virtual_size,
+                ready_at=now,
+                last_used_at=now,
+                progress_at=now,
+                ready_clock=clock,
+                used_clock=clock,
+            )
 
     def used(self, record: BaseImage) -> None:
         """Count a hit, and keep when it was."""
@@ -330,8 +358,14 @@ class Catalog(catalog_file.CatalogFile):
                 'UPDATE base_images SET hits = hits + 1,'
                 ' last_used_at = ?, used_clock = ?'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
-                (time.time(), _tick(connection), record.pool,
-                 record.disk_name, record.lease))
+                (
+                    time.time(),
+                    _tick(connection),
+                    record.pool,
+                    record.disk_name,
+                    record.lease,
+                ),
+            )
 
     def start_eviction(self, record: BaseImage) -> None:
         """No more deploys from this one: its disk is about to go.
@@ -352,16 +386,24 @@ class Catalog(catalog_file.CatalogFile):
                 ' CASE WHEN reason IS NULL THEN ? ELSE ? END'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?'
                 ' AND state = ? AND ready_at IS NOT NULL',
-                (State.READY.value, State.QUARANTINED.value, record.pool,
-                 record.disk_name, record.lease, State.EVICTING.value))
+                (
+                    State.READY.value,
+                    State.QUARANTINED.value,
+                    record.pool,
+                    record.disk_name,
+                    record.lease,
+                    State.EVICTING.value,
+                ),
+            )
 
     def quarantine(self, record: BaseImage, reason: str) -> None:
         """No more deploys from this one: its disk may not be its image.
 
         :raises CatalogConflict: if the record is another one by now.
         """
-        self._update(record, State.READY, state=State.QUARANTINED.value,
-                     reason=reason)
+        self._update(
+            record, State.READY, state=State.QUARANTINED.value, reason=reason
+        )
 
     def remove(self, record: BaseImage) -> None:
         """Forget a base image whose disk is gone; fine if forgotten."""
@@ -369,7 +411,8 @@ class Catalog(catalog_file.CatalogFile):
             connection.execute(
                 'DELETE FROM base_images'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
-                (record.pool, record.disk_name, record.lease))
+                (record.pool, record.disk_name, record.lease),
+            )
 
     # -- instance disks on their way
 
@@ -378,10 +421,15 @@ class Catalog(catalog_file.CatalogFile):
         with self._session() as connection:
             rows = connection.execute(
                 f'SELECT {_INSTANCE_DISK} FROM instance_disks'  # noqa: S608
-                ' WHERE pool = ? ORDER BY started_at', (pool,)).fetchall()
+                ' WHERE pool = ? ORDER BY started_at',
+                (pool,),
+            ).fetchall()
         entries = [InstanceDisk(**row) for row in rows]
-        finished = [each for each in entries
-                    if os.path.exists(self._finished_path(each))]
+        finished = [
+            each
+            for each in entries
+            if os.path.exists(self._finished_path(each))
+        ]
         for entry in finished:
             self._delete_instance_disk(entry)
             os.unlink(self._finished_path(entry))
@@ -399,17 +447,25 @@ class Catalog(catalog_file.CatalogFile):
         verb = 'INSERT OR REPLACE' if lease else 'INSERT'
         with self._writing() as connection:
             entry = InstanceDisk(
-                pool, disk_name, size, lease or uuid.uuid4().hex,
-                holder_name(), None, time.time(), _tick(connection))
+                pool,
+                disk_name,
+                size,
+                lease or uuid.uuid4().hex,
+                holder_name(),
+                None,
+                time.time(),
+                _tick(connection),
+            )
             try:
                 connection.execute(
                     f'{verb} INTO instance_disks'
                     f' ({_INSTANCE_DISK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-                    dataclasses.astuple(entry))
+                    dataclasses.astuple(entry),
+                )
             except sqlite3.IntegrityError as error:
                 raise exceptions.CatalogConflict(
-                    image=disk_name,
-                    reason='the disk is being made already') from error
+                    image=disk_name, reason='the disk is being made already'
+                ) from error
         return entry
 
     def instance_disk_created(
@@ -420,7 +476,8 @@ class Catalog(catalog_file.CatalogFile):
             connection.execute(
                 'UPDATE instance_disks SET udid = ?'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
-                (udid, entry.pool, entry.disk_name, entry.lease))
+                (udid, entry.pool, entry.disk_name, entry.lease),
+            )
 
     def end_instance_disk(self, entry: InstanceDisk) -> None:
         """The disk is whole, or gone: nothing is left to tidy.
@@ -437,21 +494,24 @@ class Catalog(catalog_file.CatalogFile):
                 os.close(private_files.open_for_update(path))
             except OSError:
                 raise error from None
-            LOG.warning('That disk %(disk)s is finished is kept in %(path)s '
-                        'until the catalogue can be written: %(error)s',
-                        {'disk': entry.disk_name, 'path': path,
-                         'error': error})
+            LOG.warning(
+                'That disk %(disk)s is finished is kept in %(path)s '
+                'until the catalogue can be written: %(error)s',
+                {'disk': entry.disk_name, 'path': path, 'error': error},
+            )
 
     def _delete_instance_disk(self, entry: InstanceDisk) -> None:
         with self._writing() as connection:
             connection.execute(
                 'DELETE FROM instance_disks'
                 ' WHERE pool = ? AND disk_name = ? AND lease = ?',
-                (entry.pool, entry.disk_name, entry.lease))
+                (entry.pool, entry.disk_name, entry.lease),
+            )
 
     def _finished_path(self, entry: InstanceDisk) -> str:
         return os.path.join(
-            os.path.dirname(self._path), 'finished', entry.lease)
+            os.path.dirname(self._path), 'finished', entry.lease
+        )
 
     # -- what must stay, and what is needed
 
@@ -468,15 +528,25 @@ class Catalog(catalog_file.CatalogFile):
                 'INSERT OR REPLACE INTO pins'
                 ' (pool, image_id, note, who, pinned_at, until_clock)'
                 ' VALUES (?, ?, ?, ?, ?, ?)',
-                (pool, image_id, note, self._who, time.time(),
-                 None if seconds is None else clock + seconds))
+                (
+                    pool,
+                    image_id,
+                    note,
+                    self._who,
+                    time.time(),
+                    None if seconds is None else clock + seconds,
+                ),
+            )
 
     def unpin(self, pool: str, image_id: str) -> bool:
         """Let an image go again; False if it was not pinned."""
         with self._writing() as connection:
-            return bool(connection.execute(
-                'DELETE FROM pins WHERE pool = ? AND image_id = ?',
-                (pool, image_id)).rowcount)
+            return bool(
+                connection.execute(
+                    'DELETE FROM pins WHERE pool = ? AND image_id = ?',
+                    (pool, image_id),
+                ).rowcount
+            )
 
     def pins(self, pool: str) -> dict[str, Pin]:
         """By image id, the pins that have not ended."""
@@ -491,20 +561,23 @@ class Catalog(catalog_file.CatalogFile):
             connection.execute('DELETE FROM in_use WHERE pool = ?', (pool,))
             connection.executemany(
                 'INSERT INTO in_use (pool, image_id, seen_at)'
-                ' VALUES (?, ?, ?)', rows)
+                ' VALUES (?, ?, ?)',
+                rows,
+            )
             connection.execute(
                 'UPDATE base_images SET last_used_at = ?, used_clock = ?'
                 ' WHERE pool = ? AND ready_at IS NOT NULL'
                 ' AND image_id IN (SELECT image_id FROM in_use'
                 ' WHERE in_use.pool = ?)',
-                (now, _tick(connection), pool, pool))
+                (now, _tick(connection), pool, pool),
+            )
 
     def in_use(self, pool: str) -> dict[str, float]:
         """By image id, when instances were last seen to use it."""
         with self._session() as connection:
             rows = connection.execute(
-                'SELECT image_id, seen_at FROM in_use WHERE pool = ?',
-                (pool,)).fetchall()
+                'SELECT image_id, seen_at FROM in_use WHERE pool = ?', (pool,)
+            ).fetchall()
         return {row['image_id']: row['seen_at'] for row in rows}
 
     # -- the pool and the time
@@ -525,9 +598,14 @@ class Catalog(catalog_file.CatalogFile):
         So it is taken to be until one was seen without.
         """
         with self._session() as connection:
-            return connection.execute(
-                'SELECT 1 FROM pools WHERE pool = ? AND drops_labels'
-                ' AND NOT keeps_labels', (pool,)).fetchone() is None
+            return (
+                connection.execute(
+                    'SELECT 1 FROM pools WHERE pool = ? AND drops_labels'
+                    ' AND NOT keeps_labels',
+                    (pool,),
+                ).fetchone()
+                is None
+            )
 
     def saw_labels(self, pool: str, kept: bool) -> None:
         """Keep that a disk of the pool has a label, or has lost its own."""
@@ -538,7 +616,8 @@ class Catalog(catalog_file.CatalogFile):
                 ' ON CONFLICT (pool) DO UPDATE SET'
                 ' keeps_labels = keeps_labels OR :kept,'
                 ' drops_labels = drops_labels OR NOT :kept',
-                {'pool': pool, 'kept': kept})
+                {'pool': pool, 'kept': kept},
+            )
 
     def uploads_are_tidy(self, pool: str) -> bool:
         """Whether no upload is known to have left anything behind.
@@ -546,9 +625,13 @@ class Catalog(catalog_file.CatalogFile):
         A catalogue that is new knows of none, and says no.
         """
         with self._session() as connection:
-            return connection.execute(
-                'SELECT 1 FROM pools WHERE pool = ? AND uploads_are_tidy',
-                (pool,)).fetchone() is not None
+            return (
+                connection.execute(
+                    'SELECT 1 FROM pools WHERE pool = ? AND uploads_are_tidy',
+                    (pool,),
+                ).fetchone()
+                is not None
+            )
 
     def saw_uploads(self, pool: str, tidy: bool) -> None:
         """Keep whether the next pass has to look for what uploads left."""
@@ -557,7 +640,8 @@ class Catalog(catalog_file.CatalogFile):
                 'INSERT INTO pools (pool, keeps_labels, uploads_are_tidy)'
                 ' VALUES (?, 0, ?) ON CONFLICT (pool)'
                 ' DO UPDATE SET uploads_are_tidy = excluded.uploads_are_tidy',
-                (pool, int(tidy)))
+                (pool, int(tidy)),
+            )
 
     def saw_pass(self, pool: str, trouble: str = '') -> bool:
         """Keep that a pass is made now, and what goes wrong in it.
@@ -572,7 +656,8 @@ class Catalog(catalog_file.CatalogFile):
                 ' ON CONFLICT (pool) DO UPDATE SET'
                 ' passed_at = excluded.passed_at,'
                 ' pass_trouble = excluded.pass_trouble',
-                (pool, time.time(), trouble))
+                (pool, time.time(), trouble),
+            )
         return trouble != (last.trouble if last else '')
 
     def last_pass(self, pool: str) -> LastPass | None:
@@ -584,8 +669,8 @@ class Catalog(catalog_file.CatalogFile):
         """The id of the pool that was found under a name, if any was."""
         with self._session() as connection:
             row = connection.execute(
-                'SELECT pool FROM pool_names WHERE name = ?',
-                (name,)).fetchone()
+                'SELECT pool FROM pool_names WHERE name = ?', (name,)
+            ).fetchone()
         return row['pool'] if row else None
 
     def saw_pool(self, name: str, pool: str) -> None:
@@ -594,8 +679,9 @@ class Catalog(catalog_file.CatalogFile):
             return
         with self._writing() as connection:
             connection.execute(
-                'INSERT OR REPLACE INTO pool_names (name, pool)'
-                ' VALUES (?, ?)', (name, pool))
+                'INSERT OR REPLACE INTO pool_names (name, pool) VALUES (?, ?)',
+                (name, pool),
+            )
 
     # -- history
 
@@ -626,12 +712,25 @@ class Catalog(catalog_file.CatalogFile):
                 ' bytes_fetched, bytes_saved, seconds, who, detail,'
                 ' image_name, code)'
                 ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-                (time.time(), pool, action, image_id, disk_name,
-                 bytes_fetched, bytes_saved, seconds, who or self._who,
-                 detail, image_name, code)).lastrowid
+                (
+                    time.time(),
+                    pool,
+                    action,
+                    image_id,
+                    disk_name,
+                    bytes_fetched,
+                    bytes_saved,
+                    seconds,
+                    who or self._who,
+                    detail,
+                    image_name,
+                    code,
+                ),
+            ).lastrowid
             connection.execute(
                 'DELETE FROM history WHERE id <= ?',
-                ((newest or 0) - HISTORY_LENGTH,))
+                ((newest or 0) - HISTORY_LENGTH,),
+            )
             connection.execute(
                 'INSERT INTO totals (pool, action, times, bytes_fetched,'
                 ' bytes_saved, seconds) VALUES (?, ?, 1, ?, ?, ?)'
@@ -640,8 +739,14 @@ class Catalog(catalog_file.CatalogFile):
                 ' bytes_fetched = bytes_fetched + excluded.bytes_fetched,'
                 ' bytes_saved = bytes_saved + excluded.bytes_saved,'
                 ' seconds = seconds + excluded.seconds',
-                (pool, action, bytes_fetched or 0, bytes_saved or 0,
-                 seconds or 0.0))
+                (
+                    pool,
+                    action,
+                    bytes_fetched or 0,
+                    bytes_saved or 0,
+                    seconds or 0.0,
+                ),
+            )
 
     def history(
         self,
@@ -661,11 +766,14 @@ class Catalog(catalog_file.CatalogFile):
         """
         conditions: list[str] = ['pool = ?']
         values: list[Any] = [pool]
-        for column, chosen in (('action', actions or None),
-                               ('image_id', images)):
+        for column, chosen in (
+            ('action', actions or None),
+            ('image_id', images),
+        ):
             if chosen is not None:
                 conditions.append(
-                    f'{column} IN ({", ".join("?" for _ in chosen)})')
+                    f'{column} IN ({", ".join("?" for _ in chosen)})'
+                )
                 values += chosen
         if since is not None:
             conditions.append('at >= ?')
@@ -676,7 +784,8 @@ class Catalog(catalog_file.CatalogFile):
                 ' disk_name, bytes_fetched, bytes_saved, seconds, who,'
                 f' detail, code FROM history WHERE {" AND ".join(conditions)}'
                 ' ORDER BY id DESC LIMIT ?',
-                (*values, -1 if limit is None else limit)).fetchall()
+                (*values, -1 if limit is None else limit),
+            ).fetchall()
         return [Event(**row) for row in rows]
 
     def images_in_history(self, pool: str) -> dict[str, set[str | None]]:
@@ -685,7 +794,8 @@ class Catalog(catalog_file.CatalogFile):
             rows = connection.execute(
                 'SELECT DISTINCT image_id, image_name FROM history'
                 ' WHERE pool = ? AND image_id IS NOT NULL',
-                (pool,)).fetchall()
+                (pool,),
+            ).fetchall()
         found: dict[str, set[str | None]] = {}
         for row in rows:
             found.setdefault(row['image_id'], set()).add(row['image_name'])
@@ -696,10 +806,18 @@ class Catalog(catalog_file.CatalogFile):
         with self._session() as connection:
             rows = connection.execute(
                 'SELECT action, times, bytes_fetched, bytes_saved, seconds'
-                ' FROM totals WHERE pool = ?', (pool,)).fetchall()
-        return {row['action']: Total(
-            row['times'], row['bytes_fetched'], row['bytes_saved'],
-            row['seconds']) for row in rows}
+                ' FROM totals WHERE pool = ?',
+                (pool,),
+            ).fetchall()
+        return {
+            row['action']: Total(
+                row['times'],
+                row['bytes_fetched'],
+                row['bytes_saved'],
+                row['seconds'],
+            )
+            for row in rows
+        }
 
     # -- the file
 
@@ -709,7 +827,9 @@ class Catalog(catalog_file.CatalogFile):
                 'SELECT * FROM base_images'  # noqa: S608
                 f' WHERE {condition}'
                 ' ORDER BY COALESCE(used_clock, started_clock),'
-                ' started_clock, disk_name', values).fetchall()
+                ' started_clock, disk_name',
+                values,
+            ).fetchall()
             return [_record(row) for row in rows]
 
     def _update(
@@ -721,32 +841,52 @@ class Catalog(catalog_file.CatalogFile):
                 f'UPDATE base_images SET {assignments}'  # noqa: S608
                 ' WHERE pool = :_pool AND disk_name = :_disk'
                 ' AND lease = :_lease AND state = :_state',
-                values | {'_pool': record.pool, '_disk': record.disk_name,
-                          '_lease': record.lease,
-                          '_state': expected.value}).rowcount
+                values
+                | {
+                    '_pool': record.pool,
+                    '_disk': record.disk_name,
+                    '_lease': record.lease,
+                    '_state': expected.value,
+                },
+            ).rowcount
         if changed != 1:
             raise exceptions.CatalogConflict(
                 image=record.image.id,
                 reason=f'it is no longer {expected.value} under the same '
-                       'lease')
+                'lease',
+            )
 
 
 def _record(row: sqlite3.Row) -> BaseImage:
     return BaseImage(
-        pool=row['pool'], disk_name=row['disk_name'],
+        pool=row['pool'],
+        disk_name=row['disk_name'],
         image=image_module.Image(
-            id=row['image_id'], name=row['image_name'], size=row['size'],
+            id=row['image_id'],
+            name=row['image_name'],
+            size=row['size'],
             virtual_size=row['virtual_size'],
             disk_format=row['disk_format'],
             os_hash_algo=row['os_hash_algo'],
-            os_hash_value=row['os_hash_value'], checksum=row['checksum']),
-        state=State(row['state']), lease=row['lease'], holder=row['holder'],
-        udid=row['udid'], capacity=row['capacity'],
-        bytes_done=row['bytes_done'], created_at=row['created_at'],
-        progress_at=row['progress_at'], ready_at=row['ready_at'],
-        last_used_at=row['last_used_at'], hits=row['hits'],
-        reason=row['reason'], started_clock=row['started_clock'],
-        ready_clock=row['ready_clock'], used_clock=row['used_clock'])
+            os_hash_value=row['os_hash_value'],
+            checksum=row['checksum'],
+        ),
+        state=State(row['state']),
+        lease=row['lease'],
+        holder=row['holder'],
+        udid=row['udid'],
+        capacity=row['capacity'],
+        bytes_done=row['bytes_done'],
+        created_at=row['created_at'],
+        progress_at=row['progress_at'],
+        ready_at=row['ready_at'],
+        last_used_at=row['last_used_at'],
+        hits=row['hits'],
+        reason=row['reason'],
+        started_clock=row['started_clock'],
+        ready_clock=row['ready_clock'],
+        used_clock=row['used_clock'],
+    )
 
 
 def _columns(
@@ -754,9 +894,12 @@ def _columns(
 ) -> dict[str, Any]:
     """What a record says of its image, by column."""
     return {
-        'pool': pool, 'disk_name': disk_name,
-        'image_id': image.id, 'image_name': image.name,
-        'size': image.size, 'virtual_size': image.virtual_size,
+        'pool': pool,
+        'disk_name': disk_name,
+        'image_id': image.id,
+        'image_name': image.name,
+        'size': image.size,
+        'virtual_size': image.virtual_size,
         'disk_format': image.disk_format,
         'os_hash_algo': image.os_hash_algo,
         'os_hash_value': image.os_hash_value,
@@ -766,12 +909,12 @@ def _columns(
 
 def _clock(connection: sqlite3.Connection) -> float:
     row = connection.execute(
-        'SELECT boot, uptime, seconds FROM clock').fetchone()
+        'SELECT boot, uptime, seconds FROM clock'
+    ).fetchone()
     if row is None:
         return 0.0
     if row['boot'] == boot_clock.boot():
-        return row['seconds'] + max(
-            0.0, boot_clock.uptime() - row['uptime'])
+        return row['seconds'] + max(0.0, boot_clock.uptime() - row['uptime'])
     # While the host was down nobody could have used anything.
     return row['seconds'] + boot_clock.uptime()
 
@@ -782,16 +925,17 @@ def _tick(connection: sqlite3.Connection) -> float:
     connection.execute(
         'INSERT OR REPLACE INTO clock (only, boot, uptime, seconds)'
         ' VALUES (1, ?, ?, ?)',
-        (boot_clock.boot(), boot_clock.uptime(), seconds))
+        (boot_clock.boot(), boot_clock.uptime(), seconds),
+    )
     return seconds
 
 
-def _last_pass(
-    connection: sqlite3.Connection, pool: str
-) -> LastPass | None:
+def _last_pass(connection: sqlite3.Connection, pool: str) -> LastPass | None:
     row = connection.execute(
         'SELECT passed_at, pass_trouble FROM pools'
-        ' WHERE pool = ? AND passed_at IS NOT NULL', (pool,)).fetchone()
+        ' WHERE pool = ? AND passed_at IS NOT NULL',
+        (pool,),
+    ).fetchone()
     return LastPass(row['passed_at'], row['pass_trouble']) if row else None
 
 
@@ -800,8 +944,16 @@ def _pins(connection: sqlite3.Connection, pool: str) -> dict[str, Pin]:
     rows = connection.execute(
         'SELECT image_id, note, who, pinned_at, until_clock FROM pins'
         ' WHERE pool = ? AND (until_clock IS NULL OR until_clock > ?)'
-        ' ORDER BY pinned_at', (pool, clock)).fetchall()
-    return {row['image_id']: Pin(
-        row['image_id'], row['note'], row['who'], row['pinned_at'],
-        None if row['until_clock'] is None
-        else row['until_clock'] - clock) for row in rows}
+        ' ORDER BY pinned_at',
+        (pool, clock),
+    ).fetchall()
+    return {
+        row['image_id']: Pin(
+            row['image_id'],
+            row['note'],
+            row['who'],
+            row['pinned_at'],
+            None if row['until_clock'] is None else row['until_clock'] - clock,
+        )
+        for row in rows
+    }

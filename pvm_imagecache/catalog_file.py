@@ -98,13 +98,19 @@ class CatalogFile:
                 yield self._connect()
             except sqlite3.IntegrityError:
                 raise
-            except (sqlite3.Error, OSError, OverflowError, ValueError,
-                    KeyError) as error:
+            except (
+                sqlite3.Error,
+                OSError,
+                OverflowError,
+                ValueError,
+                KeyError,
+            ) as error:
                 if _means_corrupt(error):
                     # Opening it again looks closer, and sets it aside.
                     self.close()
                 raise exceptions.CatalogError(
-                    path=self._path, reason=str(error)) from error
+                    path=self._path, reason=str(error)
+                ) from error
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid == os.getpid():
@@ -162,12 +168,14 @@ def _one_process(path: str) -> Iterator[None]:
     directory, name = os.path.split(path)
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locks.LockDirectory(directory).hold(
-                name, _BUSY_TIMEOUT))
+            held.enter_context(
+                locks.LockDirectory(directory).hold(name, _BUSY_TIMEOUT)
+            )
         except exceptions.LockTimeout as error:
             # Callers take a LockTimeout for that of what they want to lock.
             raise exceptions.CatalogError(
-                path=path, reason=str(error)) from error
+                path=path, reason=str(error)
+            ) from error
         yield
 
 
@@ -181,16 +189,21 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _means_corrupt(error: BaseException) -> bool:
-    return (isinstance(error, sqlite3.DatabaseError)
-            and not isinstance(error, sqlite3.OperationalError)
-            and not isinstance(error, sqlite3.ProgrammingError))
+    return (
+        isinstance(error, sqlite3.DatabaseError)
+        and not isinstance(error, sqlite3.OperationalError)
+        and not isinstance(error, sqlite3.ProgrammingError)
+    )
 
 
 def _open(path: str) -> sqlite3.Connection:
     os.close(private_files.open_for_update(path))
     connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT, isolation_level=None,
-        check_same_thread=False)
+        path,
+        timeout=_BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
     try:
         connection.row_factory = sqlite3.Row
         connection.execute('PRAGMA journal_mode = WAL')
@@ -223,15 +236,20 @@ def _open_to_read(path: str, is_quiet: bool) -> sqlite3.Connection:
     if is_quiet:
         address += '&immutable=1'
     connection = sqlite3.connect(
-        address, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None,
-        check_same_thread=False)
+        address,
+        uri=True,
+        timeout=_BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
     try:
         connection.row_factory = sqlite3.Row
         found = _version(connection)
         if found != catalog_schema.VERSION:
             raise sqlite3.OperationalError(
                 f'it has version {found}, and is to have '
-                f'{catalog_schema.VERSION}')
+                f'{catalog_schema.VERSION}'
+            )
     except BaseException:
         connection.close()
         raise
@@ -245,10 +263,12 @@ def _set_aside(path: str, error: sqlite3.DatabaseError) -> None:
     knows, which are never served.
     """
     kept = f'{path}.corrupt-{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}'
-    LOG.error('The catalogue %(path)s is corrupt (%(error)s). It is kept as '
-              '%(kept)s, and a new one is begun: the images that were '
-              'cached are not used any more.',
-              {'path': path, 'error': error, 'kept': kept})
+    LOG.error(
+        'The catalogue %(path)s is corrupt (%(error)s). It is kept as '
+        '%(kept)s, and a new one is begun: the images that were '
+        'cached are not used any more.',
+        {'path': path, 'error': error, 'kept': kept},
+    )
     for ending in ('', '-wal', '-shm'):
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + ending, kept + ending)
@@ -292,13 +312,14 @@ def _begin(connection: sqlite3.Connection) -> None:
             time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311
     finally:
         connection.execute(
-            f'PRAGMA busy_timeout = {round(_BUSY_TIMEOUT * 1000)}')
+            f'PRAGMA busy_timeout = {round(_BUSY_TIMEOUT * 1000)}'
+        )
 
 
 def _means_busy(error: sqlite3.OperationalError) -> bool:
     # There are several kinds of being busy; the last byte is that of all.
     code = getattr(error, 'sqlite_errorcode', 0)
-    return code & 0xff == sqlite3.SQLITE_BUSY
+    return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
@@ -308,17 +329,22 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         found = _version(connection)
         if found > catalog_schema.VERSION:
             raise exceptions.CatalogTooNew(
-                path=path, found=found, known=catalog_schema.VERSION)
+                path=path, found=found, known=catalog_schema.VERSION
+            )
         if found:
-            LOG.info('The catalogue %(path)s is brought from version '
-                     '%(found)d to %(known)d',
-                     {'path': path, 'found': found,
-                      'known': catalog_schema.VERSION})
+            LOG.info(
+                'The catalogue %(path)s is brought from version '
+                '%(found)d to %(known)d',
+                {
+                    'path': path,
+                    'found': found,
+                    'known': catalog_schema.VERSION,
+                },
+            )
         for version in range(found + 1, catalog_schema.VERSION + 1):
             for statement in catalog_schema.STEPS[version].split(';'):
                 connection.execute(statement)
-        connection.execute(
-            f'PRAGMA user_version = {catalog_schema.VERSION}')
+        connection.execute(f'PRAGMA user_version = {catalog_schema.VERSION}')
 
 
 def _version(connection: sqlite3.Connection) -> int:

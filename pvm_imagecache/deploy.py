@@ -29,7 +29,6 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
@@ -37,6 +36,7 @@ from pvm_imagecache import image_source
 from pvm_imagecache import interrupts
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
+from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
 
@@ -116,14 +116,16 @@ class InstanceDeploy(fetch.Work):
                 try:
                     return self._attempt()
                 except exceptions.PVMImageCacheError as error:
-                    if not (_worth_another(error)
-                            or self._is_late_disk(error)):
+                    if not (
+                        _worth_another(error) or self._is_late_disk(error)
+                    ):
                         raise
                     failure = str(error)
-                    LOG.warning('Disk %(disk)s is tried again in '
-                                '%(delay).1f s: %(error)s',
-                                {'disk': self._name, 'delay': delay,
-                                 'error': error})
+                    LOG.warning(
+                        'Disk %(disk)s is tried again in '
+                        '%(delay).1f s: %(error)s',
+                        {'disk': self._name, 'delay': delay, 'error': error},
+                    )
                     with interrupts.allowed():
                         time.sleep(delay)
             # What keeps failing may be what is done for the cache.
@@ -144,10 +146,12 @@ class InstanceDeploy(fetch.Work):
 
     def _say_once(self, reason: str) -> None:
         """Warn that the cache is left out, but not for each disk again."""
-        text = (f'Image {self._image.id} goes to disks past the cache: '
-                f'{reason}')
-        LOG.log(logging.INFO if text in self._parts.told
-                else logging.WARNING, '%s', text)
+        text = f'Image {self._image.id} goes to disks past the cache: {reason}'
+        LOG.log(
+            logging.INFO if text in self._parts.told else logging.WARNING,
+            '%s',
+            text,
+        )
         self._parts.told.add(text)
 
     @contextlib.contextmanager
@@ -161,43 +165,56 @@ class InstanceDeploy(fetch.Work):
             try:
                 self._entry = held.enter_context(
                     recovery.instance_disk_on_record(
-                        self._parts, self._name,
+                        self._parts,
+                        self._name,
                         max(self._size, self._image.least_disk_size),
-                        lambda: self._name not in self._doubtful))
+                        lambda: self._name not in self._doubtful,
+                    )
+                )
             except exceptions.CacheError as error:
                 if isinstance(error, exceptions.LockTimeout) and (
-                        not recovery.is_unwritten(self._name)):
+                    not recovery.is_unwritten(self._name)
+                ):
                     # Only one of them can have the name: no need to wait
                     # for the other's fetch to say so.
                     raise exceptions.DiskBeingMade(
-                        name=self._name,
-                        pool=self._driver.pool().name) from error
-                LOG.warning('Disk %(disk)s is made without a record: '
-                            '%(error)s',
-                            {'disk': self._name, 'error': error})
+                        name=self._name, pool=self._driver.pool().name
+                    ) from error
+                LOG.warning(
+                    'Disk %(disk)s is made without a record: %(error)s',
+                    {'disk': self._name, 'error': error},
+                )
             yield
 
     def _is_late_disk(self, error: exceptions.PVMImageCacheError) -> bool:
         """Whether our name is taken by what a dead maker had asked for."""
-        return (isinstance(error, exceptions.DiskExists)
-                and self._entry is not None
-                and recovery.remove_late_disk(
-                    self._driver, self._name, self._entry.lease))
+        return (
+            isinstance(error, exceptions.DiskExists)
+            and self._entry is not None
+            and recovery.remove_late_disk(
+                self._driver, self._name, self._entry.lease
+            )
+        )
 
     def _through_pool(self) -> Deployment:
         # The pool does not read what it has already.
         self._check_right()
         disk, fetched = self._driver.create_disk_from_image(
-            self._image, self._new_disk(self._image), self._stream)
-        LOG.debug('The pool %s image %s', 'fetched' if fetched else 'had',
-                  self._image.id)
+            self._image, self._new_disk(self._image), self._stream
+        )
+        LOG.debug(
+            'The pool %s image %s',
+            'fetched' if fetched else 'had',
+            self._image.id,
+        )
         return self._deployment(disk, Outcome.POOL)
 
     def _through_cache(self) -> Deployment:
         if not self._parts.settings.enabled:
             raise exceptions.CacheDisabled(
                 reason='The cache is switched off: enabled is false in '
-                       '[pvm_imagecache].')
+                '[pvm_imagecache].'
+            )
         fetch.check_cacheable(self._image)
         gone: str | None = None
         looks_left = _LOOKS
@@ -216,7 +233,8 @@ class InstanceDeploy(fetch.Work):
                         raise
                     # A download may succeed where a copy does not.
                     raise exceptions.BaseImageGone(
-                        name=record.disk_name, reason=str(error)) from error
+                        name=record.disk_name, reason=str(error)
+                    ) from error
             with self._turn_to_fetch() as turn:
                 record = self._servable()
                 if record and record.lease != gone:
@@ -236,8 +254,11 @@ class InstanceDeploy(fetch.Work):
 
         :raises ImageError: as a download would.
         """
-        if self._context is None or self._right_checked or not (
-                self._parts.settings.check_download_right):
+        if (
+            self._context is None
+            or self._right_checked
+            or not (self._parts.settings.check_download_right)
+        ):
             return
         with self._timed('check'), interrupts.allowed():
             self._parts.source.check_readable(self._image, self._context)
@@ -248,42 +269,51 @@ class InstanceDeploy(fetch.Work):
         self._tell('copy', 0)
         try:
             disk = self._with_room(
-                lambda: self._copy(record), for_image=record.image.id)
+                lambda: self._copy(record), for_image=record.image.id
+            )
         except exceptions.NotEnoughSpace as error:
             # Without the cache there may be room.
             raise exceptions.NoRoomForCopy(
-                name=self._name, image=record.image.id,
-                reason=str(error)) from error
+                name=self._name, image=record.image.id, reason=str(error)
+            ) from error
         self._tell('copy', self._image.size)
         try:
             self._catalog.used(record)
         except exceptions.CacheError as error:
-            LOG.warning('The use of image %(image)s was not counted: '
-                        '%(error)s',
-                        {'image': self._image.id, 'error': error})
+            LOG.warning(
+                'The use of image %(image)s was not counted: %(error)s',
+                {'image': self._image.id, 'error': error},
+            )
         return self._deployment(disk, Outcome.HIT)
 
     def _copy(self, record: catalog_module.BaseImage) -> base.Disk:
         with self._timed('copy'), self._changing_disks(self._name):
             return self._driver.copy_disk(
-                base.Disk(record.disk_name, record.udid or '',
-                          record.capacity or 0),
+                base.Disk(
+                    record.disk_name, record.udid or '', record.capacity or 0
+                ),
                 self._new_disk(record.image),
-                lambda: self._is_current(record))
+                lambda: self._is_current(record),
+            )
 
     def _is_current(self, record: catalog_module.BaseImage) -> bool:
         found = self._record()
-        return (found is not None and found.lease == record.lease
-                and fetch.is_servable(found, self._image))
+        return (
+            found is not None
+            and found.lease == record.lease
+            and fetch.is_servable(found, self._image)
+        )
 
     def _miss(self, turn: contextlib.ExitStack) -> Deployment:
         with self._stream() as stream:
             fetch.check_size(stream.image, self._size)
             try:
-                record, disks = self._with_room(lambda: self._begin(
-                    stream.image, [self._new_disk(stream.image)]))
-            except (exceptions.CacheError,
-                    exceptions.NotEnoughSpace) as error:
+                record, disks = self._with_room(
+                    lambda: self._begin(
+                        stream.image, [self._new_disk(stream.image)]
+                    )
+                )
+            except (exceptions.CacheError, exceptions.NotEnoughSpace) as error:
                 # Others who want the image need not wait for this disk.
                 turn.close()
                 self._say_once(str(error))
@@ -299,8 +329,7 @@ class InstanceDeploy(fetch.Work):
         disk: base.Disk,
     ) -> Deployment:
         try:
-            base_error, error = self._write(
-                stream, [base_disk, disk], record)
+            base_error, error = self._write(stream, [base_disk, disk], record)
         except BaseException:
             self._forget_if_gone(record)
             raise
@@ -313,15 +342,24 @@ class InstanceDeploy(fetch.Work):
             self._discard(disk)
             if base_error:
                 raise error
-            LOG.warning('Writing disk %(disk)s failed, it is copied from '
-                        'the cache: %(error)s',
-                        {'disk': self._name, 'error': error})
-            disk = self._hit(dataclasses.replace(
-                record, udid=base_disk.udid, capacity=base_disk.capacity,
-                image=stream.image)).disk
+            LOG.warning(
+                'Writing disk %(disk)s failed, it is copied from '
+                'the cache: %(error)s',
+                {'disk': self._name, 'error': error},
+            )
+            disk = self._hit(
+                dataclasses.replace(
+                    record,
+                    udid=base_disk.udid,
+                    capacity=base_disk.capacity,
+                    image=stream.image,
+                )
+            ).disk
         if base_error:
-            LOG.warning('Image %(image)s is not cached: %(error)s',
-                        {'image': self._image.id, 'error': base_error})
+            LOG.warning(
+                'Image %(image)s is not cached: %(error)s',
+                {'image': self._image.id, 'error': base_error},
+            )
             return self._deployment(disk, Outcome.BYPASS, str(base_error))
         return self._deployment(disk, Outcome.MISS)
 
@@ -340,9 +378,10 @@ class InstanceDeploy(fetch.Work):
         """Write the stream to the instance disk only."""
         fetch.check_size(stream.image, self._size)
         disk = self._with_room(
-            lambda: self._create_alone(stream.image), last_resort=True)
+            lambda: self._create_alone(stream.image), last_resort=True
+        )
         self._note_udid(disk)
-        error, = self._write(stream, [disk])
+        (error,) = self._write(stream, [disk])
         if error:
             self._discard(disk)
             raise error
@@ -350,13 +389,14 @@ class InstanceDeploy(fetch.Work):
 
     def _create_alone(self, image: image_module.Image) -> base.Disk:
         with self._changing_disks(self._name):
-            disk, = self._driver.create_disks([self._new_disk(image)])
+            (disk,) = self._driver.create_disks([self._new_disk(image)])
         return disk
 
     def _discard(self, *disks: base.Disk) -> None:
         super()._discard(*disks)
         if any(disk.name == self._name for disk in disks) and (
-                self._name not in self._doubtful):
+            self._name not in self._doubtful
+        ):
             self._note_udid(None)
 
     def _note_udid(self, disk: base.Disk | None) -> None:
@@ -364,24 +404,35 @@ class InstanceDeploy(fetch.Work):
             return
         try:
             self._catalog.instance_disk_created(
-                self._entry, disk.udid if disk else None)
+                self._entry, disk.udid if disk else None
+            )
         except exceptions.CacheError as error:
-            LOG.warning('The UDID of disk %(disk)s was not written down: '
-                        '%(error)s', {'disk': self._name, 'error': error})
+            LOG.warning(
+                'The UDID of disk %(disk)s was not written down: %(error)s',
+                {'disk': self._name, 'error': error},
+            )
 
     def _new_disk(self, image: image_module.Image) -> base.NewDisk:
         return base.NewDisk(
-            self._name, max(self._size, image.least_disk_size),
+            self._name,
+            max(self._size, image.least_disk_size),
             image.disk_format,
-            recovery.label(self._entry.lease) if self._entry else None)
+            recovery.label(self._entry.lease) if self._entry else None,
+        )
 
     def _deployment(
         self, disk: base.Disk, outcome: Outcome, reason: str = ''
     ) -> Deployment:
         self._doubtful.discard(self._name)
         self._seconds['total'] = time.monotonic() - self._started
-        return Deployment(disk, self._image, outcome, self._bytes_fetched,
-                          self._seconds, reason)
+        return Deployment(
+            disk,
+            self._image,
+            outcome,
+            self._bytes_fetched,
+            self._seconds,
+            reason,
+        )
 
 
 def _worth_another(error: exceptions.PVMImageCacheError) -> bool:

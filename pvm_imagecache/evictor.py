@@ -28,15 +28,15 @@ from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import events
-from pvm_imagecache.eviction import base
-from pvm_imagecache.eviction import none
-from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
 from pvm_imagecache import interrupts
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import removal
+from pvm_imagecache.eviction import base
+from pvm_imagecache.eviction import none
+from pvm_imagecache.eviction import pipeline
 
 LOG = logging.getLogger(__name__)
 
@@ -61,8 +61,11 @@ class Eviction:
     @property
     def freed(self) -> int:
         """Bytes that became free."""
-        return sum(each.base_image.capacity or 0 for each in self.results
-                   if each.removed)
+        return sum(
+            each.base_image.capacity or 0
+            for each in self.results
+            if each.removed
+        )
 
 
 class Evictor:
@@ -76,7 +79,8 @@ class Evictor:
         """Whether anything may go without an operator."""
         return self._parts.settings.automatic and not all(
             isinstance(each.policy, none.NonePolicy)
-            for each in self._parts.policies)
+            for each in self._parts.policies
+        )
 
     def plan(self) -> Eviction:
         """Tell what would go now."""
@@ -103,8 +107,11 @@ class Evictor:
             if snapshot and not snapshot.is_current(self._parts.catalog):
                 snapshot = None
             view, records = self.view(snapshot=snapshot)
-            return self._carry_out(self._plan(view), records,
-                                   snapshot.mapped if snapshot else None)
+            return self._carry_out(
+                self._plan(view),
+                records,
+                snapshot.mapped if snapshot else None,
+            )
 
     def view(
         self,
@@ -124,19 +131,34 @@ class Evictor:
         pool = snapshot.pool if snapshot else self._parts.driver.pool()
         now, clock = time.time(), catalog.clock()
         pins, in_use = catalog.pins(pool.id), catalog.in_use(pool.id)
-        records = {each.image.id: each for each in (
-            snapshot.records if snapshot else catalog.images(pool.id))}
+        records = {
+            each.image.id: each
+            for each in (
+                snapshot.records if snapshot else catalog.images(pool.id)
+            )
+        }
 
         def veto_of(record: catalog_module.BaseImage) -> base.Veto | None:
             found = first_veto(
-                record, clock, self._parts.settings.minimum_age,
-                pins, in_use, busy)
+                record,
+                clock,
+                self._parts.settings.minimum_age,
+                pins,
+                in_use,
+                busy,
+            )
             return found if found in vetoes else None
+
         return base.CacheView(
-            now=now, pool_capacity=pool.capacity, pool_free=pool.free,
-            demand=demand, images=tuple(
+            now=now,
+            pool_capacity=pool.capacity,
+            pool_free=pool.free,
+            demand=demand,
+            images=tuple(
                 _as_seen(record, now - clock, veto_of(record))
-                for record in records.values())), records
+                for record in records.values()
+            ),
+        ), records
 
     def make_room(
         self,
@@ -162,14 +184,16 @@ class Evictor:
             return False
         try:
             with self._parts.hold_room(ROOM_TIMEOUT):
-                return self._make_room(needed, refused, for_image,
-                                       last_resort)
+                return self._make_room(needed, refused, for_image, last_resort)
         except exceptions.PVMImageCacheError as error:
             LOG.warning('No room could be made in the pool: %s', error)
             return False
 
     def _make_room(
-        self, needed: int, refused: bool, for_image: str | None,
+        self,
+        needed: int,
+        refused: bool,
+        for_image: str | None,
         last_resort: bool,
     ) -> bool:
         free = self._parts.driver.pool().free
@@ -181,31 +205,42 @@ class Evictor:
         freed = 0
         while freed < demand:
             plan, records = self._plan_room(
-                demand - freed, stuck, for_image, last_resort)
+                demand - freed, stuck, for_image, last_resort
+            )
             if plan.lacking:
-                LOG.info('%(lacking)s of room are lacking even if all goes '
-                         'that may go',
-                         {'lacking': human.size(plan.lacking)})
+                LOG.info(
+                    '%(lacking)s of room are lacking even if all goes '
+                    'that may go',
+                    {'lacking': human.size(plan.lacking)},
+                )
                 return False
             done = self._carry_out(plan, records)
             freed += done.freed
             # Others may go instead of what could not be removed.
-            stuck |= {each.base_image.image.id for each in done.results
-                      if not each.removed}
+            stuck |= {
+                each.base_image.image.id
+                for each in done.results
+                if not each.removed
+            }
         self._await(lambda: self._parts.driver.pool().free > free)
         return True
 
     def _plan_room(
-        self, demand: int, stuck: set[str], for_image: str | None,
+        self,
+        demand: int,
+        stuck: set[str],
+        for_image: str | None,
         last_resort: bool,
     ) -> tuple[pipeline.Plan, dict[str, catalog_module.BaseImage]]:
         """What goes so that so many bytes become free."""
         view, records = self.view(
-            demand, busy={*stuck, *([for_image] if for_image else [])})
+            demand, busy={*stuck, *([for_image] if for_image else [])}
+        )
         plan = self._plan(view)
         if plan.lacking and last_resort:
             view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY), stuck)
+                demand, (base.Veto.PINNED, base.Veto.BUSY), stuck
+            )
             plan = pipeline.make_room(view)
         return plan, records
 
@@ -228,24 +263,29 @@ class Evictor:
         chosen = {each.image.image_id: each for each in plan.choices}
         doomed = [records[image_id] for image_id in chosen]
         results = removal.remove(
-            self._parts, doomed, self._check(doomed), mapped)
-        self._remember([
-            (each.base_image, chosen[each.base_image.image.id])
-            for each in results if each.removed])
+            self._parts, doomed, self._check(doomed), mapped
+        )
+        self._remember(
+            [
+                (each.base_image, chosen[each.base_image.image.id])
+                for each in results
+                if each.removed
+            ]
+        )
         return Eviction(plan, tuple(results))
 
-    def _check(
-        self, doomed: list[catalog_module.BaseImage]
-    ) -> removal.Check:
+    def _check(self, doomed: list[catalog_module.BaseImage]) -> removal.Check:
         """What is looked at again, under its lock, before an image goes."""
         known = {each.disk_name: each for each in doomed}
 
         def check(current: catalog_module.BaseImage) -> None:
             if current.state is not catalog_module.State.READY or (
-                    current.used_clock
-                    != known[current.disk_name].used_clock):
+                current.used_clock != known[current.disk_name].used_clock
+            ):
                 raise exceptions.CatalogConflict(
-                    image=current.image.id, reason='it was used meanwhile')
+                    image=current.image.id, reason='it was used meanwhile'
+                )
+
         return check
 
     def _remember(
@@ -253,28 +293,45 @@ class Evictor:
         gone: Sequence[tuple[catalog_module.BaseImage, pipeline.Choice]],
     ) -> None:
         for record, choice in gone:
-            LOG.info('Image %(image)s was removed from the cache: '
-                     '%(reason)s (%(policy)s)',
-                     {'image': record.image.id, 'reason': choice.reason,
-                      'policy': choice.policy})
-            self._parts.tell(events.Event(
-                events.Kind.EVICTED, record.pool, record.image.id,
-                record.disk_name, record.image.size,
-                f'{choice.policy}: {choice.reason}'))
+            LOG.info(
+                'Image %(image)s was removed from the cache: '
+                '%(reason)s (%(policy)s)',
+                {
+                    'image': record.image.id,
+                    'reason': choice.reason,
+                    'policy': choice.policy,
+                },
+            )
+            self._parts.tell(
+                events.Event(
+                    events.Kind.EVICTED,
+                    record.pool,
+                    record.image.id,
+                    record.disk_name,
+                    record.image.size,
+                    f'{choice.policy}: {choice.reason}',
+                )
+            )
         if not gone:
             return
         try:
             with self._parts.catalog.at_once():
                 for record, choice in gone:
                     self._parts.catalog.add_history(
-                        record.pool, 'evict', image_id=record.image.id,
+                        record.pool,
+                        'evict',
+                        image_id=record.image.id,
                         image_name=record.image.name,
-                        disk_name=record.disk_name, code=choice.code,
-                        detail=f'{choice.policy}: {choice.reason}')
+                        disk_name=record.disk_name,
+                        code=choice.code,
+                        detail=f'{choice.policy}: {choice.reason}',
+                    )
         except exceptions.CacheError as error:
-            LOG.warning('Not in the history: the eviction of %(count)d '
-                        'image(s): %(error)s',
-                        {'count': len(gone), 'error': error})
+            LOG.warning(
+                'Not in the history: the eviction of %(count)d '
+                'image(s): %(error)s',
+                {'count': len(gone), 'error': error},
+            )
 
 
 def first_veto(
@@ -289,7 +346,8 @@ def first_veto(
     if record.image.id in pins:
         return base.Veto.PINNED
     if record.image.id in busy or (
-            record.state is not catalog_module.State.READY):
+        record.state is not catalog_module.State.READY
+    ):
         return base.Veto.BUSY
     if record.image.id in in_use:
         return base.Veto.IN_USE
@@ -308,12 +366,15 @@ def _as_seen(
     :param offset: from the clock of the catalogue to Unix seconds.
     """
     return base.CachedImage(
-        image_id=record.image.id, disk_name=record.disk_name,
+        image_id=record.image.id,
+        disk_name=record.disk_name,
         capacity=record.capacity or 0,
         ready_at=_first(record.ready_clock, record.started_clock) + offset,
-        last_used_at=_first(record.used_clock,
-                            record.started_clock) + offset,
-        hits=record.hits, name=record.image.name, veto=veto)
+        last_used_at=_first(record.used_clock, record.started_clock) + offset,
+        hits=record.hits,
+        name=record.image.name,
+        veto=veto,
+    )
 
 
 def _first(clock: float | None, otherwise: float) -> float:

@@ -57,16 +57,20 @@ class PluginError(PVMImageCacheError):
 class PluginNotFound(PluginError):
     """No distribution installed here offers a plugin of that name."""
 
-    msg_fmt = ('There is no plugin "%(name)s" in %(namespace)s. Installed '
-               'are: %(known)s. Install the package that offers it into the '
-               'same Python environment, or mend the option that names it.')
+    msg_fmt = (
+        'There is no plugin "%(name)s" in %(namespace)s. Installed '
+        'are: %(known)s. Install the package that offers it into the '
+        'same Python environment, or mend the option that names it.'
+    )
 
 
 class PluginInvalid(PluginError):
     """A plugin is installed, but can't be used."""
 
-    msg_fmt = ('Plugin "%(name)s" of %(namespace)s (from %(distribution)s) '
-               'can not be used: %(reason)s')
+    msg_fmt = (
+        'Plugin "%(name)s" of %(namespace)s (from %(distribution)s) '
+        'can not be used: %(reason)s'
+    )
 
 
 # -- who may do what
@@ -81,16 +85,20 @@ class AccessError(PVMImageCacheError):
 class NotAuthorized(AccessError):
     """The policy does not let this user do that."""
 
-    msg_fmt = ('The policy does not allow it: the rule "%(rule)s" is '
-               '%(check)s, and %(who)s has %(roles)s.%(hint)s')
+    msg_fmt = (
+        'The policy does not allow it: the rule "%(rule)s" is '
+        '%(check)s, and %(who)s has %(roles)s.%(hint)s'
+    )
 
 
 class KeystoneFailed(AccessError):
     """Keystone does not say who somebody is."""
 
-    msg_fmt = ('Keystone does not tell who you are: %(reason)s. Say it with '
-               '--os-cloud, or with OS_AUTH_URL, OS_USERNAME and the other '
-               'variables of the openstack command.')
+    msg_fmt = (
+        'Keystone does not tell who you are: %(reason)s. Say it with '
+        '--os-cloud, or with OS_AUTH_URL, OS_USERNAME and the other '
+        'variables of the openstack command.'
+    )
 
 
 # -- PowerVM
@@ -105,9 +113,11 @@ class PowerVMError(PVMImageCacheError):
 class PowerVMUnreachable(PowerVMError):
     """No answer: nothing listens, the connection broke, or time ran out."""
 
-    msg_fmt = ('The PowerVM REST API at %(url)s does not answer: %(reason)s. '
-               'Is the pvm-rest service of NovaLink running there? See host, '
-               'port and protocol in [pvm_imagecache].%(hint)s')
+    msg_fmt = (
+        'The PowerVM REST API at %(url)s does not answer: %(reason)s. '
+        'Is the pvm-rest service of NovaLink running there? See host, '
+        'port and protocol in [pvm_imagecache].%(hint)s'
+    )
     passing = True
 
 
@@ -129,10 +139,12 @@ class PowerVMTimedOut(PowerVMUnreachable):
 class PowerVMLogonFailed(PowerVMError):
     """The REST API answers, but does not let us in."""
 
-    msg_fmt = ('The PowerVM REST API at %(url)s refused the logon of '
-               '%(user)s: %(reason)s. See user and password in '
-               '[pvm_imagecache]; without a password the user that runs '
-               'this must be in the group pvm_admin.')
+    msg_fmt = (
+        'The PowerVM REST API at %(url)s refused the logon of '
+        '%(user)s: %(reason)s. See user and password in '
+        '[pvm_imagecache]; without a password the user that runs '
+        'this must be in the group pvm_admin.'
+    )
 
 
 class PowerVMRequestFailed(PowerVMError):
@@ -157,39 +169,49 @@ class PowerVMBusy(PowerVMRequestFailed):
 class PowerVMSessionExpired(PowerVMRequestFailed):
     """The session ended while a request was made that comes only once."""
 
-    msg_fmt = ('The session with PowerVM expired in the middle of an attempt '
-               'to %(action)s.')
+    msg_fmt = (
+        'The session with PowerVM expired in the middle of an attempt '
+        'to %(action)s.'
+    )
     passing = True
 
 
 class VolumeGroupChanged(PowerVMError):
     """Others kept changing the volume group; our update never got through."""
 
-    msg_fmt = ('Volume group %(name)s was changed by others during each of '
-               '%(attempts)d attempts to update it. Try again.')
+    msg_fmt = (
+        'Volume group %(name)s was changed by others during each of '
+        '%(attempts)d attempts to update it. Try again.'
+    )
     passing = True
 
 
 class VolumeGroupNotFound(PowerVMError):
     """No VIOS has a volume group of that name."""
 
-    msg_fmt = ('There is no volume group "%(name)s"%(where)s. There are: '
-               '%(known)s. Set volume_group_name in [pvm_imagecache].')
+    msg_fmt = (
+        'There is no volume group "%(name)s"%(where)s. There are: '
+        '%(known)s. Set volume_group_name in [pvm_imagecache].'
+    )
 
 
 class VolumeGroupAmbiguous(PowerVMError):
     """Several VIOSes have a volume group of that name."""
 
-    msg_fmt = ('Volume group "%(name)s" exists on several Virtual I/O '
-               'Servers: %(known)s. Set vios_name in [pvm_imagecache] to the '
-               'one that is meant.')
+    msg_fmt = (
+        'Volume group "%(name)s" exists on several Virtual I/O '
+        'Servers: %(known)s. Set vios_name in [pvm_imagecache] to the '
+        'one that is meant.'
+    )
 
 
 class VIOSNotFound(PowerVMError):
     """There is no Virtual I/O Server of that name."""
 
-    msg_fmt = ('There is no Virtual I/O Server "%(name)s". There are: '
-               '%(known)s. Set vios_name in [pvm_imagecache].')
+    msg_fmt = (
+        'There is no Virtual I/O Server "%(name)s". There are: '
+        '%(known)s. Set vios_name in [pvm_imagecache].'
+    )
 
 
 class ClusterNotFound(PowerVMError):
@@ -209,16 +231,17 @@ class NotEnoughSpace(PowerVMError):
     needed_bytes: int = 0
     refused: bool = False
 
-    msg_fmt = ('%(pool)s has %(free)s free, but %(needed)s are needed for '
-               '%(what)s. Remove disks that nobody needs, purge cached '
-               'images, or add storage to it.')
+    msg_fmt = (
+        '%(pool)s has %(free)s free, but %(needed)s are needed for '
+        '%(what)s. Remove disks that nobody needs, purge cached '
+        'images, or add storage to it.'
+    )
 
 
 class DiskNameInvalid(PowerVMError):
     """A name that PowerVM does not take for a virtual disk."""
 
-    msg_fmt = ('"%(name)s" can not be the name of a virtual disk: '
-               '%(reason)s.')
+    msg_fmt = '"%(name)s" can not be the name of a virtual disk: %(reason)s.'
 
 
 class DiskExists(PowerVMError):
@@ -226,15 +249,19 @@ class DiskExists(PowerVMError):
 
     name: str
 
-    msg_fmt = ('There is a disk "%(name)s" in %(pool)s already. Choose '
-               'another name, or delete that disk first.')
+    msg_fmt = (
+        'There is a disk "%(name)s" in %(pool)s already. Choose '
+        'another name, or delete that disk first.'
+    )
 
 
 class DiskBeingMade(DiskExists):
     """Somebody is just making a disk of that name."""
 
-    msg_fmt = ('Disk "%(name)s" is being made in %(pool)s by somebody else '
-               'at this moment. Choose another name.')
+    msg_fmt = (
+        'Disk "%(name)s" is being made in %(pool)s by somebody else '
+        'at this moment. Choose another name.'
+    )
 
 
 class DiskNotFound(PowerVMError):
@@ -246,15 +273,19 @@ class DiskNotFound(PowerVMError):
 class DiskInUse(PowerVMError):
     """A partition has the disk that was to be deleted."""
 
-    msg_fmt = ('Disk "%(name)s" is mapped to a partition. Remove the mapping '
-               'first, if nobody needs it.')
+    msg_fmt = (
+        'Disk "%(name)s" is mapped to a partition. Remove the mapping '
+        'first, if nobody needs it.'
+    )
 
 
 class DiskNotOurs(PowerVMError):
     """A disk that is part of the cache was named where none may be."""
 
-    msg_fmt = ('Disk "%(name)s" is the cached image %(image_id)s, not an '
-               'instance disk. Use "purge" to remove it from the cache.')
+    msg_fmt = (
+        'Disk "%(name)s" is the cached image %(image_id)s, not an '
+        'instance disk. Use "purge" to remove it from the cache.'
+    )
 
 
 # -- images
@@ -269,9 +300,11 @@ class ImageError(PVMImageCacheError):
 class GlanceUnreachable(ImageError):
     """Glance does not answer, or can't for the moment."""
 
-    msg_fmt = ('Glance does not answer: %(reason)s. See the [glance] '
-               'section of the configuration and the state of the Image '
-               'service.')
+    msg_fmt = (
+        'Glance does not answer: %(reason)s. See the [glance] '
+        'section of the configuration and the state of the Image '
+        'service.'
+    )
     passing = True
 
 
@@ -284,38 +317,47 @@ class GlanceNotThere(GlanceUnreachable):
 class GlanceFailed(ImageError):
     """Glance, or a library between us and it, failed in another way."""
 
-    msg_fmt = ('Image %(image)s can not be read from Glance: %(reason)s. '
-               'The logs of the Image service may tell more.')
+    msg_fmt = (
+        'Image %(image)s can not be read from Glance: %(reason)s. '
+        'The logs of the Image service may tell more.'
+    )
 
 
 class GlanceLogonFailed(ImageError):
     """Glance or Keystone does not accept who we say we are."""
 
-    msg_fmt = ('Glance refused the credentials: %(reason)s. See the auth_* '
-               'options in [glance].')
+    msg_fmt = (
+        'Glance refused the credentials: %(reason)s. See the auth_* '
+        'options in [glance].'
+    )
 
 
 class ImageNotFound(ImageError):
     """There is no such image, or it may not be seen."""
 
-    msg_fmt = ('There is no image "%(image)s" that the credentials in use '
-               'may see.')
+    msg_fmt = (
+        'There is no image "%(image)s" that the credentials in use may see.'
+    )
 
 
 class ImageAmbiguous(ImageError):
     """Several images answer to one name or to one start of an id."""
 
-    msg_fmt = ('"%(image)s" stands for several images: %(matches)s. Name '
-               'the one that is meant by its whole id.')
+    msg_fmt = (
+        '"%(image)s" stands for several images: %(matches)s. Name '
+        'the one that is meant by its whole id.'
+    )
 
 
 class ImageForbidden(ImageError):
     """The image may be seen, but its data may not be read."""
 
-    msg_fmt = ('The data of image %(image)s may not be downloaded with the '
-               'credentials in use. Glance asks for the role "member" (its '
-               'policy download_image), in a project that has access to the '
-               'image.')
+    msg_fmt = (
+        'The data of image %(image)s may not be downloaded with the '
+        'credentials in use. Glance asks for the role "member" (its '
+        'policy download_image), in a project that has access to the '
+        'image.'
+    )
 
 
 class ImageNotActive(ImageError):
@@ -323,53 +365,67 @@ class ImageNotActive(ImageError):
 
     status: str
 
-    msg_fmt = ('Image %(image)s can not be used: its status is "%(status)s", '
-               'not "active".')
+    msg_fmt = (
+        'Image %(image)s can not be used: its status is "%(status)s", '
+        'not "active".'
+    )
 
 
 class ImageHasNoData(ImageError):
     """Glance knows the image, but has not one byte of it."""
 
-    msg_fmt = ('Image %(image)s has no data in Glance. Upload it again, or '
-               'have the store checked by the administrator of Glance.')
+    msg_fmt = (
+        'Image %(image)s has no data in Glance. Upload it again, or '
+        'have the store checked by the administrator of Glance.'
+    )
 
 
 class ImageTruncated(ImageError):
     """The stream ended too early, or went on too long (bytes)."""
 
-    msg_fmt = ('Image %(image)s has %(expected)d bytes, but Glance sent '
-               '%(received)d: %(reason)s.')
+    msg_fmt = (
+        'Image %(image)s has %(expected)d bytes, but Glance sent '
+        '%(received)d: %(reason)s.'
+    )
     passing = True
 
 
 class ImageCorrupt(ImageError):
     """The bytes that came are not the image that was promised."""
 
-    msg_fmt = ('The data of image %(image)s is corrupt: its %(algorithm)s '
-               'should be %(expected)s, but is %(actual)s. Nothing of it '
-               'was kept. Have the image repaired in Glance.')
+    msg_fmt = (
+        'The data of image %(image)s is corrupt: its %(algorithm)s '
+        'should be %(expected)s, but is %(actual)s. Nothing of it '
+        'was kept. Have the image repaired in Glance.'
+    )
 
 
 class ImageFormatUnsupported(ImageError):
     """A format that PowerVM can not boot from."""
 
-    msg_fmt = ('Image %(image)s has the %(kind)s format "%(format)s"; '
-               'PowerVM takes %(supported)s. Convert it, for example with '
-               '"qemu-img convert -O raw".')
+    msg_fmt = (
+        'Image %(image)s has the %(kind)s format "%(format)s"; '
+        'PowerVM takes %(supported)s. Convert it, for example with '
+        '"qemu-img convert -O raw".'
+    )
 
 
 class ImageUnsafe(ImageError):
     """The header of a qcow2 image points outside it, or is no header."""
 
-    msg_fmt = ('Image %(image)s is declared as %(format)s, but is not safe '
-               'to use as that: %(reason)s.')
+    msg_fmt = (
+        'Image %(image)s is declared as %(format)s, but is not safe '
+        'to use as that: %(reason)s.'
+    )
 
 
 class DiskTooSmall(ImageError):
     """The disk that was asked for can not hold the image (bytes)."""
 
-    msg_fmt = ('A disk of %(size)s is too small for image %(image)s, which '
-               'needs %(needed)s.')
+    msg_fmt = (
+        'A disk of %(size)s is too small for image %(image)s, which '
+        'needs %(needed)s.'
+    )
 
 
 # -- the cache itself
@@ -388,23 +444,28 @@ class CatalogError(CacheError):
 class CatalogTooNew(CatalogError):
     """A newer release wrote the catalogue."""
 
-    msg_fmt = ('The catalogue %(path)s has version %(found)d, but this '
-               'release knows versions up to %(known)d. Upgrade '
-               'pvm_imagecache on this host, or set the file aside.')
+    msg_fmt = (
+        'The catalogue %(path)s has version %(found)d, but this '
+        'release knows versions up to %(known)d. Upgrade '
+        'pvm_imagecache on this host, or set the file aside.'
+    )
 
 
 class CatalogConflict(CacheError):
     """The record was changed or replaced by somebody else meanwhile."""
 
-    msg_fmt = ('The record of image %(image)s in the catalogue is not the '
-               'one that it was: %(reason)s')
+    msg_fmt = (
+        'The record of image %(image)s in the catalogue is not the '
+        'one that it was: %(reason)s'
+    )
 
 
 class LockTimeout(CacheError):
     """Somebody else holds a lock for longer than we may wait (seconds)."""
 
-    msg_fmt = ('Waited %(seconds)d s for %(what)s, which %(holder)s still '
-               'holds.')
+    msg_fmt = (
+        'Waited %(seconds)d s for %(what)s, which %(holder)s still holds.'
+    )
     passing = True
 
 
@@ -417,15 +478,19 @@ class BaseImageGone(CacheError):
 class NoRoomForCopy(CacheError):
     """The base image is there, but no room for a copy beside it."""
 
-    msg_fmt = ('Disk %(name)s can not be copied from cached image '
-               '%(image)s: %(reason)s')
+    msg_fmt = (
+        'Disk %(name)s can not be copied from cached image '
+        '%(image)s: %(reason)s'
+    )
 
 
 class BaseImageOccupied(CacheError):
     """The disk name of a base image is taken by something else."""
 
-    msg_fmt = ('The disk name %(name)s, under which image %(image)s would be '
-               'cached, is taken: %(reason)s')
+    msg_fmt = (
+        'The disk name %(name)s, under which image %(image)s would be '
+        'cached, is taken: %(reason)s'
+    )
 
 
 class ImageNotCacheable(CacheError):
@@ -437,36 +502,43 @@ class ImageNotCacheable(CacheError):
 class ImageNotCached(CacheError):
     """The operator named an image that the cache does not hold."""
 
-    msg_fmt = ('No cached image answers to "%(image)s". "pvm-imagecache '
-               'list" shows those that are there.')
+    msg_fmt = (
+        'No cached image answers to "%(image)s". "pvm-imagecache '
+        'list" shows those that are there.'
+    )
 
 
 class ImageNotInHistory(CacheError):
     """Nothing was done to such an image, or it was long ago."""
 
-    msg_fmt = ('Nothing in the history is about an image "%(image)s". '
-               '"pvm-imagecache history" shows all that is in it.')
+    msg_fmt = (
+        'Nothing in the history is about an image "%(image)s". '
+        '"pvm-imagecache history" shows all that is in it.'
+    )
 
 
 class ImagePinned(CacheError):
     """An operator has said that the image is to stay."""
 
-    msg_fmt = ('Image %(image)s is pinned: "pvm-imagecache unpin" lets it '
-               'go.')
+    msg_fmt = 'Image %(image)s is pinned: "pvm-imagecache unpin" lets it go.'
 
 
 class ImageInUse(CacheError):
     """Instances of the host were made from the image."""
 
-    msg_fmt = ('Image %(image)s is in use by instances of this host: name it '
-               'to purge it all the same, which harms none of them.')
+    msg_fmt = (
+        'Image %(image)s is in use by instances of this host: name it '
+        'to purge it all the same, which harms none of them.'
+    )
 
 
 class ImageNotAdoptable(CacheError):
     """The disk that is to be taken over can't be a base image."""
 
-    msg_fmt = ('Disk %(name)s can not be taken into the cache as image '
-               '%(image)s: %(reason)s.')
+    msg_fmt = (
+        'Disk %(name)s can not be taken into the cache as image '
+        '%(image)s: %(reason)s.'
+    )
 
 
 class CacheDisabled(CacheError):

@@ -31,7 +31,6 @@ from oslo_log import log as logging
 
 from pvm_imagecache import adoption
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
@@ -42,6 +41,7 @@ from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import transfer
+from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
 
@@ -109,12 +109,14 @@ class Work:
         :returns: what is closed to let others have the turn before the end
             of the block.
         """
-        patience = _Patience(self._parts.settings.fetch_timeout,
-                             self._record, self._tell)
+        patience = _Patience(
+            self._parts.settings.fetch_timeout, self._record, self._tell
+        )
         with contextlib.ExitStack() as held:
             with self._timed('wait'), interrupts.allowed():
-                held.enter_context(self._parts.hold(
-                    self._base_name, patience.seconds_left))
+                held.enter_context(
+                    self._parts.hold(self._base_name, patience.seconds_left)
+                )
             yield held
 
     def _make_way(self, gone: str | None) -> None:
@@ -129,11 +131,14 @@ class Work:
         if record is None:
             return
         if record.state is catalog_module.State.READY and (
-                record.lease != gone):
+            record.lease != gone
+        ):
             self._check_replaceable(record)
         try:
-            if not recovery.remove_base_image(
-                    self._parts, record) and record.udid is None:
+            if (
+                not recovery.remove_base_image(self._parts, record)
+                and record.udid is None
+            ):
                 # It is replaced by the record that carries the lease on.
                 self._lease = record.lease
                 return
@@ -148,27 +153,36 @@ class Work:
             raise
         except exceptions.PowerVMError as error:
             raise exceptions.BaseImageOccupied(
-                name=record.disk_name, image=self._image.id,
-                reason='what was left there could not be removed: '
-                       f'{error}') from error
+                name=record.disk_name,
+                image=self._image.id,
+                reason=f'what was left there could not be removed: {error}',
+            ) from error
         self._catalog.remove(record)
 
     def _check_replaceable(self, record: catalog_module.BaseImage) -> None:
         if record.image.id != self._image.id:
             raise exceptions.BaseImageOccupied(
-                name=record.disk_name, image=self._image.id,
-                reason=f'image {record.image.id} is cached under it.')
+                name=record.disk_name,
+                image=self._image.id,
+                reason=f'image {record.image.id} is cached under it.',
+            )
         if image_module.compare(record.image, self._image) is (
-                image_module.Sameness.UNKNOWN):
+            image_module.Sameness.UNKNOWN
+        ):
             raise exceptions.BaseImageOccupied(
-                name=record.disk_name, image=self._image.id,
+                name=record.disk_name,
+                image=self._image.id,
                 reason='what is cached under it can not be compared with '
-                       'the image, as they have no hash in common.')
+                'the image, as they have no hash in common.',
+            )
 
     # -- room
 
     def _with_room(
-        self, make: Callable[[], _Made], *, last_resort: bool = False,
+        self,
+        make: Callable[[], _Made],
+        *,
+        last_resort: bool = False,
         for_image: str | None = None,
     ) -> _Made:
         """Make disks; where they don't fit, by removing cached images.
@@ -182,8 +196,11 @@ class Work:
                 return make()
             except exceptions.NotEnoughSpace as error:
                 if not evictor.Evictor(self._parts).make_room(
-                        error.needed_bytes, refused=error.refused,
-                        for_image=for_image, last_resort=last_resort):
+                    error.needed_bytes,
+                    refused=error.refused,
+                    for_image=for_image,
+                    last_resort=last_resort,
+                ):
                     raise
         return make()
 
@@ -194,7 +211,8 @@ class Work:
         with contextlib.ExitStack() as held:
             with interrupts.allowed():
                 stream = held.enter_context(
-                    self._parts.source.open(self._image, self._context))
+                    self._parts.source.open(self._image, self._context)
+                )
             self._streams.append(stream)
             yield stream
 
@@ -212,16 +230,23 @@ class Work:
             first.
         """
         record = self._catalog.begin(
-            self._driver.pool_id(), self._base_name, image, self._lease)
+            self._driver.pool_id(), self._base_name, image, self._lease
+        )
         try:
             with self._changing_disks(
-                    self._base_name, *(other.name for other in others)):
-                disks = self._create_all(base.NewDisk(
-                    self._base_name, image.size, image.disk_format,
-                    recovery.label(record.lease)), others)
+                self._base_name, *(other.name for other in others)
+            ):
+                disks = self._create_all(
+                    base.NewDisk(
+                        self._base_name,
+                        image.size,
+                        image.disk_format,
+                        recovery.label(record.lease),
+                    ),
+                    others,
+                )
             try:
-                self._catalog.created(
-                    record, disks[0].udid, disks[0].capacity)
+                self._catalog.created(record, disks[0].udid, disks[0].capacity)
             except BaseException:
                 self._discard(*disks)
                 raise
@@ -260,20 +285,28 @@ class Work:
             if error.name != self._base_name:
                 raise
             raise exceptions.BaseImageOccupied(
-                name=self._base_name, image=self._image.id,
-                reason='somebody else makes disks of that name.') from error
+                name=self._base_name,
+                image=self._image.id,
+                reason='somebody else makes disks of that name.',
+            ) from error
 
     def _clear_name(self) -> None:
         """Remove a disk that has the name, if it is nobody's."""
         try:
-            if not (self._lease and recovery.remove_late_disk(
-                    self._driver, self._base_name, self._lease)):
+            if not (
+                self._lease
+                and recovery.remove_late_disk(
+                    self._driver, self._base_name, self._lease
+                )
+            ):
                 adoption.replace_left_over(self._driver, self._image)
         except exceptions.PowerVMError as error:
             raise exceptions.BaseImageOccupied(
-                name=self._base_name, image=self._image.id,
+                name=self._base_name,
+                image=self._image.id,
                 reason='a left-over of that name could not be removed: '
-                       f'{error}') from error
+                f'{error}',
+            ) from error
 
     def _write(
         self,
@@ -289,8 +322,11 @@ class Work:
         try:
             with self._timed('fetch'):
                 transfer.write_to_all(
-                    stream, legs, self._parts.settings.stall_timeout,
-                    lambda done: self._note_progress(record, done))
+                    stream,
+                    legs,
+                    self._parts.settings.stall_timeout,
+                    lambda done: self._note_progress(record, done),
+                )
         except BaseException:
             self._discard(*disks)
             raise
@@ -304,19 +340,22 @@ class Work:
         try:
             self._catalog.saw_uploads(self._driver.pool_id(), False)
         except exceptions.CacheError as error:
-            LOG.warning('That an upload of image %(image)s has left '
-                        'something behind was not written down: %(error)s',
-                        {'image': self._image.id, 'error': error})
+            LOG.warning(
+                'That an upload of image %(image)s has left '
+                'something behind was not written down: %(error)s',
+                {'image': self._image.id, 'error': error},
+            )
 
-    def _leg(
-        self, image: image_module.Image, disk: base.Disk
-    ) -> transfer.Leg:
-        sha256 = (image.os_hash_value if image.os_hash_algo == 'sha256'
-                  else None)
+    def _leg(self, image: image_module.Image, disk: base.Disk) -> transfer.Leg:
+        sha256 = (
+            image.os_hash_value if image.os_hash_algo == 'sha256' else None
+        )
         return transfer.Leg(
             f'disk {disk.name}',
             lambda pieces: self._driver.upload(
-                disk, pieces, image.size, sha256))
+                disk, pieces, image.size, sha256
+            ),
+        )
 
     def _note_progress(
         self, record: catalog_module.BaseImage | None, done: int
@@ -328,9 +367,11 @@ class Work:
             self._catalog.progressed(record, done)
         except exceptions.CacheError as error:
             # Those who wait for us become impatient; nothing else.
-            LOG.warning('The progress of image %(image)s could not be '
-                        'written: %(error)s',
-                        {'image': self._image.id, 'error': error})
+            LOG.warning(
+                'The progress of image %(image)s could not be '
+                'written: %(error)s',
+                {'image': self._image.id, 'error': error},
+            )
 
     # -- taking back
 
@@ -345,10 +386,11 @@ class Work:
             removals = [base.Removal(disk, error) for disk in disks]
         for removal in removals:
             if removal.error:
-                LOG.error('Disk %(disk)s was not filled and could not be '
-                          'deleted: %(error)s',
-                          {'disk': removal.disk.name,
-                           'error': removal.error})
+                LOG.error(
+                    'Disk %(disk)s was not filled and could not be '
+                    'deleted: %(error)s',
+                    {'disk': removal.disk.name, 'error': removal.error},
+                )
             else:
                 self._doubtful.discard(removal.disk.name)
 
@@ -359,14 +401,16 @@ class Work:
             if self._lease:
                 # What a dead maker has asked for may come though we have
                 # failed, and its UDID is not that of our disk.
-                self._catalog.begin(record.pool, record.disk_name,
-                                    record.image, self._lease)
+                self._catalog.begin(
+                    record.pool, record.disk_name, record.image, self._lease
+                )
             else:
                 self._catalog.remove(record)
         except exceptions.CacheError as error:
-            LOG.warning('The record of image %(image)s was not removed: '
-                        '%(error)s',
-                        {'image': record.image.id, 'error': error})
+            LOG.warning(
+                'The record of image %(image)s was not removed: %(error)s',
+                {'image': record.image.id, 'error': error},
+            )
 
     # -- telling
 
@@ -376,8 +420,9 @@ class Work:
         try:
             yield
         finally:
-            self._seconds[step] = (self._seconds.get(step, 0.0)
-                                   + time.monotonic() - started)
+            self._seconds[step] = (
+                self._seconds.get(step, 0.0) + time.monotonic() - started
+            )
 
     def _tell(self, step: str, done: int) -> None:
         if self._progress:
@@ -402,9 +447,13 @@ class BaseImageFetch(Work):
         if record and not self._is_there(record):
             gone = record.lease
         fetched = (not record or gone is not None) and self._fetch(gone)
-        return Prefetch(self._image, self._base_name, fetched,
-                        self._bytes_fetched,
-                        time.monotonic() - self._started)
+        return Prefetch(
+            self._image,
+            self._base_name,
+            fetched,
+            self._bytes_fetched,
+            time.monotonic() - self._started,
+        )
 
     def _is_there(self, record: catalog_module.BaseImage) -> bool:
         disk = self._driver.find_disk(record.disk_name)
@@ -418,9 +467,10 @@ class BaseImageFetch(Work):
             self._make_way(gone)
             with self._stream() as stream:
                 record, disks = self._with_room(
-                    lambda: self._begin(stream.image, []))
+                    lambda: self._begin(stream.image, [])
+                )
                 try:
-                    error, = self._write(stream, disks, record)
+                    (error,) = self._write(stream, disks, record)
                     if error is None:
                         self._catalog.commit(record, stream.image)
                         return True
@@ -473,23 +523,28 @@ def is_servable(
     Of one that was adopted without it nobody knows how large its copies
     have to be.
     """
-    return (record.state is catalog_module.State.READY
-            and bool(record.udid)
-            and not record.image.needs_virtual_size
-            and image_module.compare(record.image, image)
-            is image_module.Sameness.SAME)
+    return (
+        record.state is catalog_module.State.READY
+        and bool(record.udid)
+        and not record.image.needs_virtual_size
+        and image_module.compare(record.image, image)
+        is image_module.Sameness.SAME
+    )
 
 
 def check_cacheable(image: image_module.Image) -> None:
     """Raise :exc:`ImageNotCacheable` for an image without a usable hash."""
     if image.digest is None:
         raise exceptions.ImageNotCacheable(
-            image=image.id, reason='it has no hash that could be checked.')
+            image=image.id, reason='it has no hash that could be checked.'
+        )
 
 
 def check_size(image: image_module.Image, size: int) -> None:
     """Raise :exc:`DiskTooSmall` if the image needs more than ``size``."""
     if size and size < image.least_disk_size:
         raise exceptions.DiskTooSmall(
-            size=human.exactly(size), image=image.id,
-            needed=human.exactly(image.least_disk_size))
+            size=human.exactly(size),
+            image=image.id,
+            needed=human.exactly(image.least_disk_size),
+        )

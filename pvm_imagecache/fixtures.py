@@ -37,14 +37,14 @@ import uuid
 
 from oslo_config import cfg
 
+from pvm_imagecache import exceptions
+from pvm_imagecache import naming
+from pvm_imagecache import plugins
 from pvm_imagecache.conf import cache
 from pvm_imagecache.conf import nova
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import fence
-from pvm_imagecache import exceptions
-from pvm_imagecache import naming
-from pvm_imagecache import plugins
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -69,41 +69,58 @@ def configuration(
     with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
         for group, values in (options or {}).items():
             file.write(f'[{group}]\n')
-            file.writelines(f'{name} = {value}\n'
-                            for name, value in values.items())
+            file.writelines(
+                f'{name} = {value}\n' for name, value in values.items()
+            )
         file.flush()
-        conf(['--config-file', file.name], project='pvm_imagecache',
-             default_config_files=[], default_config_dirs=[])
+        conf(
+            ['--config-file', file.name],
+            project='pvm_imagecache',
+            default_config_files=[],
+            default_config_dirs=[],
+        )
     return conf
 
 
-def views(seed: int = 0, count: int = _VIEWS) -> Iterator[
-        eviction_base.CacheView]:
+def views(
+    seed: int = 0, count: int = _VIEWS
+) -> Iterator[eviction_base.CacheView]:
     """Snapshots of caches of many kinds; the same ones for the same seed."""
     chance = random.Random(seed)  # noqa: S311
     for _ in range(count):
-        images = tuple(_image(chance) for _ in range(
-            chance.choice((0, 1, 2, chance.randint(3, _MOST_IMAGES)))))
+        images = tuple(
+            _image(chance)
+            for _ in range(
+                chance.choice((0, 1, 2, chance.randint(3, _MOST_IMAGES)))
+            )
+        )
         cached = sum(each.capacity for each in images)
         others = chance.randint(0, 100) * _GIB
         free = chance.choice((0, chance.randint(0, 100) * _GIB))
         yield eviction_base.CacheView(
-            now=NOW, pool_capacity=chance.choice((
-                0, cached + others + free, cached + others + free)),
-            pool_free=free, images=images,
-            demand=chance.choice((0, 0, chance.randint(1, 60 * _GIB))))
+            now=NOW,
+            pool_capacity=chance.choice(
+                (0, cached + others + free, cached + others + free)
+            ),
+            pool_free=free,
+            images=images,
+            demand=chance.choice((0, 0, chance.randint(1, 60 * _GIB))),
+        )
 
 
 def _image(chance: random.Random) -> eviction_base.CachedImage:
     ready = chance.uniform(0, _LONGEST_AGE)
     image_id = str(uuid.UUID(int=chance.getrandbits(128)))
     return eviction_base.CachedImage(
-        image_id=image_id, name=chance.choice((None, f'image {ready:.0f}')),
+        image_id=image_id,
+        name=chance.choice((None, f'image {ready:.0f}')),
         disk_name='i_' + image_id.replace('-', '_')[:13],
-        capacity=chance.randint(1, 20) * _GIB, ready_at=NOW - ready,
+        capacity=chance.randint(1, 20) * _GIB,
+        ready_at=NOW - ready,
         last_used_at=NOW - chance.uniform(0, ready),
         hits=chance.randint(0, 100),
-        veto=chance.choice((None, None, None, *eviction_base.Veto)))
+        veto=chance.choice((None, None, None, *eviction_base.Veto)),
+    )
 
 
 class PolicyConformance:
@@ -118,10 +135,13 @@ class PolicyConformance:
 
     def make_policy(self) -> eviction_base.EvictionPolicy:
         """The policy as nova-compute and the shell load it."""
-        conf = configuration({
-            **self.options, 'pvm_imagecache': {
-                'eviction_policies': self.policy}})
-        named, = plugins.load_policies(conf)
+        conf = configuration(
+            {
+                **self.options,
+                'pvm_imagecache': {'eviction_policies': self.policy},
+            }
+        )
+        (named,) = plugins.load_policies(conf)
         return named.policy
 
     def choose(
@@ -131,21 +151,30 @@ class PolicyConformance:
         if self._made is None:
             self._made = self.make_policy()
         made = self._made
-        decisions = fence.Call(lambda: list(itertools.islice(
-            made.choose(view), len(view.images) + 1))).result()
+        decisions = fence.Call(
+            lambda: list(
+                itertools.islice(made.choose(view), len(view.images) + 1)
+            )
+        ).result()
         _case(self).assertLessEqual(
-            len(decisions), len(view.images),
-            'choose() must end, and name no more images than there are')
+            len(decisions),
+            len(view.images),
+            'choose() must end, and name no more images than there are',
+        )
         return decisions
 
     def test_it_can_be_loaded(self) -> None:
-        _case(self).assertTrue(self.policy, 'set "policy" to the name of '
-                               'the entry point')
-        found = {(each.namespace, each.name): each.error
-                 for each in plugins.installed()}
+        _case(self).assertTrue(
+            self.policy, 'set "policy" to the name of the entry point'
+        )
+        found = {
+            (each.namespace, each.name): each.error
+            for each in plugins.installed()
+        }
         key = (plugins.EVICTION, self.policy)
-        _case(self).assertIn(key, found, 'no entry point of that name is '
-                             'installed')
+        _case(self).assertIn(
+            key, found, 'no entry point of that name is installed'
+        )
         _case(self).assertIsNone(found[key])
         self.make_policy()
 
@@ -153,14 +182,16 @@ class PolicyConformance:
         for view in views():
             known = {each.image_id for each in view.images}
             for decision in self.choose(view):
-                _case(self).assertIsInstance(
-                    decision, eviction_base.Decision)
+                _case(self).assertIsInstance(decision, eviction_base.Decision)
                 _case(self).assertIn(
-                    decision.image_id, known,
-                    'only images of the view can be chosen')
+                    decision.image_id,
+                    known,
+                    'only images of the view can be chosen',
+                )
                 _case(self).assertTrue(
                     decision.code and decision.reason,
-                    'a decision needs a code, and a reason in words')
+                    'a decision needs a code, and a reason in words',
+                )
 
     def test_it_chooses_nothing_twice(self) -> None:
         for view in views(1):
@@ -169,44 +200,59 @@ class PolicyConformance:
 
     def test_it_leaves_alone_what_is_vetoed(self) -> None:
         for view in views(2):
-            vetoed = {each.image_id for each in view.images
-                      if each.veto is not None}
+            vetoed = {
+                each.image_id for each in view.images if each.veto is not None
+            }
             _case(self).assertEqual(
-                set(), vetoed & {each.image_id
-                                 for each in self.choose(view)},
-                'choose among view.candidates()')
+                set(),
+                vetoed & {each.image_id for each in self.choose(view)},
+                'choose among view.candidates()',
+            )
 
     def test_it_decides_by_the_view_alone(self) -> None:
         for view in views(3):
             _case(self).assertEqual(
-                self.choose(view), self.choose(view),
-                'the same view must give the same decisions')
+                self.choose(view),
+                self.choose(view),
+                'the same view must give the same decisions',
+            )
 
     def test_the_order_of_the_view_does_not_matter(self) -> None:
         for view in views(4):
             turned = dataclasses.replace(
-                view, images=tuple(reversed(view.images)))
+                view, images=tuple(reversed(view.images))
+            )
             _case(self).assertEqual(
                 {each.image_id for each in self.choose(view)},
-                {each.image_id for each in self.choose(turned)})
+                {each.image_id for each in self.choose(turned)},
+            )
 
     def test_a_shift_of_all_times_changes_nothing(self) -> None:
         for view in views(5):
             later = dataclasses.replace(
-                view, now=view.now + 86400, images=tuple(
+                view,
+                now=view.now + 86400,
+                images=tuple(
                     dataclasses.replace(
-                        each, ready_at=each.ready_at + 86400,
-                        last_used_at=each.last_used_at + 86400)
-                    for each in view.images))
+                        each,
+                        ready_at=each.ready_at + 86400,
+                        last_used_at=each.last_used_at + 86400,
+                    )
+                    for each in view.images
+                ),
+            )
             _case(self).assertEqual(
                 [each.image_id for each in self.choose(view)],
                 [each.image_id for each in self.choose(later)],
-                'ages count, not dates: use view.now, and no other clock')
+                'ages count, not dates: use view.now, and no other clock',
+            )
 
     def test_an_empty_cache(self) -> None:
         for demand in (0, _GIB):
-            _case(self).assertEqual([], self.choose(
-                eviction_base.CacheView(NOW, _GIB, 0, demand, ())))
+            _case(self).assertEqual(
+                [],
+                self.choose(eviction_base.CacheView(NOW, _GIB, 0, demand, ())),
+            )
 
 
 class DriverConformance:
@@ -244,16 +290,24 @@ class DriverConformance:
         self, *names: str, size: int = _MIB
     ) -> Sequence[driver_base.Disk]:
         """Disks that are deleted at the end of the test."""
-        made = self.driver.create_disks([
-            driver_base.NewDisk(each, size, 'raw') for each in names])
+        made = self.driver.create_disks(
+            [driver_base.NewDisk(each, size, 'raw') for each in names]
+        )
         _case(self).addCleanup(self.driver.delete_disks, made)
         return made
 
     def fill(self, disk: driver_base.Disk, data: bytes) -> None:
         """Upload bytes in pieces, the last one short."""
-        self.driver.upload(disk, iter(
-            [data[start:start + _MIB]
-             for start in range(0, len(data), _MIB)]), len(data))
+        self.driver.upload(
+            disk,
+            iter(
+                [
+                    data[start : start + _MIB]
+                    for start in range(0, len(data), _MIB)
+                ]
+            ),
+            len(data),
+        )
 
     def test_the_pool(self) -> None:
         pool = self.driver.pool()
@@ -267,18 +321,26 @@ class DriverConformance:
         _case(self).assertGreaterEqual(first.capacity, _MIB)
         found = self.driver.find_disk('pvmic_t1')
         assert found is not None
-        _case(self).assertEqual((first.name, first.udid),
-                                (found.name, found.udid))
-        _case(self).assertIn(first.udid, {
-            each.udid for each in self.driver.disks()[1]})
-        _case(self).assertNotIn(first.udid, {
-            each.udid for each in self.driver.base_image_disks()[1]},
-            'it is not called as a base image is')
+        _case(self).assertEqual(
+            (first.name, first.udid), (found.name, found.udid)
+        )
+        _case(self).assertIn(
+            first.udid, {each.udid for each in self.driver.disks()[1]}
+        )
+        _case(self).assertNotIn(
+            first.udid,
+            {each.udid for each in self.driver.base_image_disks()[1]},
+            'it is not called as a base image is',
+        )
         for _ in range(2):
             # What is gone already is no error.
-            _case(self).assertEqual([None, None], [
-                each.error for each in
-                self.driver.delete_disks([first, second])])
+            _case(self).assertEqual(
+                [None, None],
+                [
+                    each.error
+                    for each in self.driver.delete_disks([first, second])
+                ],
+            )
         _case(self).assertIsNone(self.driver.find_disk('pvmic_t1'))
 
     def test_base_images_are_found_among_the_disks(self) -> None:
@@ -287,71 +349,100 @@ class DriverConformance:
         _case(self).assertEqual(pool, self.driver.pool())
         _case(self).assertIn(made, found)
         _case(self).assertEqual(
-            [each for each in self.driver.disks()[1]
-             if naming.is_base_image_name(each.name)], found)
+            [
+                each
+                for each in self.driver.disks()[1]
+                if naming.is_base_image_name(each.name)
+            ],
+            found,
+        )
 
     def test_a_disk_of_the_same_name_is_not_deleted(self) -> None:
-        disk, = self.make('pvmic_t1')
-        self.driver.delete_disks([dataclasses.replace(
-            disk, udid='0' * len(disk.udid))])
+        (disk,) = self.make('pvmic_t1')
+        self.driver.delete_disks(
+            [dataclasses.replace(disk, udid='0' * len(disk.udid))]
+        )
         _case(self).assertIsNotNone(
             self.driver.find_disk('pvmic_t1'),
-            'delete_disks() must find disks by UDID and name')
+            'delete_disks() must find disks by UDID and name',
+        )
 
     def test_a_name_is_taken_once(self) -> None:
         self.make('pvmic_t1')
         _case(self).assertRaises(
-            exceptions.DiskExists, self.make, 'pvmic_t2', 'pvmic_t1')
+            exceptions.DiskExists, self.make, 'pvmic_t2', 'pvmic_t1'
+        )
         _case(self).assertIsNone(
             self.driver.find_disk('pvmic_t2'),
-            'create_disks() makes all of the disks, or none')
+            'create_disks() makes all of the disks, or none',
+        )
 
     def test_no_room(self) -> None:
         free = self.driver.pool().free
-        error = _raised(self, exceptions.NotEnoughSpace, lambda: self.make(
-            'pvmic_t1', size=free + 2 * _GIB))
+        error = _raised(
+            self,
+            exceptions.NotEnoughSpace,
+            lambda: self.make('pvmic_t1', size=free + 2 * _GIB),
+        )
         _case(self).assertGreater(
-            error.needed_bytes, free, 'needed_bytes must tell what is '
-            'needed, so that room can be made')
+            error.needed_bytes,
+            free,
+            'needed_bytes must tell what is needed, so that room can be made',
+        )
 
     def test_bytes_arrive_and_are_copied(self) -> None:
         data = random.Random(1).randbytes(3 * _MIB + 17)  # noqa: S311
-        source, = self.make('pvmic_t1', size=len(data))
+        (source,) = self.make('pvmic_t1', size=len(data))
         self.fill(source, data)
         _case(self).assertEqual(data, self.read(source, len(data)))
         copy = self.driver.copy_disk(
-            source, driver_base.NewDisk('pvmic_t2', len(data), 'raw'))
+            source, driver_base.NewDisk('pvmic_t2', len(data), 'raw')
+        )
         _case(self).addCleanup(self.driver.delete_disks, [copy])
         _case(self).assertEqual(data, self.read(copy, len(data)))
         self.driver.delete_disks([source])
         _case(self).assertEqual(
-            data, self.read(copy, len(data)),
-            'a copy must not need what it was made from')
+            data,
+            self.read(copy, len(data)),
+            'a copy must not need what it was made from',
+        )
 
     def test_a_copy_of_what_is_not_valid(self) -> None:
-        source, = self.make('pvmic_t1')
+        (source,) = self.make('pvmic_t1')
         new = driver_base.NewDisk('pvmic_t2', _MIB, 'raw')
         for wrong, valid in (
-                (dataclasses.replace(source, udid='other'), True),
-                (dataclasses.replace(source, name='pvmic_t9'), True),
-                (source, False)):
-            _raised(self, exceptions.BaseImageGone,
-                    lambda wrong=wrong, valid=valid: self.driver.copy_disk(
-                        wrong, new, lambda: valid))
+            (dataclasses.replace(source, udid='other'), True),
+            (dataclasses.replace(source, name='pvmic_t9'), True),
+            (source, False),
+        ):
+            _raised(
+                self,
+                exceptions.BaseImageGone,
+                lambda wrong=wrong, valid=valid: self.driver.copy_disk(
+                    wrong, new, lambda: valid
+                ),
+            )
             _case(self).assertIsNone(self.driver.find_disk('pvmic_t2'))
 
     def test_an_upload_that_breaks(self) -> None:
-        disk, = self.make('pvmic_t1', size=2 * _MIB)
+        (disk,) = self.make('pvmic_t1', size=2 * _MIB)
 
         def pieces() -> Iterator[bytes]:
             yield bytes(_MIB)
             raise exceptions.TransferAborted(
-                what='the test', reason='it ends here')
-        _raised(self, exceptions.PVMImageCacheError,
-                lambda: self.driver.upload(disk, pieces(), 2 * _MIB))
+                what='the test', reason='it ends here'
+            )
+
+        _raised(
+            self,
+            exceptions.PVMImageCacheError,
+            lambda: self.driver.upload(disk, pieces(), 2 * _MIB),
+        )
         _case(self).assertNotIn(
-            disk.udid, self.driver.upload_targets(),
-            'nothing but the disk may be left of an upload')
+            disk.udid,
+            self.driver.upload_targets(),
+            'nothing but the disk may be left of an upload',
+        )
 
     def test_nobody_has_a_new_disk(self) -> None:
         disks = self.make('pvmic_t1', 'pvmic_t2')

@@ -23,9 +23,8 @@ import glanceclient
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import loading
 
-from pvm_imagecache.conf import glance
 from pvm_imagecache import exceptions
-
+from pvm_imagecache.conf import glance
 
 #: Seconds for which Glance may be silent, unless ``timeout`` is set.
 DEFAULT_TIMEOUT: Final = 60
@@ -34,7 +33,8 @@ DEFAULT_TIMEOUT: Final = 60
 def factory(
     conf: Any,
     auth_of: Callable[[Any], Any] = (
-        lambda context: context.get_auth_plugin()),
+        lambda context: context.get_auth_plugin()
+    ),
     session_of_user: Callable[[], Any] = lambda: None,
 ) -> Callable[[Any], Any]:
     """A maker of clients for :class:`image_source.ImageSource`.
@@ -48,14 +48,15 @@ def factory(
         taken where no credentials are configured.
     :raises ConfigurationError: when called, if the options make no sense.
     """
+
     @functools.cache
     def session() -> Any:
         glance.register(conf)
         with _explained():
             # Without a bound a silent Glance would hold a deploy for ever.
             return loading.load_session_from_conf_options(
-                conf, 'glance',
-                timeout=conf.glance.timeout or DEFAULT_TIMEOUT)
+                conf, 'glance', timeout=conf.glance.timeout or DEFAULT_TIMEOUT
+            )
 
     @functools.cache
     def configured() -> Any:
@@ -65,24 +66,38 @@ def factory(
         if auth is None:
             session_with_auth = session_of_user()
             if session_with_auth is not None:
-                return _clockless(glanceclient.Client(
-                    '2', session=session_with_auth, **_where(conf.glance)))
+                return _clockless(
+                    glanceclient.Client(
+                        '2', session=session_with_auth, **_where(conf.glance)
+                    )
+                )
             raise exceptions.ConfigurationError(
                 reason='auth_type in [glance] is not set: without '
-                       'credentials no image can be read. Set auth_type '
-                       '(for example "password"), auth_url, username, '
-                       'password and project_name there.')
+                'credentials no image can be read. Set auth_type '
+                '(for example "password"), auth_url, username, '
+                'password and project_name there.'
+            )
         _check_complete(conf.glance)
-        return _clockless(glanceclient.Client(
-            '2', session=options, auth=auth, **_where(conf.glance)))
+        return _clockless(
+            glanceclient.Client(
+                '2', session=options, auth=auth, **_where(conf.glance)
+            )
+        )
 
     def client_for(context: Any) -> Any:
         if context is None:
             return configured()
         options = session()
-        return _clockless(glanceclient.Client(
-            '2', session=options, auth=auth_of(context),
-            global_request_id=context.global_id, **_where(conf.glance)))
+        return _clockless(
+            glanceclient.Client(
+                '2',
+                session=options,
+                auth=auth_of(context),
+                global_request_id=context.global_id,
+                **_where(conf.glance),
+            )
+        )
+
     return client_for
 
 
@@ -109,7 +124,8 @@ def _check_complete(options: Any) -> None:
         if not any(getattr(options, each, None) for each in names):
             raise exceptions.ConfigurationError(
                 reason=f'{" or ".join(names)} in [glance] is not set: '
-                       f'auth_type = {options.auth_type} needs it.')
+                f'auth_type = {options.auth_type} needs it.'
+            )
 
 
 def _clockless(client: Any) -> Any:
@@ -135,7 +151,8 @@ def _explained() -> Iterator[None]:
 def _where(options: Any) -> dict[str, Any]:
     """The arguments that tell a client where Glance is."""
     override = options.endpoint_override or next(
-        iter(options.api_servers or ()), None)
+        iter(options.api_servers or ()), None
+    )
     return {
         'service_type': options.service_type or 'image',
         'service_name': options.service_name,

@@ -14,8 +14,12 @@
 
 from typing import Final
 
-_SIZES: Final = ((1 << 40, 'TiB'), (1 << 30, 'GiB'), (1 << 20, 'MiB'),
-                 (1 << 10, 'KiB'))
+_SIZES: Final = (
+    (1 << 40, 'TiB'),
+    (1 << 30, 'GiB'),
+    (1 << 20, 'MiB'),
+    (1 << 10, 'KiB'),
+)
 _TIMES: Final = ((86400, 'd'), (3600, 'h'), (60, 'min'), (1, 's'))
 
 
@@ -42,12 +46,12 @@ def duration(seconds: float) -> str:
     # Rounded to the smaller one of the units, so that 59.7 s are a minute.
     whole = round(seconds)
     for (factor, unit), (least, smaller) in zip(
-            _TIMES, _TIMES[1:], strict=False):
+        _TIMES, _TIMES[1:], strict=False
+    ):
         if whole >= factor:
             count, rest = divmod(whole, factor)
             parts = rest // least
-            return f'{count} {unit}' + (
-                f' {parts} {smaller}' if parts else '')
+            return f'{count} {unit}' + (f' {parts} {smaller}' if parts else '')
     return f'{whole} s'
 
 
@@ -70,5 +74,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return ''.join(
-        each if each.isprintable()
-        else each.encode('unicode_escape').decode('ascii') for each in text)
+        each
+        if each.isprintable()
+        else each.encode('unicode_escape').decode('ascii')
+        for each in text
+    )

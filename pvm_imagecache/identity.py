@@ -72,8 +72,9 @@ def of_request(context: Any) -> str | None:
         service was told one by Keystone, and the id in any case.
     :returns: None where nobody has, as in periodic tasks.
     """
-    who = (getattr(context, 'user_name', None)
-           or getattr(context, 'user_id', None))
+    who = getattr(context, 'user_name', None) or getattr(
+        context, 'user_id', None
+    )
     return _acting(who, _name(os.getuid())) if who else None
 
 

@@ -60,9 +60,12 @@ class Image:
     @property
     def digest(self) -> Digest | None:
         """The best hash there is that this Python can compute, or None."""
-        if (self.os_hash_value and self.os_hash_algo
-                and self.os_hash_algo in hashlib.algorithms_available
-                and not self.os_hash_algo.startswith('shake')):
+        if (
+            self.os_hash_value
+            and self.os_hash_algo
+            and self.os_hash_algo in hashlib.algorithms_available
+            and not self.os_hash_algo.startswith('shake')
+        ):
             return Digest(self.os_hash_algo, self.os_hash_value.lower())
         if self.checksum:
             return Digest('md5', self.checksum.lower())
@@ -71,8 +74,7 @@ class Image:
     @property
     def needs_virtual_size(self) -> bool:
         """Whether a guest's size has to be read from the image itself."""
-        return (self.virtual_size is None
-                and self.disk_format in SPARSE_FORMATS)
+        return self.virtual_size is None and self.disk_format in SPARSE_FORMATS
 
     @property
     def least_disk_size(self) -> int:
@@ -97,11 +99,16 @@ def compare(one: Image, other: Image) -> Sameness:
     image object, for one, has only the md5.
     """
     if (one.id, one.size, one.disk_format) != (
-            other.id, other.size, other.disk_format):
+        other.id,
+        other.size,
+        other.disk_format,
+    ):
         return Sameness.DIFFERENT
-    known = [(ours.lower(), theirs.lower())
-             for ours, theirs in _common_hashes(one, other)
-             if ours and theirs]
+    known = [
+        (ours.lower(), theirs.lower())
+        for ours, theirs in _common_hashes(one, other)
+        if ours and theirs
+    ]
     if any(ours != theirs for ours, theirs in known):
         return Sameness.DIFFERENT
     return Sameness.SAME if known else Sameness.UNKNOWN
@@ -119,5 +126,8 @@ def check_format(image: Image) -> None:
     """Raise :exc:`ImageFormatUnsupported` unless PowerVM takes the format."""
     if image.disk_format not in SUPPORTED_FORMATS:
         raise exceptions.ImageFormatUnsupported(
-            image=image.id, kind='disk', format=image.disk_format,
-            supported=' and '.join(SUPPORTED_FORMATS))
+            image=image.id,
+            kind='disk',
+            format=image.disk_format,
+            supported=' and '.join(SUPPORTED_FORMATS),
+        )

@@ -92,8 +92,8 @@ class ImageSource:
         :raises ImageHasNoData: if Glance knows no size of it.
         """
         found = _persistently(
-            image_id,
-            lambda: self._client_for(context).images.get(image_id))
+            image_id, lambda: self._client_for(context).images.get(image_id)
+        )
         if found['id'] != image_id:
             # Databases that compare without case answer with a twin.
             raise exceptions.ImageNotFound(image=image_id)
@@ -110,20 +110,24 @@ class ImageSource:
         if _is_uuid(text):
             return self.get(text, context)
         matches = _persistently(
-            text, lambda: self._matches(text, self._client_for(context)))
+            text, lambda: self._matches(text, self._client_for(context))
+        )
         if not matches:
             raise exceptions.ImageNotFound(image=text)
         if len(matches) > 1:
             raise exceptions.ImageAmbiguous(
-                image=text, matches=_listed(matches))
+                image=text, matches=_listed(matches)
+            )
         return _usable(matches[0])
 
     @staticmethod
     def _matches(text: str, client: Any) -> list[Any]:
         # Glance can't search for the start of an id.
         return list(client.images.list(filters={'name': text})) or [
-            found for found in client.images.list()
-            if _looks_like_id(text) and found['id'].startswith(text)]
+            found
+            for found in client.images.list()
+            if _looks_like_id(text) and found['id'].startswith(text)
+        ]
 
     @contextlib.contextmanager
     def open(
@@ -139,7 +143,8 @@ class ImageSource:
         :raises ImageUnsafe: if the header is not that of a safe image.
         """
         stream = ImageStream(
-            image, lambda position: self._data(image.id, position, context))
+            image, lambda position: self._data(image.id, position, context)
+        )
         try:
             stream.begin()
             yield stream
@@ -157,8 +162,12 @@ class ImageSource:
         :raises ImageForbidden, ImageNotFound: if it may not.
         :raises ImageError: if Glance can't tell.
         """
-        _persistently(image.id, lambda: self._part(
-            self._client_for(context), image.id, 'bytes=0-0').close())
+        _persistently(
+            image.id,
+            lambda: self._part(
+                self._client_for(context), image.id, 'bytes=0-0'
+            ).close(),
+        )
 
     @staticmethod
     def _part(client: Any, image_id: str, part: str) -> requests.Response:
@@ -166,8 +175,12 @@ class ImageSource:
         # percent-encode this header: ask the adapter that it is.
         try:
             return adapter.Adapter.request(
-                client.http_client, f'/v2/images/{image_id}/file', 'GET',
-                headers={'Range': part}, stream=True)
+                client.http_client,
+                f'/v2/images/{image_id}/file',
+                'GET',
+                headers={'Range': part},
+                stream=True,
+            )
         except ksa_exceptions.Forbidden as error:
             raise exceptions.ImageForbidden(image=image_id) from error
         except ksa_exceptions.NotFound as error:
@@ -283,17 +296,26 @@ class ImageStream:
         self._failures_in_all += 1
         if self._failures == 0:
             self._cause = error
-        if (not error.passing or self._failures >= len(RETRY_DELAYS)
-                or self._failures_in_all > MOST_FAILURES):
+        if (
+            not error.passing
+            or self._failures >= len(RETRY_DELAYS)
+            or self._failures_in_all > MOST_FAILURES
+        ):
             # How the attempts to go on ended tells less than why they were
             # made.
             raise self._cause
         delay = RETRY_DELAYS[self._failures]
         self._failures += 1
-        LOG.warning('The data of image %(image)s stopped at byte '
-                    '%(position)d, going on in %(delay).1f s: %(error)s',
-                    {'image': self.image.id, 'position': self._received,
-                     'delay': delay, 'error': error})
+        LOG.warning(
+            'The data of image %(image)s stopped at byte '
+            '%(position)d, going on in %(delay).1f s: %(error)s',
+            {
+                'image': self.image.id,
+                'position': self._received,
+                'delay': delay,
+                'error': error,
+            },
+        )
         time.sleep(delay)
 
     def _close_body(self) -> None:
@@ -304,9 +326,10 @@ class ImageStream:
                 close()
             except Exception as error:
                 # What has come is whole, or was given up, without this.
-                LOG.debug('Closing the data of image %(image)s failed: '
-                          '%(error)s',
-                          {'image': self.image.id, 'error': error})
+                LOG.debug(
+                    'Closing the data of image %(image)s failed: %(error)s',
+                    {'image': self.image.id, 'error': error},
+                )
 
     def _verify(self, digest: image_module.Digest | None) -> None:
         if self._received != self.image.size:
@@ -316,13 +339,19 @@ class ImageStream:
         actual = self._hasher.hexdigest()
         if not hmac.compare_digest(actual, digest.value):
             raise exceptions.ImageCorrupt(
-                image=self.image.id, algorithm=digest.algorithm,
-                expected=digest.value, actual=actual)
+                image=self.image.id,
+                algorithm=digest.algorithm,
+                expected=digest.value,
+                actual=actual,
+            )
 
     def _refuse_length(self, reason: str) -> None:
         raise exceptions.ImageTruncated(
-            image=self.image.id, expected=self.image.size,
-            received=self._received, reason=reason)
+            image=self.image.id,
+            expected=self.image.size,
+            received=self._received,
+            reason=reason,
+        )
 
 
 class _Hasher:
@@ -333,7 +362,8 @@ class _Hasher:
         self._pieces: queue.Queue[bytes | None] = queue.Queue(_HASH_QUEUE)
         self._stopped = False
         self._thread = threading.Thread(
-            target=self._run, name='pvm_imagecache-hash', daemon=True)
+            target=self._run, name='pvm_imagecache-hash', daemon=True
+        )
         self._thread.start()
 
     def update(self, piece: bytes) -> None:
@@ -365,8 +395,10 @@ def _persistently(image: str, call: Callable[[], Any]) -> Any:
         except exceptions.ImageError as error:
             if not error.passing:
                 raise
-            LOG.warning('Glance is asked again in %(delay).1f s: %(error)s',
-                        {'delay': delay, 'error': error})
+            LOG.warning(
+                'Glance is asked again in %(delay).1f s: %(error)s',
+                {'delay': delay, 'error': error},
+            )
             time.sleep(delay)
     with _translated(image):
         return call()
@@ -384,9 +416,7 @@ def _content(answer: requests.Response, left_out: int) -> Iterator[bytes]:
             yield part[skipped:]
 
 
-def _inspected(
-    image: image_module.Image, head: bytes
-) -> image_module.Image:
+def _inspected(image: image_module.Image, head: bytes) -> image_module.Image:
     """Check the header of an image that PowerVM interprets.
 
     A qcow2 image can name other files of the host that reads it
@@ -401,16 +431,19 @@ def _inspected(
     inspector.eat_chunk(head)
     if not inspector.format_match:
         raise exceptions.ImageUnsafe(
-            image=image.id, format=image.disk_format,
-            reason='it does not begin with the header of that format')
+            image=image.id,
+            format=image.disk_format,
+            reason='it does not begin with the header of that format',
+        )
     try:
         inspector.safety_check()
     except format_inspector.SafetyCheckFailed as error:
         reasons = ', '.join(
-            str(failure) for failure in error.failures.values())
+            str(failure) for failure in error.failures.values()
+        )
         raise exceptions.ImageUnsafe(
-            image=image.id, format=image.disk_format,
-            reason=reasons) from error
+            image=image.id, format=image.disk_format, reason=reasons
+        ) from error
     size = max(image.virtual_size or 0, inspector.virtual_size)
     return dataclasses.replace(image, virtual_size=size)
 
@@ -419,22 +452,27 @@ def _usable(found: Any) -> image_module.Image:
     """What Glance answered, as an :class:`Image` that can be deployed."""
     image_id = found['id']
     if found['status'] != 'active':
-        raise exceptions.ImageNotActive(
-            image=image_id, status=found['status'])
+        raise exceptions.ImageNotActive(image=image_id, status=found['status'])
     container = found.get('container_format')
     if container not in ('bare', None):
         raise exceptions.ImageFormatUnsupported(
-            image=image_id, kind='container', format=container,
-            supported='bare')
+            image=image_id,
+            kind='container',
+            format=container,
+            supported='bare',
+        )
     if not found.get('size'):
         raise exceptions.ImageHasNoData(image=image_id)
     image = image_module.Image(
-        id=image_id, name=found.get('name'), size=int(found['size']),
+        id=image_id,
+        name=found.get('name'),
+        size=int(found['size']),
         disk_format=found.get('disk_format') or 'none',
         virtual_size=found.get('virtual_size') or None,
         os_hash_algo=found.get('os_hash_algo'),
         os_hash_value=found.get('os_hash_value'),
-        checksum=found.get('checksum'))
+        checksum=found.get('checksum'),
+    )
     image_module.check_format(image)
     return image
 
@@ -448,12 +486,15 @@ def _is_uuid(text: str) -> bool:
 
 def _looks_like_id(text: str) -> bool:
     return len(text) >= 2 and all(
-        character in '0123456789abcdefABCDEF-' for character in text)
+        character in '0123456789abcdefABCDEF-' for character in text
+    )
 
 
 def _listed(matches: list[Any]) -> str:
-    shown = [f"{found['id']} ({found.get('name') or 'no name'})"
-             for found in matches[:_AMBIGUOUS_SHOWN]]
+    shown = [
+        f'{found["id"]} ({found.get("name") or "no name"})'
+        for found in matches[:_AMBIGUOUS_SHOWN]
+    ]
     more = len(matches) - len(shown)
     return ', '.join(shown) + (f' and {more} more' if more > 0 else '')
 
@@ -467,28 +508,34 @@ def _translated(
         yield
     except exceptions.PVMImageCacheError:
         raise
-    except (glance_exceptions.HTTPUnauthorized,
-            ksa_exceptions.Unauthorized) as error:
-        raise exceptions.GlanceLogonFailed(
-            reason=_one_line(error)) from error
-    except (ksa_exceptions.MissingAuthPlugin,
-            ksa_exceptions.MissingRequiredOptions,
-            ksa_exceptions.EndpointNotFound,
-            ksa_exceptions.NoMatchingPlugin) as error:
-        raise exceptions.GlanceLogonFailed(
-            reason=_one_line(error)) from error
+    except (
+        glance_exceptions.HTTPUnauthorized,
+        ksa_exceptions.Unauthorized,
+    ) as error:
+        raise exceptions.GlanceLogonFailed(reason=_one_line(error)) from error
+    except (
+        ksa_exceptions.MissingAuthPlugin,
+        ksa_exceptions.MissingRequiredOptions,
+        ksa_exceptions.EndpointNotFound,
+        ksa_exceptions.NoMatchingPlugin,
+    ) as error:
+        raise exceptions.GlanceLogonFailed(reason=_one_line(error)) from error
     except glance_exceptions.HTTPForbidden as error:
         raise exceptions.ImageForbidden(image=image) from error
     except glance_exceptions.HTTPNotFound as error:
         raise exceptions.ImageNotFound(image=image) from error
-    except (requests.exceptions.ChunkedEncodingError,
-            requests.exceptions.ConnectionError) as error:
+    except (
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ConnectionError,
+    ) as error:
         if stream is None:
             raise _unreachable(error) from error
         raise exceptions.ImageTruncated(
-            image=image, expected=stream.image.size,
+            image=image,
+            expected=stream.image.size,
             received=stream.bytes_received,
-            reason='the connection broke') from error
+            reason='the connection broke',
+        ) from error
     except _PASSING as error:
         raise _unreachable(error) from error
     except Exception as error:

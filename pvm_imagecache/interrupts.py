@@ -138,6 +138,7 @@ def _raise(number: int) -> None:
 
 
 def _tell(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError,
-                             RuntimeError):
+    with contextlib.suppress(
+        OSError, ValueError, AttributeError, RuntimeError
+    ):
         print(f'\n{text}', file=sys.stderr, flush=True)

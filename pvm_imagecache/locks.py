@@ -88,13 +88,15 @@ class LockDirectory:
 
     def _open(self, name: str) -> int:
         path = os.path.join(
-            self._path, re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock')
+            self._path, re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock'
+        )
         try:
             private_files.make_directory(self._path)
             return private_files.open_for_update(path)
         except OSError as error:
             raise exceptions.CatalogError(
-                path=path, reason=f'no lock: {error.strerror}') from error
+                path=path, reason=f'no lock: {error.strerror}'
+            ) from error
 
     def _acquire(
         self,
@@ -110,8 +112,10 @@ class LockDirectory:
             left = timeout() if callable(timeout) else timeout - waited
             if left <= 0:
                 raise exceptions.LockTimeout(
-                    seconds=waited, what=f'the lock {name}',
-                    holder=_holder(descriptor))
+                    seconds=waited,
+                    what=f'the lock {name}',
+                    holder=_holder(descriptor),
+                )
             if while_waiting:
                 while_waiting()
             time.sleep(min(delay, left))
@@ -126,7 +130,8 @@ def _try_lock(name: str, descriptor: int) -> bool:
     except OSError as error:
         # A file system without locks, or one that is failing.
         raise exceptions.CatalogError(
-            path=name, reason=f'no lock: {error.strerror}') from error
+            path=name, reason=f'no lock: {error.strerror}'
+        ) from error
     return True
 
 

@@ -30,13 +30,8 @@ from oslo_log import log as logging
 
 from pvm_imagecache import adoption
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.conf import cache as cache_conf
-from pvm_imagecache.conf import nova as nova_conf
 from pvm_imagecache import deploy
-from pvm_imagecache.drivers import base
 from pvm_imagecache import events
-from pvm_imagecache.eviction import base as eviction_base
-from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
@@ -53,6 +48,11 @@ from pvm_imagecache import plugins
 from pvm_imagecache import records
 from pvm_imagecache import recovery
 from pvm_imagecache import removal
+from pvm_imagecache.conf import cache as cache_conf
+from pvm_imagecache.conf import nova as nova_conf
+from pvm_imagecache.drivers import base
+from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.eviction import pipeline
 
 LOG = logging.getLogger(__name__)
 
@@ -93,8 +93,7 @@ class Usage:
         host so far. Less than nothing where copies are slower than that;
         None before anything was fetched.
         """
-        fetched = [each for each in self.totals.values()
-                   if each.bytes_fetched]
+        fetched = [each for each in self.totals.values() if each.bytes_fetched]
         size = sum(each.bytes_fetched for each in fetched)
         seconds = sum(each.seconds for each in fetched)
         hits = self.totals.get('hit')
@@ -126,25 +125,41 @@ class Pass:
             (gone, f'image(s) evicted ({freed})'),
             (len(found.removed), 'incomplete disk(s) removed'),
             (len(found.forgotten), 'record(s) forgotten'),
-            (len(found.quarantined), 'quarantined'))
+            (len(found.quarantined), 'quarantined'),
+        )
 
     @property
     def trouble(self) -> str:
         """What went wrong, in one line; '' if nothing did."""
         kept = sum(not each.removed for each in self._results)
         faults = self.eviction.plan.faults if self.eviction else ()
-        return ', '.join(filter(None, (
-            _counted((kept, 'chosen but kept'),
-                     (len(self.reconciliation.failed),
-                      'could not be tidied')),
-            *(f'policy {name} had no say: {why}' for name, why in faults),
-            self.error and f'nothing was evicted: {self.error}')))
+        return ', '.join(
+            filter(
+                None,
+                (
+                    _counted(
+                        (kept, 'chosen but kept'),
+                        (
+                            len(self.reconciliation.failed),
+                            'could not be tidied',
+                        ),
+                    ),
+                    *(
+                        f'policy {name} had no say: {why}'
+                        for name, why in faults
+                    ),
+                    self.error and f'nothing was evicted: {self.error}',
+                ),
+            )
+        )
 
     @property
     def summary(self) -> str:
         """One line for the log and the history."""
-        return ', '.join(
-            filter(None, (self.work, self.trouble))) or 'nothing to do'
+        return (
+            ', '.join(filter(None, (self.work, self.trouble)))
+            or 'nothing to do'
+        )
 
     @property
     def _results(self) -> Sequence[removal.Removed]:
@@ -196,8 +211,14 @@ class ImageManager:
         self._pool_name = pool_name
         self._noted_pool = ''
         self._parts = parts_module.Parts(
-            driver, source, catalog, lock_directory, settings, policies,
-            listener=listener)
+            driver,
+            source,
+            catalog,
+            lock_directory,
+            settings,
+            policies,
+            listener=listener,
+        )
 
     @classmethod
     def from_conf(
@@ -222,12 +243,15 @@ class ImageManager:
         policies = load_policies(conf)
         state_path = conf.pvm_imagecache.state_path
         return cls(
-            plugins.load_driver(conf), source,
-            catalog_module.Catalog(
-                cache_conf.catalog_path(conf), who),
+            plugins.load_driver(conf),
+            source,
+            catalog_module.Catalog(cache_conf.catalog_path(conf), who),
             locks.LockDirectory(os.path.join(state_path, 'locks')),
-            _settings(conf), policies, listener,
-            cache_conf.pool_name(conf))
+            _settings(conf),
+            policies,
+            listener,
+            cache_conf.pool_name(conf),
+        )
 
     def reconfigure(
         self, conf: Any, load_policies: LoadPolicies = plugins.load_policies
@@ -240,8 +264,8 @@ class ImageManager:
             nothing is changed.
         """
         self._parts = dataclasses.replace(
-            self._parts, settings=_settings(conf),
-            policies=load_policies(conf))
+            self._parts, settings=_settings(conf), policies=load_policies(conf)
+        )
 
     def close(self) -> None:
         """Log off from PowerVM and close the catalogue."""
@@ -291,22 +315,34 @@ class ImageManager:
         naming.check_disk_name(name, self._driver.longest_name)
         image_module.check_format(image)
         deployment = deploy.InstanceDeploy(
-            self._parts, image, name, size, context, progress).run()
-        LOG.info('Disk %(disk)s made from image %(image)s: %(outcome)s, '
-                 '%(bytes)d bytes from Glance, %(seconds).1f s%(reason)s',
-                 {'disk': name, 'image': image.id,
-                  'outcome': deployment.outcome.value,
-                  'bytes': deployment.bytes_fetched,
-                  'seconds': deployment.seconds['total'],
-                  'reason': deployment.reason and f' ({deployment.reason})'})
+            self._parts, image, name, size, context, progress
+        ).run()
+        LOG.info(
+            'Disk %(disk)s made from image %(image)s: %(outcome)s, '
+            '%(bytes)d bytes from Glance, %(seconds).1f s%(reason)s',
+            {
+                'disk': name,
+                'image': image.id,
+                'outcome': deployment.outcome.value,
+                'bytes': deployment.bytes_fetched,
+                'seconds': deployment.seconds['total'],
+                'reason': deployment.reason and f' ({deployment.reason})',
+            },
+        )
         self._remember(
-            deployment.outcome.value, image=image, disk_name=name,
+            deployment.outcome.value,
+            image=image,
+            disk_name=name,
             bytes_fetched=deployment.bytes_fetched,
-            bytes_saved=(image.size if deployment.outcome
-                         is deploy.Outcome.HIT else None),
+            bytes_saved=(
+                image.size
+                if deployment.outcome is deploy.Outcome.HIT
+                else None
+            ),
             seconds=deployment.seconds['total'],
             detail=deployment.reason or None,
-            who=identity.of_request(context))
+            who=identity.of_request(context),
+        )
         if deployment.outcome is deploy.Outcome.MISS:
             self._tell(events.Kind.CACHED, image)
         elif deployment.outcome is deploy.Outcome.BYPASS:
@@ -324,21 +360,24 @@ class ImageManager:
         disk = self._driver.find_disk(name)
         if disk is None:
             raise exceptions.DiskNotFound(
-                name=name, pool=self._driver.pool().name)
+                name=name, pool=self._driver.pool().name
+            )
         if self.caches_images and naming.is_base_image_name(name):
             record = self._catalog.get(self._driver.pool_id(), name)
             if record is not None:
                 raise exceptions.DiskNotOurs(
-                    name=name, image_id=record.image.id)
+                    name=name, image_id=record.image.id
+                )
         if self.caches_images and self._driver.mapped([disk]):
             # Not every PowerVM may refuse it.
             raise exceptions.DiskInUse(name=name)
         with interrupts.deferred():
-            removal, = self._driver.delete_disks([disk])
+            (removal,) = self._driver.delete_disks([disk])
             if removal.error:
                 raise removal.error
-            self._remember('delete', disk_name=name,
-                           who=identity.of_request(context))
+            self._remember(
+                'delete', disk_name=name, who=identity.of_request(context)
+            )
         return disk
 
     @interrupts.deferred()
@@ -357,14 +396,20 @@ class ImageManager:
         if not self._settings.enabled:
             raise exceptions.CacheDisabled(
                 reason='The cache is switched off: enabled is false in '
-                       '[pvm_imagecache].')
+                '[pvm_imagecache].'
+            )
         result = fetch.BaseImageFetch(
-            self._parts, image, context, progress).run()
+            self._parts, image, context, progress
+        ).run()
         if result.fetched:
             self._remember(
-                'prefetch', image=image, disk_name=result.disk_name,
-                bytes_fetched=result.bytes_fetched, seconds=result.seconds,
-                who=identity.of_request(context))
+                'prefetch',
+                image=image,
+                disk_name=result.disk_name,
+                bytes_fetched=result.bytes_fetched,
+                seconds=result.seconds,
+                who=identity.of_request(context),
+            )
             self._tell(events.Kind.CACHED, image)
         return result
 
@@ -395,8 +440,10 @@ class ImageManager:
             self._note_pool()
             # Of one moment: others make and remove base images meanwhile.
             pool, disks = self._driver.disks()
-            udids = {each.udid for each in
-                     records.Records(self._catalog, pool.id).list()}
+            udids = {
+                each.udid
+                for each in records.Records(self._catalog, pool.id).list()
+            }
             cached += [each.capacity for each in disks if each.udid in udids]
         else:
             pool = self._driver.pool()
@@ -404,15 +451,20 @@ class ImageManager:
         if not self._catalog.exists:
             return usage
         return dataclasses.replace(
-            usage, totals=self._catalog.totals(pool.id),
-            last_pass=self._catalog.last_pass(pool.id))
+            usage,
+            totals=self._catalog.totals(pool.id),
+            last_pass=self._catalog.last_pass(pool.id),
+        )
 
     # -- taking away
 
     @interrupts.deferred()
     def purge(
-        self, base_images: Sequence[catalog_module.BaseImage], *,
-        spare_in_use: bool = False, reason: str = '',
+        self,
+        base_images: Sequence[catalog_module.BaseImage],
+        *,
+        spare_in_use: bool = False,
+        reason: str = '',
     ) -> Sequence[removal.Removed]:
         """Take cached images away; pinned ones and those being filled stay.
 
@@ -426,20 +478,30 @@ class ImageManager:
 
         def check(current: catalog_module.BaseImage) -> None:
             if spare_in_use and current.image.id in self._catalog.in_use(
-                    current.pool):
+                current.pool
+            ):
                 raise exceptions.ImageInUse(image=current.image.id)
+
         results = removal.remove(self._parts, base_images, check)
         for each in results:
             if each.removed:
-                self._remember('purge', image=each.base_image.image,
-                               disk_name=each.base_image.disk_name,
-                               detail=reason or None)
-                self._tell(events.Kind.EVICTED, each.base_image.image,
-                           reason='purged by an operator')
+                self._remember(
+                    'purge',
+                    image=each.base_image.image,
+                    disk_name=each.base_image.disk_name,
+                    detail=reason or None,
+                )
+                self._tell(
+                    events.Kind.EVICTED,
+                    each.base_image.image,
+                    reason='purged by an operator',
+                )
         return results
 
     def forecast(
-        self, base_images: Sequence[catalog_module.BaseImage], *,
+        self,
+        base_images: Sequence[catalog_module.BaseImage],
+        *,
         spare_in_use: bool = False,
     ) -> Sequence[tuple[catalog_module.BaseImage, str]]:
         """What :meth:`purge` would do: each image, and why it would stay.
@@ -458,10 +520,14 @@ class ImageManager:
                     return ''
             except exceptions.LockTimeout:
                 return removal.BUSY
+
         return [(each, reason(each)) for each in base_images]
 
     def pin(
-        self, image_id: str, note: str = '', seconds: float | None = None,
+        self,
+        image_id: str,
+        note: str = '',
+        seconds: float | None = None,
         name: str | None = None,
     ) -> None:
         """Have an image stay, whether it is cached yet or not.
@@ -471,8 +537,9 @@ class ImageManager:
         """
         self._need_cache('pin images')
         self._catalog.pin(self._driver.pool_id(), image_id, note, seconds)
-        self._remember('pin', image_id=image_id, image_name=name,
-                       detail=note or None)
+        self._remember(
+            'pin', image_id=image_id, image_name=name, detail=note or None
+        )
 
     def unpin(self, image_id: str, name: str | None = None) -> bool:
         """Let an image go again; False if it was not pinned.
@@ -523,7 +590,8 @@ class ImageManager:
         """
         try:
             is_news = self._catalog.saw_pass(
-                self._driver.pool_id(), done.trouble)
+                self._driver.pool_id(), done.trouble
+            )
         except exceptions.PVMImageCacheError as error:
             LOG.warning('That there was a pass could not be kept: %s', error)
             is_news = False
@@ -535,17 +603,16 @@ class ImageManager:
         try:
             metrics.write(self._settings.metrics_textfile, self.usage())
         except exceptions.PVMImageCacheError as error:
-            LOG.warning('The metrics of the image cache were not written: '
-                        '%s', error)
+            LOG.warning(
+                'The metrics of the image cache were not written: %s', error
+            )
 
     def evict(self, *, dry_run: bool = False) -> evictor.Eviction:
         """Remove what the policies choose; a dry run only tells what."""
         self._need_cache('evict images')
         return self._evictor.plan() if dry_run else self._evictor.evict()
 
-    def explain(
-        self, base_image: catalog_module.BaseImage
-    ) -> Explanation:
+    def explain(self, base_image: catalog_module.BaseImage) -> Explanation:
         """Why an image stays, or would go at the next pass."""
         self._need_cache('explain what is cached')
         image_id = base_image.image.id
@@ -553,13 +620,26 @@ class ImageManager:
         plan = self._evictor.plan().plan
         return Explanation(
             base_image,
-            next((each.veto for each in view.images
-                  if each.image_id == image_id), None),
-            next((each for each in plan.choices
-                  if each.image.image_id == image_id), None),
+            next(
+                (
+                    each.veto
+                    for each in view.images
+                    if each.image_id == image_id
+                ),
+                None,
+            ),
+            next(
+                (
+                    each
+                    for each in plan.choices
+                    if each.image.image_id == image_id
+                ),
+                None,
+            ),
             self._catalog.pins(base_image.pool).get(image_id),
             self._catalog.in_use(base_image.pool).get(image_id),
-            self._evictor.automatic)
+            self._evictor.automatic,
+        )
 
     def reconcile(self) -> recovery.Reconciliation:
         """Hold catalogue and pool together; tidy up after dead processes.
@@ -574,13 +654,18 @@ class ImageManager:
     def _reconcile(self) -> recovery.Reconciliation:
         found = recovery.reconcile(self._parts)
         for name in found.removed:
-            self._remember('tidy', disk_name=name,
-                           detail='incomplete, removed')
+            self._remember(
+                'tidy', disk_name=name, detail='incomplete, removed'
+            )
         for name in set(found.forgotten) - set(found.removed):
             self._remember('tidy', disk_name=name, detail='gone, forgotten')
         for name, reason in found.quarantined:
-            self._remember('quarantine', image=self._image_of(name),
-                           disk_name=name, detail=reason)
+            self._remember(
+                'quarantine',
+                image=self._image_of(name),
+                disk_name=name,
+                detail=reason,
+            )
         return found
 
     def _image_of(self, disk_name: str) -> image_module.Image | None:
@@ -601,9 +686,7 @@ class ImageManager:
         fetch.check_cacheable(image)
         return adoption.candidate(self._parts, image)
 
-    def adopt(
-        self, image: image_module.Image
-    ) -> catalog_module.BaseImage:
+    def adopt(self, image: image_module.Image) -> catalog_module.BaseImage:
         """Serve an image from a disk of its name that we did not fill.
 
         :raises ImageNotAdoptable: if it can't be that image's.
@@ -618,16 +701,18 @@ class ImageManager:
         if not self.caches_images:
             raise exceptions.CacheDisabled(
                 reason=f'Can not {what}: the disk driver keeps images in '
-                       'its own pool, so that pvm_imagecache caches none '
-                       'there.')
+                'its own pool, so that pvm_imagecache caches none '
+                'there.'
+            )
 
     def _note_pool(self) -> None:
         """Remember which pool it is, for those who do not ask PowerVM.
 
         Not before there is a catalogue: looking makes none.
         """
-        if not (self._pool_name and self.caches_images
-                and self._catalog.exists):
+        if not (
+            self._pool_name and self.caches_images and self._catalog.exists
+        ):
             return
         pool = self._driver.pool_id()
         if pool == self._noted_pool:
@@ -646,27 +731,38 @@ class ImageManager:
         disk_name: str = '',
         reason: str = '',
     ) -> None:
-        self._parts.tell(events.Event(
-            kind, self._driver.pool_id(), image.id,
-            disk_name or naming.base_image_name(image.id), image.size,
-            reason))
+        self._parts.tell(
+            events.Event(
+                kind,
+                self._driver.pool_id(),
+                image.id,
+                disk_name or naming.base_image_name(image.id),
+                image.size,
+                reason,
+            )
+        )
 
     def _remember(
-        self, action: str, image: image_module.Image | None = None,
+        self,
+        action: str,
+        image: image_module.Image | None = None,
         **facts: Any,
     ) -> None:
         """Write to the history; work that is done stays done without."""
         if image is not None:
             facts |= {'image_id': image.id, 'image_name': image.name}
         try:
-            self._catalog.add_history(
-                self._driver.pool_id(), action, **facts)
+            self._catalog.add_history(self._driver.pool_id(), action, **facts)
             self._note_pool()
         except exceptions.PVMImageCacheError as error:
-            LOG.warning('Not in the history: %(action)s of image %(image)s: '
-                        '%(error)s',
-                        {'action': action, 'image': facts.get('image_id'),
-                         'error': error})
+            LOG.warning(
+                'Not in the history: %(action)s of image %(image)s: %(error)s',
+                {
+                    'action': action,
+                    'image': facts.get('image_id'),
+                    'error': error,
+                },
+            )
 
 
 def _counted(*facts: tuple[int, str]) -> str:
@@ -683,4 +779,5 @@ def _settings(conf: Any) -> parts_module.Settings:
         check_download_right=options.check_download_right,
         automatic=conf.image_cache.remove_unused_base_images,
         minimum_age=options.minimum_age,
-        metrics_textfile=options.metrics_textfile)
+        metrics_textfile=options.metrics_textfile,
+    )

@@ -45,7 +45,8 @@ def write(path: str, usage: Any) -> None:
     except OSError as error:
         raise exceptions.ConfigurationError(
             reason=f'The metrics can not be written to {path}: '
-                   f'{error.strerror}.') from error
+            f'{error.strerror}.'
+        ) from error
 
 
 def render(usage: Any) -> bytes:
@@ -59,8 +60,9 @@ def render(usage: Any) -> bytes:
     except ImportError as error:
         raise exceptions.ConfigurationError(
             reason='Metrics need the package prometheus_client: "pip install '
-                   'pvm_imagecache[prometheus]" in the environment of this '
-                   f'command ({error}).') from error
+            'pvm_imagecache[prometheus]" in the environment of this '
+            f'command ({error}).'
+        ) from error
     registry = prometheus_client.CollectorRegistry()
     registry.register(_Collector(core, usage))
     return bytes(prometheus_client.generate_latest(registry))
@@ -74,42 +76,67 @@ class _Collector:
     def collect(self) -> Iterator[Any]:
         """Called by prometheus_client."""
         usage = self._usage
-        yield self._gauge('pool_size_bytes', 'Size of the pool.',
-                          usage.pool.capacity)
-        yield self._gauge('pool_used_bytes', 'Used of the pool, by disks of '
-                          'all kinds.', usage.pool.used)
+        yield self._gauge(
+            'pool_size_bytes', 'Size of the pool.', usage.pool.capacity
+        )
+        yield self._gauge(
+            'pool_used_bytes',
+            'Used of the pool, by disks of all kinds.',
+            usage.pool.used,
+        )
         yield self._gauge('images', 'Images that are cached.', usage.images)
-        yield self._gauge('size_bytes', 'Used of the pool by cached images.',
-                          usage.cached)
-        yield self._counters('deploys', 'Disks made, by how they got their '
-                             'bytes.', 'outcome', _OUTCOMES)
-        yield self._counters('removals', 'Images removed from the cache.',
-                             'action', _REMOVALS)
-        yield self._counter('fetched_bytes', 'Bytes fetched from Glance.',
-                            usage.bytes_fetched)
-        yield self._counter('saved_bytes', 'Bytes that hits did not have to '
-                            'fetch.', usage.bytes_saved)
+        yield self._gauge(
+            'size_bytes', 'Used of the pool by cached images.', usage.cached
+        )
+        yield self._counters(
+            'deploys',
+            'Disks made, by how they got their bytes.',
+            'outcome',
+            _OUTCOMES,
+        )
+        yield self._counters(
+            'removals', 'Images removed from the cache.', 'action', _REMOVALS
+        )
+        yield self._counter(
+            'fetched_bytes', 'Bytes fetched from Glance.', usage.bytes_fetched
+        )
+        yield self._counter(
+            'saved_bytes',
+            'Bytes that hits did not have to fetch.',
+            usage.bytes_saved,
+        )
         if usage.seconds_saved is not None:
-            yield self._gauge('saved_seconds', 'By how much hits were faster '
-                              'than fetches, as an estimate.',
-                              usage.seconds_saved)
+            yield self._gauge(
+                'saved_seconds',
+                'By how much hits were faster than fetches, as an estimate.',
+                usage.seconds_saved,
+            )
         if usage.last_pass is not None:
-            yield self._gauge('last_pass_timestamp_seconds', 'When the cache '
-                              'was last tidied up.', usage.last_pass.at)
-            yield self._gauge('last_pass_troubled', 'Whether something went '
-                              'wrong then.', bool(usage.last_pass.trouble))
-        yield self._gauge('written_timestamp_seconds', 'When this was '
-                          'written.', time.time())
+            yield self._gauge(
+                'last_pass_timestamp_seconds',
+                'When the cache was last tidied up.',
+                usage.last_pass.at,
+            )
+            yield self._gauge(
+                'last_pass_troubled',
+                'Whether something went wrong then.',
+                bool(usage.last_pass.trouble),
+            )
+        yield self._gauge(
+            'written_timestamp_seconds', 'When this was written.', time.time()
+        )
 
     def _gauge(self, name: str, text: str, value: float) -> Any:
         family = self._core.GaugeMetricFamily(
-            f'pvm_imagecache_{name}', text, labels=['pool'])
+            f'pvm_imagecache_{name}', text, labels=['pool']
+        )
         family.add_metric([self._usage.pool.name], value)
         return family
 
     def _counter(self, name: str, text: str, value: float) -> Any:
         family = self._core.CounterMetricFamily(
-            f'pvm_imagecache_{name}', text, labels=['pool'])
+            f'pvm_imagecache_{name}', text, labels=['pool']
+        )
         family.add_metric([self._usage.pool.name], value)
         return family
 
@@ -117,11 +144,13 @@ class _Collector:
         self, name: str, text: str, label: str, actions: tuple[str, ...]
     ) -> Any:
         family = self._core.CounterMetricFamily(
-            f'pvm_imagecache_{name}', text, labels=['pool', label])
+            f'pvm_imagecache_{name}', text, labels=['pool', label]
+        )
         for action in actions:
             total = self._usage.totals.get(action)
-            family.add_metric([self._usage.pool.name, action],
-                              total.times if total else 0)
+            family.add_metric(
+                [self._usage.pool.name, action], total.times if total else 0
+            )
         return family
 
 
@@ -132,7 +161,8 @@ def _replace(path: str, content: bytes) -> None:
             raise FileExistsError(0, 'it is there, and is no plain file')
     # node_exporter takes no notice of names that do not end in .prom.
     descriptor, temporary = tempfile.mkstemp(
-        prefix='.pvm_imagecache-', dir=os.path.dirname(path) or '.')
+        prefix='.pvm_imagecache-', dir=os.path.dirname(path) or '.'
+    )
     try:
         with os.fdopen(descriptor, 'wb') as file:
             os.fchmod(file.fileno(), FILE_MODE)

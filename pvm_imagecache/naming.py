@@ -37,14 +37,14 @@ def base_image_name(image_id: str) -> str:
     max_len=15)``; the case of the id is kept, as Glance takes two spellings
     of one UUID for two images.
     """
-    return (BASE_IMAGE_PREFIX
-            + _FORBIDDEN.sub('_', image_id))[:MAX_DISK_NAME]
+    return (BASE_IMAGE_PREFIX + _FORBIDDEN.sub('_', image_id))[:MAX_DISK_NAME]
 
 
 def is_base_image_name(disk_name: str) -> bool:
     """Whether a disk is called as a cached image of a UUID would be."""
     return BASE_IMAGE_PREFIX in disk_name and bool(
-        _BASE_IMAGE_NAME.fullmatch(last_component(disk_name)))
+        _BASE_IMAGE_NAME.fullmatch(last_component(disk_name))
+    )
 
 
 def last_component(disk_name: str) -> str:
@@ -62,8 +62,10 @@ def check_disk_name(disk_name: str, longest: int = MAX_DISK_NAME) -> str:
     if not disk_name:
         reason = 'it is empty'
     elif len(disk_name) > longest:
-        reason = (f'it has {len(disk_name)} characters, and PowerVM takes '
-                  f'{longest} at most')
+        reason = (
+            f'it has {len(disk_name)} characters, and PowerVM takes '
+            f'{longest} at most'
+        )
     elif _FORBIDDEN.search(disk_name):
         reason = 'only letters, digits, "." and "_" may be in it'
     elif is_base_image_name(disk_name):

@@ -16,17 +16,33 @@ from typing import Final
 
 #: What they say, in the order in which it is looked for.
 _SIGNS: Final = (
-    'Connection refused', 'Name or service not known',
-    'Temporary failure in name resolution', 'No route to host',
-    'Network is unreachable', 'certificate verify failed',
-    'wrong version number', 'No scheme supplied', 'Failed to parse',
-    'Invalid URL', 'timed out', 'Connection reset by peer',
-    'Connection aborted')
+    'Connection refused',
+    'Name or service not known',
+    'Temporary failure in name resolution',
+    'No route to host',
+    'Network is unreachable',
+    'certificate verify failed',
+    'wrong version number',
+    'No scheme supplied',
+    'Failed to parse',
+    'Invalid URL',
+    'timed out',
+    'Connection reset by peer',
+    'Connection aborted',
+)
 #: What is not gone a moment later: something is not there, or not right.
-_LASTING: Final = frozenset({
-    'connection refused', 'name or service not known', 'no route to host',
-    'certificate verify failed', 'wrong version number',
-    'no scheme supplied', 'failed to parse', 'invalid URL'})
+_LASTING: Final = frozenset(
+    {
+        'connection refused',
+        'name or service not known',
+        'no route to host',
+        'certificate verify failed',
+        'wrong version number',
+        'no scheme supplied',
+        'failed to parse',
+        'invalid URL',
+    }
+)
 
 
 def plain_cause(error: BaseException) -> str:

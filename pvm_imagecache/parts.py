@@ -20,11 +20,11 @@ import dataclasses
 from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import events
-from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import image_source
 from pvm_imagecache import locks
+from pvm_imagecache.drivers import base
+from pvm_imagecache.eviction import pipeline
 
 LOG = logging.getLogger(__name__)
 
@@ -74,8 +74,11 @@ class Parts:
             self.listener(event)
         except Exception as error:
             text = f'Events of the cache are told to nobody: {error!r}'
-            LOG.log(logging.DEBUG if text in self.told
-                    else logging.WARNING, '%s', text)
+            LOG.log(
+                logging.DEBUG if text in self.told else logging.WARNING,
+                '%s',
+                text,
+            )
             self.told.add(text)
 
     def hold(
@@ -86,8 +89,10 @@ class Parts:
     ) -> contextlib.AbstractContextManager[None]:
         """The lock of whoever fills or removes a base image."""
         return self.lock_directory.hold(
-            f'image-{self.driver.pool_id()}-{disk_name}', timeout,
-            while_waiting)
+            f'image-{self.driver.pool_id()}-{disk_name}',
+            timeout,
+            while_waiting,
+        )
 
     def hold_instance_disk(
         self, disk_name: str
@@ -97,7 +102,8 @@ class Parts:
         :raises LockTimeout: if somebody else is making it.
         """
         return self.lock_directory.hold(
-            f'disk-{self.driver.pool_id()}-{disk_name}', 0)
+            f'disk-{self.driver.pool_id()}-{disk_name}', 0
+        )
 
     def hold_room(
         self, timeout: float
@@ -109,4 +115,5 @@ class Parts:
         :raises LockTimeout: if it is not to be had in time.
         """
         return self.lock_directory.hold(
-            f'room-{self.driver.pool_id()}', timeout)
+            f'room-{self.driver.pool_id()}', timeout
+        )

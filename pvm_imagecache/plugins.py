@@ -31,11 +31,11 @@ from oslo_log import log as logging
 from stevedore import extension
 from stevedore import named
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import pipeline
-from pvm_imagecache import exceptions
 
 LOG = logging.getLogger(__name__)
 
@@ -48,8 +48,13 @@ _CONTRACTS: Final[dict[str, tuple[type[Any], int]]] = {
 }
 _METHODS_OF: Final = {
     driver_base.Capability.IMAGE_CACHE: (
-        'disks', 'create_disks', 'upload', 'copy_disk', 'forget_uploads',
-        'mapped'),
+        'disks',
+        'create_disks',
+        'upload',
+        'copy_disk',
+        'forget_uploads',
+        'mapped',
+    ),
     driver_base.Capability.OWN_IMAGE_CACHE: ('create_disk_from_image',),
 }
 
@@ -83,7 +88,8 @@ def load_policies(conf: Any) -> list[pipeline.NamedPolicy]:
         if names.count(name) > 1:
             raise exceptions.ConfigurationError(
                 reason=f'eviction_policies in [pvm_imagecache] names {name} '
-                       'more than once.')
+                'more than once.'
+            )
     return [_make_policy(name, conf) for name in names]
 
 
@@ -97,16 +103,21 @@ def load_usable_policies(conf: Any) -> list[pipeline.NamedPolicy]:
     for name in dict.fromkeys(conf.pvm_imagecache.eviction_policies):
         try:
             usable.append(_make_policy(name, conf))
-        except (exceptions.PluginError,
-                exceptions.ConfigurationError) as error:
-            LOG.error('Going on without the eviction policy %(name)s: '
-                      '%(error)s', {'name': name, 'error': error})
+        except (
+            exceptions.PluginError,
+            exceptions.ConfigurationError,
+        ) as error:
+            LOG.error(
+                'Going on without the eviction policy %(name)s: %(error)s',
+                {'name': name, 'error': error},
+            )
     return usable
 
 
 def _make_policy(name: str, conf: Any) -> pipeline.NamedPolicy:
     return pipeline.NamedPolicy(
-        name, _make(EVICTION, name, conf), _distributions(EVICTION, name))
+        name, _make(EVICTION, name, conf), _distributions(EVICTION, name)
+    )
 
 
 def _make(namespace: str, name: str, conf: Any) -> Any:
@@ -116,8 +127,11 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
     """
     plugin = _load(namespace, name)
     invalid = functools.partial(
-        exceptions.PluginInvalid, name=name, namespace=namespace,
-        distribution=_distributions(namespace, name))
+        exceptions.PluginInvalid,
+        name=name,
+        namespace=namespace,
+        distribution=_distributions(namespace, name),
+    )
     try:
         made = fence.Call(lambda: plugin.from_conf(conf)).result()
     except exceptions.ConfigurationError:
@@ -125,12 +139,14 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
     except (cfg.Error, ValueError) as error:
         raise exceptions.ConfigurationError(
             reason=f'An option of the plugin {name} in {namespace} is not '
-                   f'right: {" ".join(str(error).split())}') from error
+            f'right: {" ".join(str(error).split())}'
+        ) from error
     except fence.TookTooLongError as error:
         raise invalid(reason=f'from_conf: {error}') from error
     except Exception as error:
-        raise invalid(reason=f'from_conf raised {type(error).__name__}: '
-                             f'{error}') from error
+        raise invalid(
+            reason=f'from_conf raised {type(error).__name__}: {error}'
+        ) from error
     if not isinstance(made, _CONTRACTS[namespace][0]):
         raise invalid(reason=f'from_conf returned {made!r}')
     return made
@@ -146,35 +162,48 @@ def installed() -> list[Installed]:
                 error = None
             except exceptions.PluginError as problem:
                 error = str(problem)
-            found.append(Installed(
-                namespace, entry_point.name, entry_point.value,
-                _distribution(entry_point), error))
+            found.append(
+                Installed(
+                    namespace,
+                    entry_point.name,
+                    entry_point.value,
+                    _distribution(entry_point),
+                    error,
+                )
+            )
     return sorted(found, key=lambda each: (each.namespace, each.name))
 
 
 def _load(namespace: str, name: str) -> Any:
     """The class behind an entry point, once it fits its contract."""
     invalid = functools.partial(
-        exceptions.PluginInvalid, name=name, namespace=namespace)
-    candidates = [each for each in _entry_points(namespace)
-                  if each.name == name]
+        exceptions.PluginInvalid, name=name, namespace=namespace
+    )
+    candidates = [
+        each for each in _entry_points(namespace) if each.name == name
+    ]
     if not candidates:
         raise exceptions.PluginNotFound(
-            name=name, namespace=namespace,
-            known=', '.join(sorted(
-                {each.name for each in _entry_points(namespace)}))
-            or 'none')
+            name=name,
+            namespace=namespace,
+            known=', '.join(
+                sorted({each.name for each in _entry_points(namespace)})
+            )
+            or 'none',
+        )
     distributions = _distributions(namespace, name)
     if len(candidates) > 1:
-        raise invalid(distribution=distributions,
-                      reason='several plugins have that name. Remove all '
-                             'but one of these packages.')
+        raise invalid(
+            distribution=distributions,
+            reason='several plugins have that name. Remove all '
+            'but one of these packages.',
+        )
     try:
         plugin = _import(namespace, name)
     except (Exception, SystemExit) as error:
         raise invalid(
             distribution=distributions,
-            reason=f'loading it raised {type(error).__name__}: {error}'
+            reason=f'loading it raised {type(error).__name__}: {error}',
         ) from error
     reasons = list(_faults(plugin, *_CONTRACTS[namespace]))
     if reasons:
@@ -185,34 +214,40 @@ def _load(namespace: str, name: str) -> Any:
 def _import(namespace: str, name: str) -> Any:
     failures: list[BaseException] = []
     manager: Any = named.NamedExtensionManager(
-        namespace, [name], invoke_on_load=False,
+        namespace,
+        [name],
+        invoke_on_load=False,
         on_load_failure_callback=(
-            lambda _manager, _entry_point, error: failures.append(error)),
+            lambda _manager, _entry_point, error: failures.append(error)
+        ),
         conflict_resolver=extension.error_on_conflict,
-        warn_on_missing_entrypoint=False)
+        warn_on_missing_entrypoint=False,
+    )
     if failures:
         raise failures[0]
     return manager[name].plugin
 
 
-def _faults(
-    plugin: Any, contract: type[Any], version: int
-) -> Iterator[str]:
+def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
     """What is wrong with a plugin, if anything."""
     if not _is_kind_of(plugin, contract):
-        yield (f'it is not a subclass of {contract.__module__}.'
-               f'{contract.__name__}')
+        yield (
+            f'it is not a subclass of {contract.__module__}.'
+            f'{contract.__name__}'
+        )
         return
     if plugin.api_version != version:
-        yield (f'it follows version {plugin.api_version} of the contract, '
-               f'and this release version {version}')
+        yield (
+            f'it follows version {plugin.api_version} of the contract, '
+            f'and this release version {version}'
+        )
     missing = sorted(getattr(plugin, '__abstractmethods__', ()))
     if missing:
         yield f'it lacks {", ".join(missing)}'
     capabilities = getattr(plugin, 'capabilities', ())
     if not isinstance(capabilities, frozenset | tuple) or not all(
-            isinstance(each, driver_base.Capability)
-            for each in capabilities):
+        isinstance(each, driver_base.Capability) for each in capabilities
+    ):
         yield 'its capabilities are no frozenset of Capability'
         return
     for capability in capabilities:
@@ -241,11 +276,11 @@ def _signature_faults(
     try:
         inspect.signature(actual).bind(*wanted)
     except TypeError as error:
-        yield (f'{method} must take ({", ".join(wanted)}), but does not: '
-               f'{error}')
+        yield (
+            f'{method} must take ({", ".join(wanted)}), but does not: {error}'
+        )
     except ValueError as error:
-        LOG.debug('%s.%s has no signature to check: %s', plugin, method,
-                  error)
+        LOG.debug('%s.%s has no signature to check: %s', plugin, method, error)
 
 
 def _entry_points(namespace: str) -> list[Any]:
@@ -254,9 +289,13 @@ def _entry_points(namespace: str) -> list[Any]:
 
 def _distributions(namespace: str, name: str) -> str:
     """Those that offer a plugin of that name; there should be one."""
-    return ' and '.join(sorted(
-        _distribution(each) for each in _entry_points(namespace)
-        if each.name == name))
+    return ' and '.join(
+        sorted(
+            _distribution(each)
+            for each in _entry_points(namespace)
+            if each.name == name
+        )
+    )
 
 
 def _distribution(entry_point: Any) -> str:

@@ -56,8 +56,9 @@ def open_for_update(path: str) -> int:
     except FileExistsError:
         return os.open(path, flags)
     try:
-        _make_private(descriptor, FILE_MODE,
-                      os.path.dirname(os.path.abspath(path)))
+        _make_private(
+            descriptor, FILE_MODE, os.path.dirname(os.path.abspath(path))
+        )
     except OSError:
         os.close(descriptor)
         raise

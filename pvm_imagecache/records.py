@@ -53,13 +53,21 @@ class Records:
         """
         records = {each.image.id: each for each in self.list()}
         matches = matching(
-            text, {image_id: {each.image.name}
-                   for image_id, each in records.items()})
+            text,
+            {
+                image_id: {each.image.name}
+                for image_id, each in records.items()
+            },
+        )
         if not matches:
             raise exceptions.ImageNotCached(image=text)
         if len(matches) > 1:
-            raise exceptions.ImageAmbiguous(image=text, matches=_listed(
-                {each: records[each].image.name for each in matches}))
+            raise exceptions.ImageAmbiguous(
+                image=text,
+                matches=_listed(
+                    {each: records[each].image.name for each in matches}
+                ),
+            )
         return records[matches[0]]
 
     def age(self, record: catalog_module.BaseImage) -> float:
@@ -85,18 +93,23 @@ class Records:
             return None
         names: dict[str, set[str | None]] = {each: set() for each in pinned}
         for image_id, known in self._catalog.images_in_history(
-                self._pool).items():
+            self._pool
+        ).items():
             if image_id in names:
                 names[image_id] |= known - {None}
         for each in self.list():
             if each.image.id in names and each.image.name:
                 names[each.image.id] = {each.image.name}
-        shown = {image_id: next(iter(known), None)
-                 for image_id, known in names.items()}
+        shown = {
+            image_id: next(iter(known), None)
+            for image_id, known in names.items()
+        }
         matches = matching(text, names)
         if len(matches) > 1:
-            raise exceptions.ImageAmbiguous(image=text, matches=_listed(
-                {each: shown[each] for each in matches}))
+            raise exceptions.ImageAmbiguous(
+                image=text,
+                matches=_listed({each: shown[each] for each in matches}),
+            )
         return (matches[0], shown[matches[0]]) if matches else None
 
     def in_use(self) -> dict[str, float]:
@@ -123,8 +136,12 @@ class Records:
             raise exceptions.ImageNotInHistory(image=text)
         # Images come and go under a name: who asks by one means them all.
         if len(matches) > 1 and text not in names[matches[0]]:
-            raise exceptions.ImageAmbiguous(image=text, matches=_listed({
-                each: next(iter(names[each])) for each in matches}))
+            raise exceptions.ImageAmbiguous(
+                image=text,
+                matches=_listed(
+                    {each: next(iter(names[each])) for each in matches}
+                ),
+            )
         return matches
 
 
@@ -137,14 +154,18 @@ def matching(
     """
     if not text:
         return []
-    return ([each for each in names if each == text]
-            or [each for each, known in names.items() if text in known]
-            or [each for each in names if each.startswith(text)])
+    return (
+        [each for each in names if each == text]
+        or [each for each, known in names.items() if text in known]
+        or [each for each in names if each.startswith(text)]
+    )
 
 
 def _listed(names: Mapping[str, str | None]) -> str:
-    shown = [f'{image_id} ({name or "no name"})'
-             for image_id, name in names.items()]
+    shown = [
+        f'{image_id} ({name or "no name"})' for image_id, name in names.items()
+    ]
     more = len(shown) - _SHOWN
     return ', '.join(shown[:_SHOWN]) + (
-        f' and {more} more' if more > 0 else '')
+        f' and {more} more' if more > 0 else ''
+    )

@@ -28,11 +28,11 @@ from oslo_log import log as logging
 from oslo_utils import units
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
+from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
 
@@ -43,9 +43,15 @@ _LABEL_PREFIX: Final = 'imagecache_'
 _LABEL_DIGITS: Final = 16
 #: Disks that are finished, which could be written nowhere, and the locks
 #: that keep everybody from taking them for unfinished.
-_UNWRITTEN: Final[list[tuple[
-    catalog_module.Catalog, catalog_module.InstanceDisk,
-    contextlib.ExitStack]]] = []
+_UNWRITTEN: Final[
+    list[
+        tuple[
+            catalog_module.Catalog,
+            catalog_module.InstanceDisk,
+            contextlib.ExitStack,
+        ]
+    ]
+] = []
 _NO_LABEL: Final = base.NO_LABEL
 
 
@@ -63,9 +69,9 @@ class Snapshot:
 
     def is_current(self, catalog: catalog_module.Catalog) -> bool:
         """Whether no base image was begun, finished or removed since."""
-        return {(each.disk_name, each.lease, each.state)
-                for each in self.records} == set(
-                    catalog.states(self.pool.id))
+        return {
+            (each.disk_name, each.lease, each.state) for each in self.records
+        } == set(catalog.states(self.pool.id))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +92,8 @@ class Reconciliation:
     quarantined: tuple[tuple[str, str], ...] = ()
     untracked: tuple[str, ...] = ()
     snapshot: Snapshot | None = dataclasses.field(
-        default=None, compare=False, repr=False)
+        default=None, compare=False, repr=False
+    )
 
 
 def label(lease: str) -> str:
@@ -118,8 +125,10 @@ def instance_disk_on_record(
         lease = None
         for entry in parts.catalog.instance_disks(pool):
             if entry.disk_name == name:
-                if not remove_instance_disk(
-                        parts, entry) and entry.udid is None:
+                if (
+                    not remove_instance_disk(parts, entry)
+                    and entry.udid is None
+                ):
                     lease = entry.lease
                 else:
                     parts.catalog.end_instance_disk(entry)
@@ -130,8 +139,11 @@ def instance_disk_on_record(
             ends = True
         finally:
             # What a dead maker has asked for may come when we have failed.
-            if (ends or not lease) and is_certain() and not _ended(
-                    parts.catalog, entry):
+            if (
+                (ends or not lease)
+                and is_certain()
+                and not _ended(parts.catalog, entry)
+            ):
                 _UNWRITTEN.append((parts.catalog, entry, held.pop_all()))
 
 
@@ -141,11 +153,12 @@ def _ended(
     try:
         catalog.end_instance_disk(entry)
     except exceptions.CatalogError as error:
-        LOG.error('Disk %(disk)s is finished, but that can not be written '
-                  'down; its lock is held until this process ends. Have '
-                  '%(path)s mended before: %(error)s',
-                  {'disk': entry.disk_name, 'path': catalog.path,
-                   'error': error})
+        LOG.error(
+            'Disk %(disk)s is finished, but that can not be written '
+            'down; its lock is held until this process ends. Have '
+            '%(path)s mended before: %(error)s',
+            {'disk': entry.disk_name, 'path': catalog.path, 'error': error},
+        )
         return False
     return True
 
@@ -165,7 +178,8 @@ def _write_what_is_finished() -> None:
 
 
 def note_labels(
-    parts: parts_module.Parts, disks: Sequence[base.Disk],
+    parts: parts_module.Parts,
+    disks: Sequence[base.Disk],
     just_made: bool = False,
 ) -> None:
     """Remember, once, whether disks of the pool have labels.
@@ -188,8 +202,9 @@ def _keeps_labels(
     It is not known not to before a disk of ours has lost its own: until then
     a disk without a label is taken for somebody else's.
     """
-    return (any(disk.label not in _NO_LABEL for disk in disks)
-            or parts.catalog.keeps_labels(parts.driver.pool_id()))
+    return any(
+        disk.label not in _NO_LABEL for disk in disks
+    ) or parts.catalog.keeps_labels(parts.driver.pool_id())
 
 
 def remove_base_image(
@@ -207,20 +222,31 @@ def remove_base_image(
     if not named:
         return False
     kept = _keeps_labels(parts, disks)
-    ours = [disk for disk in named if is_ours(
-        disk, record.udid, record.lease, record.image.size, kept)]
+    ours = [
+        disk
+        for disk in named
+        if is_ours(disk, record.udid, record.lease, record.image.size, kept)
+    ]
     if not ours:
         raise exceptions.BaseImageOccupied(
-            name=record.disk_name, image=record.image.id,
+            name=record.disk_name,
+            image=record.image.id,
             reason='a disk of that name is there that the cache did not '
-                   'make. Delete it if nobody needs it.')
+            'make. Delete it if nobody needs it.',
+        )
     for disk in parts.driver.mapped(ours):
         raise exceptions.DiskInUse(name=disk.name)
     for disk in ours:
-        LOG.info('Removing disk %(disk)s of image %(image)s, %(state)s by '
-                 '%(holder)s', {'disk': disk.name, 'image': record.image.id,
-                                'state': record.state.value,
-                                'holder': record.holder})
+        LOG.info(
+            'Removing disk %(disk)s of image %(image)s, %(state)s by '
+            '%(holder)s',
+            {
+                'disk': disk.name,
+                'image': record.image.id,
+                'state': record.state.value,
+                'holder': record.holder,
+            },
+        )
         _remove(parts.driver, disk)
     return True
 
@@ -242,18 +268,24 @@ def remove_instance_disk(
     for disk in named:
         if is_ours(disk, entry.udid, entry.lease, entry.size, kept):
             if parts.driver.mapped([disk]):
-                LOG.warning('Disk %(disk)s is on record as unfinished, but '
-                            'a partition has it: it stays',
-                            {'disk': disk.name})
+                LOG.warning(
+                    'Disk %(disk)s is on record as unfinished, but '
+                    'a partition has it: it stays',
+                    {'disk': disk.name},
+                )
                 return None
-            LOG.info('Removing disk %(disk)s, left unfinished by %(holder)s',
-                     {'disk': disk.name, 'holder': entry.holder})
+            LOG.info(
+                'Removing disk %(disk)s, left unfinished by %(holder)s',
+                {'disk': disk.name, 'holder': entry.holder},
+            )
             _remove(parts.driver, disk)
             return disk.name
-    LOG.warning('Disk %(disk)s has the name of one that %(holder)s has left '
-                'unfinished, but nothing tells that it is that one: it stays. '
-                'Delete it if nobody needs it',
-                {'disk': entry.disk_name, 'holder': entry.holder})
+    LOG.warning(
+        'Disk %(disk)s has the name of one that %(holder)s has left '
+        'unfinished, but nothing tells that it is that one: it stays. '
+        'Delete it if nobody needs it',
+        {'disk': entry.disk_name, 'holder': entry.holder},
+    )
     return None
 
 
@@ -278,12 +310,16 @@ def remove_late_disk(driver: base.DiskDriver, name: str, lease: str) -> bool:
 
     :returns: whether there was one.
     """
-    late = [disk for disk in driver.disks()[1]
-            if disk.name == name and disk.label == label(lease)]
+    late = [
+        disk
+        for disk in driver.disks()[1]
+        if disk.name == name and disk.label == label(lease)
+    ]
     late = [disk for disk in late if not driver.mapped([disk])]
     for disk in late:
-        LOG.info('Removing disk %s, which appeared after its maker died',
-                 disk.name)
+        LOG.info(
+            'Removing disk %s, which appeared after its maker died', disk.name
+        )
         _remove(driver, disk)
     return bool(late)
 
@@ -302,8 +338,10 @@ def fault_of(
     if is_mapped:
         return 'its disk is mapped to a partition, which can change it'
     if disk.capacity != record.capacity:
-        return (f'its disk has {human.exactly(disk.capacity)}, and had '
-                f'{human.exactly(record.capacity or 0)}')
+        return (
+            f'its disk has {human.exactly(disk.capacity)}, and had '
+            f'{human.exactly(record.capacity or 0)}'
+        )
     return None
 
 
@@ -384,27 +422,37 @@ class _Reconciler:
         if self._mapped is not None and not self._removed:
             snapshot = Snapshot(pool, self._mapped, records)
         return Reconciliation(
-            tuple(self._forgotten), tuple(self._removed),
-            tuple(self._failed), tuple(self._quarantined),
-            self._untracked(pool, disks, records), snapshot)
+            tuple(self._forgotten),
+            tuple(self._removed),
+            tuple(self._failed),
+            tuple(self._quarantined),
+            self._untracked(pool, disks, records),
+            snapshot,
+        )
 
     def _untracked(
-        self, pool: base.Pool, disks: Sequence[base.Disk],
+        self,
+        pool: base.Pool,
+        disks: Sequence[base.Disk],
         records: Sequence[catalog_module.BaseImage],
     ) -> tuple[str, ...]:
         """Names of disks that had no record, and have none now."""
         names = {disk.name for disk in disks} - {
-            each.disk_name for each in records}
+            each.disk_name for each in records
+        }
         if names:
-            names -= {name for name, _, _ in
-                      self._parts.catalog.states(pool.id)}
+            names -= {
+                name for name, _, _ in self._parts.catalog.states(pool.id)
+            }
         return tuple(sorted(names))
 
     def _look_at_image(self, record: catalog_module.BaseImage) -> None:
         """What is not ready, or whose disk was not there."""
         parts = self._parts
-        with contextlib.suppress(exceptions.LockTimeout), parts.hold(
-                record.disk_name, 0):
+        with (
+            contextlib.suppress(exceptions.LockTimeout),
+            parts.hold(record.disk_name, 0),
+        ):
             if parts.catalog.get(record.pool, record.disk_name) != record:
                 return
             if record.state is catalog_module.State.READY:
@@ -414,8 +462,11 @@ class _Reconciler:
                 try:
                     if remove_base_image(parts, record):
                         self._removed.append(record.disk_name)
-                    elif may_appear_yet(record.udid, record.started_clock,
-                                        parts.catalog.clock()):
+                    elif may_appear_yet(
+                        record.udid,
+                        record.started_clock,
+                        parts.catalog.clock(),
+                    ):
                         return
                 except exceptions.BaseImageOccupied as error:
                     # Somebody else has the name: ours is gone in any case.
@@ -434,9 +485,11 @@ class _Reconciler:
                 fault = fault_of(record, disk, disk in mapped)
                 if fault is None:
                     continue
-                LOG.warning('Image %(image)s is served from the cache no '
-                            'more: %(fault)s',
-                            {'image': record.image.id, 'fault': fault})
+                LOG.warning(
+                    'Image %(image)s is served from the cache no '
+                    'more: %(fault)s',
+                    {'image': record.image.id, 'fault': fault},
+                )
                 with contextlib.suppress(exceptions.CatalogConflict):
                     self._parts.catalog.quarantine(record, fault)
                     self._quarantined.append((record.disk_name, fault))
@@ -445,15 +498,18 @@ class _Reconciler:
         self, entry: catalog_module.InstanceDisk
     ) -> None:
         parts = self._parts
-        with contextlib.suppress(exceptions.LockTimeout), (
-                parts.hold_instance_disk(entry.disk_name)):
+        with (
+            contextlib.suppress(exceptions.LockTimeout),
+            parts.hold_instance_disk(entry.disk_name),
+        ):
             if entry not in parts.catalog.instance_disks(entry.pool):
                 return
             name = remove_instance_disk(parts, entry)
             if name:
                 self._removed.append(name)
-            elif may_appear_yet(entry.udid, entry.started_clock,
-                                parts.catalog.clock()):
+            elif may_appear_yet(
+                entry.udid, entry.started_clock, parts.catalog.clock()
+            ):
                 return
             parts.catalog.end_instance_disk(entry)
 
@@ -465,18 +521,22 @@ class _Reconciler:
         parts = self._parts
         pool = parts.driver.pool_id()
         if parts.catalog.uploads_are_tidy(pool) and not (
-                parts.driver.has_left_uploads()):
+            parts.driver.has_left_uploads()
+        ):
             return
         busy = False
         targets = set(parts.driver.upload_targets())
         disks = parts.driver.disks()[1] if targets else []
         for disk in disks:
             if disk.udid not in targets or not disk.label.startswith(
-                    _LABEL_PREFIX):
+                _LABEL_PREFIX
+            ):
                 continue
-            held = (parts.hold(disk.name, 0)
-                    if naming.is_base_image_name(disk.name)
-                    else parts.hold_instance_disk(disk.name))
+            held = (
+                parts.hold(disk.name, 0)
+                if naming.is_base_image_name(disk.name)
+                else parts.hold_instance_disk(disk.name)
+            )
             try:
                 with held:
                     parts.driver.forget_uploads(disk)
@@ -491,8 +551,11 @@ class _Reconciler:
         except exceptions.PVMImageCacheError as error:
             # A disk that is stuck is not told of at each pass.
             text = f'Disk {name} could not be tidied up: {error}'
-            LOG.log(logging.DEBUG if text in self._parts.told
-                    else logging.WARNING, '%s', text)
+            LOG.log(
+                logging.DEBUG if text in self._parts.told else logging.WARNING,
+                '%s',
+                text,
+            )
             self._parts.told.add(text)
             self._failed.append((name, str(error)))
 
@@ -508,6 +571,6 @@ def _find(
 
 def _remove(driver: base.DiskDriver, disk: base.Disk) -> None:
     driver.forget_uploads(disk)
-    removal, = driver.delete_disks([disk])
+    (removal,) = driver.delete_disks([disk])
     if removal.error:
         raise removal.error

@@ -28,18 +28,20 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
+from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
 
 #: Why an image stays that somebody is at.
 BUSY: Final = 'it is being filled or copied'
 #: Why one stays that nobody is at any more.
-LATE: Final = ('whoever filled it has died, but PowerVM may yet make its '
-               'disk: it goes by itself within an hour')
+LATE: Final = (
+    'whoever filled it has died, but PowerVM may yet make its '
+    'disk: it goes by itself within an hour'
+)
 
 #: Raises :exc:`CacheError` if a base image may not be removed after all;
 #: is given what the catalogue knows of it under its lock.
@@ -102,8 +104,10 @@ def _staying(
     try:
         yield
     except (exceptions.LockTimeout, exceptions.CatalogConflict) as error:
-        LOG.info('Image %(image)s stays in the cache: %(error)s',
-                 {'image': record.image.id, 'error': error})
+        LOG.info(
+            'Image %(image)s stays in the cache: %(error)s',
+            {'image': record.image.id, 'error': error},
+        )
         results.append(Removed(record, False, BUSY))
     except exceptions.PVMImageCacheError as error:
         results.append(Removed(record, False, str(error)))
@@ -118,12 +122,15 @@ def _remove_unfinished(
     """
     current = parts.catalog.get(record.pool, record.disk_name)
     if current is None or current.state not in (
-            catalog_module.State.POPULATING, catalog_module.State.EVICTING):
+        catalog_module.State.POPULATING,
+        catalog_module.State.EVICTING,
+    ):
         return None
     if not recovery.remove_base_image(
-            parts, current) and recovery.may_appear_yet(
-                current.udid, current.started_clock,
-                parts.catalog.clock()):
+        parts, current
+    ) and recovery.may_appear_yet(
+        current.udid, current.started_clock, parts.catalog.clock()
+    ):
         # Without its record the disk would be nobody's, for ever.
         return Removed(record, False, LATE)
     parts.catalog.remove(current)
@@ -138,7 +145,8 @@ def _doom(
     current = parts.catalog.get(record.pool, record.disk_name)
     if current is None or current.lease != record.lease:
         raise exceptions.CatalogConflict(
-            image=record.image.id, reason='it was replaced or removed')
+            image=record.image.id, reason='it was replaced or removed'
+        )
     check(current)
     parts.catalog.start_eviction(current)
     return current
@@ -149,13 +157,21 @@ def _delete(
     records: Sequence[catalog_module.BaseImage],
     mapped: Collection[str] | None,
 ) -> list[Removed]:
-    errors = _delete_disks(parts, {
-        record.disk_name: base.Disk(
-            record.disk_name, record.udid or '', record.capacity or 0)
-        for record in records}, mapped)
+    errors = _delete_disks(
+        parts,
+        {
+            record.disk_name: base.Disk(
+                record.disk_name, record.udid or '', record.capacity or 0
+            )
+            for record in records
+        },
+        mapped,
+    )
     with parts.catalog.at_once():
-        return [_conclude(parts, record, errors.get(record.disk_name))
-                for record in records]
+        return [
+            _conclude(parts, record, errors.get(record.disk_name))
+            for record in records
+        ]
 
 
 def _conclude(
@@ -167,13 +183,12 @@ def _conclude(
     if error is None:
         parts.catalog.remove(record)
         return Removed(record, True)
-    text = (f'Cached image {record.image.id} could not be removed: '
-            f'{error}')
-    LOG.log(logging.DEBUG if text in parts.told else logging.WARNING,
-            '%s', text)
+    text = f'Cached image {record.image.id} could not be removed: {error}'
+    LOG.log(
+        logging.DEBUG if text in parts.told else logging.WARNING, '%s', text
+    )
     parts.told.add(text)
-    if not (error.passing or isinstance(
-            error, exceptions.PowerVMUnreachable)):
+    if not (error.passing or isinstance(error, exceptions.PowerVMUnreachable)):
         # Else it may be gone: the next pass looks.
         parts.catalog.stop_eviction(record)
     return Removed(record, False, str(error))
@@ -187,17 +202,20 @@ def _delete_disks(
     """Delete disks that no partition has; the errors by name."""
     if mapped is None:
         try:
-            mapped = {disk.name for disk in
-                      parts.driver.mapped(list(disks.values()))}
+            mapped = {
+                disk.name for disk in parts.driver.mapped(list(disks.values()))
+            }
         except exceptions.PowerVMError as error:
             return dict.fromkeys(disks, error)
     errors: dict[str, exceptions.PVMImageCacheError] = {
         name: exceptions.DiskInUse(name=name)
-        for name in disks if name in mapped}
+        for name in disks
+        if name in mapped
+    }
     try:
         for removal in parts.driver.delete_disks(
-                [disk for disk in disks.values()
-                 if disk.name not in mapped]):
+            [disk for disk in disks.values() if disk.name not in mapped]
+        ):
             if removal.error:
                 errors[removal.disk.name] = removal.error
     except exceptions.PowerVMError as error:

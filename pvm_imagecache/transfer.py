@@ -124,7 +124,8 @@ class _RunningLeg:
         self._ended = False
         self._abandoned = False
         self._thread = threading.Thread(
-            target=self._run, name=f'pvm_imagecache-{leg.what}', daemon=True)
+            target=self._run, name=f'pvm_imagecache-{leg.what}', daemon=True
+        )
         self._thread.start()
 
     @property
@@ -137,7 +138,8 @@ class _RunningLeg:
         with self._changed:
             room = self._changed.wait_for(
                 lambda: self._ended or len(self._waiting) < QUEUE_LENGTH,
-                self._stall_timeout)
+                self._stall_timeout,
+            )
             if not room:
                 self._leave_behind()
             if self._ended or not self.alive:
@@ -171,7 +173,8 @@ class _RunningLeg:
 
     def _leave_behind(self) -> None:
         error = exceptions.TransferStalled(
-            what=self._leg.what, seconds=self._stall_timeout)
+            what=self._leg.what, seconds=self._stall_timeout
+        )
         LOG.warning('%s', error)
         self._leg.error = error
         self._abandoned = True
@@ -183,15 +186,19 @@ class _RunningLeg:
             if not self._delivered():
                 raise exceptions.TransferError(
                     what=f'Writing {self._leg.what}',
-                    reason='it ended before all data was taken')
+                    reason='it ended before all data was taken',
+                )
         except BaseException as error:
             # A thread may also be told to exit: that is no success.
             if self._leg.error is None:
                 self._leg.error = (
-                    error if isinstance(error, Exception)
+                    error
+                    if isinstance(error, Exception)
                     else exceptions.TransferError(
                         what=f'Writing {self._leg.what}',
-                        reason=type(error).__name__))
+                        reason=type(error).__name__,
+                    )
+                )
             LOG.debug('Writing %s ended early: %s', self._leg.what, error)
         finally:
             with self._changed:
@@ -201,19 +208,26 @@ class _RunningLeg:
 
     def _delivered(self) -> bool:
         with self._changed:
-            return self._at_end and not self._waiting and (
-                self._broken_by is None)
+            return (
+                self._at_end
+                and not self._waiting
+                and (self._broken_by is None)
+            )
 
     def _pieces(self) -> Iterator[bytes]:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._waiting or self._at_end
-                    or self._broken_by is not None)
+                    lambda: (
+                        self._waiting
+                        or self._at_end
+                        or self._broken_by is not None
+                    )
+                )
                 if self._broken_by is not None:
                     raise exceptions.TransferAborted(
-                        what=self._leg.what,
-                        reason=self._broken_by) from self._broken_by
+                        what=self._leg.what, reason=self._broken_by
+                    ) from self._broken_by
                 if not self._waiting:
                     return
                 piece = self._waiting.pop(0)

@@ -45,8 +45,12 @@ DISK_RATE = 250_000_000
 #: Disk space that the demo needs, in sizes of the image.
 COPIES_KEPT = 5
 #: Requests that any call of the command makes to find its way.
-SESSION_KINDS = ('Logon.create', 'Logon.delete', 'VirtualIOServer.feed',
-                 'VolumeGroup.feed')
+SESSION_KINDS = (
+    'Logon.create',
+    'Logon.delete',
+    'VirtualIOServer.feed',
+    'VolumeGroup.feed',
+)
 
 
 @dataclasses.dataclass
@@ -69,8 +73,12 @@ def main() -> int:
     if not environment.is_running_in(VENV):
         environment.replace_process(
             environment.prepare(
-                VENV, ['--editable', '.[functional]'],
-                'pvm_imagecache, pypowervm and Glance'), __file__)
+                VENV,
+                ['--editable', '.[functional]'],
+                'pvm_imagecache, pypowervm and Glance',
+            ),
+            __file__,
+        )
     # A service manager or a closed terminal ends the demo as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
@@ -97,20 +105,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument(
-        '--size', metavar='MIB', type=int, default=1024,
-        help='size of the image that is made (default: %(default)s)')
+        '--size',
+        metavar='MIB',
+        type=int,
+        default=1024,
+        help='size of the image that is made (default: %(default)s)',
+    )
     parser.add_argument(
-        '--image', metavar='FILE', type=pathlib.Path,
-        help='deploy this raw or qcow2 image instead of a made one')
+        '--image',
+        metavar='FILE',
+        type=pathlib.Path,
+        help='deploy this raw or qcow2 image instead of a made one',
+    )
     parser.add_argument(
-        '--format', choices=('raw', 'qcow2'), default='raw',
-        help='the format of the image (default: %(default)s)')
+        '--format',
+        choices=('raw', 'qcow2'),
+        default='raw',
+        help='the format of the image (default: %(default)s)',
+    )
     parser.add_argument(
-        '--unlimited', action='store_true',
-        help='do not model the rates of a network and of disks')
+        '--unlimited',
+        action='store_true',
+        help='do not model the rates of a network and of disks',
+    )
     parser.add_argument(
-        '--keep', action='store_true',
-        help='keep the files of the run, to look at them')
+        '--keep',
+        action='store_true',
+        help='keep the files of the run, to look at them',
+    )
     options = parser.parse_args(arguments)
     if options.image and not options.image.is_file():
         parser.error(f'there is no file {options.image}')
@@ -128,20 +150,27 @@ def run(directory: pathlib.Path, options: argparse.Namespace) -> int:
     say('Starting a Glance API server and a PowerVM simulator')
     with contextlib.ExitStack() as running:
         glance = running.enter_context(
-            glance_server.GlanceServer(directory / 'glance'))
+            glance_server.GlanceServer(directory / 'glance')
+        )
         powervm = running.enter_context(
-            simulator.Simulator(directory / 'powervm'))
+            simulator.Simulator(directory / 'powervm')
+        )
         image_id = store_image(directory, glance, size, options)
         if not options.unlimited:
             glance.set_bandwidth(GLANCE_RATE)
             powervm.control.change_settings(
-                copy_rate=DISK_RATE, upload_rate=DISK_RATE)
-            print('Rates, as of a host on a 1 Gbit/s network: Glance '
-                  f'{GLANCE_RATE // 10**6} MB/s, uploads to and copies on '
-                  f'the host {DISK_RATE // 10**6} MB/s each.')
+                copy_rate=DISK_RATE, upload_rate=DISK_RATE
+            )
+            print(
+                'Rates, as of a host on a 1 Gbit/s network: Glance '
+                f'{GLANCE_RATE // 10**6} MB/s, uploads to and copies on '
+                f'the host {DISK_RATE // 10**6} MB/s each.'
+            )
         shell = Shell(directory, glance, powervm)
-        deploys = [deploy(shell, glance, powervm, image_id, name)
-                   for name in ('vm1', 'vm2')]
+        deploys = [
+            deploy(shell, glance, powervm, image_id, name)
+            for name in ('vm1', 'vm2')
+        ]
         say('What the cache holds, and what it saved')
         shell('list')
         shell('usage')
@@ -149,11 +178,15 @@ def run(directory: pathlib.Path, options: argparse.Namespace) -> int:
         shell('purge', '--all', '--yes')
         shell('list')
         image = glance.data_path(image_id)
-        kept = all(same_bytes(image, path_of(powervm, each.disk))
-                   for each in deploys)
+        kept = all(
+            same_bytes(image, path_of(powervm, each.disk)) for each in deploys
+        )
     report(deploys, kept)
-    good = kept and [each.outcome for each in deploys] == [
-        'miss', 'hit'] and all(each.equal for each in deploys)
+    good = (
+        kept
+        and [each.outcome for each in deploys] == ['miss', 'hit']
+        and all(each.equal for each in deploys)
+    )
     return 0 if good else 1
 
 
@@ -185,7 +218,11 @@ token = {glance.token()}
         surroundings = os.environ | {'no_proxy': '127.0.0.1'}
         done = subprocess.run(
             [command, '--config-file', self._conf, *arguments],
-            stdout=subprocess.PIPE, text=True, env=surroundings, check=False)
+            stdout=subprocess.PIPE,
+            text=True,
+            env=surroundings,
+            check=False,
+        )
         print(done.stdout, end='', flush=True)
         if done.returncode:
             sys.exit(f'pvm-imagecache ended with {done.returncode}.')
@@ -210,8 +247,8 @@ def deploy(
         fetched=sum(each.bytes_sent for each in glance.downloads()),
         requests=[each for each in kinds if each not in SESSION_KINDS],
         session_requests=[each for each in kinds if each in SESSION_KINDS],
-        equal=same_bytes(glance.data_path(image_id),
-                         path_of(powervm, disk)))
+        equal=same_bytes(glance.data_path(image_id), path_of(powervm, disk)),
+    )
 
 
 def report(deploys: Sequence[Deploy], kept: bool) -> None:
@@ -220,29 +257,44 @@ def report(deploys: Sequence[Deploy], kept: bool) -> None:
     rows = [
         ('', *(each.disk for each in deploys)),
         ('outcome', *(each.outcome for each in deploys)),
-        ('seconds, the whole command',
-         *(f'{each.seconds:.1f}' for each in deploys)),
-        ('bytes fetched from Glance',
-         *(str(each.fetched) for each in deploys)),
-        ('REST requests of the deploy',
-         *(str(len(each.requests)) for each in deploys)),
-        ('... and to log on and find the VG',
-         *(str(len(each.session_requests)) for each in deploys)),
-        ('every byte equals the image',
-         *('yes' if each.equal else 'NO' for each in deploys)),
+        (
+            'seconds, the whole command',
+            *(f'{each.seconds:.1f}' for each in deploys),
+        ),
+        (
+            'bytes fetched from Glance',
+            *(str(each.fetched) for each in deploys),
+        ),
+        (
+            'REST requests of the deploy',
+            *(str(len(each.requests)) for each in deploys),
+        ),
+        (
+            '... and to log on and find the VG',
+            *(str(len(each.session_requests)) for each in deploys),
+        ),
+        (
+            'every byte equals the image',
+            *('yes' if each.equal else 'NO' for each in deploys),
+        ),
     ]
     width = max(len(row[0]) for row in rows)
     for row in rows:
-        print(f'{row[0]:<{width}}' + ''.join(
-            f'  {cell:>12}' for cell in row[1:]))
+        print(
+            f'{row[0]:<{width}}' + ''.join(f'  {cell:>12}' for cell in row[1:])
+        )
     for each in deploys:
         print(f'{each.disk}: {", ".join(each.requests)}')
-    print('Both disks were compared again after the purge: '
-          + ('unchanged.' if kept else 'THEY HAVE CHANGED.'))
+    print(
+        'Both disks were compared again after the purge: '
+        + ('unchanged.' if kept else 'THEY HAVE CHANGED.')
+    )
 
 
 def store_image(
-    directory: pathlib.Path, glance: Any, size: int,
+    directory: pathlib.Path,
+    glance: Any,
+    size: int,
     options: argparse.Namespace,
 ) -> str:
     """Put the image into Glance; returns its id."""
@@ -256,8 +308,7 @@ def store_image(
         else:
             images.write_raw(path, size, seed=1)
     print('Storing it in Glance ...', flush=True)
-    image_id = glance.create_image(
-        path.name, path, disk_format=options.format)
+    image_id = glance.create_image(path.name, path, disk_format=options.format)
     if not options.image:
         path.unlink()
     return str(image_id)
@@ -265,20 +316,26 @@ def store_image(
 
 def check_space(options: argparse.Namespace) -> int:
     """The size of the image in bytes; leaves if there is no room for it."""
-    size = (options.image.stat().st_size if options.image
-            else options.size * MIB)
+    size = (
+        options.image.stat().st_size if options.image else options.size * MIB
+    )
     free = shutil.disk_usage(HOME).free
     if free < COPIES_KEPT * size:
-        sys.exit(f'The demo needs {COPIES_KEPT * size / GIB:.1f} GiB of '
-                 f'disk space for an image of that size, but only '
-                 f'{free / GIB:.1f} GiB are free. Try --size 64.')
+        sys.exit(
+            f'The demo needs {COPIES_KEPT * size / GIB:.1f} GiB of '
+            f'disk space for an image of that size, but only '
+            f'{free / GIB:.1f} GiB are free. Try --size 64.'
+        )
     return int(size)
 
 
 def path_of(powervm: Any, disk: str) -> pathlib.Path:
     """The file that holds a disk's bytes."""
-    return next(pathlib.Path(each['path'])
-                for each in powervm.control.disks() if each['name'] == disk)
+    return next(
+        pathlib.Path(each['path'])
+        for each in powervm.control.disks()
+        if each['name'] == disk
+    )
 
 
 def same_bytes(image: os.PathLike[str], disk: os.PathLike[str]) -> bool:
@@ -288,7 +345,7 @@ def same_bytes(image: os.PathLike[str], disk: os.PathLike[str]) -> bool:
             if actual.read(len(piece)) != piece:
                 return False
         zeros = bytes(MIB)
-        return all(piece == zeros[:len(piece)] for piece in pieces(actual))
+        return all(piece == zeros[: len(piece)] for piece in pieces(actual))
 
 
 def pieces(file: Any) -> Iterator[bytes]:

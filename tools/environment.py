@@ -31,8 +31,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def check_python() -> None:
     """Leave with a message if this Python is too old."""
     if sys.version_info < LEAST_PYTHON:
-        sys.exit('Python {}.{} or newer is needed; this is {}.{}.'.format(
-            *LEAST_PYTHON, *sys.version_info))
+        sys.exit(
+            'Python {}.{} or newer is needed; this is {}.{}.'.format(
+                *LEAST_PYTHON, *sys.version_info
+            )
+        )
 
 
 def prepare(path: pathlib.Path, what: Sequence[str], note: str) -> str:
@@ -48,18 +51,34 @@ def prepare(path: pathlib.Path, what: Sequence[str], note: str) -> str:
     wanted = _fingerprint(what)
     if stamp.exists() and stamp.read_text() == wanted:
         return str(python)
-    print(f'Installing {note} into {path.relative_to(ROOT)} '
-          '(a minute or two, once) ...', flush=True)
+    print(
+        f'Installing {note} into {path.relative_to(ROOT)} '
+        '(a minute or two, once) ...',
+        flush=True,
+    )
     try:
         venv.create(path, with_pip=True, clear=True)
     except subprocess.CalledProcessError as error:
-        sys.exit(f'No virtual environment could be made ({error}). On '
-                 'Debian and Ubuntu: apt-get install python3-venv.')
+        sys.exit(
+            f'No virtual environment could be made ({error}). On '
+            'Debian and Ubuntu: apt-get install python3-venv.'
+        )
     done = subprocess.run(
-        [python, '-m', 'pip', 'install', '--quiet',
-         '--disable-pip-version-check', *what],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False)
+        [
+            python,
+            '-m',
+            'pip',
+            'install',
+            '--quiet',
+            '--disable-pip-version-check',
+            *what,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(f'{done.stdout}\nThe installation failed: see above.')
     stamp.write_text(wanted)

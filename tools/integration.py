@@ -40,10 +40,18 @@ import environment
 HOME = environment.ROOT / '.integration'
 VENV = HOME / 'venv'
 PACKAGES = (
-    '--requirement=requirements.txt', 'glance>=33.0.0', 'keystone>=30.0.0',
-    'nova>=34.0.0', 'openstack-placement>=16.0.0', 'osc-placement',
-    'pbr>=6.1.1', 'PyMySQL', 'python-openstackclient', 'setuptools>=77.0',
-    'wheel')
+    '--requirement=requirements.txt',
+    'glance>=33.0.0',
+    'keystone>=30.0.0',
+    'nova>=34.0.0',
+    'openstack-placement>=16.0.0',
+    'osc-placement',
+    'pbr>=6.1.1',
+    'PyMySQL',
+    'python-openstackclient',
+    'setuptools>=77.0',
+    'wheel',
+)
 MIB = 1 << 20
 GIB = 1 << 30
 #: Room for the databases and journals of the servers, and for the images
@@ -60,8 +68,10 @@ def main() -> int:
         debian.check(options.install)
         environment.replace_process(
             environment.prepare(
-                VENV, PACKAGES, 'nova, Keystone, Placement and Glance'),
-            __file__)
+                VENV, PACKAGES, 'nova, Keystone, Placement and Glance'
+            ),
+            __file__,
+        )
     debian.check(install=False)
     # A service manager or a closed terminal ends the run as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -97,22 +107,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument(
-        '--install', action='store_true',
-        help='install what is missing of Debian (as root)')
+        '--install',
+        action='store_true',
+        help='install what is missing of Debian (as root)',
+    )
     parser.add_argument(
-        '--size', metavar='MIB', type=int, default=512,
-        help='size of the larger of two images (default: %(default)s)')
+        '--size',
+        metavar='MIB',
+        type=int,
+        default=512,
+        help='size of the larger of two images (default: %(default)s)',
+    )
     parser.add_argument(
-        '--eventlet', action='store_true',
-        help='run nova under eventlet, not with native threads')
+        '--eventlet',
+        action='store_true',
+        help='run nova under eventlet, not with native threads',
+    )
     parser.add_argument(
-        '--keep', action='store_true',
+        '--keep',
+        action='store_true',
         help='leave everything running at the end, until Ctrl-C, and tell '
-             'how to use it')
+        'how to use it',
+    )
     options = parser.parse_args(arguments)
     if not 2 <= options.size <= 1024:
-        parser.error('--size must be from 2 to 1024: the disks of the '
-                     'servers have 2 GiB')
+        parser.error(
+            '--size must be from 2 to 1024: the disks of the '
+            'servers have 2 GiB'
+        )
     return options
 
 
@@ -139,8 +161,10 @@ def run(directory: pathlib.Path, options: argparse.Namespace) -> int:
     except processes.ProcessError as error:
         print(f'\n{error}', file=sys.stderr)
         return 1
-    print(f'\n{time.monotonic() - started:.0f} seconds in all, nova with '
-          f'{"eventlet" if options.eventlet else "native threads"}.')
+    print(
+        f'\n{time.monotonic() - started:.0f} seconds in all, nova with '
+        f'{"eventlet" if options.eventlet else "native threads"}.'
+    )
     for failure in story.failures:
         print(f'WRONG: {failure}')
     return 1 if story.failures else 0
@@ -152,7 +176,8 @@ def keep(site: Any) -> None:
     from cloud import keystone
     from cloud import nova
 
-    print(f"""
+    print(
+        f"""
 Everything is running until Ctrl-C. To use it, in another terminal:
   export PATH={VENV / 'bin'}:$PATH
   . {client.write_rc(site, keystone.ADMIN)}    (an administrator)
@@ -160,7 +185,9 @@ Everything is running until Ctrl-C. To use it, in another terminal:
   openstack server create --flavor small --image debian --no-network vm1
   pvm-imagecache --config-file {nova.compute_conf(site)} list
 The host is at {site.url('powervm')}/simulator/disks, the logs of all
-services are in {site.logs}.""", flush=True)
+services are in {site.logs}.""",
+        flush=True,
+    )
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             signal.pause()
@@ -182,8 +209,10 @@ def check_space(options: argparse.Namespace) -> None:
     wanted = SPACE + COPIES_KEPT * options.size * MIB
     free = shutil.disk_usage(HOME).free
     if free < wanted:
-        sys.exit(f'{wanted / GIB:.1f} GiB of disk space are needed, but only '
-                 f'{free / GIB:.1f} GiB are free. Try --size 64.')
+        sys.exit(
+            f'{wanted / GIB:.1f} GiB of disk space are needed, but only '
+            f'{free / GIB:.1f} GiB are free. Try --size 64.'
+        )
 
 
 if __name__ == '__main__':

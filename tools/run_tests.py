@@ -34,9 +34,13 @@ def main() -> int:
     python = environment.prepare(VENV, ['tox>=4.28'], 'tox')
     counts = {'Passed': 0, 'Failed': 0, 'Skipped': 0}
     tox = subprocess.Popen(
-        [python, '-m', 'tox', 'run', *sys.argv[1:]], cwd=environment.ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {'PY_COLORS': '0'})
+        [python, '-m', 'tox', 'run', *sys.argv[1:]],
+        cwd=environment.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {'PY_COLORS': '0'},
+    )
     assert tox.stdout is not None
     for line in tox.stdout:
         print(line, end='', flush=True)
@@ -44,8 +48,10 @@ def main() -> int:
         if found:
             counts[found[1]] += int(found[2])
     code = tox.wait()
-    print(f'Tests: {counts["Passed"]} passed, {counts["Failed"]} failed, '
-          f'{counts["Skipped"]} skipped')
+    print(
+        f'Tests: {counts["Passed"]} passed, {counts["Failed"]} failed, '
+        f'{counts["Skipped"]} skipped'
+    )
     return code
 
 

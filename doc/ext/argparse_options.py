@@ -36,7 +36,8 @@ class ArgparseOptions(docutils.SphinxDirective):
         module, _, function = self.arguments[0].partition(':')
         parser = getattr(importlib.import_module(module), function)()
         lines = statemachine.StringList(
-            list(_described(parser)), self.arguments[0])
+            list(_described(parser)), self.arguments[0]
+        )
         section = nodes.section()
         section.document = self.state.document
         self.state.nested_parse(lines, 0, section)
@@ -61,8 +62,10 @@ def _described(parser: argparse.ArgumentParser) -> Iterator[str]:
 def _option(
     parser: argparse.ArgumentParser, action: argparse.Action
 ) -> Iterator[str]:
-    names = [f'{name} {_value(action)}'.strip()
-             for name in action.option_strings or [_value(action)]]
+    names = [
+        f'{name} {_value(action)}'.strip()
+        for name in action.option_strings or [_value(action)]
+    ]
     yield f'.. option:: {", ".join(names)}'
     yield ''
     text = (action.help or '') % {**vars(action), 'prog': parser.prog}

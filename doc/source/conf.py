@@ -47,21 +47,28 @@ openstackdocs_auto_name = False
 
 # -- the sample configuration, written when a build starts
 
-config_generator_config_file = (
-    '../../etc/pvm_imagecache/config-generator.conf')
+config_generator_config_file = '../../etc/pvm_imagecache/config-generator.conf'
 sample_config_basename = '_static/pvm_imagecache'
 
-policy_generator_config_file = (
-    '../../etc/pvm_imagecache/policy-generator.conf')
+policy_generator_config_file = '../../etc/pvm_imagecache/policy-generator.conf'
 sample_policy_basename = '_static/pvm_imagecache'
 
 # -- the commands; what all of them have in common is described once
 
 autoprogram_cliff_application = 'pvm-imagecache'
 autoprogram_cliff_ignored = [
-    '--help', '--format', '--column', '--max-width', '--fit-width',
-    '--print-empty', '--prefix', '--noindent', '--quote', '--sort-column',
-    '--sort-ascending', '--sort-descending',
+    '--help',
+    '--format',
+    '--column',
+    '--max-width',
+    '--fit-width',
+    '--print-empty',
+    '--prefix',
+    '--noindent',
+    '--quote',
+    '--sort-column',
+    '--sort-ascending',
+    '--sort-descending',
 ]
 
 # -- the contracts, as the code has them
@@ -72,8 +79,18 @@ autodoc_typehints = 'signature'
 # -- man pages
 
 man_pages = [
-    ('cli/pvm-imagecache', 'pvm-imagecache',
-     'see and change the image cache of a PowerVM host', '', 1),
-    ('cli/pvm-imagecache-status', 'pvm-imagecache-status',
-     'check the image cache of a PowerVM host', '', 1),
+    (
+        'cli/pvm-imagecache',
+        'pvm-imagecache',
+        'see and change the image cache of a PowerVM host',
+        '',
+        1,
+    ),
+    (
+        'cli/pvm-imagecache-status',
+        'pvm-imagecache-status',
+        'check the image cache of a PowerVM host',
+        '',
+        1,
+    ),
 ]

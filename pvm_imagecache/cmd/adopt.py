@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
+from pvm_imagecache import human
 from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
-from pvm_imagecache import human
 from pvm_imagecache.policies import rules
 
 
@@ -43,7 +43,8 @@ class AdoptImages(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
+        )
         asking.add_dry_run(parser, 'only show what would be taken over')
         asking.add_yes(parser)
         return parser
@@ -59,21 +60,31 @@ class AdoptImages(base.Lister):
         if parsed_args.dry_run:
             return self.columns, formatting.with_ids(
                 _row(image, disk, 'would be adopted')
-                for image, disk in zip(images, disks, strict=True))
+                for image, disk in zip(images, disks, strict=True)
+            )
         if not parsed_args.yes:
             asking.ask(
                 'Do these disks hold all bytes of their images, unchanged?',
-                [f'{disk.name} {human.size(disk.capacity)}: image '
-                 f'{image.id} {image.name}'
-                 for image, disk in zip(images, disks, strict=True)],
-                'Nothing was adopted.')
+                [
+                    f'{disk.name} {human.size(disk.capacity)}: image '
+                    f'{image.id} {image.name}'
+                    for image, disk in zip(images, disks, strict=True)
+                ],
+                'Nothing was adopted.',
+            )
         for each in images:
             manager.adopt(each)
         return self.columns, formatting.with_ids(
             _row(image, disk, 'adopted')
-            for image, disk in zip(images, disks, strict=True))
+            for image, disk in zip(images, disks, strict=True)
+        )
 
 
 def _row(image: Any, disk: Any, result: str) -> Sequence[Any]:
-    return (image.id, image.name, disk.name, formatting.Size(disk.capacity),
-            result)
+    return (
+        image.id,
+        image.name,
+        disk.name,
+        formatting.Size(disk.capacity),
+        result,
+    )

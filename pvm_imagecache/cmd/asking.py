@@ -23,8 +23,11 @@ from pvm_imagecache import human
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """Add the option that answers the question beforehand."""
     parser.add_argument(
-        '-y', '--yes', action='store_true',
-        help='do not ask; needed where there is no terminal to ask on')
+        '-y',
+        '--yes',
+        action='store_true',
+        help='do not ask; needed where there is no terminal to ask on',
+    )
 
 
 def add_dry_run(
@@ -43,7 +46,8 @@ def ask(question: str, what: Iterable[str], otherwise: str) -> None:
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise exceptions.ConfigurationError(
-            reason='There is no terminal to ask on: say --yes to go on.')
+            reason='There is no terminal to ask on: say --yes to go on.'
+        )
     for each in what:
         print(human.printable(each), file=sys.stderr)
     print(f'{question} [y/N] ', end='', file=sys.stderr, flush=True)

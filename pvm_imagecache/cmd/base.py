@@ -29,9 +29,9 @@ from cliff import command
 from cliff import lister
 from cliff import show
 
-from pvm_imagecache.cmd import tables
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
+from pvm_imagecache.cmd import tables
 from pvm_imagecache.policies import rules
 
 EXIT_USAGE: Final = 2
@@ -82,8 +82,7 @@ class Authorized:
         self._failed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = super(
-        ).get_parser(prog_name)  # type: ignore[misc]
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)  # type: ignore[misc]
         # The examples have lines of their own.
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         return parser
@@ -109,10 +108,12 @@ class _Display(Authorized):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         for name in (_FIT_WIDTH, _MAX_WIDTH):
             # cliff takes whatever is there for a number.
-            if not re.fullmatch(r'-?\d{1,9}', os.environ.get(name, '0'),
-                                re.ASCII):
+            if not re.fullmatch(
+                r'-?\d{1,9}', os.environ.get(name, '0'), re.ASCII
+            ):
                 raise exceptions.ConfigurationError(
-                    reason=f'{name} in the environment must be a number.')
+                    reason=f'{name} in the environment must be a number.'
+                )
         parser = super().get_parser(prog_name)
         if _FIT_WIDTH not in os.environ:
             # It is about terminals only.
@@ -123,17 +124,22 @@ class _Display(Authorized):
         """Values as they are, unless that may upset a terminal."""
         if not self.app.stdout.isatty():
             return values
-        return [human.printable(each) if isinstance(each, str) else each
-                for each in values]
+        return [
+            human.printable(each) if isinstance(each, str) else each
+            for each in values
+        ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         known = {normal(each) for each in self.columns}
-        for each in (*parsed_args.columns,
-                     *getattr(parsed_args, 'sort_columns', ())):
+        for each in (
+            *parsed_args.columns,
+            *getattr(parsed_args, 'sort_columns', ()),
+        ):
             if known and normal(each) not in known:
                 self.app.LOG.error(
                     f'There is no column "{each}". There are: '
-                    f'{", ".join(self.columns)}.')
+                    f'{", ".join(self.columns)}.'
+                )
                 return EXIT_USAGE
         return super().run(parsed_args)
 
@@ -156,14 +162,16 @@ class Lister(_Display, lister.Lister):
     formatter: Any
 
     def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str],
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
         data: Any,
     ) -> int:
         data = list(data)
         if parsed_args.formatter != 'table':
             return super().produce_output(
-                parsed_args, column_names,
-                [self.harmless(row) for row in data])
+                parsed_args, column_names, [self.harmless(row) for row in data]
+            )
         if not data and not parsed_args.print_empty:
             # cliff prints an empty line for no table.
             if self.app.stdout.isatty() and not self.app.quiet:
@@ -171,8 +179,10 @@ class Lister(_Display, lister.Lister):
             return 0
         if not parsed_args.columns:
             parsed_args.columns = (
-                column_names if getattr(parsed_args, 'long', False)
-                else self.for_people(column_names, data))
+                column_names
+                if getattr(parsed_args, 'long', False)
+                else self.for_people(column_names, data)
+            )
         self.formatter = tables.FittedList(self.formatter)
         return super().produce_output(parsed_args, column_names, data)
 
@@ -183,21 +193,28 @@ class Lister(_Display, lister.Lister):
 
         One in which there is nothing is left out.
         """
-        return [column for index, column in enumerate(columns)
-                if column not in self.for_programs
-                and (not rows or any(
-                    _is_something(row[index]) for row in rows))]
+        return [
+            column
+            for index, column in enumerate(columns)
+            if column not in self.for_programs
+            and (not rows or any(_is_something(row[index]) for row in rows))
+        ]
 
 
 class ShowOne(_Display, show.ShowOne):
     """A command that gives one thing, field by field."""
 
     def produce_output(
-        self, parsed_args: argparse.Namespace, column_names: Sequence[str],
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
         data: Any,
     ) -> int:
-        data = (map(tables.for_people, data)
-                if parsed_args.formatter == 'table' else self.harmless(data))
+        data = (
+            map(tables.for_people, data)
+            if parsed_args.formatter == 'table'
+            else self.harmless(data)
+        )
         return super().produce_output(parsed_args, column_names, data)
 
 

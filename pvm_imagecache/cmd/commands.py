@@ -56,9 +56,11 @@ class Commands(commandmanager.CommandManager):
         :raises ValueError: if there is none.
         :raises PluginInvalid: if it can't be imported.
         """
-        words = argv[:self._get_last_possible_command_index(argv)]
-        if not any(' '.join(words[:count]) in self.commands
-                   for count in range(1, len(words) + 1)):
+        words = argv[: self._get_last_possible_command_index(argv)]
+        if not any(
+            ' '.join(words[:count]) in self.commands
+            for count in range(1, len(words) + 1)
+        ):
             self._load_all()
         try:
             return super().find_command(argv)
@@ -66,9 +68,10 @@ class Commands(commandmanager.CommandManager):
             raise
         except (Exception, SystemExit) as error:
             raise exceptions.PluginInvalid(
-                name=' '.join(words), namespace=self.namespace,
+                name=' '.join(words),
+                namespace=self.namespace,
                 distribution='an installed package',
-                reason=f'loading it raised {type(error).__name__}: {error}'
+                reason=f'loading it raised {type(error).__name__}: {error}',
             ) from error
 
     def __iter__(self) -> Iterator[Any]:
@@ -81,8 +84,9 @@ class Commands(commandmanager.CommandManager):
             try:
                 entry_point.load()
             except (Exception, SystemExit) as error:
-                LOG.warning('The command "%s" can not be loaded: %s', name,
-                            error)
+                LOG.warning(
+                    'The command "%s" can not be loaded: %s', name, error
+                )
                 del self.commands[name]
 
     def get_command_names(self, group: str | None = None) -> list[str]:
@@ -101,8 +105,12 @@ class Commands(commandmanager.CommandManager):
             if known is None:
                 self.commands[name] = entry_point
             elif known.value != entry_point.value:
-                LOG.warning('The command "%s" of %s is not used: there is '
-                            'one of that name.', name, entry_point.value)
+                LOG.warning(
+                    'The command "%s" of %s is not used: there is '
+                    'one of that name.',
+                    name,
+                    entry_point.value,
+                )
 
 
 def _words(entry_point: metadata.EntryPoint) -> str:

@@ -18,10 +18,10 @@ import decimal
 from typing import Any
 from typing import Final
 
+from pvm_imagecache import interrupts
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
-from pvm_imagecache import interrupts
 from pvm_imagecache.policies import rules
 
 _GIB: Final = 1 << 30
@@ -37,25 +37,40 @@ class CreateDisk(base.ShowOne):
     """
 
     rule = rules.CREATE_DISK
-    columns = ('name', 'udid', 'size', 'image', 'image_size', 'outcome',
-               'reason', 'bytes_from_glance', 'seconds')
+    columns = (
+        'name',
+        'udid',
+        'size',
+        'image',
+        'image_size',
+        'outcome',
+        'reason',
+        'bytes_from_glance',
+        'seconds',
+    )
     examples = (
         ('disk create debian-13 smoketest', 'whether deploys work'),
-        ('disk create debian-13 smoketest --size 20',
-         'one that is larger than its image'),
+        (
+            'disk create debian-13 smoketest --size 20',
+            'one that is larger than its image',
+        ),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
         parser.add_argument(
-            'image', metavar='IMAGE', help=base.IMAGE_HELP)
+            'name',
+            metavar='NAME',
+            help='the name of the new disk, 15 characters at most',
+        )
         parser.add_argument(
-            'name', metavar='NAME',
-            help='the name of the new disk, 15 characters at most')
-        parser.add_argument(
-            '--size', metavar='GIB', type=_gib, default=0,
-            help='the size of the disk in GiB (default: what the image '
-                 'needs)')
+            '--size',
+            metavar='GIB',
+            type=_gib,
+            default=0,
+            help='the size of the disk in GiB (default: what the image needs)',
+        )
         return parser
 
     def take_action(
@@ -66,19 +81,27 @@ class CreateDisk(base.ShowOne):
         try:
             with interrupts.deferred():
                 done = self.app.manager.create_disk(
-                    image, parsed_args.name, parsed_args.size,
-                    progress=reporter)
+                    image,
+                    parsed_args.name,
+                    parsed_args.size,
+                    progress=reporter,
+                )
                 if interrupts.is_pending():
                     # Who interrupts this does not look for a disk after it.
                     self.app.manager.delete_disk(parsed_args.name)
         finally:
             reporter.close()
         return self.columns, (
-            done.disk.name, done.disk.udid,
-            formatting.Size(done.disk.capacity), image.id,
-            formatting.Size(image.size), done.outcome.value, done.reason,
+            done.disk.name,
+            done.disk.udid,
+            formatting.Size(done.disk.capacity),
+            image.id,
+            formatting.Size(image.size),
+            done.outcome.value,
+            done.reason,
             formatting.Size(done.bytes_fetched),
-            round(done.seconds['total'], 2))
+            round(done.seconds['total'], 2),
+        )
 
 
 class DeleteDisk(base.Command):
@@ -97,8 +120,7 @@ class DeleteDisk(base.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         disk = self.app.manager.delete_disk(parsed_args.name)
-        print(f'Deleted disk {disk.name} ({disk.udid}).',
-              file=self.app.stdout)
+        print(f'Deleted disk {disk.name} ({disk.udid}).', file=self.app.stdout)
 
 
 def _gib(text: str) -> int:
@@ -111,4 +133,5 @@ def _gib(text: str) -> int:
         pass
     raise argparse.ArgumentTypeError(
         f'"{text}" is not a size in GiB: it must be a number above 0, and '
-        f'not above {_MOST_GIB}')
+        f'not above {_MOST_GIB}'
+    )

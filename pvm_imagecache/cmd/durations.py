@@ -26,7 +26,8 @@ def parse(text: str) -> float:
     found = re.fullmatch(r'(\d{1,9})([smhdw])', text, re.ASCII)
     if not found or not int(found[1]):
         raise argparse.ArgumentTypeError(
-            f'"{text}" is not a time: say 90m, 12h, 30d or 4w, for example')
+            f'"{text}" is not a time: say 90m, 12h, 30d or 4w, for example'
+        )
     return float(int(found[1]) * _UNITS[found[2]])
 
 
@@ -44,4 +45,5 @@ def parse_since(text: str) -> float:
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
             f'"{text}" is neither a time like 12h or 30d nor a date in UTC '
-            'like 2026-01-31 or 2026-01-31T12:00:00') from error
+            'like 2026-01-31 or 2026-01-31T12:00:00'
+        ) from error

@@ -30,8 +30,7 @@ class EvictImages(base.Lister):
     """
 
     rule = rules.EVICT
-    columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Code', 'Reason',
-               'Result')
+    columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Code', 'Reason', 'Result')
     for_programs = ('Code',)
     nothing = 'No policy chooses an image that may go.'
     examples = (
@@ -52,24 +51,40 @@ class EvictImages(base.Lister):
         if any(not each.removed for each in done.results):
             self.fail()
         return self.columns, formatting.with_ids(
-            (each.image.image_id, each.image.name,
-             formatting.Size(each.image.capacity), each.policy, each.code,
-             each.reason, _result(results.get(each.image.image_id)))
-            for each in done.plan.choices)
+            (
+                each.image.image_id,
+                each.image.name,
+                formatting.Size(each.image.capacity),
+                each.policy,
+                each.code,
+                each.reason,
+                _result(results.get(each.image.image_id)),
+            )
+            for each in done.plan.choices
+        )
 
 
 class ExplainImage(base.ShowOne):
     """Tell why a cached image stays, or goes at the next pass."""
 
     rule = rules.EXPLAIN
-    columns = ('id', 'name', 'verdict', 'policy', 'code', 'pinned_by',
-               'pin_note', 'pinned_until', 'seen_in_use', 'last_accessed')
+    columns = (
+        'id',
+        'name',
+        'verdict',
+        'policy',
+        'code',
+        'pinned_by',
+        'pin_note',
+        'pinned_until',
+        'seen_in_use',
+        'last_accessed',
+    )
     examples = (('explain debian-13', 'what will become of an image'),)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            'image', metavar='IMAGE', help=base.IMAGE_HELP)
+        parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
         return parser
 
     def take_action(
@@ -81,12 +96,17 @@ class ExplainImage(base.ShowOne):
         image = found.base_image.image
         code, verdict = _verdict(found)
         return self.columns, (
-            image.id, image.name, verdict,
-            choice.policy if choice else None, code, pin.who if pin else None,
+            image.id,
+            image.name,
+            verdict,
+            choice.policy if choice else None,
+            code,
+            pin.who if pin else None,
             pin.note if pin else None,
             formatting.Until(pin.seconds_left if pin else None),
             formatting.Time(found.in_use_at),
-            formatting.Time(found.base_image.last_used_at))
+            formatting.Time(found.base_image.last_used_at),
+        )
 
 
 def _verdict(found: Any) -> tuple[str, str]:
@@ -96,10 +116,13 @@ def _verdict(found: Any) -> tuple[str, str]:
     if not found.automatic:
         return 'not-automatic', (
             'stays: no policy removes images '
-            '(eviction_policies, remove_unused_base_images)')
+            '(eviction_policies, remove_unused_base_images)'
+        )
     if found.veto:
-        return (found.veto.value.replace(' ', '-'),
-                f'stays: it is {found.veto.value}')
+        return (
+            found.veto.value.replace(' ', '-'),
+            f'stays: it is {found.veto.value}',
+        )
     if found.choice:
         return found.choice.code, f'goes: {found.choice.reason}'
     return 'not-chosen', 'stays: no policy chooses it'

@@ -68,7 +68,7 @@ class ID(columns.FormattableColumn[Any]):
         return (self._value or '') < (other._value or '')
 
     def human_readable(self) -> str:
-        return (self._value or '')[:self._length]
+        return (self._value or '')[: self._length]
 
     def machine_readable(self) -> Any:
         return self._value
@@ -80,7 +80,8 @@ def ids(known: Iterable[str | None]) -> Callable[[str | None], ID]:
     length = _SHORTEST_ID
     longest = max(map(len, different), default=0)
     while length < longest and len(
-            {each[:length] for each in different}) < len(different):
+        {each[:length] for each in different}
+    ) < len(different):
         length += 1
     return lambda each: ID(each, length)
 
@@ -96,8 +97,11 @@ class Until(_Sortable):
     """Seconds from now on: the time when they end for programs."""
 
     def human_readable(self) -> str:
-        return '' if self._value is None else (
-            f'in {human.duration(self._value)}')
+        return (
+            ''
+            if self._value is None
+            else (f'in {human.duration(self._value)}')
+        )
 
     def machine_readable(self) -> str | None:
         if self._value is None:
@@ -113,10 +117,12 @@ class Time(_Sortable):
         if self._value is None:
             return ''
         return human.age(
-            datetime.datetime.now(datetime.UTC).timestamp() - self._value)
+            datetime.datetime.now(datetime.UTC).timestamp() - self._value
+        )
 
     def machine_readable(self) -> str | None:
         if self._value is None:
             return None
         return datetime.datetime.fromtimestamp(
-            self._value, datetime.UTC).isoformat(timespec='seconds')
+            self._value, datetime.UTC
+        ).isoformat(timespec='seconds')

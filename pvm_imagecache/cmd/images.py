@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
-from pvm_imagecache import exceptions
 from pvm_imagecache.policies import rules
 
 _LONG: Final = ('Last Modified', 'Disk Size', 'Disk', 'Pinned', 'In Use')
@@ -39,16 +39,16 @@ class ListImages(base.Lister):
     examples = (
         ('list', 'what is cached'),
         ('list --long', 'with the disks, and what keeps images from going'),
-        ('list --sort-column Hits --sort-descending',
-         'the most useful image first'),
+        (
+            'list --sort-column Hits --sort-descending',
+            'the most useful image first',
+        ),
         ('list -f value -c ID', 'for a script'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--long', action='store_true',
-            help='more columns')
+        parser.add_argument('--long', action='store_true', help='more columns')
         return parser
 
     def take_action(
@@ -56,24 +56,40 @@ class ListImages(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         # What was asked for by its name is shown without --long, too.
         long = parsed_args.long or bool(
-            {base.normal(each) for each in (*parsed_args.columns,
-                                            *parsed_args.sort_columns)}
-            & {base.normal(each) for each in _LONG})
+            {
+                base.normal(each)
+                for each in (*parsed_args.columns, *parsed_args.sort_columns)
+            }
+            & {base.normal(each) for each in _LONG}
+        )
         records = self.app.records
         found = records.list()
         id_of = formatting.ids(each.image.id for each in found)
         rows = [
-            (id_of(each.image.id), each.image.name, each.state.value,
-             formatting.Size(each.image.size), each.hits,
-             formatting.Time(each.last_used_at)) for each in found]
+            (
+                id_of(each.image.id),
+                each.image.name,
+                each.state.value,
+                formatting.Size(each.image.size),
+                each.hits,
+                formatting.Time(each.last_used_at),
+            )
+            for each in found
+        ]
         if not long:
-            return self.columns[:-len(_LONG)], rows
+            return self.columns[: -len(_LONG)], rows
         pins, in_use = records.pins(), records.in_use()
         return self.columns, [
-            (*row, formatting.Time(each.ready_at),
-             formatting.Size(each.capacity), each.disk_name,
-             each.image.id in pins, each.image.id in in_use)
-            for row, each in zip(rows, found, strict=True)]
+            (
+                *row,
+                formatting.Time(each.ready_at),
+                formatting.Size(each.capacity),
+                each.disk_name,
+                each.image.id in pins,
+                each.image.id in in_use,
+            )
+            for row, each in zip(rows, found, strict=True)
+        ]
 
 
 class ShowImage(base.ShowOne):
@@ -81,11 +97,30 @@ class ShowImage(base.ShowOne):
 
     rule = rules.SHOW
     columns = (
-        'id', 'name', 'state', 'reason', 'disk', 'udid', 'disk_size', 'size',
-        'virtual_size', 'disk_format', 'os_hash_algo', 'os_hash_value',
-        'checksum', 'hits', 'bytes_done', 'filled_by', 'created_at',
-        'ready_at', 'last_accessed', 'seen_in_use', 'pinned_by', 'pin_note',
-        'pinned_until')
+        'id',
+        'name',
+        'state',
+        'reason',
+        'disk',
+        'udid',
+        'disk_size',
+        'size',
+        'virtual_size',
+        'disk_format',
+        'os_hash_algo',
+        'os_hash_value',
+        'checksum',
+        'hits',
+        'bytes_done',
+        'filled_by',
+        'created_at',
+        'ready_at',
+        'last_accessed',
+        'seen_in_use',
+        'pinned_by',
+        'pin_note',
+        'pinned_until',
+    )
     examples = (
         ('show debian-13', 'an image by its name'),
         ('show 719a -f json', 'by the start of its id, for a program'),
@@ -104,17 +139,30 @@ class ShowImage(base.ShowOne):
         image = found.image
         pin = records.pins().get(image.id)
         return self.columns, (
-            image.id, image.name, found.state.value, found.reason,
-            found.disk_name, found.udid, formatting.Size(found.capacity),
-            formatting.Size(image.size), formatting.Size(image.virtual_size),
-            image.disk_format, image.os_hash_algo, image.os_hash_value,
-            image.checksum, found.hits, formatting.Size(found.bytes_done),
-            found.holder, formatting.Time(found.created_at),
+            image.id,
+            image.name,
+            found.state.value,
+            found.reason,
+            found.disk_name,
+            found.udid,
+            formatting.Size(found.capacity),
+            formatting.Size(image.size),
+            formatting.Size(image.virtual_size),
+            image.disk_format,
+            image.os_hash_algo,
+            image.os_hash_value,
+            image.checksum,
+            found.hits,
+            formatting.Size(found.bytes_done),
+            found.holder,
+            formatting.Time(found.created_at),
             formatting.Time(found.ready_at),
             formatting.Time(found.last_used_at),
             formatting.Time(records.in_use().get(image.id)),
-            pin.who if pin else None, pin.note if pin else None,
-            formatting.Until(pin.seconds_left if pin else None))
+            pin.who if pin else None,
+            pin.note if pin else None,
+            formatting.Until(pin.seconds_left if pin else None),
+        )
 
 
 class PrefetchImages(base.Lister):
@@ -125,8 +173,7 @@ class PrefetchImages(base.Lister):
     """
 
     rule = rules.PREFETCH
-    columns = ('ID', 'Name', 'Result', 'Fetched', 'Seconds',
-               'Disk')
+    columns = ('ID', 'Name', 'Result', 'Fetched', 'Seconds', 'Disk')
     examples = (
         ('prefetch debian-13 rhel-10', 'two images before the rush'),
         ('prefetch -q debian-13 -f json', 'from a script'),
@@ -135,7 +182,8 @@ class PrefetchImages(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
+        )
         return parser
 
     def take_action(
@@ -144,10 +192,12 @@ class PrefetchImages(base.Lister):
         found = [self.app.source.find(each) for each in parsed_args.images]
         images = list({each.id: each for each in found}.values())
         return self.columns, formatting.with_ids(
-            self._fetch(each, len(images) == 1) for each in images)
+            self._fetch(each, len(images) == 1) for each in images
+        )
 
     def _fetch(self, image: Any, only: bool) -> Sequence[Any]:
         from pvm_imagecache.cmd import progress
+
         reporter = progress.Reporter(image.name or image.id, self.app.quiet)
         try:
             done = self.app.manager.prefetch(image, progress=reporter)
@@ -157,11 +207,21 @@ class PrefetchImages(base.Lister):
             reporter.close()
             self.app.LOG.error(error)
             self.fail()
-            return (image.id, image.name, f'failed: {error}',
-                    formatting.Size(None), None, None)
+            return (
+                image.id,
+                image.name,
+                f'failed: {error}',
+                formatting.Size(None),
+                None,
+                None,
+            )
         finally:
             reporter.close()
-        return (image.id, image.name,
-                'fetched' if done.fetched else 'was cached already',
-                formatting.Size(done.bytes_fetched), round(done.seconds, 2),
-                done.disk_name)
+        return (
+            image.id,
+            image.name,
+            'fetched' if done.fetched else 'was cached already',
+            formatting.Size(done.bytes_fetched),
+            round(done.seconds, 2),
+            done.disk_name,
+        )

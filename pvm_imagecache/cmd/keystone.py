@@ -58,23 +58,27 @@ def session(credentials: Credentials) -> Any:
 
     :raises KeystoneFailed: if the credentials are not complete.
     """
+
     def value(option: Any) -> Any:
         for each in (option, *option.deprecated):
             found = credentials.options.get(each.dest)
             if found is not None:
                 return found
         return option.default
+
     with _explained():
         auth: Any = loading.get_plugin_loader(
-            credentials.auth_type).load_from_options_getter(value)
+            credentials.auth_type
+        ).load_from_options_getter(value)
     return ksa_session.Session(
-        auth, verify=credentials.verify, cert=credentials.certificate,
-        timeout=_TIMEOUT)
+        auth,
+        verify=credentials.verify,
+        cert=credentials.certificate,
+        timeout=_TIMEOUT,
+    )
 
 
-def whoami(
-    opened: Any, trusted: Sequence[str]
-) -> identity.Identity:
+def whoami(opened: Any, trusted: Sequence[str]) -> identity.Identity:
     """Log on, and have Keystone say who that is.
 
     :param trusted: the addresses of the Keystone whose word counts.
@@ -84,15 +88,19 @@ def whoami(
     if _plain(url) not in map(_plain, trusted):
         raise exceptions.KeystoneFailed(
             reason=f'{url or "no address"} is not the Keystone of this '
-                   f'host, which is {" or ".join(trusted)} '
-                   '(keystone_auth_urls in [pvm_imagecache])')
+            f'host, which is {" or ".join(trusted)} '
+            '(keystone_auth_urls in [pvm_imagecache])'
+        )
     with _explained():
         access = opened.auth.get_access(opened)
     project = access.project_name
     who = access.username or access.user_id
     return identity.Identity(
         f'{who} (project {project})' if project else f'{who} (no project)',
-        frozenset(access.role_names), access.user_id, access.project_id)
+        frozenset(access.role_names),
+        access.user_id,
+        access.project_id,
+    )
 
 
 def from_cloud(name: str) -> Credentials:
@@ -104,11 +112,13 @@ def from_cloud(name: str) -> Credentials:
     if not path:
         raise exceptions.KeystoneFailed(
             reason='there is no clouds.yaml in this directory, in '
-                   '~/.config/openstack or in /etc/openstack')
+            '~/.config/openstack or in /etc/openstack'
+        )
     entry = clouds.get(name)
     if not isinstance(entry, dict):
         raise exceptions.KeystoneFailed(
-            reason=f'there is no cloud "{name}" in {path}')
+            reason=f'there is no cloud "{name}" in {path}'
+        )
     _, secrets = _read('secure.yaml', 'OS_CLIENT_SECURE_FILE')
     secret = secrets.get(name)
     auth = dict(_mapping(entry.get('auth')))
@@ -117,29 +127,37 @@ def from_cloud(name: str) -> Credentials:
     if not auth.get('auth_url'):
         raise exceptions.KeystoneFailed(
             reason=f'cloud "{name}" in {path} has no auth_url (profiles of '
-                   'vendors are not read)')
+            'vendors are not read)'
+        )
     verify = entry.get('cacert') or True
     if entry.get('verify') is False or entry.get('insecure') is True:
         verify = False
     return Credentials(
-        str(entry.get('auth_type') or _auth_type(auth)), auth, verify,
-        _certificate(entry.get('cert'), entry.get('key')))
+        str(entry.get('auth_type') or _auth_type(auth)),
+        auth,
+        verify,
+        _certificate(entry.get('cert'), entry.get('key')),
+    )
 
 
 def from_environment(environment: Mapping[str, str]) -> Credentials | None:
     """The credentials in OS_AUTH_URL and so on; None where there are none."""
     if not environment.get('OS_AUTH_URL'):
         return None
-    options = {name[3:].lower(): value
-               for name, value in environment.items()
-               if name.startswith('OS_') and value}
+    options = {
+        name[3:].lower(): value
+        for name, value in environment.items()
+        if name.startswith('OS_') and value
+    }
     verify: bool | str = environment.get('OS_CACERT') or True
     if environment.get('OS_INSECURE', '').lower() not in _FALSE:
         verify = False
     return Credentials(
-        environment.get('OS_AUTH_TYPE') or _auth_type(options), options,
-        verify, _certificate(environment.get('OS_CERT'),
-                             environment.get('OS_KEY')))
+        environment.get('OS_AUTH_TYPE') or _auth_type(options),
+        options,
+        verify,
+        _certificate(environment.get('OS_CERT'), environment.get('OS_KEY')),
+    )
 
 
 def _auth_type(options: Mapping[str, Any]) -> str:
@@ -191,7 +209,8 @@ def _explained() -> Iterator[None]:
         yield
     except ksa_exceptions.Unauthorized as error:
         raise exceptions.KeystoneFailed(
-            reason='it does not accept the credentials') from error
+            reason='it does not accept the credentials'
+        ) from error
     except Exception as error:
         # Of requests, of the plug-ins, and some are plain Exceptions.
         raise exceptions.KeystoneFailed(reason=_one_line(error)) from error

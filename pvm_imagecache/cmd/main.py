@@ -50,9 +50,11 @@ def _run(arguments: Sequence[str]) -> int:
     if list(arguments) == ['--version']:
         # Nobody needs an application to be told that.
         from pvm_imagecache import version
+
         print(f'pvm-imagecache {version.version_string()}')
         return 0
     from pvm_imagecache.cmd import shell
+
     return shell.main(arguments)
 
 

@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
-from pvm_imagecache import exceptions
 from pvm_imagecache.policies import rules
 
 
@@ -33,21 +33,29 @@ class PinImages(base.Lister):
     rule = rules.PIN
     columns = ('ID', 'Name', 'Result')
     examples = (
-        ('pin rhel-10 --for 30d --note "month-end rollout"',
-         'an image that is needed for a month'),
+        (
+            'pin rhel-10 --for 30d --note "month-end rollout"',
+            'an image that is needed for a month',
+        ),
         ('pin rhel-10', 'for good'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
+        )
         parser.add_argument(
-            '--for', dest='seconds', metavar='TIME', type=durations.parse,
+            '--for',
+            dest='seconds',
+            metavar='TIME',
+            type=durations.parse,
             help='for how long, 30d or 12h for example (default: until '
-                 'unpinned)')
+            'unpinned)',
+        )
         parser.add_argument(
-            '--note', metavar='TEXT', default='', help='why, for others')
+            '--note', metavar='TEXT', default='', help='why, for others'
+        )
         return parser
 
     def take_action(
@@ -56,9 +64,11 @@ class PinImages(base.Lister):
         found = [_find(self.app, each) for each in parsed_args.images]
         for image_id, name in found:
             self.app.manager.pin(
-                image_id, parsed_args.note, parsed_args.seconds, name)
+                image_id, parsed_args.note, parsed_args.seconds, name
+            )
         return self.columns, formatting.with_ids(
-            (image_id, name, 'pinned') for image_id, name in found)
+            (image_id, name, 'pinned') for image_id, name in found
+        )
 
 
 class UnpinImages(base.Lister):
@@ -71,20 +81,28 @@ class UnpinImages(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP)
+            'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
+        )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         records = self.app.manager.records
-        found = [records.find_pinned(each) or _find(self.app, each)
-                 for each in parsed_args.images]
+        found = [
+            records.find_pinned(each) or _find(self.app, each)
+            for each in parsed_args.images
+        ]
         return self.columns, formatting.with_ids(
-            (image_id, name,
-             'unpinned' if self.app.manager.unpin(image_id, name)
-             else 'was not pinned')
-            for image_id, name in found)
+            (
+                image_id,
+                name,
+                'unpinned'
+                if self.app.manager.unpin(image_id, name)
+                else 'was not pinned',
+            )
+            for image_id, name in found
+        )
 
 
 def _find(app: Any, text: str) -> tuple[str, str | None]:

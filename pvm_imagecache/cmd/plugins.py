@@ -39,14 +39,15 @@ class ListPlugins(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--long', action='store_true',
-            help='all columns in a table, too')
+            '--long', action='store_true', help='all columns in a table, too'
+        )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         from pvm_imagecache import plugins
+
         options = self.app.conf.pvm_imagecache
         enabled = {
             plugins.DRIVERS: [options.disk_driver],
@@ -55,11 +56,18 @@ class ListPlugins(base.Lister):
         found = plugins.installed()
         there = {(each.namespace, each.name) for each in found}
         return self.columns, [
-            (each.namespace, each.name,
-             each.name in enabled[each.namespace], each.distribution,
-             each.module, each.error or '')
-            for each in found] + [
+            (
+                each.namespace,
+                each.name,
+                each.name in enabled[each.namespace],
+                each.distribution,
+                each.module,
+                each.error or '',
+            )
+            for each in found
+        ] + [
             (namespace, name, True, '', '', 'it is not installed')
             for namespace, names in enabled.items()
             for name in dict.fromkeys(names)
-            if (namespace, name) not in there]
+            if (namespace, name) not in there
+        ]

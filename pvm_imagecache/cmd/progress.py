@@ -19,9 +19,9 @@ import sys
 import time
 from typing import Final
 
-from pvm_imagecache.cmd import waiting
 from pvm_imagecache import human
 from pvm_imagecache import interrupts
+from pvm_imagecache.cmd import waiting
 
 _STEPS: Final = {
     'fetch': 'Fetching',
@@ -52,8 +52,7 @@ class Reporter:
         self._told_at = 0.0
         self._open_line = False
         #: When how many bytes had been moved.
-        self._seen: collections.deque[tuple[float, int]] = (
-            collections.deque())
+        self._seen: collections.deque[tuple[float, int]] = collections.deque()
 
     def __call__(self, step: str, done: int, total: int) -> None:
         """The progress callback of an ImageManager; bytes."""
@@ -81,8 +80,7 @@ class Reporter:
 
     def _note(self, now: float, done: int) -> None:
         """Remember how far it was, for as long as that makes a rate."""
-        while (len(self._seen) > 1
-               and now - self._seen[1][0] >= _RATE_WINDOW):
+        while len(self._seen) > 1 and now - self._seen[1][0] >= _RATE_WINDOW:
             self._seen.popleft()
         self._seen.append((now, done))
 
@@ -101,7 +99,7 @@ class Reporter:
         if self._bar:
             # A line that is longer than the terminal can't be renewed.
             self._open_line = True
-            self._print(f'\r\033[K{line[:_columns()]}')
+            self._print(f'\r\033[K{line[: _columns()]}')
         else:
             self._print(f'{line}\n')
 
@@ -131,7 +129,7 @@ class Reporter:
         room = max(_columns() - others, _LEAST_WHAT)
         if not self._bar or len(self._what) <= room:
             return self._what
-        return f'{self._what[:room - 3]}...'
+        return f'{self._what[: room - 3]}...'
 
     def _bar_of(self, part: float, taken: int) -> str:
         """A bar in the room that is left on the line, if there is any."""

@@ -24,9 +24,9 @@ import os
 from typing import Any
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.conf import cache
 from pvm_imagecache import exceptions
 from pvm_imagecache import records
+from pvm_imagecache.conf import cache
 
 LOG = logging.getLogger(__name__)
 
@@ -40,8 +40,10 @@ def remembered(conf: Any) -> records.Records | None:
     path = cache.catalog_path(conf)
     if _is_closed(path):
         raise exceptions.CatalogError(
-            path=path, reason='Permission denied: whoever is to read it '
-                              'needs the right to read its directory, too.')
+            path=path,
+            reason='Permission denied: whoever is to read it '
+            'needs the right to read its directory, too.',
+        )
     catalog = catalog_module.Catalog(path, read_only=True)
     try:
         pool = catalog.pool_called(cache.pool_name(conf))

@@ -34,33 +34,47 @@ from cliff import app
 from cliff import complete as cliff_complete
 from cliff import help as cliff_help
 
-from pvm_imagecache.cmd import commands
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
 from pvm_imagecache import identity
 from pvm_imagecache import version
+from pvm_imagecache.cmd import commands
 
 DEFAULT_FILES: Final = (
-    '/etc/nova/nova.conf', '/etc/pvm_imagecache/pvm_imagecache.conf')
+    '/etc/nova/nova.conf',
+    '/etc/pvm_imagecache/pvm_imagecache.conf',
+)
 NAMESPACE: Final = 'pvm_imagecache.cli'
 EXIT_USAGE: Final = 2
 
 #: By how often -v is given, from -q on; progress is shown without it.
 _LEVELS: Final = (logging.WARNING, logging.WARNING, logging.INFO)
 _VERY_VERBOSE: Final = 3
-_CHATTY: Final = ('pypowervm', 'oslo_config', 'keystoneauth', 'urllib3',
-                  'glanceclient', 'stevedore', 'requests', 'taskflow',
-                  'oslo_utils', 'oslo_policy', 'cliff')
+_CHATTY: Final = (
+    'pypowervm',
+    'oslo_config',
+    'keystoneauth',
+    'urllib3',
+    'glanceclient',
+    'stevedore',
+    'requests',
+    'taskflow',
+    'oslo_utils',
+    'oslo_policy',
+    'cliff',
+)
 
 _HELP_WIDTH: Final = 79
 
 _DESCRIPTION: Final = (
     'See and change the image cache of this PowerVM host. It may be used '
-    'at any time beside a running nova-compute.')
+    'at any time beside a running nova-compute.'
+)
 _EPILOG: Final = (
     'IMAGE is the id of an image, the start of an id that only one image '
     'has, or a name. "pvm-imagecache help COMMAND" describes a command and '
-    'shows examples.')
+    'shows examples.'
+)
 
 
 class Help(cliff_help.HelpCommand):
@@ -104,33 +118,49 @@ class Shell(app.App):
         self._keystone: Any = None
         self._log_has_failed = False
         super().__init__(
-            description=_DESCRIPTION, version=version.version_string(),
+            description=_DESCRIPTION,
+            version=version.version_string(),
             command_manager=commands.Commands(NAMESPACE),
-            deferred_help=True)
+            deferred_help=True,
+        )
         self.command_manager.add_command('help', Help)
         self.command_manager.add_command('complete', Complete)
 
     def build_option_parser(
-        self, description: str | None, version: str | None,
+        self,
+        description: str | None,
+        version: str | None,
         argparse_kwargs: dict[str, Any] | None = None,
     ) -> argparse.ArgumentParser:
         parser = super().build_option_parser(
-            description, version,
-            {'prog': self.NAME, 'epilog': _EPILOG} | (argparse_kwargs or {}))
+            description,
+            version,
+            {'prog': self.NAME, 'epilog': _EPILOG} | (argparse_kwargs or {}),
+        )
         parser.usage = f'{self.NAME} [OPTIONS] COMMAND [ARGUMENTS]'
         parser.add_argument(
-            '--config-file', metavar='FILE', action='append', default=[],
+            '--config-file',
+            metavar='FILE',
+            action='append',
+            default=[],
             help='a configuration file, nova.conf for example; may be '
-                 'given repeatedly, and the last one wins (default: those '
-                 f'of {" and ".join(DEFAULT_FILES)} that there are)')
+            'given repeatedly, and the last one wins (default: those '
+            f'of {" and ".join(DEFAULT_FILES)} that there are)',
+        )
         parser.add_argument(
-            '--config-dir', metavar='DIR', action='append', default=[],
-            help='a directory whose .conf files are read after those')
+            '--config-dir',
+            metavar='DIR',
+            action='append',
+            default=[],
+            help='a directory whose .conf files are read after those',
+        )
         parser.add_argument(
-            '--os-cloud', metavar='NAME',
+            '--os-cloud',
+            metavar='NAME',
             default=os.environ.get('OS_CLOUD', ''),
             help='a cloud in clouds.yaml, as whose user you use this '
-                 '(default: $OS_CLOUD, else what OS_AUTH_URL and so on say)')
+            '(default: $OS_CLOUD, else what OS_AUTH_URL and so on say)',
+        )
         return parser
 
     # -- what commands need
@@ -143,7 +173,8 @@ class Shell(app.App):
         """
         if self._conf is None:
             self._conf = read_configuration(
-                self.options.config_file, self.options.config_dir)
+                self.options.config_file, self.options.config_dir
+            )
         return self._conf
 
     @property
@@ -151,8 +182,10 @@ class Shell(app.App):
         """An ImageManager, made at the first use and closed at the end."""
         if self._manager is None:
             from pvm_imagecache import manager
+
             self._manager = manager.ImageManager.from_conf(
-                self.conf, self.source, who=self.asker.who)
+                self.conf, self.source, who=self.asker.who
+            )
         return self._manager
 
     @property
@@ -163,6 +196,7 @@ class Shell(app.App):
         """
         if self._records is None:
             from pvm_imagecache.cmd import reading
+
             self._records = reading.remembered(self.conf)
             if self._records is None:
                 self._records = self.manager.records
@@ -174,9 +208,12 @@ class Shell(app.App):
         if self._source is None:
             from pvm_imagecache import glance_client
             from pvm_imagecache import image_source
+
             self._source = image_source.ImageSource(
                 glance_client.factory(
-                    self.conf, session_of_user=self._session_of_user))
+                    self.conf, session_of_user=self._session_of_user
+                )
+            )
         return self._source
 
     @property
@@ -198,8 +235,10 @@ class Shell(app.App):
                 self._asker = self._ask_keystone()
             else:
                 self._asker = identity.local(
-                    options.admin_groups, options.reader_groups,
-                    options.state_path)
+                    options.admin_groups,
+                    options.reader_groups,
+                    options.state_path,
+                )
         return self._asker
 
     def authorize(self, rule: Any) -> None:
@@ -208,49 +247,63 @@ class Shell(app.App):
         :raises NotAuthorized: naming the rule.
         """
         from pvm_imagecache.policies import enforcer
+
         hint = ''
         if self.conf.pvm_imagecache.auth_strategy == 'local':
-            hint = (' Use sudo, or see admin_groups and reader_groups in '
-                    '[pvm_imagecache].')
-        enforcer.check(rule, self.asker,
-                       self.conf.pvm_imagecache.policy_file, hint)
+            hint = (
+                ' Use sudo, or see admin_groups and reader_groups in '
+                '[pvm_imagecache].'
+            )
+        enforcer.check(
+            rule, self.asker, self.conf.pvm_imagecache.policy_file, hint
+        )
 
     def prepare_to_run_command(self, cmd: Any) -> None:
         """Commands that were written for cliff alone ask nobody."""
         from pvm_imagecache.cmd import base
         from pvm_imagecache.policies import rules
+
         if not isinstance(cmd, base.Authorized) and not (
-                type(cmd).__module__.startswith('cliff.')
-                or isinstance(cmd, Help | Complete)):
+            type(cmd).__module__.startswith('cliff.')
+            or isinstance(cmd, Help | Complete)
+        ):
             self.authorize(rules.DEFAULT)
         if not self.quiet:
             from pvm_imagecache.cmd import waiting
+
             waiting.start()
 
     def _ask_keystone(self) -> identity.Identity:
-        from pvm_imagecache.cmd import keystone
         from pvm_imagecache import glance_client
-        trusted = (self.conf.pvm_imagecache.keystone_auth_urls
-                   or glance_client.auth_urls(self.conf))
+        from pvm_imagecache.cmd import keystone
+
+        trusted = (
+            self.conf.pvm_imagecache.keystone_auth_urls
+            or glance_client.auth_urls(self.conf)
+        )
         if not trusted:
             raise exceptions.ConfigurationError(
                 reason='auth_strategy = keystone needs to know whose word '
-                       'counts: set keystone_auth_urls in [pvm_imagecache], '
-                       'or auth_url in [glance].')
+                'counts: set keystone_auth_urls in [pvm_imagecache], '
+                'or auth_url in [glance].'
+            )
         session = self._session_of_user()
         if session is None:
             raise exceptions.KeystoneFailed(
-                reason='you have not said who you are')
+                reason='you have not said who you are'
+            )
         return keystone.whoami(session, trusted)
 
     def _session_of_user(self) -> Any:
         """A session with the user's own credentials; None without any."""
         from pvm_imagecache.cmd import keystone
+
         if self._keystone is None:
             credentials = (
                 keystone.from_cloud(self.options.os_cloud)
                 if self.options.os_cloud
-                else keystone.from_environment(os.environ))
+                else keystone.from_environment(os.environ)
+            )
             if credentials is not None:
                 self._keystone = keystone.session(credentials)
         return self._keystone
@@ -280,7 +333,8 @@ class Shell(app.App):
         meant = f' Did you mean {" or ".join(near)}?' if near else ''
         self.LOG.error(
             f'There is no command "{" ".join(words)}".{meant} '
-            f'"{self.NAME} help" lists those that there are.')
+            f'"{self.NAME} help" lists those that there are.'
+        )
         return EXIT_USAGE
 
     def initialize_app(self, argv: list[str]) -> None:
@@ -303,9 +357,14 @@ class Shell(app.App):
                 text = (found.__doc__ or '').strip().partition('\n')[0]
             except Exception as error:
                 text = f'can not be loaded: {error}'
-            out.write(textwrap.fill(
-                f'  {name:<13}  {text.rstrip(".")}', _HELP_WIDTH,
-                subsequent_indent=' ' * 17) + '\n')
+            out.write(
+                textwrap.fill(
+                    f'  {name:<13}  {text.rstrip(".")}',
+                    _HELP_WIDTH,
+                    subsequent_indent=' ' * 17,
+                )
+                + '\n'
+            )
 
     def configure_logging(self) -> None:
         super().configure_logging()
@@ -314,7 +373,8 @@ class Shell(app.App):
         for handler in logging.getLogger().handlers:
             # It would print a traceback, for each line.
             handler.handleError = (  # type: ignore[method-assign]
-                self._log_failed)
+                self._log_failed
+            )
         verbosity = self.options.verbose_level
         if verbosity < _VERY_VERBOSE:
             console.setLevel(_LEVELS[verbosity])
@@ -328,8 +388,10 @@ class Shell(app.App):
             return
         self._log_has_failed = True
         with contextlib.suppress(OSError, ValueError):
-            print(f'The log can not be written: {sys.exc_info()[1]}.',
-                  file=sys.stderr)
+            print(
+                f'The log can not be written: {sys.exc_info()[1]}.',
+                file=sys.stderr,
+            )
 
     def clean_up(
         self, cmd: Any, result: int, err: BaseException | None
@@ -338,23 +400,29 @@ class Shell(app.App):
             self._manager.close()
         if not self.quiet:
             from pvm_imagecache.cmd import waiting
+
             waiting.stop()
         # OSError: nobody reads what is printed, or a disk is full.
         if isinstance(err, Exception) and not isinstance(
-                err, exceptions.PVMImageCacheError | OSError):
+            err, exceptions.PVMImageCacheError | OSError
+        ):
             self.LOG.error(
                 'This should not have happened (%s). Please run it again '
                 'with --debug, and report what that shows.',
-                type(err).__name__)
+                type(err).__name__,
+            )
 
 
 class _Harmless(logging.Formatter):
     """What others have named, and errors tell of, is shown as it is."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return '\n'.join(map(
-            human.printable,
-            super().format(record).expandtabs().split('\n')))
+        return '\n'.join(
+            map(
+                human.printable,
+                super().format(record).expandtabs().split('\n'),
+            )
+        )
 
 
 def read_configuration(
@@ -372,7 +440,8 @@ def read_configuration(
     from pvm_imagecache.conf import cache
 
     chosen = list(files) or [
-        each for each in DEFAULT_FILES if os.path.exists(each)]
+        each for each in DEFAULT_FILES if os.path.exists(each)
+    ]
     arguments = [f'--config-file={each}' for each in chosen]
     arguments += [f'--config-dir={each}' for each in directories]
     conf = cfg.ConfigOpts()
@@ -386,21 +455,29 @@ def read_configuration(
             reason = getattr(error, 'strerror', None) or str(error)
             raise exceptions.ConfigurationError(
                 reason=f'The configuration file {each} can not be read: '
-                       f'{reason}.') from error
+                f'{reason}.'
+            ) from error
     try:
-        conf(arguments, project='pvm_imagecache', default_config_files=[],
-             default_config_dirs=[])
+        conf(
+            arguments,
+            project='pvm_imagecache',
+            default_config_files=[],
+            default_config_dirs=[],
+        )
         # Values are checked when they are first read: read them all now.
         for option in conf.pvm_imagecache:
             getattr(conf.pvm_imagecache, option)
     except (cfg.Error, ValueError, OSError) as error:
         # Where a value was set, oslo.config tells with the repr of an
         # object of its own.
-        text = re.sub(r" from LocationInfo\(.*?detail='([^']*)'\)",
-                      r' in [pvm_imagecache] of \1', str(error))
+        text = re.sub(
+            r" from LocationInfo\(.*?detail='([^']*)'\)",
+            r' in [pvm_imagecache] of \1',
+            str(error),
+        )
         raise exceptions.ConfigurationError(
-            reason='The configuration is not right: '
-                   f'{" ".join(text.split())}') from error
+            reason=f'The configuration is not right: {" ".join(text.split())}'
+        ) from error
     return conf
 
 

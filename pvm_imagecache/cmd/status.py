@@ -29,10 +29,10 @@ import warnings
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
-from pvm_imagecache import exceptions
 
 #: pypowervm of this release is what everything was tested with.
 LEAST_PYPOWERVM: Final = (1, 1, 27)
@@ -58,22 +58,28 @@ class Checks(upgradecheck.UpgradeCommands):
     def _policy_file(self) -> Any:
         path = self._conf.pvm_imagecache.policy_file
         if not os.path.exists(path):
-            return _Result(_Code.SUCCESS, f'{path} is not there: the rules '
-                                          'are those in code.')
+            return _Result(
+                _Code.SUCCESS,
+                f'{path} is not there: the rules are those in code.',
+            )
         from pvm_imagecache.policies import enforcer
+
         try:
             made = enforcer.get_enforcer(path)
         except exceptions.ConfigurationError as error:
             return _Result(_Code.FAILURE, str(error))
         unknown = sorted(set(made.file_rules) - set(made.registered_rules))
         if unknown:
-            return _Result(_Code.WARNING, f'{path} has rules that nobody '
-                                          f'asks for: {", ".join(unknown)}')
+            return _Result(
+                _Code.WARNING,
+                f'{path} has rules that nobody asks for: {", ".join(unknown)}',
+            )
         return _Result(_Code.SUCCESS)
 
     def _catalogue(self) -> Any:
         path = cache.catalog_path(self._conf)
         from pvm_imagecache import catalog_schema
+
         try:
             if not os.path.exists(path):
                 return _Result(_Code.SUCCESS, f'{path} is not there yet.')
@@ -85,46 +91,59 @@ class Checks(upgradecheck.UpgradeCommands):
             return _Result(
                 _Code.FAILURE,
                 f'{path} has version {found}, which is newer than this '
-                f'release ({known}): upgrade pvm_imagecache.')
+                f'release ({known}): upgrade pvm_imagecache.',
+            )
         if found < known:
             return _Result(
                 _Code.WARNING,
                 f'{path} has version {found} and becomes {known} at its '
-                'first use; older releases can not use it after that.')
+                'first use; older releases can not use it after that.',
+            )
         return _Result(_Code.SUCCESS)
 
     def _pypowervm(self) -> Any:
         from importlib import metadata
+
         try:
             text = metadata.version('pypowervm')
         except metadata.PackageNotFoundError:
             return _Result(_Code.FAILURE, 'pypowervm is not installed.')
-        numbers = tuple(int(each) for each in text.split('.')[:3]
-                        if each.isdigit())
+        numbers = tuple(
+            int(each) for each in text.split('.')[:3] if each.isdigit()
+        )
         if numbers < LEAST_PYPOWERVM:
-            return _Result(_Code.FAILURE, f'pypowervm {text} is older than '
-                           f'{".".join(map(str, LEAST_PYPOWERVM))}.')
+            return _Result(
+                _Code.FAILURE,
+                f'pypowervm {text} is older than '
+                f'{".".join(map(str, LEAST_PYPOWERVM))}.',
+            )
         return _Result(_Code.SUCCESS)
 
     def _watermarks(self) -> Any:
         from pvm_imagecache.conf import watermark
+
         if 'watermark' not in self._conf.pvm_imagecache.eviction_policies:
             return _Result(_Code.SUCCESS, 'The policy is not enabled.')
         try:
             high, low = watermark.marks(self._conf)
-        except (exceptions.ConfigurationError, cfg.Error,
-                ValueError) as error:
+        except (exceptions.ConfigurationError, cfg.Error, ValueError) as error:
             return _Result(_Code.FAILURE, ' '.join(str(error).split()))
         if not low:
-            return _Result(_Code.WARNING, 'low is 0: once the pool is full '
-                                          'the whole cache goes.')
+            return _Result(
+                _Code.WARNING,
+                'low is 0: once the pool is full the whole cache goes.',
+            )
         if high - low < 1:
-            return _Result(_Code.WARNING, 'high and low are the same: an '
-                                          'image goes at almost each pass.')
+            return _Result(
+                _Code.WARNING,
+                'high and low are the same: an '
+                'image goes at almost each pass.',
+            )
         return _Result(_Code.SUCCESS)
 
     def _plugins(self) -> Any:
         from pvm_imagecache import plugins
+
         try:
             self._driver = plugins.load_driver(self._conf)
             plugins.load_policies(self._conf)
@@ -143,30 +162,37 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _untracked_disks(self) -> Any:
         from pvm_imagecache import catalog
-        from pvm_imagecache.drivers import base
         from pvm_imagecache import naming
         from pvm_imagecache import records
+        from pvm_imagecache.drivers import base
+
         if self._driver is None:
             return _NO_DRIVER
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return _Result(_Code.SUCCESS, 'The pool keeps images itself.')
         opened = catalog.Catalog(
-            cache.catalog_path(self._conf), read_only=True)
+            cache.catalog_path(self._conf), read_only=True
+        )
         try:
             pool, disks = self._driver.disks()
-            known = {each.disk_name for each in
-                     records.Records(opened, pool.id).list()}
+            known = {
+                each.disk_name
+                for each in records.Records(opened, pool.id).list()
+            }
         except exceptions.PVMImageCacheError as error:
             return _Result(_Code.WARNING, f'That can not be told: {error}')
-        names = sorted(each.name for each in disks
-                       if naming.is_base_image_name(each.name)
-                       and each.name not in known)
+        names = sorted(
+            each.name
+            for each in disks
+            if naming.is_base_image_name(each.name) and each.name not in known
+        )
         if names:
             return _Result(
                 _Code.WARNING,
                 f'{", ".join(names)}: named as cached images, and not known '
                 'to the cache. They are not served; see "pvm-imagecache '
-                'adopt".')
+                'adopt".',
+            )
         return _Result(_Code.SUCCESS)
 
     _upgrade_checks = (
@@ -183,8 +209,11 @@ class Checks(upgradecheck.UpgradeCommands):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: 0 all well, 1 warnings, 2 failures, 255 an error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    files = _default_files() if not any(
-        each.startswith('--config-') for each in given) else []
+    files = (
+        _default_files()
+        if not any(each.startswith('--config-') for each in given)
+        else []
+    )
     conf = cfg.ConfigOpts()
     cache.register(conf)
     access.register(conf)
@@ -193,8 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
     try:
-        return int(upgradecheck.main(
-            conf, 'pvm_imagecache', checks, given, files))
+        return int(
+            upgradecheck.main(conf, 'pvm_imagecache', checks, given, files)
+        )
     except (cfg.Error, ValueError, OSError) as error:
         text = ' '.join(str(error).split())
         print(f'The configuration is not right: {text}', file=sys.stderr)
@@ -210,9 +240,11 @@ def _default_files() -> list[str]:
 def _version(path: str) -> int:
     """The version of a catalogue, which is neither made nor changed."""
     from urllib import parse
+
     mode = '' if os.path.exists(f'{path}-wal') else '&immutable=1'
     connection = sqlite3.connect(
-        f'file:{parse.quote(path)}?mode=ro{mode}', uri=True)
+        f'file:{parse.quote(path)}?mode=ro{mode}', uri=True
+    )
     try:
         return int(connection.execute('PRAGMA user_version').fetchone()[0])
     finally:

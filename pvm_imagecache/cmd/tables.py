@@ -57,8 +57,11 @@ class FittedList:
         self._formatter = formatter
 
     def emit_list(
-        self, column_names: Sequence[str], data: Iterable[Sequence[Any]],
-        stdout: TextIO, parsed_args: argparse.Namespace,
+        self,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[Any]],
+        stdout: TextIO,
+        parsed_args: argparse.Namespace,
     ) -> None:
         """Called by cliff, with the columns and in the order wanted."""
         rows = [[for_people(each) for each in row] for row in data]
@@ -68,10 +71,16 @@ class FittedList:
             if widths is None:
                 for row in rows:
                     self._formatter.emit_one(
-                        column_names, row, stdout, parsed_args)
+                        column_names, row, stdout, parsed_args
+                    )
                 return
-            rows = [[_wrapped(each, width) for each, width
-                     in zip(row, widths, strict=True)] for row in rows]
+            rows = [
+                [
+                    _wrapped(each, width)
+                    for each, width in zip(row, widths, strict=True)
+                ]
+                for row in rows
+            ]
         self._formatter.emit_list(column_names, rows, stdout, parsed_args)
 
 
@@ -93,18 +102,23 @@ def fitting(
     of the widest columns first.
     """
     columns = list(zip(*rows, strict=True))
-    natural = [max(map(len, (name, *map(_shown, column))))
-               for name, column in zip(names, columns, strict=True)]
-    least = [min(width, max(len(name), _narrowest(column)))
-             for name, column, width in zip(
-                 names, columns, natural, strict=True)]
+    natural = [
+        max(map(len, (name, *map(_shown, column))))
+        for name, column in zip(names, columns, strict=True)
+    ]
+    least = [
+        min(width, max(len(name), _narrowest(column)))
+        for name, column, width in zip(names, columns, natural, strict=True)
+    ]
     room -= _BESIDE * len(names) + 1
     if sum(least) > room:
         return None
     limit = max(natural)
     while True:
-        widths = [max(at_least, min(width, limit)) for at_least, width
-                  in zip(least, natural, strict=True)]
+        widths = [
+            max(at_least, min(width, limit))
+            for at_least, width in zip(least, natural, strict=True)
+        ]
         if sum(widths) <= room:
             return widths
         limit -= 1
@@ -114,8 +128,9 @@ def _narrowest(column: Sequence[Any]) -> int:
     """How narrow a column may become."""
     if not all(isinstance(each, str) for each in column):
         return max(map(len, map(_shown, column)))
-    words = (word for each in column
-             for word in _Wrapper.wordsep_re.split(each))
+    words = (
+        word for each in column for word in _Wrapper.wordsep_re.split(each)
+    )
     return max(_LEAST_WIDTH, min(_LEAST_OF_LONG_WORDS, max(map(len, words))))
 
 

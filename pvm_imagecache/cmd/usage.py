@@ -18,14 +18,19 @@ import os
 from typing import Any
 from typing import Final
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
-from pvm_imagecache import exceptions
 from pvm_imagecache.policies import rules
 
 _COUNTED: Final = (
-    ('hit', 'hits'), ('miss', 'misses'), ('bypass', 'bypasses'),
-    ('prefetch', 'prefetches'), ('evict', 'evictions'), ('purge', 'purges'))
+    ('hit', 'hits'),
+    ('miss', 'misses'),
+    ('bypass', 'bypasses'),
+    ('prefetch', 'prefetches'),
+    ('evict', 'evictions'),
+    ('purge', 'purges'),
+)
 
 
 class ShowUsage(base.ShowOne):
@@ -40,22 +45,36 @@ class ShowUsage(base.ShowOne):
 
     rule = rules.USAGE
     columns = (
-        'pool', 'pool_size', 'pool_used', 'pool_free', 'cached_images',
-        'cache_size', *(key for _, key in _COUNTED), 'bytes_from_glance',
-        'bytes_saved', 'seconds_saved', 'last_pass', 'pass_trouble')
+        'pool',
+        'pool_size',
+        'pool_used',
+        'pool_free',
+        'cached_images',
+        'cache_size',
+        *(key for _, key in _COUNTED),
+        'bytes_from_glance',
+        'bytes_saved',
+        'seconds_saved',
+        'last_pass',
+        'pass_trouble',
+    )
     examples = (
         ('usage', 'what the cache is good for'),
         ('usage -f json', 'for a program'),
-        ('usage --textfile /var/lib/node_exporter/pvm_imagecache.prom',
-         'for Prometheus, see also metrics_textfile in the configuration'),
+        (
+            'usage --textfile /var/lib/node_exporter/pvm_imagecache.prom',
+            'for Prometheus, see also metrics_textfile in the configuration',
+        ),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--textfile', metavar='FILE',
+            '--textfile',
+            metavar='FILE',
             help='write metrics for the textfile collector of node_exporter, '
-                 'too: in one step, and for everybody to read')
+            'too: in one step, and for everybody to read',
+        )
         return parser
 
     def check(self, parsed_args: argparse.Namespace) -> None:
@@ -68,12 +87,14 @@ class ShowUsage(base.ShowOne):
         usage = self.app.manager.usage()
         if parsed_args.textfile:
             from pvm_imagecache import metrics
+
             metrics.write(os.path.abspath(parsed_args.textfile), usage)
         caches = self.app.manager.caches_images
         times = {each: total.times for each, total in usage.totals.items()}
         saved, last = usage.seconds_saved, usage.last_pass
         return self.columns, (
-            usage.pool.name, formatting.Size(usage.pool.capacity),
+            usage.pool.name,
+            formatting.Size(usage.pool.capacity),
             formatting.Size(usage.pool.used),
             formatting.Size(usage.pool.free),
             usage.images if caches else formatting.KeptElsewhere(None),
@@ -83,4 +104,5 @@ class ShowUsage(base.ShowOne):
             formatting.Size(usage.bytes_saved),
             None if saved is None else round(saved, 1),
             formatting.Time(last.at if last else None),
-            last.trouble or None if last else None)
+            last.trouble or None if last else None,
+        )

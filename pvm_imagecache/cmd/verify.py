@@ -19,12 +19,11 @@ from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import at_glance
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
-from pvm_imagecache import exceptions
 from pvm_imagecache.policies import rules
-
 
 _SOUND: Final = 'sound'
 
@@ -60,9 +59,11 @@ class VerifyCache(base.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            'images', metavar='IMAGE', nargs='*', help=base.IMAGE_HELP)
+            'images', metavar='IMAGE', nargs='*', help=base.IMAGE_HELP
+        )
         parser.add_argument(
-            '--no-glance', action='store_true', help='do not ask Glance')
+            '--no-glance', action='store_true', help='do not ask Glance'
+        )
         return parser
 
     def take_action(
@@ -70,16 +71,20 @@ class VerifyCache(base.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         manager = self.app.manager
         before = manager.list()
-        wanted = {manager.find(each).disk_name
-                  for each in parsed_args.images}
+        wanted = {manager.find(each).disk_name for each in parsed_args.images}
         found = manager.reconcile()
         disks = dict(_remarks(found))
-        records = {each.disk_name: each
-                   for each in (*before, *manager.list())}
-        shown = [name for name in (*records, *disks)
-                 if name in wanted or not wanted]
-        states = {} if parsed_args.no_glance else self._ask_glance(
-            [records[name].image for name in shown if name in records])
+        records = {each.disk_name: each for each in (*before, *manager.list())}
+        shown = [
+            name for name in (*records, *disks) if name in wanted or not wanted
+        ]
+        states = (
+            {}
+            if parsed_args.no_glance
+            else self._ask_glance(
+                [records[name].image for name in shown if name in records]
+            )
+        )
         rows = []
         for name in dict.fromkeys(shown):
             record = records.get(name)
@@ -87,9 +92,15 @@ class VerifyCache(base.Lister):
             state = states.get(record.image.id) if record else None
             if remark != _SOUND or state not in (None, at_glance.SAME):
                 self.fail()
-            rows.append((
-                record.image.id if record else None,
-                record.image.name if record else None, name, remark, state))
+            rows.append(
+                (
+                    record.image.id if record else None,
+                    record.image.name if record else None,
+                    name,
+                    remark,
+                    state,
+                )
+            )
         return self.columns, formatting.with_ids(rows)
 
     def _ask_glance(self, images: Sequence[Any]) -> dict[str, str]:

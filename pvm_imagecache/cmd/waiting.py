@@ -86,13 +86,15 @@ class _Watch(threading.Thread):
     def run(self) -> None:
         patience = _FIRST
         while not self._ended.wait(
-                _State.said_at + patience - time.monotonic()):
+            _State.said_at + patience - time.monotonic()
+        ):
             if time.monotonic() < _State.said_at + patience:
                 # Others have had their say.
                 patience = _FIRST
                 continue
             whom = for_whom(
-                sys._current_frames().get(self._watched.ident or 0))
+                sys._current_frames().get(self._watched.ident or 0)
+            )
             if whom:
                 self._say(whom)
             said()
@@ -101,8 +103,11 @@ class _Watch(threading.Thread):
     def _say(self, whom: str) -> None:
         so_far = human.duration(round(time.monotonic() - self._began))
         with contextlib.suppress(OSError, ValueError):
-            print(f'Still waiting for {whom}, {so_far} since the beginning.',
-                  file=sys.stderr, flush=True)
+            print(
+                f'Still waiting for {whom}, {so_far} since the beginning.',
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def for_whom(frame: types.FrameType | None) -> str:

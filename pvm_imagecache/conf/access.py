@@ -24,35 +24,53 @@ KEYSTONE: Final = 'keystone'
 
 OPTIONS: Final = [
     cfg.StrOpt(
-        'auth_strategy', default=LOCAL, choices=[
-            (LOCAL, 'The operating system tells: root, the owner of '
-                    'state_path and the members of admin_groups have the '
-                    'roles admin and reader, members of reader_groups the '
-                    'role reader'),
-            (KEYSTONE, 'Keystone tells: the roles are those of the user '
-                       'whom --os-cloud or the variables OS_* name')],
+        'auth_strategy',
+        default=LOCAL,
+        choices=[
+            (
+                LOCAL,
+                'The operating system tells: root, the owner of '
+                'state_path and the members of admin_groups have the '
+                'roles admin and reader, members of reader_groups the '
+                'role reader',
+            ),
+            (
+                KEYSTONE,
+                'Keystone tells: the roles are those of the user '
+                'whom --os-cloud or the variables OS_* name',
+            ),
+        ],
         help='Who tells which roles the user of the command pvm-imagecache '
-             'has. The rules of policy_file say what a role may do.'),
+        'has. The rules of policy_file say what a role may do.',
+    ),
     cfg.ListOpt(
-        'admin_groups', default=['pvm_admin'],
+        'admin_groups',
+        default=['pvm_admin'],
         help='For auth_strategy = local: groups of the operating system '
-             'whose members may use every command. The members of '
-             'pvm_admin can change every disk through PowerVM anyway.'),
+        'whose members may use every command. The members of '
+        'pvm_admin can change every disk through PowerVM anyway.',
+    ),
     cfg.ListOpt(
-        'reader_groups', default=[],
+        'reader_groups',
+        default=[],
         help='For auth_strategy = local: groups of the operating system '
-             'whose members may use the commands that change nothing. They '
-             'need the right to read the configuration and state_path.'),
+        'whose members may use the commands that change nothing. They '
+        'need the right to read the configuration and state_path.',
+    ),
     cfg.ListOpt(
-        'keystone_auth_urls', default=[],
+        'keystone_auth_urls',
+        default=[],
         help='For auth_strategy = keystone: the addresses of the Keystone '
-             'whose word counts, as users may have them in OS_AUTH_URL: '
-             'being the admin of another cloud gives no rights here. By '
-             'default auth_url in [glance].'),
+        'whose word counts, as users may have them in OS_AUTH_URL: '
+        'being the admin of another cloud gives no rights here. By '
+        'default auth_url in [glance].',
+    ),
     cfg.StrOpt(
-        'policy_file', default='/etc/pvm_imagecache/policy.yaml',
+        'policy_file',
+        default='/etc/pvm_imagecache/policy.yaml',
         help='The file with the rules that differ from the default. It need '
-             'not be there.'),
+        'not be there.',
+    ),
 ]
 
 

@@ -21,17 +21,21 @@ from oslo_config import cfg
 from pvm_imagecache.conf import nova
 
 GROUP: Final = cfg.OptGroup(
-    'pvm_imagecache_age', title='Eviction policy age',
-    help='The policy removes cached images that have not been used for '
-         'long.')
+    'pvm_imagecache_age',
+    title='Eviction policy age',
+    help='The policy removes cached images that have not been used for long.',
+)
 
 OPTIONS: Final = [
     cfg.IntOpt(
-        'max_age', min=0, mutable=True,
+        'max_age',
+        min=0,
+        mutable=True,
         help='After how many seconds without use a cached image goes. By '
-             'default what nova has in '
-             'remove_unused_original_minimum_age_seconds of [image_cache]: '
-             '86400, a day.'),
+        'default what nova has in '
+        'remove_unused_original_minimum_age_seconds of [image_cache]: '
+        '86400, a day.',
+    ),
 ]
 
 

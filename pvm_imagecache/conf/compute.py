@@ -21,18 +21,25 @@ from pvm_imagecache.conf import cache
 
 OPTIONS: Final = [
     cfg.FloatOpt(
-        'proc_units_factor', default=0.1, min=0.05, max=1.0,
+        'proc_units_factor',
+        default=0.1,
+        min=0.05,
+        max=1.0,
         deprecated_opts=[
-            cfg.DeprecatedOpt('proc_units_factor', group='powervm')],
+            cfg.DeprecatedOpt('proc_units_factor', group='powervm')
+        ],
         help='How much of a real processor each virtual processor of a '
-             'server is entitled to.'),
+        'server is entitled to.',
+    ),
     cfg.BoolOpt(
-        'send_notifications', default=False,
+        'send_notifications',
+        default=False,
         help='Whether a versioned notification is sent when an image was '
-             'cached, evicted from the cache or deployed past it: '
-             'pvm_imagecache.image.cached, evicted and bypassed. It takes '
-             'notification_format in [notifications] to be "versioned" or '
-             '"both" as well.'),
+        'cached, evicted from the cache or deployed past it: '
+        'pvm_imagecache.image.cached, evicted and bypassed. It takes '
+        'notification_format in [notifications] to be "versioned" or '
+        '"both" as well.',
+    ),
 ]
 
 
@@ -44,5 +51,5 @@ def register(conf: Any) -> None:
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """The whole group, for oslo.config's generator and documentation."""
-    (group, options), = cache.list_opts()
+    ((group, options),) = cache.list_opts()
     return [(group, [*options, *OPTIONS])]

@@ -24,15 +24,19 @@ from keystoneauth1 import loading
 from oslo_config import cfg
 
 GROUP: Final = cfg.OptGroup(
-    'glance', title='The Image service',
+    'glance',
+    title='The Image service',
     help='How the command pvm-imagecache reaches Glance, and as whom. The '
-         'options are those of keystoneauth1.')
+    'options are those of keystoneauth1.',
+)
 
 OPTIONS: Final = [
     cfg.ListOpt(
-        'api_servers', default=[],
+        'api_servers',
+        default=[],
         help='Addresses of Glance, of which the first is used. By default '
-             'it is looked up in the catalogue of Keystone.'),
+        'it is looked up in the catalogue of Keystone.',
+    ),
 ]
 
 
@@ -47,7 +51,8 @@ def register(conf: Any) -> None:
     conf.register_opts(OPTIONS, group=GROUP)
     loading.register_session_conf_options(conf, GROUP.name)
     loading.register_adapter_conf_options(
-        conf, GROUP.name, include_deprecated=False)
+        conf, GROUP.name, include_deprecated=False
+    )
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

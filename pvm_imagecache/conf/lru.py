@@ -20,19 +20,27 @@ from oslo_config import cfg
 from oslo_utils import units
 
 GROUP: Final = cfg.OptGroup(
-    'pvm_imagecache_lru', title='Eviction policy lru',
+    'pvm_imagecache_lru',
+    title='Eviction policy lru',
     help='The policy limits how much is cached: what was used least '
-         'recently goes first. Either limit works alone; without any the '
-         'policy only makes room for deploys.')
+    'recently goes first. Either limit works alone; without any the '
+    'policy only makes room for deploys.',
+)
 
 OPTIONS: Final = [
     cfg.IntOpt(
-        'max_images', min=1, mutable=True,
-        help='How many images may be cached. By default any number.'),
+        'max_images',
+        min=1,
+        mutable=True,
+        help='How many images may be cached. By default any number.',
+    ),
     cfg.FloatOpt(
-        'max_gib', min=1, mutable=True,
+        'max_gib',
+        min=1,
+        mutable=True,
         help='How many GiB the disks of cached images may take up. By '
-             'default any number.'),
+        'default any number.',
+    ),
 ]
 
 
@@ -43,8 +51,7 @@ def limits(conf: Any) -> tuple[int | None, int | None]:
     conf.register_opts(OPTIONS, group=GROUP.name)
     options = conf.pvm_imagecache_lru
     size = options.max_gib
-    return options.max_images, None if size is None else int(
-        size * units.Gi)
+    return options.max_images, None if size is None else int(size * units.Gi)
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

@@ -25,8 +25,11 @@ GROUP: Final = 'image_cache'
 
 _OPTIONS: Final = [
     cfg.BoolOpt('remove_unused_base_images', default=True, mutable=True),
-    cfg.IntOpt('remove_unused_original_minimum_age_seconds',
-               default=24 * 3600, mutable=True),
+    cfg.IntOpt(
+        'remove_unused_original_minimum_age_seconds',
+        default=24 * 3600,
+        mutable=True,
+    ),
 ]
 
 

@@ -24,9 +24,15 @@ from pvm_imagecache.conf import watermark
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """Every group with its options, in the order of their names."""
-    (group, options), = compute.list_opts()
+    ((group, options),) = compute.list_opts()
     ours = [*options, *access.OPTIONS]
     return sorted(
-        [*age.list_opts(), (group, ours), *glance.list_opts(),
-         *lru.list_opts(), *watermark.list_opts()],
-        key=lambda entry: entry[0].name)
+        [
+            *age.list_opts(),
+            (group, ours),
+            *glance.list_opts(),
+            *lru.list_opts(),
+            *watermark.list_opts(),
+        ],
+        key=lambda entry: entry[0].name,
+    )

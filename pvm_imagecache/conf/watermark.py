@@ -21,18 +21,30 @@ from oslo_config import cfg
 from pvm_imagecache import exceptions
 
 GROUP: Final = cfg.OptGroup(
-    'pvm_imagecache_watermark', title='Eviction policy watermark',
+    'pvm_imagecache_watermark',
+    title='Eviction policy watermark',
     help='The policy removes cached images when the pool fills up, and '
-         'makes room for deploys: what was used least recently goes first.')
+    'makes room for deploys: what was used least recently goes first.',
+)
 
 OPTIONS: Final = [
     cfg.FloatOpt(
-        'high', default=90.0, min=0, max=100, mutable=True,
+        'high',
+        default=90.0,
+        min=0,
+        max=100,
+        mutable=True,
         help='Above how many percent of use of the pool, by disks of all '
-             'kinds, cached images go.'),
+        'kinds, cached images go.',
+    ),
     cfg.FloatOpt(
-        'low', default=80.0, min=0, max=100, mutable=True,
-        help='Down to how many percent they go. Not above "high".'),
+        'low',
+        default=80.0,
+        min=0,
+        max=100,
+        mutable=True,
+        help='Down to how many percent they go. Not above "high".',
+    ),
 ]
 
 
@@ -48,8 +60,9 @@ def marks(conf: Any) -> tuple[float, float]:
     if options.low > options.high:
         raise exceptions.ConfigurationError(
             reason=f'low ({options.low:g}) is above high '
-                   f'({options.high:g}) in [{GROUP.name}]: set it to the '
-                   'same, or below.')
+            f'({options.high:g}) in [{GROUP.name}]: set it to the '
+            'same, or below.'
+        )
     return options.high, options.low
 
 

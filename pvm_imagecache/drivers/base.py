@@ -178,8 +178,9 @@ class DiskDriver(abc.ABC):
         these in a shorter way may do so.
         """
         pool, disks = self.disks()
-        return pool, [each for each in disks
-                      if naming.is_base_image_name(each.name)]
+        return pool, [
+            each for each in disks if naming.is_base_image_name(each.name)
+        ]
 
     def create_disks(self, new: Sequence[NewDisk]) -> list[Disk]:
         """Make empty disks, all of them or none, in one step.
@@ -274,4 +275,5 @@ class DiskDriver(abc.ABC):
 
     def _unable(self, what: str) -> exceptions.PVMImageCacheError:
         return exceptions.CacheDisabled(
-            reason=f'The driver {type(self).__name__} does not {what}.')
+            reason=f'The driver {type(self).__name__} does not {what}.'
+        )

@@ -50,8 +50,14 @@ _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
 #: system's; what it does with one no longer works on current Pythons.
 _NO_SUCH_DIRECTORY: Final = '/nonexistent/'
 _NO_SPACE_SIGNS: Final = (
-    'not enough space', 'not enough free', 'insufficient space',
-    'no space', 'insufficient free', '0516-404', '0516-822')
+    'not enough space',
+    'not enough free',
+    'insufficient space',
+    'no space',
+    'insufficient free',
+    '0516-404',
+    '0516-822',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +81,14 @@ class Connection:
         """What the configuration says in ``[pvm_imagecache]``."""
         options = conf.pvm_imagecache
         return cls(
-            host=options.host, port=options.port, protocol=options.protocol,
-            user=options.user, password=options.password,
-            timeout=options.request_timeout, verify_tls=options.verify_tls)
+            host=options.host,
+            port=options.port,
+            protocol=options.protocol,
+            user=options.user,
+            password=options.password,
+            timeout=options.request_timeout,
+            verify_tls=options.verify_tls,
+        )
 
     @property
     def url(self) -> str:
@@ -140,14 +151,20 @@ def _log_on(connection: Connection) -> Any:
     if protocol and protocol not in pvm_const.PORT_DEFAULT_BY_PROTO:
         raise exceptions.ConfigurationError(
             reason=f'protocol in [pvm_imagecache] is "{protocol}"; it must '
-                   'be http or https.')
+            'be http or https.'
+        )
     session = pvm_adapter.Session(
-        host=connection.host, username=connection.user,
-        password=connection.password, protocol=protocol,
-        port=connection.port, timeout=connection.timeout,
-        certpath=_NO_SUCH_DIRECTORY if connection.verify_tls else None)
+        host=connection.host,
+        username=connection.user,
+        password=connection.password,
+        protocol=protocol,
+        port=connection.port,
+        timeout=connection.timeout,
+        certpath=_NO_SUCH_DIRECTORY if connection.verify_tls else None,
+    )
     return pvm_adapter.Adapter(
-        session, helpers=[vios_busy.vios_busy_retry_helper])
+        session, helpers=[vios_busy.vios_busy_retry_helper]
+    )
 
 
 @contextlib.contextmanager
@@ -158,33 +175,44 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pvm_exceptions.ConnectionError, pvm_exceptions.TimeoutError,
-            pvm_exceptions.SSLError) as error:
+    except (
+        pvm_exceptions.ConnectionError,
+        pvm_exceptions.TimeoutError,
+        pvm_exceptions.SSLError,
+    ) as error:
         reason = network_errors.plain_cause(error)
         kind = exceptions.PowerVMUnreachable
         if isinstance(error, pvm_exceptions.TimeoutError):
             kind = exceptions.PowerVMTimedOut
         elif network_errors.is_lasting(reason):
             kind = exceptions.PowerVMNotThere
-        raise kind(url=connection.url, reason=reason,
-                   hint=_proxy_hint(connection)) from error
-    except (pvm_exceptions.HttpUnauth, pvm_exceptions.AuthFileReadError,
-            pvm_exceptions.AuthFileAccessError) as error:
+        raise kind(
+            url=connection.url, reason=reason, hint=_proxy_hint(connection)
+        ) from error
+    except (
+        pvm_exceptions.HttpUnauth,
+        pvm_exceptions.AuthFileReadError,
+        pvm_exceptions.AuthFileAccessError,
+    ) as error:
         raise exceptions.PowerVMLogonFailed(
-            url=connection.url, user=connection.user or 'the local user',
-            reason=one_line(error)) from error
+            url=connection.url,
+            user=connection.user or 'the local user',
+            reason=one_line(error),
+        ) from error
     except pvm_exceptions.HttpError as error:
         raise _refusal(error, action) from error
     except pvm_exceptions.Error as error:
         raise exceptions.PowerVMRequestFailed(
-            action=action, reason=one_line(error)) from error
+            action=action, reason=one_line(error)
+        ) from error
     except etree.LxmlError as error:
         # pypowervm reads the answer to a logon as it comes.
         raise exceptions.PowerVMRequestFailed(
             action=action,
             reason=f'what {connection.url} answered is no XML, as if '
-                   f'something else listened there: {one_line(error)}.'
-                   f'{_proxy_hint(connection)}') from error
+            f'something else listened there: {one_line(error)}.'
+            f'{_proxy_hint(connection)}',
+        ) from error
 
 
 def status_of(error: BaseException | None) -> int | None:
@@ -227,8 +255,10 @@ def persistently(
         except exceptions.PowerVMError as error:
             if not (error.passing or isinstance(error, even_after)):
                 raise
-            LOG.warning('Trying it again in %(delay).1f s: %(error)s',
-                        {'delay': delay, 'error': error})
+            LOG.warning(
+                'Trying it again in %(delay).1f s: %(error)s',
+                {'delay': delay, 'error': error},
+            )
             time.sleep(delay)
     return call()
 
@@ -238,9 +268,9 @@ def pause(attempt: int) -> None:
 
     :param attempt: the number of the attempt that has failed, from 0 on.
     """
+    longest = min(0.01 * 2**attempt, _LONGEST_PAUSE)
     # No secret hangs on it.
-    time.sleep(random.uniform(0, min(  # noqa: S311
-        0.01 * 2 ** attempt, _LONGEST_PAUSE)))
+    time.sleep(random.uniform(0, longest))  # noqa: S311
 
 
 def read_persistently(call: Callable[[], _Result]) -> _Result:
@@ -263,8 +293,10 @@ def forgiving(action: str, call: Callable[[], Any]) -> bool:
     try:
         call()
     except (pvm_exceptions.Error, exceptions.PVMImageCacheError) as error:
-        LOG.warning('Could not %(action)s: %(error)s',
-                    {'action': action, 'error': one_line(error)})
+        LOG.warning(
+            'Could not %(action)s: %(error)s',
+            {'action': action, 'error': one_line(error)},
+        )
         return False
     return True
 
@@ -272,11 +304,10 @@ def forgiving(action: str, call: Callable[[], Any]) -> bool:
 def _refusal(
     error: pvm_exceptions.HttpError, action: str
 ) -> exceptions.PowerVMError:
-    busy = (error.response.status == http.HTTPStatus.SERVICE_UNAVAILABLE
-            or (error.her_wrap is not None
-                and error.her_wrap.is_vios_busy()))
-    kind = (exceptions.PowerVMBusy if busy
-            else exceptions.PowerVMRequestFailed)
+    busy = error.response.status == http.HTTPStatus.SERVICE_UNAVAILABLE or (
+        error.her_wrap is not None and error.her_wrap.is_vios_busy()
+    )
+    kind = exceptions.PowerVMBusy if busy else exceptions.PowerVMRequestFailed
     return kind(action=action, reason=one_line(error))
 
 
@@ -285,6 +316,8 @@ def _proxy_hint(connection: Connection) -> str:
         return ''
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         if os.environ.get(name):
-            return (f' {name} is set, and is used for this host too: put '
-                    f'{connection.host} into no_proxy.')
+            return (
+                f' {name} is set, and is used for this host too: put '
+                f'{connection.host} into no_proxy.'
+            )
     return ''

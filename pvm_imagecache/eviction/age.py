@@ -15,9 +15,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pvm_imagecache import human
 from pvm_imagecache.conf import age as age_conf
 from pvm_imagecache.eviction import base
-from pvm_imagecache import human
 
 
 class AgePolicy(base.EvictionPolicy):
@@ -40,6 +40,8 @@ class AgePolicy(base.EvictionPolicy):
             unused = view.now - each.last_used_at
             if unused > self._max_age:
                 yield base.Decision(
-                    each.image_id, 'unused',
+                    each.image_id,
+                    'unused',
                     f'not used for {human.duration(unused)}: the limit is '
-                    f'{human.duration(self._max_age)}')
+                    f'{human.duration(self._max_age)}',
+                )

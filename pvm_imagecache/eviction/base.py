@@ -89,8 +89,8 @@ class CacheView:
         """Those that can be removed, the least recently used first."""
         return sorted(
             (each for each in self.images if each.veto is None),
-            key=lambda each: (each.last_used_at, each.ready_at,
-                              each.image_id))
+            key=lambda each: (each.last_used_at, each.ready_at, each.image_id),
+        )
 
     def to_free(self, size: int) -> list[CachedImage]:
         """The least recently used candidates that free ``size`` bytes.
@@ -113,13 +113,17 @@ class CacheView:
 
     def without(self, image_ids: Collection[str]) -> 'CacheView':
         """The view as it will be when those images are gone."""
-        freed = sum(each.capacity for each in self.images
-                    if each.image_id in image_ids)
+        freed = sum(
+            each.capacity for each in self.images if each.image_id in image_ids
+        )
         return dataclasses.replace(
-            self, pool_free=self.pool_free + freed,
+            self,
+            pool_free=self.pool_free + freed,
             demand=max(0, self.demand - freed),
-            images=tuple(each for each in self.images
-                         if each.image_id not in image_ids))
+            images=tuple(
+                each for each in self.images if each.image_id not in image_ids
+            ),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

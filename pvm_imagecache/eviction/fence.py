@@ -65,7 +65,8 @@ class Call(Generic[_Result]):
         self._error: BaseException | None = None
         self._own = 0
         self._thread = threading.Thread(
-            target=self._run, name='eviction-policy', daemon=True)
+            target=self._run, name='eviction-policy', daemon=True
+        )
 
     def result(self) -> _Result:
         """Make the call.
@@ -83,12 +84,14 @@ class Call(Generic[_Result]):
         sys.settrace(tracer)
         if self._error is None or isinstance(self._error, _Ended):
             raise TookTooLongError(
-                f'it did not end within {self._seconds:g} seconds')
+                f'it did not end within {self._seconds:g} seconds'
+            )
         if isinstance(self._error, Exception):
             raise self._error
         # An exit would be that of the whole process.
         raise ExitedError(
-            f'it raised {type(self._error).__name__}') from self._error
+            f'it raised {type(self._error).__name__}'
+        ) from self._error
 
     def _run(self) -> None:
         self._own = threading.get_ident()

@@ -15,9 +15,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pvm_imagecache import human
 from pvm_imagecache.conf import lru as lru_conf
 from pvm_imagecache.eviction import base
-from pvm_imagecache import human
 
 
 class LRUPolicy(base.EvictionPolicy):
@@ -29,9 +29,7 @@ class LRUPolicy(base.EvictionPolicy):
 
     api_version = base.API_VERSION
 
-    def __init__(
-        self, max_images: int | None, max_bytes: int | None
-    ) -> None:
+    def __init__(self, max_images: int | None, max_bytes: int | None) -> None:
         self._max_images = max_images
         self._max_bytes = max_bytes
 
@@ -43,9 +41,11 @@ class LRUPolicy(base.EvictionPolicy):
         if view.demand:
             for each in view.to_free(view.demand):
                 yield base.Decision(
-                    each.image_id, 'room',
-                    'among those used least recently when a deploy needed '
-                    'room')
+                    each.image_id,
+                    'space',
+                    'least recently used when a deploy needed '
+                    'space',
+                )
             return
         count = len(view.images)
         size = sum(each.capacity for each in view.images)
@@ -53,25 +53,32 @@ class LRUPolicy(base.EvictionPolicy):
         for each in list(candidates):
             # No other one is to go for an image that can't stay anyway.
             if self._max_bytes is not None and (
-                    each.capacity > self._max_bytes):
+                each.capacity > self._max_bytes
+            ):
                 yield base.Decision(
-                    each.image_id, 'too-large',
+                    each.image_id,
+                    'too-large',
                     f'larger than the {human.size(self._max_bytes)} that '
-                    'may be cached')
+                    'may be cached',
+                )
                 candidates.remove(each)
                 count -= 1
                 size -= each.capacity
         for each in candidates:
             if self._max_images is not None and count > self._max_images:
                 yield base.Decision(
-                    each.image_id, 'too-many',
+                    each.image_id,
+                    'too-many',
                     f'the least recently used of {count} images, of which '
-                    f'{self._max_images} may be cached')
+                    f'{self._max_images} may be cached',
+                )
             elif self._max_bytes is not None and size > self._max_bytes:
                 yield base.Decision(
-                    each.image_id, 'too-large',
+                    each.image_id,
+                    'too-large',
                     f'the least recently used while {human.size(size)} are '
-                    f'cached, of {human.size(self._max_bytes)} allowed')
+                    f'cached, of {human.size(self._max_bytes)} allowed',
+                )
             else:
                 return
             count -= 1

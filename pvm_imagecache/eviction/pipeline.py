@@ -41,10 +41,12 @@ class NamedPolicy:
     origin: str = ''
     #: What was said of its errors.
     _told: set[str] = dataclasses.field(
-        default_factory=set, compare=False, repr=False)
+        default_factory=set, compare=False, repr=False
+    )
     #: Its questions that were not answered in time.
     _unanswered: list[base.CacheView] = dataclasses.field(
-        default_factory=list, compare=False, repr=False)
+        default_factory=list, compare=False, repr=False
+    )
 
     def ask(self, view: base.CacheView) -> list[base.Decision]:
         """What it answers, if it does so in time.
@@ -55,16 +57,22 @@ class NamedPolicy:
         """
         if self._unanswered:
             raise fence.TookTooLongError(
-                'it is not asked again, since it did not end before')
+                'it is not asked again, since it did not end before'
+            )
         # One that repeats itself for ever is found out.
         most = len(view.images) + 1
 
         def choose() -> list[base.Decision]:
-            return list(itertools.islice(
-                self.policy.choose(dataclasses.replace(view)), most))
+            return list(
+                itertools.islice(
+                    self.policy.choose(dataclasses.replace(view)), most
+                )
+            )
+
         try:
-            decisions = (choose() if self._is_ours
-                         else fence.Call(choose).result())
+            decisions = (
+                choose() if self._is_ours else fence.Call(choose).result()
+            )
         except fence.TookTooLongError:
             self._unanswered.append(view)
             raise
@@ -81,11 +89,15 @@ class NamedPolicy:
         """What is said of an error of it; logged once, as it comes again."""
         text = f'{type(error).__name__}: {error}'
         if text not in self._told:
-            LOG.error('Eviction policy %(name)s%(origin)s failed and has no '
-                      'say: %(error)s', {
-                          'name': self.name, 'error': text,
-                          'origin': self.origin and f' (from {self.origin})'
-                      })
+            LOG.error(
+                'Eviction policy %(name)s%(origin)s failed and has no '
+                'say: %(error)s',
+                {
+                    'name': self.name,
+                    'error': text,
+                    'origin': self.origin and f' (from {self.origin})',
+                },
+            )
             LOG.debug('It failed here', exc_info=error)
         self._told.add(text)
         return text
@@ -119,9 +131,7 @@ class Plan:
         return sum(each.image.capacity for each in self.choices)
 
 
-def plan(
-    view: base.CacheView, policies: Sequence[NamedPolicy]
-) -> Plan:
+def plan(view: base.CacheView, policies: Sequence[NamedPolicy]) -> Plan:
     """Ask the policies which images go.
 
     Where a deploy needs room, no more go than give it that. A policy that
@@ -148,15 +158,20 @@ def make_room(view: base.CacheView) -> Plan:
     """What goes as the last resort: so that no deploy fails for the cache."""
     chosen = view.to_free(view.demand)
     return Plan(
-        tuple(Choice(each, 'core', 'last-resort',
-                     'a deploy would have failed for want of room')
-              for each in chosen),
-        view.without({each.image_id for each in chosen}).demand)
+        tuple(
+            Choice(
+                each,
+                'core',
+                'last-resort',
+                'a deploy would have failed for want of room',
+            )
+            for each in chosen
+        ),
+        view.without({each.image_id for each in chosen}).demand,
+    )
 
 
-def _choices(
-    view: base.CacheView, named: NamedPolicy
-) -> Iterator[Choice]:
+def _choices(view: base.CacheView, named: NamedPolicy) -> Iterator[Choice]:
     images = {each.image_id: each for each in view.images}
     demand, freed = view.demand, 0
     for decision in named.ask(view):
@@ -167,10 +182,14 @@ def _choices(
             raise ValueError(f'{decision!r} lacks a code or a reason')
         image = images.pop(decision.image_id, None)
         if image is None or image.veto is not None:
-            LOG.debug('Policy %(policy)s named %(image)s, which stays: '
-                      '%(veto)s', {
-                          'policy': named.name, 'image': decision.image_id,
-                          'veto': image.veto if image else 'not there'})
+            LOG.debug(
+                'Policy %(policy)s named %(image)s, which stays: %(veto)s',
+                {
+                    'policy': named.name,
+                    'image': decision.image_id,
+                    'veto': image.veto if image else 'not there',
+                },
+            )
             continue
         if demand and freed >= demand:
             return
@@ -182,5 +201,6 @@ def _plain(text: object) -> str:
     """Words that can be shown on one line of a terminal; '' for none."""
     if not isinstance(text, str):
         return ''
-    return ' '.join(''.join(
-        each if each.isprintable() else ' ' for each in text).split())
+    return ' '.join(
+        ''.join(each if each.isprintable() else ' ' for each in text).split()
+    )

@@ -40,19 +40,26 @@ class WatermarkPolicy(base.EvictionPolicy):
 
     def choose(self, view: base.CacheView) -> Iterable[base.Decision]:
         if view.demand:
-            return [base.Decision(
-                each.image_id, 'room',
-                'among those used least recently when a deploy needed room')
-                for each in view.to_free(view.demand)]
+            return [
+                base.Decision(
+                    each.image_id,
+                    'room',
+                    'least recently used when a deploy needed space',
+                )
+                for each in view.to_free(view.demand)
+            ]
         if view.pool_capacity <= 0:
             return []
         used = 100 * view.pool_used / view.pool_capacity
         if used <= self._high:
             return []
-        surplus = view.pool_used - int(
-            view.pool_capacity * self._low / 100)
-        return [base.Decision(
-            each.image_id, 'high-watermark',
-            f'among those used least recently while the pool is '
-            f'{used:.4g} % full, above {self._high:g} %')
-            for each in view.to_free(surplus)]
+        surplus = view.pool_used - int(view.pool_capacity * self._low / 100)
+        return [
+            base.Decision(
+                each.image_id,
+                'high-watermark',
+                f'among those used least recently while the pool is '
+                f'{used:.4g} % full, above {self._high:g} %',
+            )
+            for each in view.to_free(surplus)
+        ]

@@ -20,20 +20,28 @@ from pvm_imagecache.policies import rules
 def list_rules() -> list[Any]:
     """All rules with their defaults: the entry point oslo.policy.policies."""
     from oslo_policy import policy
+
     personas = [
         policy.RuleDefault(
             rules.Persona.READER.value,
             rules.check_of(rules.Persona.READER),
-            description='Who may see, and change nothing.'),
+            description='Who may see, and change nothing.',
+        ),
         policy.RuleDefault(
             rules.Persona.ADMIN.value,
             rules.check_of(rules.Persona.ADMIN),
-            description='Who may change the cache.'),
+            description='Who may change the cache.',
+        ),
     ]
     return personas + [
         policy.DocumentedRuleDefault(
-            name=each.name, check_str=f'rule:{each.persona.value}',
+            name=each.name,
+            check_str=f'rule:{each.persona.value}',
             description=each.description,
-            operations=[{'method': 'pvm-imagecache', 'path': command}
-                        for command in each.commands])
-        for each in rules.ALL]
+            operations=[
+                {'method': 'pvm-imagecache', 'path': command}
+                for command in each.commands
+            ],
+        )
+        for each in rules.ALL
+    ]

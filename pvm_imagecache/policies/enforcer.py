@@ -27,8 +27,12 @@ from pvm_imagecache import policies
 from pvm_imagecache.policies import rules
 
 
-def check(rule: rules.Rule, asker: identity.Identity, policy_file: str,
-          hint: str = '') -> None:
+def check(
+    rule: rules.Rule,
+    asker: identity.Identity,
+    policy_file: str,
+    hint: str = '',
+) -> None:
     """Raise unless somebody may do what a rule is about.
 
     :param hint: for the message, what gives more roles.
@@ -44,8 +48,12 @@ def check(rule: rules.Rule, asker: identity.Identity, policy_file: str,
         words = rules.check_of(rule.persona)
     if not allowed:
         raise exceptions.NotAuthorized(
-            rule=rule.name, check=words, who=asker.who,
-            roles=identity.described(asker.roles), hint=hint)
+            rule=rule.name,
+            check=words,
+            who=asker.who,
+            roles=identity.described(asker.roles),
+            hint=hint,
+        )
 
 
 def by_default(rule: rules.Rule, roles: Collection[str]) -> bool:
@@ -57,9 +65,17 @@ def by_default(rule: rules.Rule, roles: Collection[str]) -> bool:
 def _by_file(
     enforcer: Any, rule: rules.Rule, asker: identity.Identity
 ) -> bool:
-    return bool(enforcer.authorize(rule.name, {}, {
-        'roles': sorted(asker.roles), 'user_id': asker.user_id,
-        'project_id': asker.project_id}))
+    return bool(
+        enforcer.authorize(
+            rule.name,
+            {},
+            {
+                'roles': sorted(asker.roles),
+                'user_id': asker.user_id,
+                'project_id': asker.project_id,
+            },
+        )
+    )
 
 
 def get_enforcer(policy_file: str | None = None) -> Any:
@@ -78,8 +94,11 @@ def get_enforcer(policy_file: str | None = None) -> Any:
     from pvm_imagecache.conf import access
 
     if policy_file is None:
-        policy_file = next(each.default for each in access.OPTIONS
-                           if each.name == 'policy_file')
+        policy_file = next(
+            each.default
+            for each in access.OPTIONS
+            if each.name == 'policy_file'
+        )
     conf = cfg.ConfigOpts()
     opts._register(conf)
     conf([], default_config_files=[], default_config_dirs=[])
@@ -97,5 +116,6 @@ def get_enforcer(policy_file: str | None = None) -> Any:
         # A parser of YAML, of rules, and the file system have their say.
         raise exceptions.ConfigurationError(
             reason=f'The policy file {policy_file} can not be used: '
-                   f'{" ".join(str(error).split())}') from error
+            f'{" ".join(str(error).split())}'
+        ) from error
     return enforcer

@@ -70,41 +70,47 @@ _for_readers: Final = functools.partial(_rule, Persona.READER)
 _for_admins: Final = functools.partial(_rule, Persona.ADMIN)
 
 
-LIST: Final = _for_readers(
-    'list', 'See which images are cached.')
-SHOW: Final = _for_readers(
-    'show', 'See all that is known of a cached image.')
+LIST: Final = _for_readers('list', 'See which images are cached.')
+SHOW: Final = _for_readers('show', 'See all that is known of a cached image.')
 USAGE: Final = _for_readers(
-    'usage', 'See how full the pool is and what the cache saves.')
-HISTORY: Final = _for_readers(
-    'history', 'See who did what, and when.')
+    'usage', 'See how full the pool is and what the cache saves.'
+)
+HISTORY: Final = _for_readers('history', 'See who did what, and when.')
 EXPLAIN: Final = _for_readers(
-    'explain', 'See why images stay or go, and what a command would do.',
-    'explain', 'evict --dry-run', 'purge --dry-run', 'adopt --dry-run')
+    'explain',
+    'See why images stay or go, and what a command would do.',
+    'explain',
+    'evict --dry-run',
+    'purge --dry-run',
+    'adopt --dry-run',
+)
 PLUGINS: Final = _for_readers(
-    'plugins', 'See which plugins are installed.',
-    'plugin list')
-PREFETCH: Final = _for_admins(
-    'prefetch', 'Fetch images into the cache.')
+    'plugins', 'See which plugins are installed.', 'plugin list'
+)
+PREFETCH: Final = _for_admins('prefetch', 'Fetch images into the cache.')
 PIN: Final = _for_admins(
-    'pin', 'Have images stay in the cache, or let them go.',
-    'pin', 'unpin')
+    'pin', 'Have images stay in the cache, or let them go.', 'pin', 'unpin'
+)
 EVICT: Final = _for_admins(
-    'evict', 'Remove the images that the policies choose.')
-PURGE: Final = _for_admins(
-    'purge', 'Take images out of the cache.')
+    'evict', 'Remove the images that the policies choose.'
+)
+PURGE: Final = _for_admins('purge', 'Take images out of the cache.')
 VERIFY: Final = _for_admins(
-    'verify', 'Hold the catalogue against the disks, and tidy up.')
+    'verify', 'Hold the catalogue against the disks, and tidy up.'
+)
 ADOPT: Final = _for_admins(
-    'adopt', 'Serve images from disks that the cache did not fill.')
+    'adopt', 'Serve images from disks that the cache did not fill.'
+)
 CREATE_DISK: Final = _for_admins(
-    'create_disk', 'Make a disk from an image.',
-    'disk create')
+    'create_disk', 'Make a disk from an image.', 'disk create'
+)
 DELETE_DISK: Final = _for_admins(
-    'delete_disk', 'Delete a disk.', 'disk delete')
+    'delete_disk', 'Delete a disk.', 'disk delete'
+)
 DEFAULT: Final = _for_admins(
     'default',
     'Use a command that another package brings, unless it names a rule.',
-    '(commands of plugins)')
+    '(commands of plugins)',
+)
 
 ALL: Final = tuple(_ALL)

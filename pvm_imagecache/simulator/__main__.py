@@ -30,13 +30,13 @@ from pvm_imagecache.simulator import state
 
 _UNITS = {'': 1, 'k': 1 << 10, 'm': 1 << 20, 'g': 1 << 30}
 _RATE = re.compile(r'(\d+(?:\.\d+)?)([kmg]?)', re.IGNORECASE)
-_EPILOG = '''
+_EPILOG = """
 Log on with pypowervm from the same machine, without a password:
   Session(host='127.0.0.1', port=PORT)
 or with one: Session(host='127.0.0.1', port=PORT, protocol='http',
   username=USER, password=PASSWORD).
 Rates are bytes per second; suffixes k, m and g mean KiB, MiB and GiB.
-'''
+"""
 
 
 def _rate(text: str) -> int:
@@ -65,99 +65,165 @@ def _group(text: str) -> simulator_module.Group:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='pvm-imagecache-simulator', epilog=_EPILOG,
+        prog='pvm-imagecache-simulator',
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description='A PowerVM REST API server (NovaLink) with real bytes '
-                    'on disk. Prints its URL on one line when it is ready; '
-                    'SIGTERM and SIGINT stop it.')
+        'on disk. Prints its URL on one line when it is ready; '
+        'SIGTERM and SIGINT stop it.',
+    )
     parser.add_argument(
-        '--state-dir', required=True, metavar='DIR',
+        '--state-dir',
+        required=True,
+        metavar='DIR',
         help='where disks and state are kept; made if it does not exist, '
-             'continued if it does')
+        'continued if it does',
+    )
     parser.add_argument(
-        '--port', type=int, default=0,
-        help='TCP port (default: 0, any free one)')
+        '--port',
+        type=int,
+        default=0,
+        help='TCP port (default: 0, any free one)',
+    )
     parser.add_argument(
-        '--bind', default='127.0.0.1', metavar='ADDRESS',
-        help='address to listen on (default: %(default)s)')
+        '--bind',
+        default='127.0.0.1',
+        metavar='ADDRESS',
+        help='address to listen on (default: %(default)s)',
+    )
     parser.add_argument(
-        '--allow-remote', action='store_true',
+        '--allow-remote',
+        action='store_true',
         help='permit a --bind address that is not loopback; anyone who '
-             'reaches it may then control the simulator')
+        'reaches it may then control the simulator',
+    )
     parser.add_argument(
-        '--ready-file', metavar='FILE',
-        help='write the URL to this file when ready')
+        '--ready-file',
+        metavar='FILE',
+        help='write the URL to this file when ready',
+    )
     parser.add_argument(
-        '--watch-stdin', action='store_true',
+        '--watch-stdin',
+        action='store_true',
         help='stop when standard input ends, too: with whoever holds the '
-             'other end of the pipe')
+        'other end of the pipe',
+    )
     parser.add_argument(
-        '--user', default=simulator_module.DEFAULT_USER,
-        help='for log-on by password (default: %(default)s)')
+        '--user',
+        default=simulator_module.DEFAULT_USER,
+        help='for log-on by password (default: %(default)s)',
+    )
     parser.add_argument(
-        '--password', default=simulator_module.DEFAULT_PASSWORD,
-        help='for log-on by password (default: %(default)s)')
+        '--password',
+        default=simulator_module.DEFAULT_PASSWORD,
+        help='for log-on by password (default: %(default)s)',
+    )
     _add_storage(parser.add_argument_group('storage'))
-    _add_settings(parser.add_argument_group(
-        'behaviour', 'can be changed at run time by the control API'))
+    _add_settings(
+        parser.add_argument_group(
+            'behaviour', 'can be changed at run time by the control API'
+        )
+    )
     return parser
 
 
 def _add_storage(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        '--vios', action='append', metavar='NAME',
-        help='a Virtual I/O Server; may be repeated (default: vios1)')
+        '--vios',
+        action='append',
+        metavar='NAME',
+        help='a Virtual I/O Server; may be repeated (default: vios1)',
+    )
     group.add_argument(
-        '--volume-group', action='append', type=_group,
+        '--volume-group',
+        action='append',
+        type=_group,
         metavar='[VIOS/]NAME=GB',
         help='a volume group, of the first VIOS unless said otherwise; may '
-             'be repeated (default: rootvg=100 and cachevg=1000)')
+        'be repeated (default: rootvg=100 and cachevg=1000)',
+    )
     group.add_argument(
-        '--cluster', type=_sized, metavar='NAME=GB',
+        '--cluster',
+        type=_sized,
+        metavar='NAME=GB',
         help='a cluster of all VIOSes with a Shared Storage Pool of that '
-             'capacity (default: none)')
+        'capacity (default: none)',
+    )
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        '--copy-rate', type=_rate, metavar='RATE',
-        help='of each copy of a base image (default: unlimited)')
+        '--copy-rate',
+        type=_rate,
+        metavar='RATE',
+        help='of each copy of a base image (default: unlimited)',
+    )
     group.add_argument(
-        '--total-copy-rate', type=_rate, metavar='RATE',
-        help='of all copies together (default: unlimited)')
+        '--total-copy-rate',
+        type=_rate,
+        metavar='RATE',
+        help='of all copies together (default: unlimited)',
+    )
     group.add_argument(
-        '--copies', choices=list(settings_module.Copies),
-        help='how copies in one update run (default: serial)')
+        '--copies',
+        choices=list(settings_module.Copies),
+        help='how copies in one update run (default: serial)',
+    )
     group.add_argument(
-        '--upload-rate', type=_rate, metavar='RATE',
-        help='of each upload (default: unlimited)')
+        '--upload-rate',
+        type=_rate,
+        metavar='RATE',
+        help='of each upload (default: unlimited)',
+    )
     group.add_argument(
-        '--total-upload-rate', type=_rate, metavar='RATE',
-        help='of all uploads together (default: unlimited)')
+        '--total-upload-rate',
+        type=_rate,
+        metavar='RATE',
+        help='of all uploads together (default: unlimited)',
+    )
     group.add_argument(
         '--unconditional-update',
         choices=list(settings_module.UnconditionalUpdate),
         help='what a volume group POST without If-Match does: take the body '
-             'as the whole truth, or only create (default: overwrite)')
+        'as the whole truth, or only create (default: overwrite)',
+    )
     group.add_argument(
-        '--file-limit', type=int, metavar='N',
-        help='most web/File entries at a time (default: 100)')
+        '--file-limit',
+        type=int,
+        metavar='N',
+        help='most web/File entries at a time (default: 100)',
+    )
 
 
-_SETTINGS = ('copy_rate', 'total_copy_rate', 'copies', 'upload_rate',
-             'total_upload_rate', 'unconditional_update', 'file_limit')
+_SETTINGS = (
+    'copy_rate',
+    'total_copy_rate',
+    'copies',
+    'upload_rate',
+    'total_upload_rate',
+    'unconditional_update',
+    'file_limit',
+)
 
 
 def _simulator(args: argparse.Namespace) -> simulator_module.Simulator:
-    settings = {name: getattr(args, name) for name in _SETTINGS
-                if getattr(args, name) is not None}
+    settings = {
+        name: getattr(args, name)
+        for name in _SETTINGS
+        if getattr(args, name) is not None
+    }
     return simulator_module.Simulator(
-        args.state_dir, port=args.port, bind=args.bind,
+        args.state_dir,
+        port=args.port,
+        bind=args.bind,
         allow_remote=args.allow_remote,
         vioses=args.vios or simulator_module.DEFAULT_VIOSES,
         volume_groups=args.volume_group or simulator_module.DEFAULT_GROUPS,
-        cluster=args.cluster, user=args.user, password=args.password,
-        **settings)
+        cluster=args.cluster,
+        user=args.user,
+        password=args.password,
+        **settings,
+    )
 
 
 def main(argv: collections.abc.Sequence[str] | None = None) -> int:
@@ -181,7 +247,8 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> int:
         print(simulator.url, flush=True)
         if args.watch_stdin:
             threading.Thread(
-                target=_wait_for_end, args=(done,), daemon=True).start()
+                target=_wait_for_end, args=(done,), daemon=True
+            ).start()
         done.wait()
     return 0
 

@@ -35,7 +35,8 @@ CONTENT_TYPE = 'application/atom+xml'
 _PRELUDE = (
     'xmlns="http://www.w3.org/2005/Atom" '
     'xmlns:ns2="http://a9.com/-/spec/opensearch/1.1/" '
-    'xmlns:ns3="http://www.w3.org/1999/xhtml"')
+    'xmlns:ns3="http://www.w3.org/1999/xhtml"'
+)
 _AUTHOR = f'<author><name>{GENERATOR}</name></author>'
 
 
@@ -51,8 +52,11 @@ class Document:
     has_atom_id: bool = True
 
     def content(self, groups: frozenset[str] | None) -> str:
-        inner = (schema.atom_metadata(self.uuid, self.created_ms)
-                 if self.has_atom_id else schema.EMPTY_ATOM)
+        inner = (
+            schema.atom_metadata(self.uuid, self.created_ms)
+            if self.has_atom_id
+            else schema.EMPTY_ATOM
+        )
         return self.layout.render(self.values, inner, groups)
 
 
@@ -64,52 +68,80 @@ def etag(content: str, group: str) -> str:
 
 def now() -> str:
     stamp = datetime.datetime.now(datetime.UTC).isoformat(
-        timespec='milliseconds')
+        timespec='milliseconds'
+    )
     return stamp.replace('+00:00', 'Z')
 
 
-def entry(document: Document, content: str, tag: str | None,
-          links: collections.abc.Sequence[str], *, embedded: bool) -> str:
+def entry(
+    document: Document,
+    content: str,
+    tag: str | None,
+    links: collections.abc.Sequence[str],
+    *,
+    embedded: bool,
+) -> str:
     """:param embedded: the entry stands in a feed, not alone."""
     layout = document.layout
     prelude = '' if embedded else ' ' + _PRELUDE
-    out = [f'<entry{prelude}><id>{document.uuid}</id>'
-           f'<title>{layout.name}</title><published>{now()}</published>']
+    out = [
+        f'<entry{prelude}><id>{document.uuid}</id>'
+        f'<title>{layout.name}</title><published>{now()}</published>'
+    ]
     out.extend(links)
     out.append(_AUTHOR)
     if tag is not None:
-        out.append(f'<etag:etag xmlns:etag="{schema.UOM_NS}" '
-                   f'xmlns="{schema.UOM_NS}">{tag}</etag:etag>')
+        out.append(
+            f'<etag:etag xmlns:etag="{schema.UOM_NS}" '
+            f'xmlns="{schema.UOM_NS}">{tag}</etag:etag>'
+        )
     out.append(
         f'<content type="application/vnd.ibm.powervm.{layout.service}+xml; '
-        f'type={layout.name}">{content}</content></entry>')
+        f'type={layout.name}">{content}</content></entry>'
+    )
     return ''.join(out)
 
 
-def feed(feed_id: str, links: collections.abc.Sequence[str],
-         entries: collections.abc.Iterable[str]) -> str:
-    return ''.join([
-        f'<feed {_PRELUDE}><id>{feed_id}</id><updated>{now()}</updated>',
-        *links, f'<generator>{GENERATOR}</generator>', *entries, '</feed>'])
+def feed(
+    feed_id: str,
+    links: collections.abc.Sequence[str],
+    entries: collections.abc.Iterable[str],
+) -> str:
+    return ''.join(
+        [
+            f'<feed {_PRELUDE}><id>{feed_id}</id><updated>{now()}</updated>',
+            *links,
+            f'<generator>{GENERATOR}</generator>',
+            *entries,
+            '</feed>',
+        ]
+    )
 
 
 def link(rel: str, href: str) -> str:
     return f'<link rel="{rel}" href={saxutils.quoteattr(href)}/>'
 
 
-def error_entry(error: errors.RestError, path: str,
-                headers: body.Headers) -> str:
+def error_entry(
+    error: errors.RestError, path: str, headers: body.Headers
+) -> str:
     """An HttpErrorResponse entry; the token is masked as in real ones."""
     shown = ', '.join(
-        f"{name}={'*******' if name.lower() == 'x-api-session' else value}"
-        for name, value in headers.items())
+        f'{name}={"*******" if name.lower() == "x-api-session" else value}'
+        for name, value in headers.items()
+    )
     document = Document(
-        schema_tables.HTTP_ERROR, str(uuidlib.uuid4()), {
+        schema_tables.HTTP_ERROR,
+        str(uuidlib.uuid4()),
+        {
             'HTTPStatus': str(error.status),
             'RequestURI': path.partition('?')[0],
             'ReasonCode': error.reason_code,
             'Message': error.message,
             'RequestBody': '',
             'RequestHeaders': '{' + shown + '}',
-        }, 0, has_atom_id=False)
+        },
+        0,
+        has_atom_id=False,
+    )
     return entry(document, document.content(None), None, (), embedded=False)

@@ -47,11 +47,11 @@ class Malformed(Exception):
 class Body:
     """One request's body; to be read once, with fill or read."""
 
-    def __init__(self, stream: io.BufferedReader,
-                 headers: Headers) -> None:
+    def __init__(self, stream: io.BufferedReader, headers: Headers) -> None:
         self._stream = stream
-        self._chunked = 'chunked' in (
-            headers.get('Transfer-Encoding') or '').lower()
+        self._chunked = (
+            'chunked' in (headers.get('Transfer-Encoding') or '').lower()
+        )
         try:
             self._left = int(headers.get('Content-Length') or 0)
         except ValueError:
@@ -69,8 +69,9 @@ class Body:
     def finished(self) -> bool:
         return self._done and not self._held
 
-    def trip_after(self, size: int,
-                   action: collections.abc.Callable[[], None]) -> None:
+    def trip_after(
+        self, size: int, action: collections.abc.Callable[[], None]
+    ) -> None:
         """Call this before more than so many bytes are handed out."""
         self._trips.append((size, action))
         self._trips.sort(key=lambda trip: trip[0])
@@ -87,7 +88,8 @@ class Body:
             self._held = []
             if self._trips:
                 pieces, self._held = _split(
-                    pieces, self._trips[0][0] - self.received)
+                    pieces, self._trips[0][0] - self.received
+                )
             size = sum(map(len, pieces))
             self.received += size
             if size or (self._done and not self._held):
@@ -113,10 +115,11 @@ class Body:
             return []
         if self._buffer is None:
             self._buffer = bytearray(
-                _BUFFER if self._chunked else min(self._left, _BUFFER))
+                _BUFFER if self._chunked else min(self._left, _BUFFER)
+            )
         view = memoryview(self._buffer)
         if not self._chunked:
-            view = view[:min(len(view), self._left)]
+            view = view[: min(len(view), self._left)]
         size = self._read_into(view)
         if not size:
             raise Truncated()
@@ -135,7 +138,7 @@ class Body:
             # together with more, and wait for that.
             self._buffered = False
             early = self._stream.read1(len(view))
-            view[:len(early)] = early
+            view[: len(early)] = early
             return len(early)
         return self._stream.readinto1(view)
 
@@ -194,13 +197,14 @@ class _ChunkFraming:
             self._trailers = not self._in_chunk
 
 
-def _split(pieces: list[memoryview],
-           size: int) -> tuple[list[memoryview], list[memoryview]]:
+def _split(
+    pieces: list[memoryview], size: int
+) -> tuple[list[memoryview], list[memoryview]]:
     """Pieces of this many bytes, and the rest."""
     first = []
     for index, piece in enumerate(pieces):
         if len(piece) > size:
-            rest = pieces[index + 1:]
+            rest = pieces[index + 1 :]
             if size:
                 first.append(piece[:size])
             return first, [piece[size:], *rest]

@@ -33,17 +33,20 @@ class Control:
         self._base = base_url.rstrip('/') + '/simulator/'
         self._timeout = timeout
         self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}))
+            urllib.request.ProxyHandler({})
+        )
 
-    def _call(self, method: str, path: str,
-              wanted: Json | None = None) -> typing.Any:
+    def _call(
+        self, method: str, path: str, wanted: Json | None = None
+    ) -> typing.Any:
         request = urllib.request.Request(
-            self._base + path, method=method,
+            self._base + path,
+            method=method,
             data=None if wanted is None else json.dumps(wanted).encode(),
-            headers={'Content-Type': 'application/json'})
+            headers={'Content-Type': 'application/json'},
+        )
         try:
-            with self._opener.open(request,
-                                   timeout=self._timeout) as answer:
+            with self._opener.open(request, timeout=self._timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as exc:
             with exc:
@@ -51,8 +54,9 @@ class Control:
 
     def requests(self, since: int = 0) -> list[Json]:
         """Rows of the request log with a greater seq."""
-        return typing.cast(list[Json],
-                           self._call('GET', f'requests?since={since}'))
+        return typing.cast(
+            list[Json], self._call('GET', f'requests?since={since}')
+        )
 
     def clear_requests(self) -> None:
         self._call('DELETE', 'requests')
@@ -65,18 +69,31 @@ class Control:
         """Rules in force, with how often each matched and hit."""
         return typing.cast(list[Json], self._call('GET', 'faults'))
 
-    def add_fault(self, action: str, *, kind: str | None = None,
-                  method: str | None = None, path_regex: str | None = None,
-                  **wanted: typing.Any) -> int:
+    def add_fault(
+        self,
+        action: str,
+        *,
+        kind: str | None = None,
+        method: str | None = None,
+        path_regex: str | None = None,
+        **wanted: typing.Any,
+    ) -> int:
         """Add a fault rule; its id.
 
         :param wanted: skip, count, seconds, status, message, bytes.
         """
-        match = {name: value for name, value in (
-            ('kind', kind), ('method', method), ('path_regex', path_regex))
-            if value is not None}
-        answer = self._call('POST', 'faults', {
-            'action': action, 'match': match, **wanted})
+        match = {
+            name: value
+            for name, value in (
+                ('kind', kind),
+                ('method', method),
+                ('path_regex', path_regex),
+            )
+            if value is not None
+        }
+        answer = self._call(
+            'POST', 'faults', {'action': action, 'match': match, **wanted}
+        )
         return int(answer['id'])
 
     def remove_fault(self, rule: int) -> None:
@@ -95,26 +112,48 @@ class Control:
         """All virtual disks and logical units, sizes in bytes."""
         return typing.cast(list[Json], self._call('GET', 'disks'))
 
-    def plant_disk(self, vg: str, name: str, size: int,
-                   content: str | None = None,
-                   file_format: str | None = None) -> Json:
+    def plant_disk(
+        self,
+        vg: str,
+        name: str,
+        size: int,
+        content: str | None = None,
+        file_format: str | None = None,
+    ) -> Json:
         """Make a disk as another client of the platform would.
 
         :param vg: name or UUID of the volume group.
         :param size: in bytes.
         :param content: path of a file with the disk's first bytes.
         """
-        return typing.cast(Json, self._call('POST', 'disks', {
-            'vg': vg, 'name': name, 'size': size, 'content': content,
-            'file_format': file_format}))
+        return typing.cast(
+            Json,
+            self._call(
+                'POST',
+                'disks',
+                {
+                    'vg': vg,
+                    'name': name,
+                    'size': size,
+                    'content': content,
+                    'file_format': file_format,
+                },
+            ),
+        )
 
     def add_vios(self, name: str) -> Json:
         return typing.cast(Json, self._call('POST', 'vios', {'name': name}))
 
     def add_volume_group(self, vios: str, name: str, capacity: int) -> Json:
         """:param capacity: in bytes."""
-        return typing.cast(Json, self._call('POST', 'volume_groups', {
-            'vios': vios, 'name': name, 'capacity': capacity}))
+        return typing.cast(
+            Json,
+            self._call(
+                'POST',
+                'volume_groups',
+                {'vios': vios, 'name': name, 'capacity': capacity},
+            ),
+        )
 
     def expire_sessions(self) -> int:
         """Forget all tokens; how many there were."""

@@ -34,7 +34,8 @@ class ControlApi:
     def __init__(self, host: host_module.Host) -> None:
         self._host = host
         self._handlers: dict[
-            tuple[str, str], collections.abc.Callable[[_Json], object]] = {
+            tuple[str, str], collections.abc.Callable[[_Json], object]
+        ] = {
             ('GET', 'requests'): self._requests,
             ('DELETE', 'requests'): self._clear_requests,
             ('GET', 'counters'): lambda wanted: host.log.counters(),
@@ -48,14 +49,16 @@ class ControlApi:
             ('POST', 'vios'): self._add_vios,
             ('POST', 'volume_groups'): self._add_volume_group,
             ('POST', 'sessions/expire'): lambda wanted: {
-                'expired': host.sessions.forget_all()},
+                'expired': host.sessions.forget_all()
+            },
         }
 
-    def handle(self, method: str, target: str,
-               body: bytes) -> tuple[int, bytes]:
+    def handle(
+        self, method: str, target: str, body: bytes
+    ) -> tuple[int, bytes]:
         """Status and JSON of an answer."""
         parts = urllib.parse.urlsplit(target)
-        handler = self._handlers.get((method, parts.path[len(PREFIX):]))
+        handler = self._handlers.get((method, parts.path[len(PREFIX) :]))
         try:
             if handler is None:
                 raise errors.not_found(f'No {method} {parts.path}')
@@ -94,18 +97,27 @@ class ControlApi:
         """Sizes in bytes; content is the path of a file to copy from."""
         size = int(str(wanted['size']))
         content = wanted.get('content')
-        kept = {'FileFormat': str(wanted['file_format'])} \
-            if wanted.get('file_format') else {}
+        kept = (
+            {'FileFormat': str(wanted['file_format'])}
+            if wanted.get('file_format')
+            else {}
+        )
 
         def fill(path: str) -> None:
             if content is not None:
-                with (open(str(content), 'rb') as source,
-                      open(path, 'r+b') as target):
+                with (
+                    open(str(content), 'rb') as source,
+                    open(path, 'r+b') as target,
+                ):
                     shutil.copyfileobj(source, target, 1 << 20)
 
         disk = self._host.volume_groups.plant(
-            str(wanted['vg']), storage.NewDisk(
-                str(wanted['name']), sizes.round_up(size), kept=kept), fill)
+            str(wanted['vg']),
+            storage.NewDisk(
+                str(wanted['name']), sizes.round_up(size), kept=kept
+            ),
+            fill,
+        )
         return self._host.describe_disk(disk)
 
     def _add_vios(self, wanted: _Json) -> object:
@@ -116,7 +128,8 @@ class ControlApi:
         """Capacity in bytes."""
         vios = self._host.vioses.get(str(wanted['vios']))
         group = self._host.volume_groups.add_group(
-            vios.uuid, str(wanted['name']), int(str(wanted['capacity'])))
+            vios.uuid, str(wanted['name']), int(str(wanted['capacity']))
+        )
         return {'uuid': group.uuid, 'vios': vios.uuid, 'name': group.name}
 
 

@@ -41,8 +41,9 @@ class DiskFiles:
         return name
 
     def _create(self, name: str, size: int) -> None:
-        fd = os.open(self.path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR,
-                     0o600)
+        fd = os.open(
+            self.path(name), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600
+        )
         try:
             os.ftruncate(fd, size)
         finally:
@@ -72,8 +73,12 @@ class DiskFiles:
         for name in wanted.keys() - found:
             self._create(name, wanted[name])
 
-    def copy(self, source: str, target: str,
-             spent: collections.abc.Callable[[int], None]) -> None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        spent: collections.abc.Callable[[int], None],
+    ) -> None:
         """Copy a whole disk, holes included, to the start of another.
 
         :param spent: told of each piece, holes as well: real hardware moves
@@ -90,8 +95,9 @@ class DiskFiles:
             os.close(reader)
 
 
-def _copy(reader: int, writer: int,
-          spent: collections.abc.Callable[[int], None]) -> None:
+def _copy(
+    reader: int, writer: int, spent: collections.abc.Callable[[int], None]
+) -> None:
     size = os.fstat(reader).st_size
     at = 0
     while at < size:

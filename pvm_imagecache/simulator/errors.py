@@ -24,8 +24,9 @@ UNKNOWN = 'Unknown internal error.'
 class RestError(Exception):
     """A request is refused with this HTTP status."""
 
-    def __init__(self, status: int, message: str,
-                 reason_code: str = UNKNOWN) -> None:
+    def __init__(
+        self, status: int, message: str, reason_code: str = UNKNOWN
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -37,8 +38,11 @@ def bad_request(message: str) -> RestError:
 
 
 def unauthorized() -> RestError:
-    return RestError(401, 'The session is not logged on, or its token has '
-                     'expired.', 'Unauthorized')
+    return RestError(
+        401,
+        'The session is not logged on, or its token has expired.',
+        'Unauthorized',
+    )
 
 
 def not_found(message: str) -> RestError:
@@ -46,23 +50,32 @@ def not_found(message: str) -> RestError:
 
 
 def stale_etag() -> RestError:
-    return RestError(412, 'The entity tag of the request does not match the '
-                     'current one: the resource has been changed.',
-                     'ETag mismatch')
+    return RestError(
+        412,
+        'The entity tag of the request does not match the '
+        'current one: the resource has been changed.',
+        'ETag mismatch',
+    )
 
 
 def vios_busy(vios: str) -> RestError:
     """What pypowervm's vios_busy helper recognises (HSCL3205)."""
-    return RestError(500, f'HSCL3205 The Virtual I/O Server {vios} is busy '
-                     'processing some other request. Please retry the '
-                     'operation after sometime.')
+    return RestError(
+        500,
+        f'HSCL3205 The Virtual I/O Server {vios} is busy '
+        'processing some other request. Please retry the '
+        'operation after sometime.',
+    )
 
 
 def no_space(group: str, wanted: int, free: int) -> RestError:
     """Sizes in bytes. 0516-404 is what AIX's allocp says."""
-    return RestError(500, f'The volume group {group} does not have enough '
-                     f'free space: {wanted} bytes wanted, {free} bytes free. '
-                     '0516-404 allocp: This system cannot fulfill the '
-                     'allocation request. There are not enough free '
-                     'partitions or not enough physical volumes to keep '
-                     'strictness and satisfy allocation requests.')
+    return RestError(
+        500,
+        f'The volume group {group} does not have enough '
+        f'free space: {wanted} bytes wanted, {free} bytes free. '
+        '0516-404 allocp: This system cannot fulfill the '
+        'allocation request. There are not enough free '
+        'partitions or not enough physical volumes to keep '
+        'strictness and satisfy allocation requests.',
+    )

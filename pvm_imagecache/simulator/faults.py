@@ -117,8 +117,7 @@ class Faults:
         if unknown:
             raise ValueError(f'unknown: {", ".join(sorted(unknown))}')
         with self._lock:
-            rule = Rule(self._next, action, match,
-                        **fields)  # type: ignore[arg-type]
+            rule = Rule(self._next, action, match, **fields)  # type: ignore[arg-type]
             self._next += 1
             self._rules.append(rule)
             return rule.id
@@ -126,8 +125,11 @@ class Faults:
     def remove(self, rule_id: int | None = None) -> None:
         """Remove a rule, or all of them."""
         with self._lock:
-            self._rules = [] if rule_id is None else [
-                rule for rule in self._rules if rule.id != rule_id]
+            self._rules = (
+                []
+                if rule_id is None
+                else [rule for rule in self._rules if rule.id != rule_id]
+            )
 
     def rules(self) -> list[dict[str, object]]:
         with self._lock:

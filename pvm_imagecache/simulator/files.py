@@ -80,12 +80,15 @@ class Files(resource.Resource):
     layout = schema_tables.FILE
     has_links = False
 
-    def __init__(self, store: state.Store,
-                 settings: settings_module.Settings,
-                 pace: collections.abc.Callable[[], pacing.Pace],
-                 target: collections.abc.Callable[[str, str], Target | None],
-                 check_vios: collections.abc.Callable[[str], None],
-                 href: collections.abc.Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        store: state.Store,
+        settings: settings_module.Settings,
+        pace: collections.abc.Callable[[], pacing.Pace],
+        target: collections.abc.Callable[[str, str], Target | None],
+        check_vios: collections.abc.Callable[[str], None],
+        href: collections.abc.Callable[[str], str],
+    ) -> None:
         """Wire it up.
 
         :param pace: makes the rates of one upload.
@@ -99,8 +102,10 @@ class Files(resource.Resource):
         self._href = href
         self._lock = threading.RLock()
         found = [File(**record) for record in store.load(_FILE).values()]
-        self._files = {file.uuid: file for file
-                       in sorted(found, key=lambda file: file.number)}
+        self._files = {
+            file.uuid: file
+            for file in sorted(found, key=lambda file: file.number)
+        }
 
     def documents(self, parent: str | None) -> list[atom.Document]:
         with self._lock:
@@ -112,10 +117,14 @@ class Files(resource.Resource):
             if len(self._files) >= self._settings.file_limit:
                 raise errors.bad_request(
                     'The maximum number of files, '
-                    f'{self._settings.file_limit}, exists already.')
-            file.number = max(
-                (other.number for other in self._files.values()),
-                default=0) + 1
+                    f'{self._settings.file_limit}, exists already.'
+                )
+            file.number = (
+                max(
+                    (other.number for other in self._files.values()), default=0
+                )
+                + 1
+            )
             self._files[file.uuid] = file
             self._save(file)
         return file.uuid
@@ -132,7 +141,8 @@ class Files(resource.Resource):
         if vios is None or name is None or kind not in _TYPES:
             raise errors.bad_request(
                 'A File needs a Filename, a FileEnumType and a '
-                'TargetVirtualIOServerUUID.')
+                'TargetVirtualIOServerUUID.'
+            )
         self._check_vios(vios)
         target = get('TargetDeviceUniqueDeviceID')
         expected = _size(get('ExpectedFileSizeInBytes'))
@@ -140,24 +150,38 @@ class Files(resource.Resource):
             self._check_target(vios, target, expected)
         now = int(time.time() * 1000)
         return File(
-            str(uuidlib.uuid4()), name,
-            get('InternetMediaType') or 'application/octet-stream', kind,
-            vios, target, get('SHA256'), expected, 0, 0, now, now)
+            str(uuidlib.uuid4()),
+            name,
+            get('InternetMediaType') or 'application/octet-stream',
+            kind,
+            vios,
+            target,
+            get('SHA256'),
+            expected,
+            0,
+            0,
+            now,
+            now,
+        )
 
-    def _check_target(self, vios: str, udid: str,
-                      expected: int | None) -> Target:
+    def _check_target(
+        self, vios: str, udid: str, expected: int | None
+    ) -> Target:
         target = self._target(vios, udid)
         if target is None:
             raise errors.bad_request(
-                f'The target device {udid} does not exist.')
+                f'The target device {udid} does not exist.'
+            )
         if expected is not None and expected > target.capacity:
             raise errors.bad_request(
                 f'The file of {expected} bytes is larger than the target '
-                f'device of {target.capacity} bytes.')
+                f'device of {target.capacity} bytes.'
+            )
         return target
 
-    def delete(self, uuid: str, parent: str | None,
-               check: resource.Check) -> None:
+    def delete(
+        self, uuid: str, parent: str | None, check: resource.Check
+    ) -> None:
         with self._lock:
             self._get(uuid)
             check()
@@ -170,14 +194,16 @@ class Files(resource.Resource):
             file = self._get(uuid)
         if file.target is None:
             raise errors.bad_request(
-                f'The file {file.name} has no target device.')
+                f'The file {file.name} has no target device.'
+            )
         target = self._check_target(file.vios, file.target, None)
         upload = _Upload(file, target, self._pace(), self._progress)
         try:
             upload.run(body)
         except FileNotFoundError:
             raise errors.bad_request(
-                f'The target device {file.target} does not exist.') from None
+                f'The target device {file.target} does not exist.'
+            ) from None
         finally:
             self._progress(file, upload.written)
         upload.check()
@@ -213,8 +239,9 @@ class Files(resource.Resource):
             'DateModified': str(file.modified_ms),
             'InternetMediaType': file.media_type,
             'FileUUID': file.uuid,
-            'AssetLink': schema.Link(self._href(
-                f'/rest/api/web/File/contents/{file.uuid}')),
+            'AssetLink': schema.Link(
+                self._href(f'/rest/api/web/File/contents/{file.uuid}')
+            ),
             'CurrentFileSizeInBytes': str(file.current),
             'FileEnumType': file.kind,
             'TargetVirtualIOServerUUID': file.vios,
@@ -231,9 +258,13 @@ class Files(resource.Resource):
 class _Upload:
     """One upload on its way to the disk."""
 
-    def __init__(self, file: File, target: Target, pace: pacing.Pace,
-                 progress: collections.abc.Callable[[File, int], None],
-                 ) -> None:
+    def __init__(
+        self,
+        file: File,
+        target: Target,
+        pace: pacing.Pace,
+        progress: collections.abc.Callable[[File, int], None],
+    ) -> None:
         self._file = file
         self._target = target
         self._pace = pace
@@ -259,10 +290,11 @@ class _Upload:
         if size > room:
             raise errors.bad_request(
                 f'The upload does not fit on the target device of '
-                f'{self._target.capacity} bytes.')
+                f'{self._target.capacity} bytes.'
+            )
         for at in range(0, len(pieces), _IOV_MAX):
-            _write_all(fd, pieces[at:at + _IOV_MAX], self.written)
-            self.written += sum(map(len, pieces[at:at + _IOV_MAX]))
+            _write_all(fd, pieces[at : at + _IOV_MAX], self.written)
+            self.written += sum(map(len, pieces[at : at + _IOV_MAX]))
         if self._hash is not None:
             for piece in pieces:
                 self._hash.update(piece)
@@ -270,8 +302,10 @@ class _Upload:
 
     def _maybe_save(self) -> None:
         now = time.monotonic()
-        if (self.written - self._saved >= _SAVE_EVERY_BYTES or
-                now - self._saved_at >= _SAVE_EVERY_SECONDS):
+        if (
+            self.written - self._saved >= _SAVE_EVERY_BYTES
+            or now - self._saved_at >= _SAVE_EVERY_SECONDS
+        ):
             self._saved, self._saved_at = self.written, now
             self._progress(self._file, self.written)
 
@@ -281,13 +315,15 @@ class _Upload:
         if expected is not None and expected != self.written:
             raise errors.bad_request(
                 f'The file {self._file.name} should have {expected} bytes, '
-                f'but {self.written} bytes were uploaded.')
+                f'but {self.written} bytes were uploaded.'
+            )
         if self._hash is None or self._file.sha256 is None:
             return
         if self._hash.hexdigest() != self._file.sha256.lower():
             raise errors.bad_request(
                 f'The SHA256 checksum of the file {self._file.name} does not '
-                'match the uploaded bytes.')
+                'match the uploaded bytes.'
+            )
 
 
 def _write_all(fd: int, pieces: list[memoryview], offset: int) -> None:

@@ -69,9 +69,11 @@ class _Job:
 class Jobs:
     """Operations by target type and name, and the jobs they became."""
 
-    def __init__(self, operations: collections.abc.Mapping[
-                     tuple[str, str], Operation],
-                 settings: settings_module.Settings) -> None:
+    def __init__(
+        self,
+        operations: collections.abc.Mapping[tuple[str, str], Operation],
+        settings: settings_module.Settings,
+    ) -> None:
         self._operations = operations
         self._settings = settings
         self._lock = threading.Lock()
@@ -87,17 +89,26 @@ class Jobs:
     def template(self, kind: str, operation: str) -> atom.Document:
         self._operation(kind, operation)
         return atom.Document(
-            schema_tables.JOB_REQUEST, str(uuidlib.uuid4()),
-            _request(kind, operation, {}), 0, has_atom_id=False)
+            schema_tables.JOB_REQUEST,
+            str(uuidlib.uuid4()),
+            _request(kind, operation, {}),
+            0,
+            has_atom_id=False,
+        )
 
-    def create(self, kind: str, target: str, operation: str,
-               element: etree._Element) -> atom.Document:
+    def create(
+        self, kind: str, target: str, operation: str, element: etree._Element
+    ) -> atom.Document:
         run = self._operation(kind, operation)
         parameters = {
-            resource.text(item, 'ParameterName') or '':
-                resource.text(item, 'ParameterValue') or ''
-            for item in resource.children(element,
-                                          'JobParameters/JobParameter')}
+            resource.text(item, 'ParameterName') or '': resource.text(
+                item, 'ParameterValue'
+            )
+            or ''
+            for item in resource.children(
+                element, 'JobParameters/JobParameter'
+            )
+        }
         started = time.time()
         try:
             results, status = run(target, parameters), OK
@@ -105,9 +116,18 @@ class Jobs:
             results, status = exc.results, FAILED
         with self._lock:
             self._next += 1
-            job = _Job(str(self._next), str(uuidlib.uuid4()), kind, target,
-                       operation, parameters, results, status, started,
-                       started + self._settings.job_milliseconds / 1000)
+            job = _Job(
+                str(self._next),
+                str(uuidlib.uuid4()),
+                kind,
+                target,
+                operation,
+                parameters,
+                results,
+                status,
+                started,
+                started + self._settings.job_milliseconds / 1000,
+            )
             self._jobs[job.id] = job
         return self._document(job, over=False)
 
@@ -118,8 +138,11 @@ class Jobs:
     def cancel(self, job_id: str) -> None:
         """End a job at once. What it did is not undone."""
         job = dataclasses.replace(
-            self._get(job_id), ends=time.time(), status=FAILED,
-            results={'returnCode': '1', 'result': 'The job was canceled.'})
+            self._get(job_id),
+            ends=time.time(),
+            status=FAILED,
+            results={'returnCode': '1', 'result': 'The job was canceled.'},
+        )
         with self._lock:
             self._jobs[job_id] = job
 
@@ -138,24 +161,29 @@ class Jobs:
     def _document(self, job: _Job, *, over: bool) -> atom.Document:
         values: dict[str, schema.Value] = {
             'RequestURL': schema.Link(
-                f'{job.kind}/{job.target}/do/{job.operation}', 'via',
-                'The URL to which the JobRequest was submitted.'),
+                f'{job.kind}/{job.target}/do/{job.operation}',
+                'via',
+                'The URL to which the JobRequest was submitted.',
+            ),
             'TargetUuid': job.target,
             'JobID': job.id,
             'TimeStarted': str(int(job.started * 1000)),
             'TimeCompleted': str(int(job.ends * 1000)) if over else '0',
             'Status': job.status if over else _RUNNING,
-            'JobRequestInstance': _request(job.kind, job.operation,
-                                           job.parameters),
+            'JobRequestInstance': _request(
+                job.kind, job.operation, job.parameters
+            ),
         }
         if over:
             values['Results'] = {'JobParameter': _parameters(job.results)}
-        return atom.Document(schema_tables.JOB_RESPONSE, job.uuid, values, 0,
-                             has_atom_id=False)
+        return atom.Document(
+            schema_tables.JOB_RESPONSE, job.uuid, values, 0, has_atom_id=False
+        )
 
 
-def _request(kind: str, operation: str,
-             parameters: Parameters) -> dict[str, schema.Value]:
+def _request(
+    kind: str, operation: str, parameters: Parameters
+) -> dict[str, schema.Value]:
     return {
         'RequestedOperation': {'OperationName': operation, 'GroupName': kind},
         'JobParameters': {'JobParameter': _parameters(parameters)},
@@ -163,5 +191,7 @@ def _request(kind: str, operation: str,
 
 
 def _parameters(values: Parameters) -> list[schema.Values]:
-    return [{'ParameterName': name, 'ParameterValue': value}
-            for name, value in values.items()]
+    return [
+        {'ParameterName': name, 'ParameterValue': value}
+        for name, value in values.items()
+    ]

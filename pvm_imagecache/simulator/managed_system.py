@@ -31,18 +31,28 @@ MODEL = ('8247', '21L', '212C6AA')
 _MEMORY = '1048576'
 _REGION = '256'
 _UNITS = '160'
+_MOST_VIRTUAL = 'CurrentMaximumVirtualProcessors'
 _TRUE_CAPABILITIES = (
-    'ActiveLogicalPartitionMobilityCapable', 'AIXCapable', 'LinuxCapable',
-    'IBMiCapable', 'IBMiLogicalPartitionMobilityCapable',
-    'IBMiRestrictedIOModeCapable', 'InactiveLogicalPartitionMobilityCapable',
+    'ActiveLogicalPartitionMobilityCapable',
+    'AIXCapable',
+    'LinuxCapable',
+    'IBMiCapable',
+    'IBMiLogicalPartitionMobilityCapable',
+    'IBMiRestrictedIOModeCapable',
+    'InactiveLogicalPartitionMobilityCapable',
     'LogicalPartitionAvailabilityPriorityCapable',
     'LogicalPartitionProcessorCompatibilityModeCapable',
-    'MicroLogicalPartitionCapable', 'SharedProcessorPoolCapable',
+    'MicroLogicalPartitionCapable',
+    'SharedProcessorPoolCapable',
     'VirtualEthernetCustomMACAddressCapable',
-    'VirtualNICDedicatedSRIOVCapable', 'VirtualNICFailOverCapable')
+    'VirtualNICDedicatedSRIOVCapable',
+    'VirtualNICFailOverCapable',
+)
 _FALSE_CAPABILITIES = (
-    'ActiveMemoryExpansionCapable', 'LogicalPartitionRemoteRestartCapable',
-    'DynamicSimplifiedRemoteRestartToggleCapable')
+    'ActiveMemoryExpansionCapable',
+    'LogicalPartitionRemoteRestartCapable',
+    'DynamicSimplifiedRemoteRestartToggleCapable',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +76,13 @@ class ManagedSystems(resource.Resource):
     layout = schema_tables.MANAGED_SYSTEM
     search_keys = frozenset({'SystemName'})
 
-    def __init__(self, system: System,
-                 href: collections.abc.Callable[[str], str],
-                 partitions: collections.abc.Callable[[], list[str]],
-                 vioses: collections.abc.Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        system: System,
+        href: collections.abc.Callable[[str], str],
+        partitions: collections.abc.Callable[[], list[str]],
+        vioses: collections.abc.Callable[[], list[str]],
+    ) -> None:
         """Wire it up.
 
         :param partitions: UUIDs of the client partitions.
@@ -81,25 +94,39 @@ class ManagedSystems(resource.Resource):
         self._vioses = vioses
 
     def documents(self, parent: str | None) -> list[atom.Document]:
-        return [atom.Document(self.layout, self._system.uuid, self._values(),
-                              self._system.created_ms)]
+        return [
+            atom.Document(
+                self.layout,
+                self._system.uuid,
+                self._values(),
+                self._system.created_ms,
+            )
+        ]
 
     def _links(self, name: str, uuids: list[str]) -> schema.Values:
         here = f'/rest/api/uom/ManagedSystem/{self._system.uuid}'
-        return {'link': [schema.Link(self._href(f'{here}/{name}/{uuid}'))
-                         for uuid in uuids]}
+        return {
+            'link': [
+                schema.Link(self._href(f'{here}/{name}/{uuid}'))
+                for uuid in uuids
+            ]
+        }
 
     def _values(self) -> schema.Values:
         machine, model, serial = MODEL
         return {
             'AssociatedLogicalPartitions': self._links(
-                'LogicalPartition', self._partitions()),
+                'LogicalPartition', self._partitions()
+            ),
             'AssociatedSystemCapabilities': {
                 **dict.fromkeys(_TRUE_CAPABILITIES, 'true'),
-                **dict.fromkeys(_FALSE_CAPABILITIES, 'false')},
+                **dict.fromkeys(_FALSE_CAPABILITIES, 'false'),
+            },
             'AssociatedSystemIOConfiguration': {
                 'AvailableWWPNs': '65535',
-                'IOAdapters': {}, 'IOBuses': {}, 'IOSlots': {},
+                'IOAdapters': {},
+                'IOBuses': {},
+                'IOSlots': {},
                 'WWPNPrefix': '13857705832243593216',
             },
             'AssociatedSystemMemoryConfiguration': {
@@ -123,23 +150,28 @@ class ManagedSystems(resource.Resource):
                 'CurrentMaximumProcessorsPerIBMiPartition': '64',
                 'CurrentMaximumAllowedProcessorsPerPartition': '256',
                 'CurrentMaximumProcessorsPerVirtualIOServerPartition': '64',
-                'CurrentMaximumVirtualProcessorsPerAIXOrLinuxPartition':
-                    '64',
+                'CurrentMaximumVirtualProcessorsPerAIXOrLinuxPartition': '64',
                 'CurrentMaximumVirtualProcessorsPerIBMiPartition': '64',
-                'CurrentMaximumVirtualProcessorsPerVirtualIOServerPartition':
-                    '64',
+                f'{_MOST_VIRTUAL}PerVirtualIOServerPartition': '64',
                 'InstalledSystemProcessorUnits': _UNITS,
                 'MaximumAllowedVirtualProcessorsPerPartition': '256',
                 'MinimumProcessorUnitsPerVirtualProcessor': '0.05',
                 'PendingAvailableSystemProcessorUnits': _UNITS,
                 'SupportedPartitionProcessorCompatibilityModes': [
-                    'default', 'POWER6', 'POWER7', 'POWER8'],
+                    'default',
+                    'POWER6',
+                    'POWER7',
+                    'POWER8',
+                ],
             },
             'AssociatedVirtualIOServers': self._links(
-                'VirtualIOServer', self._vioses()),
+                'VirtualIOServer', self._vioses()
+            ),
             'MachineTypeModelAndSerialNumber': {
-                'MachineType': machine, 'Model': model,
-                'SerialNumber': serial},
+                'MachineType': machine,
+                'Model': model,
+                'SerialNumber': serial,
+            },
             'ManufacturingDefaultConfigurationEnabled': 'false',
             'MaximumPartitions': '200',
             'PrimaryIPAddress': '192.0.2.254',
@@ -149,7 +181,8 @@ class ManagedSystems(resource.Resource):
                 'MaximumInactiveMigrations': '16',
                 'MaximumActiveMigrations': '16',
                 'NumberOfInactiveMigrationsInProgress': '0',
-                'NumberOfActiveMigrationsInProgress': '0'},
+                'NumberOfActiveMigrationsInProgress': '0',
+            },
             'IsPowerVMManagementMaster': 'true',
             'IsManagementPartitionPowerVMManagementMaster': 'true',
             'IsHMCPowerVMManagementMaster': 'false',

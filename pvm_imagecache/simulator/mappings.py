@@ -78,12 +78,16 @@ class Mapping:
 class Mappings:
     """All vSCSI mappings of all VIOSes."""
 
-    def __init__(self, store: state.Store,
-                 all_partitions: partitions.Partitions,
-                 find: collections.abc.Callable[
-                     [str, str, str | None, str | None], Backing | None],
-                 href: collections.abc.Callable[[str], str],
-                 lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        store: state.Store,
+        all_partitions: partitions.Partitions,
+        find: collections.abc.Callable[
+            [str, str, str | None, str | None], Backing | None
+        ],
+        href: collections.abc.Callable[[str], str],
+        lock: threading.RLock,
+    ) -> None:
         """Wire it up.
 
         :param find: a disk by VIOS, element, UDID (or None) and name.
@@ -93,16 +97,19 @@ class Mappings:
         self._find = find
         self._href = href
         self._lock = lock
-        found = [Mapping(**record)
-                 for record in store.load(_MAPPING).values()]
-        self._mappings = {item.id: item for item
-                          in sorted(found, key=lambda item: item.id)}
+        found = [Mapping(**record) for record in store.load(_MAPPING).values()]
+        self._mappings = {
+            item.id: item for item in sorted(found, key=lambda item: item.id)
+        }
 
     def users(self, udid: str) -> list[str]:
         """Names of the partitions that a disk is mapped to."""
         with self._lock:
-            return [self._user(item) for item in self._mappings.values()
-                    if item.backing == udid]
+            return [
+                self._user(item)
+                for item in self._mappings.values()
+                if item.backing == udid
+            ]
 
     def _user(self, item: Mapping) -> str:
         partition = self._partitions.find(item.lpar or '')
@@ -118,16 +125,19 @@ class Mappings:
     def _save(self, item: Mapping) -> None:
         self._store.save(_MAPPING, f'{item.id:08d}', dataclasses.asdict(item))
 
-    def change(self, vios: vios_module.Vios,
-               change: resource.Change) -> None:
+    def change(self, vios: vios_module.Vios, change: resource.Change) -> None:
         """Make a VIOS's mappings those of an update; all of it or nothing."""
         elements = resource.children(
-            change.element, 'VirtualSCSIMappings/VirtualSCSIMapping')
+            change.element, 'VirtualSCSIMappings/VirtualSCSIMapping'
+        )
         with self._lock:
             change.check()
             before = dict(self._mappings)
-            mine = {item.id: item for item in before.values()
-                    if item.vios == vios.uuid}
+            mine = {
+                item.id: item
+                for item in before.values()
+                if item.vios == vios.uuid
+            }
             kept: dict[int, str | None] = {}
             new = []
             for element in elements:
@@ -142,17 +152,22 @@ class Mappings:
                 self._mappings = before
                 raise
 
-    def _apply(self, vios: vios_module.Vios, mine: dict[int, Mapping],
-               kept: dict[int, str | None],
-               new: list[etree._Element]) -> None:
+    def _apply(
+        self,
+        vios: vios_module.Vios,
+        mine: dict[int, Mapping],
+        kept: dict[int, str | None],
+        new: list[etree._Element],
+    ) -> None:
         with self._store.transaction():
             for number in mine.keys() - kept.keys():
                 del self._mappings[number]
                 self._store.delete(_MAPPING, f'{number:08d}')
             for number, backing in kept.items():
                 if backing != mine[number].backing:
-                    changed = dataclasses.replace(mine[number],
-                                                  backing=backing)
+                    changed = dataclasses.replace(
+                        mine[number], backing=backing
+                    )
                     self._mappings[number] = changed
                     self._save(changed)
             for element in new:
@@ -160,40 +175,54 @@ class Mappings:
                 self._mappings[made.id] = made
                 self._save(made)
 
-    def _backing(self, vios: vios_module.Vios,
-                 element: etree._Element) -> str | None:
+    def _backing(
+        self, vios: vios_module.Vios, element: etree._Element
+    ) -> str | None:
         """UDID of the disk that a mapping names."""
         storage = resource.child(element, 'Storage')
-        disk = None if storage is None else next(
-            storage.iterchildren(tag=etree.Element), None)
+        disk = (
+            None
+            if storage is None
+            else next(storage.iterchildren(tag=etree.Element), None)
+        )
         if disk is None:
             return None
         tag = schema.local_name(disk)
         udid = resource.text(disk, 'UniqueDeviceID')
-        name = (resource.text(disk, 'DiskName') or
-                resource.text(disk, 'UnitName'))
+        name = resource.text(disk, 'DiskName') or resource.text(
+            disk, 'UnitName'
+        )
         found = self._find(vios.uuid, tag, udid, name)
         if found is None:
             raise errors.bad_request(
-                f'The {tag} {name or udid} to be mapped does not exist.')
+                f'The {tag} {name or udid} to be mapped does not exist.'
+            )
         return found.udid
 
-    def _make(self, vios: vios_module.Vios,
-              element: etree._Element) -> Mapping:
+    def _make(
+        self, vios: vios_module.Vios, element: etree._Element
+    ) -> Mapping:
         partition = self._client(element)
         backing = self._backing(vios, element)
         shared = self._shared_adapters(vios, partition, element)
         made = Mapping(
-            max(self._mappings, default=0) + 1, vios.uuid, partition.uuid,
+            max(self._mappings, default=0) + 1,
+            vios.uuid,
+            partition.uuid,
             partition.id,
-            shared.client_slot if shared else self._client_slot(
-                partition, element),
+            shared.client_slot
+            if shared
+            else self._client_slot(partition, element),
             shared.server_slot if shared else self._server_slot(vios),
-            backing)
+            backing,
+        )
         if backing is not None:
             target = resource.child(element, 'TargetDevice')
-            device = None if target is None else next(
-                target.iterchildren(tag=etree.Element), None)
+            device = (
+                None
+                if target is None
+                else next(target.iterchildren(tag=etree.Element), None)
+            )
             made.target_udid = '09' + uuidlib.uuid4().hex[:16]
             made.lua = self._lua(made, device)
             made.target_name = self._target_name(vios, device)
@@ -206,81 +235,118 @@ class Mappings:
         partition = self._partitions.find(uuid)
         if partition is None:
             raise errors.bad_request(
-                f'The partition {uuid or href} to be mapped to does not '
-                'exist.')
+                f'The partition {uuid or href} to be mapped to does not exist.'
+            )
         return partition
 
-    def _shared_adapters(self, vios: vios_module.Vios,
-                         partition: partitions.Partition,
-                         element: etree._Element) -> Mapping | None:
+    def _shared_adapters(
+        self,
+        vios: vios_module.Vios,
+        partition: partitions.Partition,
+        element: etree._Element,
+    ) -> Mapping | None:
         """A mapping of the same adapters, if the element names them."""
         udid = resource.text(element, 'ServerAdapter/UniqueDeviceID')
         for item in self._mappings.values():
-            if (udid is not None and item.vios == vios.uuid and
-                    item.lpar == partition.uuid and
-                    udid == _adapter_udid(vios.id, item.server_slot)):
+            if (
+                udid is not None
+                and item.vios == vios.uuid
+                and item.lpar == partition.uuid
+                and udid == _adapter_udid(vios.id, item.server_slot)
+            ):
                 return item
         return None
 
-    def _client_slot(self, partition: partitions.Partition,
-                     element: etree._Element) -> int:
-        used = {item.client_slot for item in self._mappings.values()
-                if item.lpar == partition.uuid}
+    def _client_slot(
+        self, partition: partitions.Partition, element: etree._Element
+    ) -> int:
+        used = {
+            item.client_slot
+            for item in self._mappings.values()
+            if item.lpar == partition.uuid
+        }
         wanted = resource.text(element, 'ClientAdapter/VirtualSlotNumber')
         if wanted is not None and wanted.isdigit():
             if int(wanted) in used:
                 raise errors.bad_request(
                     f'The virtual slot {wanted} of the partition '
-                    f'{partition.name} is in use.')
+                    f'{partition.name} is in use.'
+                )
             return int(wanted)
         slots = range(_FIRST_CLIENT_SLOT, int(partition.slots))
-        high = resource.text(
-            element, 'ClientAdapter/UseNextAvailableHighSlotID') == 'true'
-        return _free(reversed(slots) if high else slots, used,
-                     partition.name)
+        high = (
+            resource.text(element, 'ClientAdapter/UseNextAvailableHighSlotID')
+            == 'true'
+        )
+        return _free(reversed(slots) if high else slots, used, partition.name)
 
     def _server_slot(self, vios: vios_module.Vios) -> int:
-        used = {item.server_slot for item in self._mappings.values()
-                if item.vios == vios.uuid}
-        return _free(range(_FIRST_SERVER_SLOT, _LAST_SERVER_SLOT), used,
-                     vios.name)
+        used = {
+            item.server_slot
+            for item in self._mappings.values()
+            if item.vios == vios.uuid
+        }
+        return _free(
+            range(_FIRST_SERVER_SLOT, _LAST_SERVER_SLOT), used, vios.name
+        )
 
     def _lua(self, made: Mapping, device: etree._Element | None) -> str:
-        wanted = None if device is None else resource.text(
-            device, 'LogicalUnitAddress')
+        wanted = (
+            None
+            if device is None
+            else resource.text(device, 'LogicalUnitAddress')
+        )
         if wanted is not None:
             return wanted
-        used = {item.lua for item in self._mappings.values()
-                if item.vios == made.vios and
-                item.server_slot == made.server_slot}
-        return next(lua for lua in (
-            f'0x{0x8100 + number:04x}000000000000' for number in range(4096))
-            if lua not in used)
+        used = {
+            item.lua
+            for item in self._mappings.values()
+            if item.vios == made.vios and item.server_slot == made.server_slot
+        }
+        return next(
+            lua
+            for lua in (
+                f'0x{0x8100 + number:04x}000000000000'
+                for number in range(4096)
+            )
+            if lua not in used
+        )
 
-    def _target_name(self, vios: vios_module.Vios,
-                     device: etree._Element | None) -> str:
-        wanted = None if device is None else resource.text(
-            device, 'TargetName')
+    def _target_name(
+        self, vios: vios_module.Vios, device: etree._Element | None
+    ) -> str:
+        wanted = (
+            None if device is None else resource.text(device, 'TargetName')
+        )
         if wanted is not None:
             return wanted
-        used = {item.target_name for item in self._mappings.values()
-                if item.vios == vios.uuid}
-        return next(name for name in (
-            f'vtscsi{number}' for number in range(1 << 16))
-            if name not in used)
+        used = {
+            item.target_name
+            for item in self._mappings.values()
+            if item.vios == vios.uuid
+        }
+        return next(
+            name
+            for name in (f'vtscsi{number}' for number in range(1 << 16))
+            if name not in used
+        )
 
     def show(self, vios: vios_module.Vios) -> list[schema.Values]:
         with self._lock:
-            return [self._values(vios, item)
-                    for item in self._mappings.values()
-                    if item.vios == vios.uuid]
+            return [
+                self._values(vios, item)
+                for item in self._mappings.values()
+                if item.vios == vios.uuid
+            ]
 
-    def _values(self, vios: vios_module.Vios,
-                item: Mapping) -> schema.Values:
+    def _values(self, vios: vios_module.Vios, item: Mapping) -> schema.Values:
         server = _location(vios.id, item.server_slot)
         client = _location(item.lpar_id, item.client_slot)
-        disk = None if item.backing is None else self._find(
-            item.vios, '', item.backing, None)
+        disk = (
+            None
+            if item.backing is None
+            else self._find(item.vios, '', item.backing, None)
+        )
         server_values: dict[str, schema.Value] = {
             **_adapter('Server', vios.id, item.server_slot),
             'AdapterName': f'vhost{item.server_slot - _FIRST_SERVER_SLOT}',
@@ -291,8 +357,9 @@ class Mappings:
         }
         values: dict[str, schema.Value] = {'ServerAdapter': server_values}
         if item.lpar is not None:
-            values['AssociatedLogicalPartition'] = schema.Link(self._href(
-                f'/rest/api/uom/LogicalPartition/{item.lpar}'))
+            values['AssociatedLogicalPartition'] = schema.Link(
+                self._href(f'/rest/api/uom/LogicalPartition/{item.lpar}')
+            )
             values['ClientAdapter'] = {
                 **_adapter('Client', item.lpar_id, item.client_slot),
                 'RemoteLogicalPartitionID': str(vios.id),
@@ -302,26 +369,33 @@ class Mappings:
         if disk is not None:
             server_values['BackingDeviceName'] = disk.name
             values['Storage'] = {disk.tag: disk.values}
-            values['TargetDevice'] = {disk.target_tag: {
-                'LogicalUnitAddress': item.lua,
-                'TargetName': item.target_name,
-                'UniqueDeviceID': item.target_udid or '',
-            }}
+            values['TargetDevice'] = {
+                disk.target_tag: {
+                    'LogicalUnitAddress': item.lua,
+                    'TargetName': item.target_name,
+                    'UniqueDeviceID': item.target_udid or '',
+                }
+            }
         return values
 
 
-def _existing(mine: dict[int, Mapping], kept: dict[int, str | None],
-              element: etree._Element) -> Mapping | None:
+def _existing(
+    mine: dict[int, Mapping],
+    kept: dict[int, str | None],
+    element: etree._Element,
+) -> Mapping | None:
     """The mapping that an element of an update is.
 
     With a target device it is known by that device's UDID; without storage
     by its adapters.
     """
     target = resource.child(element, 'TargetDevice')
-    device = None if target is None else next(
-        target.iterchildren(tag=etree.Element), None)
-    udid = None if device is None else resource.text(
-        device, 'UniqueDeviceID')
+    device = (
+        None
+        if target is None
+        else next(target.iterchildren(tag=etree.Element), None)
+    )
+    udid = None if device is None else resource.text(device, 'UniqueDeviceID')
     slot = resource.text(element, 'ServerAdapter/VirtualSlotNumber')
     has_storage = resource.child(element, 'Storage') is not None
     for item in mine.values():
@@ -329,14 +403,19 @@ def _existing(mine: dict[int, Mapping], kept: dict[int, str | None],
             continue
         if udid is not None and item.target_udid == udid:
             return item
-        if (udid is None and not has_storage and item.backing is None and
-                slot == str(item.server_slot)):
+        if (
+            udid is None
+            and not has_storage
+            and item.backing is None
+            and slot == str(item.server_slot)
+        ):
             return item
     return None
 
 
-def _free(slots: collections.abc.Iterable[int], used: set[int],
-          name: str) -> int:
+def _free(
+    slots: collections.abc.Iterable[int], used: set[int], name: str
+) -> int:
     for slot in slots:
         if slot not in used:
             return slot
@@ -352,8 +431,9 @@ def _adapter_udid(partition_id: int, slot: int) -> str:
     return '1e' + _location(partition_id, slot)
 
 
-def _adapter(kind: str, partition_id: int,
-             slot: int) -> dict[str, schema.Value]:
+def _adapter(
+    kind: str, partition_id: int, slot: int
+) -> dict[str, schema.Value]:
     location = _location(partition_id, slot)
     return {
         'AdapterType': kind,

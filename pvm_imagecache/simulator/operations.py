@@ -23,8 +23,11 @@ from pvm_imagecache.simulator import partitions
 class Operations:
     """The operations of a host, for jobs.Jobs."""
 
-    def __init__(self, all_partitions: partitions.Partitions,
-                 disk_exists: collections.abc.Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        all_partitions: partitions.Partitions,
+        disk_exists: collections.abc.Callable[[str], bool],
+    ) -> None:
         self._partitions = all_partitions
         self._disk_exists = disk_exists
 
@@ -36,33 +39,45 @@ class Operations:
             ('VirtualIOServer', 'RescanVirtualDisk'): self._rescan,
         }
 
-    def _power_on(self, target: str,
-                  parameters: jobs.Parameters) -> jobs.Parameters:
+    def _power_on(
+        self, target: str, parameters: jobs.Parameters
+    ) -> jobs.Parameters:
         if self._partitions.get(target).running:
-            raise jobs.JobFailed({
-                'returnCode': '1',
-                'result': 'HSCL3681 The partition is already activated.'})
+            raise jobs.JobFailed(
+                {
+                    'returnCode': '1',
+                    'result': 'HSCL3681 The partition is already activated.',
+                }
+            )
         self._partitions.power(target, running=True)
         return {'returnCode': '0'}
 
-    def _power_off(self, target: str,
-                   parameters: jobs.Parameters) -> jobs.Parameters:
+    def _power_off(
+        self, target: str, parameters: jobs.Parameters
+    ) -> jobs.Parameters:
         if not self._partitions.get(target).running:
-            raise jobs.JobFailed({
-                'returnCode': '1',
-                'result': 'HSCL1558 The partition cannot be shut down '
-                          'because it is not activated.'})
+            raise jobs.JobFailed(
+                {
+                    'returnCode': '1',
+                    'result': 'HSCL1558 The partition cannot be shut down '
+                    'because it is not activated.',
+                }
+            )
         self._partitions.power(
-            target, running=parameters.get('restart') == 'true')
+            target, running=parameters.get('restart') == 'true'
+        )
         return {'returnCode': '0'}
 
-    def _close_terminal(self, target: str,
-                        parameters: jobs.Parameters) -> jobs.Parameters:
+    def _close_terminal(
+        self, target: str, parameters: jobs.Parameters
+    ) -> jobs.Parameters:
         return {'returnCode': '0'}
 
-    def _rescan(self, target: str,
-                parameters: jobs.Parameters) -> jobs.Parameters:
+    def _rescan(
+        self, target: str, parameters: jobs.Parameters
+    ) -> jobs.Parameters:
         if not self._disk_exists(parameters.get('VirtualDiskUDID', '')):
-            raise jobs.JobFailed({
-                'RETURN_CODE': '-1', 'result': 'The disk does not exist.'})
+            raise jobs.JobFailed(
+                {'RETURN_CODE': '-1', 'result': 'The disk does not exist.'}
+            )
         return {'RETURN_CODE': '0'}

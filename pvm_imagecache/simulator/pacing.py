@@ -62,8 +62,9 @@ class Clock:
 class Pace:
     """The rates of one transfer: its own and that of all together."""
 
-    def __init__(self, own: Rate, total: Rate, shared: Clock,
-                 stop: threading.Event) -> None:
+    def __init__(
+        self, own: Rate, total: Rate, shared: Clock, stop: threading.Event
+    ) -> None:
         self._own_rate = own
         self._total_rate = total
         self._own = Clock()
@@ -79,8 +80,10 @@ class Pace:
         """
         if self._stop.is_set():
             raise Stopped()
-        due = max(self._own.spend(size, self._own_rate()),
-                  self._shared.spend(size, self._total_rate()))
+        due = max(
+            self._own.spend(size, self._own_rate()),
+            self._shared.spend(size, self._total_rate()),
+        )
         if not due:
             return
         wait = due - time.monotonic()

@@ -76,8 +76,7 @@ def memory(wanted: Strings, *, running: bool) -> dict[str, schema.Value]:
     }
 
 
-def shared_processors(wanted: Strings,
-                      mode: str) -> dict[str, schema.Value]:
+def shared_processors(wanted: Strings, mode: str) -> dict[str, schema.Value]:
     """Processor configuration from the shared configuration wanted."""
     units = wanted['DesiredProcessingUnits']
     processors = wanted['DesiredVirtualProcessors']
@@ -106,18 +105,21 @@ def shared_processors(wanted: Strings,
             'CurrentProcessingUnits': units,
             'CurrentSharedProcessorPoolID': shared['SharedProcessorPoolID'],
             'CurrentUncappedWeight': shared['UncappedWeight'],
-            'CurrentMinimumVirtualProcessors':
-                shared['MinimumVirtualProcessors'],
-            'CurrentMaximumVirtualProcessors':
-                shared['MaximumVirtualProcessors'],
+            'CurrentMinimumVirtualProcessors': shared[
+                'MinimumVirtualProcessors'
+            ],
+            'CurrentMaximumVirtualProcessors': shared[
+                'MaximumVirtualProcessors'
+            ],
             'RuntimeProcessingUnits': units,
             'RuntimeUncappedWeight': shared['UncappedWeight'],
         },
     }
 
 
-def dedicated_processors(wanted: Strings,
-                         mode: str) -> dict[str, schema.Value]:
+def dedicated_processors(
+    wanted: Strings, mode: str
+) -> dict[str, schema.Value]:
     """Processor configuration from the dedicated configuration wanted."""
     desired = wanted['DesiredProcessors']
     maximum = wanted.get('MaximumProcessors', desired)

@@ -39,11 +39,17 @@ from pvm_imagecache.simulator import vios
 _PARTITION = 'partition'
 MANAGEMENT = 'novalink'
 # Top-level elements that clients set; all else is the server's.
-_PLAIN = ('AllowPerformanceDataCollection', 'AvailabilityPriority',
-          'IsConnectionMonitoringEnabled', 'KeylockPosition',
-          'PendingProcessorCompatibilityMode', 'PowerOnWithHypervisor',
-          'RemoteRestartCapable', 'SimplifiedRemoteRestartCapable',
-          'SuspendCapable')
+_PLAIN = (
+    'AllowPerformanceDataCollection',
+    'AvailabilityPriority',
+    'IsConnectionMonitoringEnabled',
+    'KeylockPosition',
+    'PendingProcessorCompatibilityMode',
+    'PowerOnWithHypervisor',
+    'RemoteRestartCapable',
+    'SimplifiedRemoteRestartCapable',
+    'SuspendCapable',
+)
 _TYPES = ('AIX/Linux', 'OS400')
 
 
@@ -69,15 +75,19 @@ class Partitions(resource.Resource):
 
     layout = schema_tables.LOGICAL_PARTITION
     parents = (None, 'ManagedSystem')
-    search_keys = frozenset({'PartitionName', 'PartitionID',
-                             'IsManagementPartition'})
+    search_keys = frozenset(
+        {'PartitionName', 'PartitionID', 'IsManagementPartition'}
+    )
 
-    def __init__(self, store: state.Store,
-                 href: collections.abc.Callable[[str], str],
-                 system_uuid: str,
-                 free_id: collections.abc.Callable[[], int],
-                 removed: collections.abc.Callable[[str], None],
-                 lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        store: state.Store,
+        href: collections.abc.Callable[[str], str],
+        system_uuid: str,
+        free_id: collections.abc.Callable[[], int],
+        removed: collections.abc.Callable[[str], None],
+        lock: threading.RLock,
+    ) -> None:
         """Wire it up.
 
         :param free_id: a partition id that is not in use.
@@ -89,10 +99,12 @@ class Partitions(resource.Resource):
         self._free_id = free_id
         self._removed = removed
         self._lock = lock
-        found = [Partition(**record)
-                 for record in store.load(_PARTITION).values()]
-        self._partitions = {item.uuid: item for item
-                            in sorted(found, key=lambda item: item.id)}
+        found = [
+            Partition(**record) for record in store.load(_PARTITION).values()
+        ]
+        self._partitions = {
+            item.uuid: item for item in sorted(found, key=lambda item: item.id)
+        }
 
     def all(self) -> list[Partition]:
         return list(self._partitions.values())
@@ -111,18 +123,29 @@ class Partitions(resource.Resource):
         with self._lock:
             if any(item.management for item in self._partitions.values()):
                 return
-            self._add(Partition(
-                vios.partition_uuid(MANAGEMENT), self._free_id(), MANAGEMENT,
-                'AIX/Linux', _now(), {}, {'DesiredMemory': '8192'},
-                _shared('0.5', '2'), running=True, management=True))
+            self._add(
+                Partition(
+                    vios.partition_uuid(MANAGEMENT),
+                    self._free_id(),
+                    MANAGEMENT,
+                    'AIX/Linux',
+                    _now(),
+                    {},
+                    {'DesiredMemory': '8192'},
+                    _shared('0.5', '2'),
+                    running=True,
+                    management=True,
+                )
+            )
 
     def _add(self, partition: Partition) -> None:
         self._partitions[partition.uuid] = partition
         self._save(partition)
 
     def _save(self, partition: Partition) -> None:
-        self._store.save(_PARTITION, partition.uuid,
-                         dataclasses.asdict(partition))
+        self._store.save(
+            _PARTITION, partition.uuid, dataclasses.asdict(partition)
+        )
 
     def power(self, uuid: str, *, running: bool) -> None:
         with self._lock:
@@ -132,16 +155,17 @@ class Partitions(resource.Resource):
 
     def documents(self, parent: str | None) -> list[atom.Document]:
         with self._lock:
-            return [self._document(item)
-                    for item in self._partitions.values()]
+            return [self._document(item) for item in self._partitions.values()]
 
     def create(self, element: etree._Element, parent: str | None) -> str:
         if parent is None:
             raise errors.bad_request(
-                'A LogicalPartition is created in its ManagedSystem.')
+                'A LogicalPartition is created in its ManagedSystem.'
+            )
         values = self.layout.read(element)
         uuid = resource.text(element, 'PartitionUUID') or str(
-            vios.partition_uuid(str(uuidlib.uuid4())))
+            vios.partition_uuid(str(uuidlib.uuid4()))
+        )
         _check_uuid(uuid)
         kind = _string(values, 'PartitionType') or 'AIX/Linux'
         if kind not in _TYPES:
@@ -149,16 +173,25 @@ class Partitions(resource.Resource):
         with self._lock:
             if uuid.upper() in self._partitions:
                 raise errors.bad_request(
-                    f'A partition with the UUID {uuid} exists already.')
-            partition = Partition(uuid.upper(), self._free_id(), '', kind,
-                                  _now(), {}, {'DesiredMemory': '1024'},
-                                  _shared('0.1', '1'))
+                    f'A partition with the UUID {uuid} exists already.'
+                )
+            partition = Partition(
+                uuid.upper(),
+                self._free_id(),
+                '',
+                kind,
+                _now(),
+                {},
+                {'DesiredMemory': '1024'},
+                _shared('0.1', '1'),
+            )
             self._apply(partition, values)
             self._add(partition)
         return partition.uuid
 
-    def update(self, uuid: str, parent: str | None,
-               change: resource.Change) -> None:
+    def update(
+        self, uuid: str, parent: str | None, change: resource.Change
+    ) -> None:
         values = self.layout.read(change.element)
         with self._lock:
             change.check()
@@ -166,15 +199,17 @@ class Partitions(resource.Resource):
             self._apply(changed, values)
             self._add(changed)
 
-    def delete(self, uuid: str, parent: str | None,
-               check: resource.Check) -> None:
+    def delete(
+        self, uuid: str, parent: str | None, check: resource.Check
+    ) -> None:
         with self._lock:
             partition = self.get(uuid)
             check()
             if partition.running:
                 raise errors.bad_request(
                     f'HSCL0DB4 The partition {partition.name} cannot be '
-                    'removed: it is running.')
+                    'removed: it is running.'
+                )
             with self._store.transaction():
                 del self._partitions[partition.uuid]
                 self._store.delete(_PARTITION, partition.uuid)
@@ -185,25 +220,37 @@ class Partitions(resource.Resource):
         name = _string(values, 'PartitionName')
         if name is None or not 1 <= len(name) <= 31:
             raise errors.bad_request(
-                'A partition needs a name of 1 to 31 characters.')
-        if any(other.name == name and other.uuid != partition.uuid
-               for other in self._partitions.values()):
+                'A partition needs a name of 1 to 31 characters.'
+            )
+        if any(
+            other.name == name and other.uuid != partition.uuid
+            for other in self._partitions.values()
+        ):
             raise errors.bad_request(
-                f'A partition named {name} exists already.')
+                f'A partition named {name} exists already.'
+            )
         partition.name = name
         partition.plain = partition.plain | {
-            tag: value for tag in _PLAIN
-            if (value := _string(values, tag)) is not None}
+            tag: value
+            for tag in _PLAIN
+            if (value := _string(values, tag)) is not None
+        }
         memory = _strings(values.get('PartitionMemoryConfiguration'))
         partition.memory = partition.memory | {
-            tag: memory[tag] for tag in (
-                'DesiredMemory', 'MaximumMemory', 'MinimumMemory',
-                'ExpansionFactor') if tag in memory}
+            tag: memory[tag]
+            for tag in (
+                'DesiredMemory',
+                'MaximumMemory',
+                'MinimumMemory',
+                'ExpansionFactor',
+            )
+            if tag in memory
+        }
         slots = _strings(values.get('PartitionIOConfiguration'))
         partition.slots = slots.get('MaximumVirtualIOSlots', partition.slots)
         partition.processors = _processors(
-            values.get('PartitionProcessorConfiguration'),
-            partition.processors)
+            values.get('PartitionProcessorConfiguration'), partition.processors
+        )
 
     def _document(self, item: Partition) -> atom.Document:
         active = 'active' if item.running else 'inactive'
@@ -214,8 +261,7 @@ class Partitions(resource.Resource):
             'SuspendCapable': 'false',
             **item.plain,
             'LogicalSerialNumber': f'2125D4A{item.id}',
-            'OperatingSystemVersion':
-                'Linux' if item.running else 'Unknown',
+            'OperatingSystemVersion': 'Linux' if item.running else 'Unknown',
             'PartitionID': str(item.id),
             'PartitionIOConfiguration': {
                 'MaximumVirtualIOSlots': item.slots,
@@ -223,17 +269,19 @@ class Partitions(resource.Resource):
                 'CurrentMaximumVirtualIOSlots': item.slots,
             },
             'PartitionMemoryConfiguration': partition_values.memory(
-                item.memory, running=item.running),
+                item.memory, running=item.running
+            ),
             'PartitionName': item.name,
-            'PartitionProcessorConfiguration':
-                _processor_values(item.processors),
-            'PartitionState':
-                'running' if item.running else 'not activated',
+            'PartitionProcessorConfiguration': _processor_values(
+                item.processors
+            ),
+            'PartitionState': 'running' if item.running else 'not activated',
             'PartitionType': item.kind,
             'PartitionUUID': item.uuid,
             'ResourceMonitoringControlState': active,
-            'AssociatedManagedSystem': schema.Link(self._href(
-                f'/rest/api/uom/ManagedSystem/{self._system_uuid}')),
+            'AssociatedManagedSystem': schema.Link(
+                self._href(f'/rest/api/uom/ManagedSystem/{self._system_uuid}')
+            ),
             'IsServicePartition': 'false',
             'ReferenceCode': 'Linux' if item.running else '00000000',
             'IsManagementPartition': str(item.management).lower(),
@@ -245,7 +293,8 @@ class Partitions(resource.Resource):
         }
         if item.running:
             values['ResourceMonitoringIPAddress'] = (
-                f'198.51.100.{item.id % 250}')
+                f'198.51.100.{item.id % 250}'
+            )
         return atom.Document(self.layout, item.uuid, values, item.created_ms)
 
 
@@ -256,18 +305,23 @@ def _check_uuid(uuid: str) -> None:
         raise errors.bad_request(f'{uuid} is not a UUID.') from None
     if number >> 127:
         raise errors.bad_request(
-            f'{uuid} is not a partition UUID: its first digit must be 0 to '
-            '7.')
+            f'{uuid} is not a partition UUID: its first digit must be 0 to 7.'
+        )
 
 
 def _shared(units: str, processors: str) -> dict[str, typing.Any]:
-    return {'mode': 'uncapped', 'shared': {
-        'DesiredProcessingUnits': units,
-        'DesiredVirtualProcessors': processors}}
+    return {
+        'mode': 'uncapped',
+        'shared': {
+            'DesiredProcessingUnits': units,
+            'DesiredVirtualProcessors': processors,
+        },
+    }
 
 
-def _processors(value: schema.Value | None,
-                before: dict[str, typing.Any]) -> dict[str, typing.Any]:
+def _processors(
+    value: schema.Value | None, before: dict[str, typing.Any]
+) -> dict[str, typing.Any]:
     """{mode, shared or dedicated}: what the client wants, else as before."""
     if not isinstance(value, collections.abc.Mapping):
         return before
@@ -275,20 +329,30 @@ def _processors(value: schema.Value | None,
     shared = _strings(value.get('SharedProcessorConfiguration'))
     mode = _string(value, 'SharingMode')
     if _string(value, 'HasDedicatedProcessors') == 'true':
-        return {'mode': mode or 'sre idle proces',
-                'dedicated': {'DesiredProcessors': '1', **dedicated}}
-    return {'mode': mode or 'uncapped', 'shared': {
-        'DesiredProcessingUnits': '0.1', 'DesiredVirtualProcessors': '1',
-        **shared}}
+        return {
+            'mode': mode or 'sre idle proces',
+            'dedicated': {'DesiredProcessors': '1', **dedicated},
+        }
+    return {
+        'mode': mode or 'uncapped',
+        'shared': {
+            'DesiredProcessingUnits': '0.1',
+            'DesiredVirtualProcessors': '1',
+            **shared,
+        },
+    }
 
 
 def _processor_values(
-        processors: dict[str, typing.Any]) -> dict[str, schema.Value]:
+    processors: dict[str, typing.Any],
+) -> dict[str, schema.Value]:
     if 'dedicated' in processors:
         return partition_values.dedicated_processors(
-            processors['dedicated'], processors['mode'])
+            processors['dedicated'], processors['mode']
+        )
     return partition_values.shared_processors(
-        processors['shared'], processors['mode'])
+        processors['shared'], processors['mode']
+    )
 
 
 def _string(values: schema.Values, tag: str) -> str | None:
@@ -299,8 +363,7 @@ def _string(values: schema.Values, tag: str) -> str | None:
 def _strings(value: schema.Value | None) -> dict[str, str]:
     if not isinstance(value, collections.abc.Mapping):
         return {}
-    return {tag: item for tag, item in value.items()
-            if isinstance(item, str)}
+    return {tag: item for tag, item in value.items() if isinstance(item, str)}
 
 
 def _now() -> int:

@@ -56,17 +56,25 @@ class RequestLog:
         self._rows: collections.deque[Row] = collections.deque(maxlen=_KEPT)
         self._next = 1
 
-    def begin(self, method: str, path: str, kind: str, if_match: str | None,
-              session: str | None) -> Row:
+    def begin(
+        self,
+        method: str,
+        path: str,
+        kind: str,
+        if_match: str | None,
+        session: str | None,
+    ) -> Row:
         with self._lock:
-            row = Row(self._next, time.time(), method, path, kind, if_match,
-                      session)
+            row = Row(
+                self._next, time.time(), method, path, kind, if_match, session
+            )
             self._next += 1
             self._rows.append(row)
         return row
 
-    def end(self, row: Row, status: int | None, bytes_in: int,
-            bytes_out: int) -> None:
+    def end(
+        self, row: Row, status: int | None, bytes_in: int, bytes_out: int
+    ) -> None:
         with self._lock:
             row.status = status
             row.bytes_in = bytes_in
@@ -76,8 +84,11 @@ class RequestLog:
     def rows(self, since: int = 0) -> list[dict[str, object]]:
         """Rows whose seq is greater than this."""
         with self._lock:
-            return [dataclasses.asdict(row) for row in self._rows
-                    if row.seq > since]
+            return [
+                dataclasses.asdict(row)
+                for row in self._rows
+                if row.seq > since
+            ]
 
     def clear(self) -> None:
         """Forget all rows; sequence numbers go on."""
@@ -91,7 +102,8 @@ class RequestLog:
         with self._lock:
             for row in self._rows:
                 count = kinds.setdefault(
-                    row.type, {'requests': 0, 'bytes_in': 0})
+                    row.type, {'requests': 0, 'bytes_in': 0}
+                )
                 for counted in (count, total):
                     counted['requests'] += 1
                     counted['bytes_in'] += row.bytes_in

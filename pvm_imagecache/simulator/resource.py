@@ -47,8 +47,7 @@ class Resource:
         for document in self.documents(parent):
             if document.uuid.lower() == uuid.lower():
                 return document
-        raise errors.not_found(
-            f'{self.layout.name} {uuid} does not exist.')
+        raise errors.not_found(f'{self.layout.name} {uuid} does not exist.')
 
     def create(self, element: etree._Element, parent: str | None) -> str:
         """Create from a client's element; the new UUID."""
@@ -62,8 +61,10 @@ class Resource:
 
     def _not_offered(self, method: str) -> errors.RestError:
         return errors.RestError(
-            405, f'{method} is not supported for {self.layout.name}.',
-            'Method Not Allowed')
+            405,
+            f'{method} is not supported for {self.layout.name}.',
+            'Method Not Allowed',
+        )
 
 
 class Change:
@@ -73,9 +74,14 @@ class Change:
     :ivar groups: attribute groups that the document speaks of, None for all.
     """
 
-    def __init__(self, element: etree._Element,
-                 groups: frozenset[str] | None, *, conditional: bool,
-                 check: Check) -> None:
+    def __init__(
+        self,
+        element: etree._Element,
+        groups: frozenset[str] | None,
+        *,
+        conditional: bool,
+        check: Check,
+    ) -> None:
         self.element = element
         self.groups = groups
         self.conditional = conditional
@@ -87,17 +93,23 @@ class Change:
 
 def parse(body: bytes, name: str) -> etree._Element:
     """The element of a client's body, which must be of this type."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True,
-                             remove_comments=True, huge_tree=True)
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        remove_comments=True,
+        huge_tree=True,
+    )
     try:
         element = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError) as exc:
         raise errors.bad_request(
-            f'The request body is not valid XML: {exc}') from exc
+            f'The request body is not valid XML: {exc}'
+        ) from exc
     if schema.local_name(element) != name:
         raise errors.bad_request(
             f'The request body must be a {name}, not a '
-            f'{schema.local_name(element)}.')
+            f'{schema.local_name(element)}.'
+        )
     return element
 
 

@@ -67,7 +67,8 @@ def route(method: str, target: str) -> Route:
     if not path.startswith(PREFIX) or len(parts) < 2:
         return Route('Unknown', path)
     return _route_web(method, path, parts[1:]) or _route_type(
-        method, path, parts[1:])
+        method, path, parts[1:]
+    )
 
 
 def _route_web(method: str, path: str, parts: list[str]) -> Route | None:
@@ -76,13 +77,11 @@ def _route_web(method: str, path: str, parts: list[str]) -> Route | None:
             return Route(f'Logon.{_VERBS.get(method, "get")}', path, 'Logon')
         case ['File', 'contents', uuid]:
             verb = 'download' if method == 'GET' else 'upload'
-            return Route(f'File.{verb}', path, 'File', uuid,
-                         suffix='contents')
+            return Route(f'File.{verb}', path, 'File', uuid, suffix='contents')
         case ['jobs', job, 'cancel']:
             return Route('Job.cancel', path, 'jobs', job, suffix='cancel')
         case ['jobs', job]:
-            return Route(f'Job.{_VERBS.get(method, "get")}', path, 'jobs',
-                         job)
+            return Route(f'Job.{_VERBS.get(method, "get")}', path, 'jobs', job)
     return None
 
 
@@ -91,24 +90,32 @@ def _route_type(method: str, path: str, parts: list[str]) -> Route:
     for word in ('search', 'quick', 'do'):
         if word in parts:
             at = parts.index(word)
-            suffix, operation = word, '/'.join(parts[at + 1:])
+            suffix, operation = word, '/'.join(parts[at + 1 :])
             path = path.rsplit(f'/{word}', 1)[0]
             parts = parts[:at]
             break
     if not 1 <= len(parts) <= 4:
         return Route('Unknown', path)
-    root, root_uuid, child, child_uuid = (
-        [*parts, None, None, None])[:4]
+    root, root_uuid, child, child_uuid = ([*parts, None, None, None])[:4]
     parent_type, parent = (root, root_uuid) if child else (None, None)
     name, uuid = (child, child_uuid) if child else (root, root_uuid)
     assert name is not None
     if suffix == 'do':
         kind = 'Job.template' if method == 'GET' else 'Job.create'
     else:
-        kind = f'{name}.' + (suffix or _VERBS.get(
-            method, 'get' if uuid else 'feed'))
-    return Route(kind, path, name, uuid, parent_type, parent, suffix,
-                 urllib.parse.unquote(operation))
+        kind = f'{name}.' + (
+            suffix or _VERBS.get(method, 'get' if uuid else 'feed')
+        )
+    return Route(
+        kind,
+        path,
+        name,
+        uuid,
+        parent_type,
+        parent,
+        suffix,
+        urllib.parse.unquote(operation),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,12 +161,16 @@ NO_CONTENT = Answer(204)
 class Api:
     """Answers requests from the resources of a host."""
 
-    def __init__(self,
-                 resources: collections.abc.Iterable[resource.Resource],
-                 upload_files: files.Files, host_jobs: jobs.Jobs,
-                 host_sessions: sessions.Sessions) -> None:
-        self._resources = {(item.layout.service, item.layout.name): item
-                           for item in resources}
+    def __init__(
+        self,
+        resources: collections.abc.Iterable[resource.Resource],
+        upload_files: files.Files,
+        host_jobs: jobs.Jobs,
+        host_sessions: sessions.Sessions,
+    ) -> None:
+        self._resources = {
+            (item.layout.service, item.layout.name): item for item in resources
+        }
         self._files = upload_files
         self._jobs = host_jobs
         self._sessions = host_sessions
@@ -184,9 +195,14 @@ class Api:
 
     def _log_on_or_off(self, request: Request) -> Answer:
         if request.method == 'PUT':
-            return Answer(200, self._sessions.log_on(request.body.read()), {
-                'Content-Type': 'application/vnd.ibm.powervm.web+xml; '
-                                'type=LogonResponse'})
+            return Answer(
+                200,
+                self._sessions.log_on(request.body.read()),
+                {
+                    'Content-Type': 'application/vnd.ibm.powervm.web+xml; '
+                    'type=LogonResponse'
+                },
+            )
         self._sessions.check(request.token)
         if request.method != 'DELETE':
             raise errors.not_found('Logon takes PUT and DELETE.')
@@ -196,8 +212,11 @@ class Api:
     def _contents(self, request: Request) -> Answer:
         uuid = request.route.uuid or ''
         if request.method == 'GET':
-            return Answer(200, file=self._files.contents(uuid), headers={
-                'Content-Type': 'application/octet-stream'})
+            return Answer(
+                200,
+                file=self._files.contents(uuid),
+                headers={'Content-Type': 'application/octet-stream'},
+            )
         self._files.upload(uuid, request.body)
         return NO_CONTENT
 
@@ -208,11 +227,13 @@ class Api:
                 # The target must exist.
                 self._resource(request).document(here.uuid, here.parent)
             if request.method == 'GET':
-                return self._entry(request, self._jobs.template(
-                    here.type, here.operation))
+                return self._entry(
+                    request, self._jobs.template(here.type, here.operation)
+                )
             element = resource.parse(request.body.read(), 'JobRequest')
-            document = self._jobs.create(here.type, here.uuid or '',
-                                         here.operation, element)
+            document = self._jobs.create(
+                here.type, here.uuid or '', here.operation, element
+            )
         elif here.suffix == 'cancel':
             self._jobs.cancel(here.uuid or '')
             return NO_CONTENT
@@ -221,16 +242,18 @@ class Api:
             return NO_CONTENT
         else:
             document = self._jobs.document(here.uuid or '')
-        return self._entry(request, document, path=(
-            f'{PREFIX}uom/jobs/{document.values["JobID"]}'))
+        return self._entry(
+            request,
+            document,
+            path=(f'{PREFIX}uom/jobs/{document.values["JobID"]}'),
+        )
 
     def _resource(self, request: Request) -> resource.Resource:
         here = request.route
         service = request.target.removeprefix(PREFIX).partition('/')[0]
         found = self._resources.get((service, here.type))
         if found is None or here.parent_type not in found.parents:
-            raise errors.not_found(
-                f'There is no {here.type} at {here.path}.')
+            raise errors.not_found(f'There is no {here.type} at {here.path}.')
         if here.parent_type is not None:
             parent = self._resources[(service, here.parent_type)]
             parent.document(here.parent or '', None)
@@ -241,36 +264,51 @@ class Api:
         if match is None or match[1] not in found.search_keys:
             raise errors.bad_request(
                 f'{request.route.operation} is not a search that '
-                f'{request.route.type} supports.')
+                f'{request.route.type} supports.'
+            )
         key, operator, wanted = match.groups()
-        return self._feed(found, request, [
-            document for document in found.documents(None)
-            if _matches(document.values.get(key), wanted) ==
-            (operator == '==')])
+        return self._feed(
+            found,
+            request,
+            [
+                document
+                for document in found.documents(None)
+                if _matches(document.values.get(key), wanted)
+                == (operator == '==')
+            ],
+        )
 
     def _quick(self, found: resource.Resource, request: Request) -> Answer:
         here = request.route
         if here.uuid is None:
             result: object = [
                 _quick_values(document)
-                for document in found.documents(here.parent)]
+                for document in found.documents(here.parent)
+            ]
         else:
             values = _quick_values(found.document(here.uuid, here.parent))
             result = values
             if here.operation not in ('', 'All'):
                 if here.operation not in values:
                     raise errors.bad_request(
-                        f'{here.operation} is not a quick property.')
+                        f'{here.operation} is not a quick property.'
+                    )
                 result = values[here.operation]
-        return Answer(200, json.dumps(result).encode(),
-                      {'Content-Type': 'application/json'})
+        return Answer(
+            200,
+            json.dumps(result).encode(),
+            {'Content-Type': 'application/json'},
+        )
 
     def _read(self, found: resource.Resource, request: Request) -> Answer:
         here = request.route
         if here.uuid is None:
             return self._feed(found, request, found.documents(here.parent))
-        return self._entry(request, found.document(here.uuid, here.parent),
-                           links=found.has_links)
+        return self._entry(
+            request,
+            found.document(here.uuid, here.parent),
+            links=found.has_links,
+        )
 
     def _change(self, found: resource.Resource, request: Request) -> Answer:
         here = request.route
@@ -278,24 +316,43 @@ class Api:
             element = resource.parse(request.body.read(), here.type)
             uuid = found.create(element, here.parent)
             return self._entry(
-                request, found.document(uuid, here.parent),
-                path=f'{here.path}/{uuid}', links=found.has_links)
+                request,
+                found.document(uuid, here.parent),
+                path=f'{here.path}/{uuid}',
+                links=found.has_links,
+            )
         if here.uuid is None:
             raise errors.bad_request('The request needs a UUID.')
         if request.method == 'DELETE':
-            found.delete(here.uuid, here.parent,
-                         self._check(found, request, _DELETE_GROUPS))
+            found.delete(
+                here.uuid,
+                here.parent,
+                self._check(found, request, _DELETE_GROUPS),
+            )
             return NO_CONTENT
         element = resource.parse(request.body.read(), here.type)
-        found.update(here.uuid, here.parent, resource.Change(
-            element, request.groups,
-            conditional=request.headers.get('If-Match') is not None,
-            check=self._check(found, request, (request.group or '',))))
-        return self._entry(request, found.document(here.uuid, here.parent),
-                           links=found.has_links)
+        found.update(
+            here.uuid,
+            here.parent,
+            resource.Change(
+                element,
+                request.groups,
+                conditional=request.headers.get('If-Match') is not None,
+                check=self._check(found, request, (request.group or '',)),
+            ),
+        )
+        return self._entry(
+            request,
+            found.document(here.uuid, here.parent),
+            links=found.has_links,
+        )
 
-    def _check(self, found: resource.Resource, request: Request,
-               groups: tuple[str, ...]) -> resource.Check:
+    def _check(
+        self,
+        found: resource.Resource,
+        request: Request,
+        groups: tuple[str, ...],
+    ) -> resource.Check:
         wanted = request.headers.get('If-Match')
         here = request.route
 
@@ -311,24 +368,42 @@ class Api:
 
         return check
 
-    def _entry(self, request: Request, document: atom.Document, *,
-               path: str | None = None, links: bool = True) -> Answer:
+    def _entry(
+        self,
+        request: Request,
+        document: atom.Document,
+        *,
+        path: str | None = None,
+        links: bool = True,
+    ) -> Answer:
         content = document.content(request.groups)
         tag = atom.etag(content, request.group or '')
-        if (request.method == 'GET' and
-                request.headers.get('If-None-Match') == tag):
+        if (
+            request.method == 'GET'
+            and request.headers.get('If-None-Match') == tag
+        ):
             return Answer(304, headers={'ETag': tag})
         # Entries of the web service carry no entity tag of their own.
         shown = tag if document.layout.service == 'uom' else None
         text = atom.entry(
-            document, content, shown,
+            document,
+            content,
+            shown,
             self._self_link(request, path or request.route.path, links),
-            embedded=False)
-        return Answer(200, text.encode(), {
-            'Content-Type': atom.CONTENT_TYPE, 'ETag': tag})
+            embedded=False,
+        )
+        return Answer(
+            200,
+            text.encode(),
+            {'Content-Type': atom.CONTENT_TYPE, 'ETag': tag},
+        )
 
-    def _feed(self, found: resource.Resource, request: Request,
-              documents: list[atom.Document]) -> Answer:
+    def _feed(
+        self,
+        found: resource.Resource,
+        request: Request,
+        documents: list[atom.Document],
+    ) -> Answer:
         if not documents:
             return NO_CONTENT
         group = request.group or ''
@@ -338,19 +413,30 @@ class Api:
         for document in documents:
             content = document.content(request.groups)
             tags.append(atom.etag(content, group))
-            entries.append(atom.entry(
-                document, content,
-                tags[-1] if found.layout.service == 'uom' else None,
-                self._self_link(request, f'{path}/{document.uuid}',
-                                found.has_links), embedded=True))
+            entries.append(
+                atom.entry(
+                    document,
+                    content,
+                    tags[-1] if found.layout.service == 'uom' else None,
+                    self._self_link(
+                        request, f'{path}/{document.uuid}', found.has_links
+                    ),
+                    embedded=True,
+                )
+            )
         tag = atom.etag(','.join(tags), group)
         if request.headers.get('If-None-Match') == tag:
             return Answer(304, headers={'ETag': tag})
         text = atom.feed(
             str(uuidlib.uuid5(uuidlib.NAMESPACE_URL, path)),
-            self._self_link(request, path, found.has_links), entries)
-        return Answer(200, text.encode(), {
-            'Content-Type': atom.CONTENT_TYPE, 'ETag': tag})
+            self._self_link(request, path, found.has_links),
+            entries,
+        )
+        return Answer(
+            200,
+            text.encode(),
+            {'Content-Type': atom.CONTENT_TYPE, 'ETag': tag},
+        )
 
     @staticmethod
     def _self_link(request: Request, path: str, wanted: bool) -> list[str]:

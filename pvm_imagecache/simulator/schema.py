@@ -44,8 +44,12 @@ class Link:
     title: str = ''
 
 
-Value = (str | Link | collections.abc.Mapping[str, 'Value'] |
-         collections.abc.Sequence['Value'])
+Value = (
+    str
+    | Link
+    | collections.abc.Mapping[str, 'Value']
+    | collections.abc.Sequence['Value']
+)
 Values = collections.abc.Mapping[str, Value]
 
 
@@ -95,8 +99,12 @@ class Layout:
     def namespace(self) -> str:
         return NAMESPACES[self.service]
 
-    def render(self, values: Values, atom: str,
-               groups: frozenset[str] | None = NO_GROUPS) -> str:
+    def render(
+        self,
+        values: Values,
+        atom: str,
+        groups: frozenset[str] | None = NO_GROUPS,
+    ) -> str:
         """The element as text.
 
         :param atom: what stands inside Metadata, see :func:`atom_metadata`.
@@ -106,7 +114,8 @@ class Layout:
         out = [
             f'<{name}:{name} xmlns:{name}="{namespace}" xmlns="{namespace}"'
             f' xmlns:ns2="{K2_NS}" schemaVersion="{self.version}">'
-            f'<Metadata>{atom}</Metadata>']
+            f'<Metadata>{atom}</Metadata>'
+        ]
         _render_children(self.root, values, self.version, groups, out)
         out.append(f'</{name}:{name}>')
         return ''.join(out)
@@ -117,8 +126,10 @@ class Layout:
 
 
 def atom_metadata(uuid: str, created_ms: int) -> str:
-    return (f'<Atom><AtomID>{uuid}</AtomID>'
-            f'<AtomCreated>{created_ms}</AtomCreated></Atom>')
+    return (
+        f'<Atom><AtomID>{uuid}</AtomID>'
+        f'<AtomCreated>{created_ms}</AtomCreated></Atom>'
+    )
 
 
 EMPTY_ATOM = '<Atom/>'
@@ -163,8 +174,13 @@ def _node(words: list[str]) -> Node:
     return node
 
 
-def _render_children(parent: Node, values: Values, version: str,
-                     groups: frozenset[str] | None, out: list[str]) -> None:
+def _render_children(
+    parent: Node,
+    values: Values,
+    version: str,
+    groups: frozenset[str] | None,
+    out: list[str],
+) -> None:
     for tag, node in parent.children.items():
         value = values.get(tag)
         if value is None:
@@ -178,21 +194,31 @@ def _render_children(parent: Node, values: Values, version: str,
                 _render(node, item, version, groups, out)
 
 
-def _render(node: Node, value: Value, version: str,
-            groups: frozenset[str] | None, out: list[str]) -> None:
+def _render(
+    node: Node,
+    value: Value,
+    version: str,
+    groups: frozenset[str] | None,
+    out: list[str],
+) -> None:
     attributes = node.attributes(version)
     if isinstance(value, str):
         if value:
-            out.append(f'<{node.tag}{attributes}>'
-                       f'{saxutils.escape(value)}</{node.tag}>')
+            out.append(
+                f'<{node.tag}{attributes}>'
+                f'{saxutils.escape(value)}</{node.tag}>'
+            )
         else:
             out.append(f'<{node.tag}{attributes}/>')
     elif isinstance(value, Link):
-        title = f' title={saxutils.quoteattr(value.title)}' \
-            if value.title else ''
-        out.append(f'<{node.tag}{attributes}'
-                   f' href={saxutils.quoteattr(value.href)}'
-                   f' rel="{value.rel}"{title}/>')
+        title = (
+            f' title={saxutils.quoteattr(value.title)}' if value.title else ''
+        )
+        out.append(
+            f'<{node.tag}{attributes}'
+            f' href={saxutils.quoteattr(value.href)}'
+            f' rel="{value.rel}"{title}/>'
+        )
     elif isinstance(value, collections.abc.Mapping):
         out.append(f'<{node.tag}{attributes}>')
         if node.metadata:
@@ -205,8 +231,7 @@ def local_name(element: etree._Element) -> str:
     return etree.QName(element).localname
 
 
-def _read_children(parent: Node,
-                   element: etree._Element) -> dict[str, Value]:
+def _read_children(parent: Node, element: etree._Element) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for child in element.iterchildren(tag=etree.Element):
         node = parent.children.get(local_name(child))
@@ -226,8 +251,9 @@ def _read_children(parent: Node,
 def _read(node: Node, element: etree._Element) -> Value:
     href = element.get('href')
     if href is not None:
-        return Link(href, element.get('rel') or 'related',
-                    element.get('title') or '')
+        return Link(
+            href, element.get('rel') or 'related', element.get('title') or ''
+        )
     if node.children:
         return _read_children(node, element)
     return (element.text or '').strip()

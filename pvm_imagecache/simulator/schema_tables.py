@@ -22,20 +22,30 @@ from __future__ import annotations
 
 from pvm_imagecache.simulator import schema
 
+
 def _indent(text: str, depth: int) -> str:
     return '\n'.join(' ' * depth + line for line in text.splitlines())
 
 
-HTTP_ERROR = schema.table('HttpErrorResponse', 'web', 'V1_2_0', '''
+HTTP_ERROR = schema.table(
+    'HttpErrorResponse',
+    'web',
+    'V1_2_0',
+    """
 HTTPStatus ROR
 RequestURI ROR
 ReasonCode ROR
 Message ROO
 RequestBody ROO
 RequestHeaders ROO
-''')
+""",
+)
 
-FILE = schema.table('File', 'web', 'V1_0', '''
+FILE = schema.table(
+    'File',
+    'web',
+    'V1_0',
+    """
 Filename COR
 DateModified ROR
 InternetMediaType COR
@@ -47,9 +57,14 @@ CurrentFileSizeInBytes ROR
 FileEnumType COR
 TargetVirtualIOServerUUID COR
 TargetDeviceUniqueDeviceID COR
-''')
+""",
+)
 
-VOLUME_GROUP = schema.table('VolumeGroup', 'uom', 'V1_2_0', '''
+VOLUME_GROUP = schema.table(
+    'VolumeGroup',
+    'uom',
+    'V1_2_0',
+    """
 AvailableSize ROR
 FreeSpace ROR
 GroupCapacity CUR
@@ -94,9 +109,14 @@ VirtualDisks CUD *
         VirtualDiskType COD V1_5_0
         BackStoreType COD V1_5_0
         FileFormat COD V1_5_0
-''')
+""",
+)
 
-MANAGED_SYSTEM = schema.table('ManagedSystem', 'uom', 'V1_3_0', '''
+MANAGED_SYSTEM = schema.table(
+    'ManagedSystem',
+    'uom',
+    'V1_3_0',
+    """
 AssociatedLogicalPartitions CUD
     link -
 AssociatedSystemCapabilities CUD *
@@ -170,18 +190,19 @@ SystemMigrationInformation ROR *
 IsPowerVMManagementMaster ROO V1_3_0
 IsManagementPartitionPowerVMManagementMaster ROO V1_3_0
 IsHMCPowerVMManagementMaster ROO V1_3_0
-''')
+""",
+)
 
 # The parts that partitions and Virtual I/O Servers have in common.
-_CAPABILITIES = '''
+_CAPABILITIES = """
 PartitionCapabilities ROR *
     DynamicLogicalPartitionIOCapable ROR
     DynamicLogicalPartitionMemoryCapable ROR
     DynamicLogicalPartitionProcessorCapable ROR
     InternalAndExternalIntrusionDetectionCapable CUD
     ResourceMonitoringControlOperatingSystemShutdownCapable CUD
-'''
-_MEMORY = '''
+"""
+_MEMORY = """
 PartitionMemoryConfiguration CUD *
     ActiveMemoryExpansionEnabled CUD
     ActiveMemorySharingEnabled CUD
@@ -199,8 +220,8 @@ PartitionMemoryConfiguration CUD *
     RuntimeMemory ROR
     RuntimeMinimumMemory ROR
     SharedMemoryEnabled CUD
-'''
-_PROCESSORS = '''
+"""
+_PROCESSORS = """
 PartitionProcessorConfiguration CUD *
     DedicatedProcessorConfiguration CUD *
         DesiredProcessors CUD
@@ -235,9 +256,13 @@ PartitionProcessorConfiguration CUD *
         CurrentMaximumVirtualProcessors ROR
         RuntimeProcessingUnits ROR
         RuntimeUncappedWeight ROR
-'''
+"""
 
-VIRTUAL_IO_SERVER = schema.table('VirtualIOServer', 'uom', 'V1_1_0', f'''
+VIRTUAL_IO_SERVER = schema.table(
+    'VirtualIOServer',
+    'uom',
+    'V1_1_0',
+    f"""
 AllowPerformanceDataCollection CUD
 AvailabilityPriority UOD
 CurrentProcessorCompatibilityMode ROO
@@ -335,9 +360,14 @@ VirtualSCSIMappings CUD @ViosSCSIMapping *
                 LogicalUnitAddress CUR
                 TargetName CUR
                 UniqueDeviceID ROR
-''')
+""",
+)
 
-LOGICAL_PARTITION = schema.table('LogicalPartition', 'uom', 'V1_2_0', f'''
+LOGICAL_PARTITION = schema.table(
+    'LogicalPartition',
+    'uom',
+    'V1_2_0',
+    f"""
 AllowPerformanceDataCollection CUD
 AvailabilityPriority UOD
 CurrentProcessorCompatibilityMode ROO
@@ -379,24 +409,30 @@ SuspendCapable CUD
 MigrationState ROR
 RemoteRestartState ROR
 PowerManagementMode CUR
-''')
+""",
+)
 
-_OPERATION = '''
+_OPERATION = """
 RequestedOperation CUR *
     OperationName ROR
     GroupName ROR
-'''
-_PARAMETERS = '''
+"""
+_PARAMETERS = """
 JobParameters CUR *
     JobParameter - *
         ParameterName ROR
         ParameterValue CUR
-'''
+"""
 
-JOB_REQUEST = schema.table('JobRequest', 'web', 'V1_0',
-                           _OPERATION + _PARAMETERS)
+JOB_REQUEST = schema.table(
+    'JobRequest', 'web', 'V1_0', _OPERATION + _PARAMETERS
+)
 
-JOB_RESPONSE = schema.table('JobResponse', 'web', 'V1_0', f'''
+JOB_RESPONSE = schema.table(
+    'JobResponse',
+    'web',
+    'V1_0',
+    f"""
 RequestURL ROR
 TargetUuid ROR
 JobID ROR
@@ -410,9 +446,10 @@ Results ROR *
     JobParameter - *
         ParameterName ROR
         ParameterValue CUR
-''')
+""",
+)
 
-_LOGICAL_UNIT = '''
+_LOGICAL_UNIT = """
 ThinDevice CUR
 UniqueDeviceID ROR
 UnitCapacity COR
@@ -420,8 +457,8 @@ LogicalUnitType COD
 ClonedFrom COD
 InUse ROR
 UnitName CUR
-'''
-_POOL_VOLUME = '''
+"""
+_POOL_VOLUME = """
 PhysicalVolume - *
     Description CUD
     UniqueDeviceID ROR
@@ -429,10 +466,14 @@ PhysicalVolume - *
     VolumeName CUR
     VolumeState ROR
     IsFibreChannelBacked ROR
-'''
+"""
 
 
-CLUSTER = schema.table('Cluster', 'uom', 'V1_2_0', f'''
+CLUSTER = schema.table(
+    'Cluster',
+    'uom',
+    'V1_2_0',
+    f"""
 ClusterName COR
 ClusterID CUD
 RepositoryDisk CUD *
@@ -449,9 +490,14 @@ Node CUD *
         VirtualIOServerLevel CUD
         VirtualIOServer CUD
         State ROR V1_3_0
-''')
+""",
+)
 
-SHARED_STORAGE_POOL = schema.table('SharedStoragePool', 'uom', 'V1_2_0', f'''
+SHARED_STORAGE_POOL = schema.table(
+    'SharedStoragePool',
+    'uom',
+    'V1_2_0',
+    f"""
 LogicalUnits CUD *
     LogicalUnit - *
 {_indent(_LOGICAL_UNIT, 8)}
@@ -466,9 +512,14 @@ TotalLogicalUnitSize CUR
 AlertThreshold CUD
 StoragePoolName CUR
 UniqueDeviceID ROR
-''')
+""",
+)
 
-TIER = schema.table('Tier', 'uom', 'V1_3_0', '''
+TIER = schema.table(
+    'Tier',
+    'uom',
+    'V1_3_0',
+    """
 Name CUR V1_3_0
 UniqueDeviceID ROR V1_3_0
 Type CUD V1_3_0
@@ -476,6 +527,7 @@ IsDefault CUD V1_3_0
 Capacity ROR V1_3_0
 MirrorState ROR V1_3_0
 AssociatedSharedStoragePool CUD V1_3_0
-''')
+""",
+)
 
 LOGICAL_UNIT = schema.table('LogicalUnit', 'uom', 'V1_3_0', _LOGICAL_UNIT)

@@ -51,14 +51,16 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 256
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int],
-                 host: host_module.Host) -> None:
+    def __init__(
+        self, address: tuple[str, int], host: host_module.Host
+    ) -> None:
         if ':' in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
         self.host = host
-        self.api = rest.Api(host.resources, host.files, host.jobs,
-                            host.sessions)
+        self.api = rest.Api(
+            host.resources, host.files, host.jobs, host.sessions
+        )
         self.control = control_api.ControlApi(host)
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
@@ -67,8 +69,11 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def url(self) -> str:
         name, port = self.server_address[0], self.server_address[1]
         assert isinstance(name, str)
-        return f'http://[{name}]:{port}' if ':' in name else (
-            f'http://{name}:{port}')
+        return (
+            f'http://[{name}]:{port}'
+            if ':' in name
+            else (f'http://{name}:{port}')
+        )
 
     def server_bind(self) -> None:
         # Not HTTPServer's, which looks its own name up in the DNS.
@@ -76,17 +81,22 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_name = str(self.server_address[0])
         self.server_port = int(self.server_address[1])
 
-    def process_request(self, request: typing.Any,
-                        client_address: typing.Any) -> None:
+    def process_request(
+        self, request: typing.Any, client_address: typing.Any
+    ) -> None:
         thread = threading.Thread(
-            target=self._converse, args=(request, client_address),
-            daemon=True, name='simulator-connection')
+            target=self._converse,
+            args=(request, client_address),
+            daemon=True,
+            name='simulator-connection',
+        )
         with self._lock:
             self._connections[request] = thread
         thread.start()
 
-    def _converse(self, request: socket.socket,
-                  client_address: typing.Any) -> None:
+    def _converse(
+        self, request: socket.socket, client_address: typing.Any
+    ) -> None:
         try:
             self.process_request_thread(request, client_address)
         finally:
@@ -108,8 +118,9 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         for thread in connections.values():
             thread.join()
 
-    def handle_error(self, request: typing.Any,
-                     client_address: typing.Any) -> None:
+    def handle_error(
+        self, request: typing.Any, client_address: typing.Any
+    ) -> None:
         """A connection that breaks is the client's affair."""
 
 
@@ -135,7 +146,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _serve(self) -> None:
         try:
             body = body_module.Body(
-                typing.cast(typing.Any, self.rfile), self.headers)
+                typing.cast(typing.Any, self.rfile), self.headers
+            )
             if self.path.startswith(control_api.PREFIX):
                 self._serve_control(body)
             else:
@@ -151,37 +163,52 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(403)
             return
         status, answer = self.server.control.handle(
-            self.command, self.path, body.read())
-        self._send(rest.Answer(status, answer, {
-            'Content-Type': 'application/json'}))
+            self.command, self.path, body.read()
+        )
+        self._send(
+            rest.Answer(status, answer, {'Content-Type': 'application/json'})
+        )
 
     def _serve_rest(self, body: body_module.Body) -> None:
         route = rest.route(self.command, self.path)
         token = self.headers.get('X-API-Session')
         row = self.server.host.log.begin(
-            self.command, self.path, route.kind,
+            self.command,
+            self.path,
+            route.kind,
             self.headers.get('If-Match'),
-            hashlib.sha256(token.encode()).hexdigest()[:8]
-            if token else None)
+            hashlib.sha256(token.encode()).hexdigest()[:8] if token else None,
+        )
         request = rest.Request(
-            self.command, self.path, route, self.headers, body,
-            f'http://{self.headers.get("Host")}' if self.headers.get('Host')
-            else self.server.host.base_url)
+            self.command,
+            self.path,
+            route,
+            self.headers,
+            body,
+            f'http://{self.headers.get("Host")}'
+            if self.headers.get('Host')
+            else self.server.host.base_url,
+        )
         answer: rest.Answer | None = None
         try:
             answer = self._answer(request, row)
         finally:
             self.server.host.log.end(
-                row, None if answer is None else answer.status,
-                body.received, 0 if answer is None else _length(answer))
+                row,
+                None if answer is None else answer.status,
+                body.received,
+                0 if answer is None else _length(answer),
+            )
         self.close_connection |= not body.finished
         self._send(answer)
         self._leave(body)
 
-    def _answer(self, request: rest.Request,
-                row: request_log.Row) -> rest.Answer:
+    def _answer(
+        self, request: rest.Request, row: request_log.Row
+    ) -> rest.Answer:
         hits = self.server.host.faults.hitting(
-            request.route.kind, request.method, request.target)
+            request.route.kind, request.method, request.target
+        )
         row.fault = hits[-1].action.value if hits else None
         try:
             for rule in hits:
@@ -189,23 +216,32 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             answer = self.server.api.handle(request)
         except errors.RestError as error:
             answer = self._refusal(error, request)
-        except (_Reset, pacing.Stopped, body_module.Truncated,
-                body_module.Malformed, ConnectionError):
+        except (
+            _Reset,
+            pacing.Stopped,
+            body_module.Truncated,
+            body_module.Malformed,
+            ConnectionError,
+        ):
             raise
         except Exception as exc:
             # Like the real server: an entry, not a closed connection.
             traceback.print_exc()
-            answer = self._refusal(errors.RestError(
-                500, f'Unexpected error occurred: {exc!r}'), request)
+            answer = self._refusal(
+                errors.RestError(500, f'Unexpected error occurred: {exc!r}'),
+                request,
+            )
         if hits and hits[-1].action == faults.Action.LOSE_ANSWER:
             raise _Reset()
         return answer
 
-    def _refusal(self, error: errors.RestError,
-                 request: rest.Request) -> rest.Answer:
+    def _refusal(
+        self, error: errors.RestError, request: rest.Request
+    ) -> rest.Answer:
         text = atom.error_entry(error, request.target, request.headers)
-        return rest.Answer(error.status, text.encode(), {
-            'Content-Type': atom.CONTENT_TYPE})
+        return rest.Answer(
+            error.status, text.encode(), {'Content-Type': atom.CONTENT_TYPE}
+        )
 
     def _strike(self, rule: faults.Rule, request: rest.Request) -> None:
         """Do what can be done before the request is handled."""
@@ -239,8 +275,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif rule.action == faults.Action.EXPIRE_AFTER_BYTES:
             request.body.trip_after(rule.bytes, lambda: self._expire(request))
         elif rule.action == faults.Action.STALL_AFTER_BYTES:
-            request.body.trip_after(rule.bytes,
-                                    lambda: self._sleep(rule.seconds))
+            request.body.trip_after(
+                rule.bytes, lambda: self._sleep(rule.seconds)
+            )
 
     def _expire(self, request: rest.Request) -> None:
         self.server.host.sessions.forget(request.token)
@@ -284,12 +321,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Close the connection the hard way (RST)."""
         self.close_connection = True
         raw = socket.socket(fileno=self.connection.detach())
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                       struct.pack('ii', 1, 0))
+        raw.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)
+        )
         raw.close()
 
 
 def _length(answer: rest.Answer) -> int:
     return answer.file[1] if answer.file is not None else len(answer.body)
-
-

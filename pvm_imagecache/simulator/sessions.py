@@ -55,8 +55,9 @@ class Sessions:
             self._check(resource.text(request, 'UserID') or '', password)
             return self._remember(token, None, 'X-API-Session', token)
         if resource.text(request, 'GenerateX-API-SessionFile') != 'true':
-            raise errors.bad_request('A Password, or '
-                                     'GenerateX-API-SessionFile, is needed.')
+            raise errors.bad_request(
+                'A Password, or GenerateX-API-SessionFile, is needed.'
+            )
         path = os.path.join(self._directory, uuid.uuid4().hex)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(fd, 'w') as file:
@@ -65,14 +66,17 @@ class Sessions:
 
     def _check(self, user: str, password: str) -> None:
         good = hmac.compare_digest(user.encode(), self._user.encode())
-        good &= hmac.compare_digest(password.encode(),
-                                    self._password.encode())
+        good &= hmac.compare_digest(password.encode(), self._password.encode())
         if not good:
-            raise errors.RestError(401, 'Log-on failed: unknown user or '
-                                   'wrong password.', 'Unauthorized')
+            raise errors.RestError(
+                401,
+                'Log-on failed: unknown user or wrong password.',
+                'Unauthorized',
+            )
 
-    def _remember(self, token: str, path: str | None, tag: str,
-                  text: str) -> bytes:
+    def _remember(
+        self, token: str, path: str | None, tag: str, text: str
+    ) -> bytes:
         with self._lock:
             self._tokens[token] = path
         return (
@@ -80,7 +84,8 @@ class Sessions:
             f'<LogonResponse xmlns="{schema.WEB_NS}" '
             f'schemaVersion="{_VERSION}"><Metadata><Atom/></Metadata>'
             f'<{tag} kb="ROR" kxe="false">{saxutils.escape(text)}</{tag}>'
-            '</LogonResponse>').encode()
+            '</LogonResponse>'
+        ).encode()
 
     def check(self, token: str | None) -> None:
         """:raises RestError: 401 when the token is not logged on."""

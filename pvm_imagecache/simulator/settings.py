@@ -56,8 +56,9 @@ class Settings:
 
     def change(self, changes: collections.abc.Mapping[str, object]) -> None:
         """Apply all of the changes, or raise ValueError and apply none."""
-        checked = {name: self._checked(name, value)
-                   for name, value in changes.items()}
+        checked = {
+            name: self._checked(name, value) for name, value in changes.items()
+        }
         for name, value in checked.items():
             setattr(self, name, value)
 

@@ -51,15 +51,20 @@ class Simulator:
     that it lacks are added.
     """
 
-    def __init__(self, state_dir: str, *, port: int = 0,
-                 bind: str = '127.0.0.1', allow_remote: bool = False,
-                 vioses: collections.abc.Sequence[str] = DEFAULT_VIOSES,
-                 volume_groups: collections.abc.Sequence[
-                     Group] = DEFAULT_GROUPS,
-                 cluster: tuple[str, float] | None = None,
-                 user: str = DEFAULT_USER,
-                 password: str = DEFAULT_PASSWORD,
-                 **settings: typing.Any) -> None:
+    def __init__(
+        self,
+        state_dir: str,
+        *,
+        port: int = 0,
+        bind: str = '127.0.0.1',
+        allow_remote: bool = False,
+        vioses: collections.abc.Sequence[str] = DEFAULT_VIOSES,
+        volume_groups: collections.abc.Sequence[Group] = DEFAULT_GROUPS,
+        cluster: tuple[str, float] | None = None,
+        user: str = DEFAULT_USER,
+        password: str = DEFAULT_PASSWORD,
+        **settings: typing.Any,
+    ) -> None:
         """Wire it up.
 
         :param cluster: name of a cluster of all VIOSes, and the capacity of
@@ -71,8 +76,9 @@ class Simulator:
             raise ValueError(f'{bind} is not a loopback address')
         wanted = settings_module.Settings()
         wanted.change(settings)
-        self._host = host_module.Host(os.path.abspath(state_dir), wanted,
-                                      user, password)
+        self._host = host_module.Host(
+            os.path.abspath(state_dir), wanted, user, password
+        )
         try:
             self._populate(vioses, volume_groups)
             if cluster is not None:
@@ -88,8 +94,11 @@ class Simulator:
         self.control = control_module.Control(self.url)
         self._thread: threading.Thread | None = None
 
-    def _populate(self, vioses: collections.abc.Sequence[str],
-                  groups: collections.abc.Sequence[Group]) -> None:
+    def _populate(
+        self,
+        vioses: collections.abc.Sequence[str],
+        groups: collections.abc.Sequence[Group],
+    ) -> None:
         host = self._host
         known = {vios.name for vios in host.vioses.all()}
         for name in vioses:
@@ -98,15 +107,21 @@ class Simulator:
         host.partitions.add_management_partition()
         for group in groups:
             vios = host.vioses.get(group.vios or vioses[0])
-            if not any(other.vios == vios.uuid and other.name == group.name
-                       for other in host.volume_groups.all()):
+            if not any(
+                other.vios == vios.uuid and other.name == group.name
+                for other in host.volume_groups.all()
+            ):
                 host.volume_groups.add_group(
-                    vios.uuid, group.name, int(group.gb * sizes.GIB))
+                    vios.uuid, group.name, int(group.gb * sizes.GIB)
+                )
 
     def start(self) -> None:
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), daemon=True,
-            name='simulator')
+            target=self._server.serve_forever,
+            args=(0.1,),
+            daemon=True,
+            name='simulator',
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -122,9 +137,12 @@ class Simulator:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None,
-                 value: BaseException | None,
-                 trace: types.TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
         self.stop()
 
 

@@ -33,8 +33,7 @@ def from_gb(text: str) -> int:
         raise errors.bad_request(f'{text!r} is not a size in GB') from None
     if not value.is_finite() or value <= 0 or value > 1 << 40:
         raise errors.bad_request(f'{text!r} is not a valid size in GB')
-    granules = (value * GIB / GRANULE).to_integral_value(
-        decimal.ROUND_CEILING)
+    granules = (value * GIB / GRANULE).to_integral_value(decimal.ROUND_CEILING)
     return int(granules) * GRANULE
 
 
@@ -44,8 +43,11 @@ def exact_gb(size: int) -> str:
 
 def rounded_gb(size: int) -> str:
     """At most four decimals and never more than there is."""
-    return _plain((decimal.Decimal(size) / GIB).quantize(
-        _FOUR_PLACES, decimal.ROUND_FLOOR))
+    return _plain(
+        (decimal.Decimal(size) / GIB).quantize(
+            _FOUR_PLACES, decimal.ROUND_FLOOR
+        )
+    )
 
 
 def _plain(value: decimal.Decimal) -> str:

@@ -91,9 +91,13 @@ class ClusterRecord:
 class Pool:
     """The cluster, if there is one, and its logical units."""
 
-    def __init__(self, store: state.Store, files: disks.DiskFiles,
-                 users: collections.abc.Callable[[str], list[str]],
-                 lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        store: state.Store,
+        files: disks.DiskFiles,
+        users: collections.abc.Callable[[str], list[str]],
+        lock: threading.RLock,
+    ) -> None:
         """:param users: names of the partitions that a UDID is mapped to."""
         self._store = store
         self._files = files
@@ -102,10 +106,13 @@ class Pool:
         self.cluster: ClusterRecord | None = None
         for record in store.load(_CLUSTER).values():
             self.cluster = ClusterRecord(**record)
-        found = [LogicalUnit(**record)
-                 for record in store.load(_UNIT).values()]
-        self._units = {unit.uuid: unit for unit
-                       in sorted(found, key=lambda unit: unit.number)}
+        found = [
+            LogicalUnit(**record) for record in store.load(_UNIT).values()
+        ]
+        self._units = {
+            unit.uuid: unit
+            for unit in sorted(found, key=lambda unit: unit.number)
+        }
 
     def add_cluster(self, name: str, capacity: int) -> None:
         """:param capacity: of the pool, in bytes."""
@@ -134,7 +141,10 @@ class Pool:
         assert self.cluster is not None
         taken = sum(
             min(self._files.allocated(unit.file), unit.capacity)
-            if unit.thin else unit.capacity for unit in self.units())
+            if unit.thin
+            else unit.capacity
+            for unit in self.units()
+        )
         return max(0, self.cluster.capacity - taken)
 
     def create(self, element: etree._Element) -> LogicalUnit:
@@ -144,12 +154,14 @@ class Pool:
         name = resource.text(element, 'UnitName') or ''
         if kind not in _PREFIX or not _NAME.fullmatch(name):
             raise errors.bad_request(
-                f'{name!r} of type {kind} is not a valid logical unit.')
+                f'{name!r} of type {kind} is not a valid logical unit.'
+            )
         thin = resource.text(element, 'ThinDevice') != 'false'
         with self._lock:
             if any(unit.name == name for unit in self.units()):
                 raise errors.bad_request(
-                    f'A logical unit named {name} exists already.')
+                    f'A logical unit named {name} exists already.'
+                )
             image = self._image(resource.text(element, 'ClonedFrom'))
             capacity = self._capacity(element, image)
             if not thin and capacity > self.free:
@@ -165,8 +177,9 @@ class Pool:
                 return unit
         raise errors.bad_request(f'The image {udid} does not exist.')
 
-    def _capacity(self, element: etree._Element,
-                  image: LogicalUnit | None) -> int:
+    def _capacity(
+        self, element: etree._Element, image: LogicalUnit | None
+    ) -> int:
         text = resource.text(element, 'UnitCapacity')
         least = 0 if image is None else image.capacity
         try:
@@ -177,18 +190,30 @@ class Pool:
             return least
         return max(least, sizes.from_gb(text or ''))
 
-    def _add(self, name: str, kind: str, capacity: int,
-             image: LogicalUnit | None, *, thin: bool) -> LogicalUnit:
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        capacity: int,
+        image: LogicalUnit | None,
+        *,
+        thin: bool,
+    ) -> LogicalUnit:
         assert self.cluster is not None
         file = self._files.create(capacity)
         if image is not None:
             self._files.copy(image.file, file, lambda size: None)
         unit = LogicalUnit(
             str(uuidlib.uuid4()),
-            _PREFIX[kind] + self.cluster.serial + uuidlib.uuid4().hex, name,
-            kind, capacity, file,
+            _PREFIX[kind] + self.cluster.serial + uuidlib.uuid4().hex,
+            name,
+            kind,
+            capacity,
+            file,
             max((unit.number for unit in self.units()), default=0) + 1,
-            thin, None if image is None else image.udid)
+            thin,
+            None if image is None else image.udid,
+        )
         self._store.save(_UNIT, unit.uuid, dataclasses.asdict(unit))
         self._units[unit.uuid] = unit
         return unit
@@ -199,11 +224,13 @@ class Pool:
             if users:
                 raise errors.bad_request(
                     f'The logical unit {unit.name} cannot be removed: it is '
-                    f'mapped to the partition {", ".join(users)}.')
+                    f'mapped to the partition {", ".join(users)}.'
+                )
             if any(other.cloned_from == unit.udid for other in self.units()):
                 raise errors.bad_request(
                     f'The logical unit {unit.name} cannot be removed: it '
-                    'has linked clones.')
+                    'has linked clones.'
+                )
             del self._units[unit.uuid]
             self._store.delete(_UNIT, unit.uuid)
         self._files.remove(unit.file)
@@ -228,8 +255,12 @@ class Clusters(resource.Resource):
     layout = schema_tables.CLUSTER
     search_keys = frozenset({'ClusterName'})
 
-    def __init__(self, pool: Pool, vioses: vios_module.VirtualIOServers,
-                 href: collections.abc.Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        vioses: vios_module.VirtualIOServers,
+        href: collections.abc.Callable[[str], str],
+    ) -> None:
         self._pool = pool
         self._vioses = vioses
         self._href = href
@@ -238,16 +269,32 @@ class Clusters(resource.Resource):
         cluster = self._pool.cluster
         if cluster is None:
             return []
-        return [atom.Document(self.layout, cluster.uuid, {
-            'ClusterName': cluster.name,
-            'ClusterID': f'22{cluster.serial}',
-            'RepositoryDisk': {'PhysicalVolume': _volume(
-                cluster, 'hdisk2', 10 * sizes.GIB)},
-            'ClusterSharedStoragePool': schema.Link(self._href(
-                f'/rest/api/uom/SharedStoragePool/{cluster.pool_uuid}')),
-            'Node': {'Node': [self._node(vios)
-                              for vios in self._vioses.all()]},
-        }, cluster.created_ms)]
+        return [
+            atom.Document(
+                self.layout,
+                cluster.uuid,
+                {
+                    'ClusterName': cluster.name,
+                    'ClusterID': f'22{cluster.serial}',
+                    'RepositoryDisk': {
+                        'PhysicalVolume': _volume(
+                            cluster, 'hdisk2', 10 * sizes.GIB
+                        )
+                    },
+                    'ClusterSharedStoragePool': schema.Link(
+                        self._href(
+                            f'/rest/api/uom/SharedStoragePool/{cluster.pool_uuid}'
+                        )
+                    ),
+                    'Node': {
+                        'Node': [
+                            self._node(vios) for vios in self._vioses.all()
+                        ]
+                    },
+                },
+                cluster.created_ms,
+            )
+        ]
 
     def _node(self, vios: vios_module.Vios) -> schema.Values:
         machine, model, serial = managed_system.MODEL
@@ -255,11 +302,14 @@ class Clusters(resource.Resource):
             'HostName': f'{vios.name}.example.com',
             'PartitionID': str(vios.id),
             'MachineTypeModelAndSerialNumber': {
-                'MachineType': machine, 'Model': model,
-                'SerialNumber': serial},
+                'MachineType': machine,
+                'Model': model,
+                'SerialNumber': serial,
+            },
             'VirtualIOServerLevel': '2.2.4.0',
-            'VirtualIOServer': schema.Link(self._href(
-                f'/rest/api/uom/VirtualIOServer/{vios.uuid}')),
+            'VirtualIOServer': schema.Link(
+                self._href(f'/rest/api/uom/VirtualIOServer/{vios.uuid}')
+            ),
             'State': 'Up',
         }
 
@@ -278,22 +328,36 @@ class SharedStoragePools(resource.Resource):
         if cluster is None:
             return []
         units = self._pool.units()
-        return [atom.Document(self.layout, cluster.pool_uuid, {
-            'LogicalUnits': {'LogicalUnit': [
-                self._pool.unit_values(unit) for unit in units]},
-            'MultiDataTierConfigured': 'false',
-            'MultiFailureGroupConfigured': 'false',
-            'PhysicalVolumes': {'PhysicalVolume': _volume(
-                cluster, 'hdisk3', cluster.capacity)},
-            'Capacity': sizes.rounded_gb(cluster.capacity),
-            'FreeSpace': sizes.rounded_gb(self._pool.free),
-            'OverCommitSpace': '0',
-            'TotalLogicalUnitSize': sizes.rounded_gb(
-                sum(unit.capacity for unit in units)),
-            'AlertThreshold': '35%',
-            'StoragePoolName': cluster.name,
-            'UniqueDeviceID': f'24{cluster.serial}',
-        }, cluster.created_ms)]
+        return [
+            atom.Document(
+                self.layout,
+                cluster.pool_uuid,
+                {
+                    'LogicalUnits': {
+                        'LogicalUnit': [
+                            self._pool.unit_values(unit) for unit in units
+                        ]
+                    },
+                    'MultiDataTierConfigured': 'false',
+                    'MultiFailureGroupConfigured': 'false',
+                    'PhysicalVolumes': {
+                        'PhysicalVolume': _volume(
+                            cluster, 'hdisk3', cluster.capacity
+                        )
+                    },
+                    'Capacity': sizes.rounded_gb(cluster.capacity),
+                    'FreeSpace': sizes.rounded_gb(self._pool.free),
+                    'OverCommitSpace': '0',
+                    'TotalLogicalUnitSize': sizes.rounded_gb(
+                        sum(unit.capacity for unit in units)
+                    ),
+                    'AlertThreshold': '35%',
+                    'StoragePoolName': cluster.name,
+                    'UniqueDeviceID': f'24{cluster.serial}',
+                },
+                cluster.created_ms,
+            )
+        ]
 
 
 class Tiers(resource.Resource):
@@ -302,8 +366,9 @@ class Tiers(resource.Resource):
     layout = schema_tables.TIER
     parents = (None, 'SharedStoragePool')
 
-    def __init__(self, pool: Pool,
-                 href: collections.abc.Callable[[str], str]) -> None:
+    def __init__(
+        self, pool: Pool, href: collections.abc.Callable[[str], str]
+    ) -> None:
         self._pool = pool
         self._href = href
 
@@ -311,16 +376,26 @@ class Tiers(resource.Resource):
         cluster = self._pool.cluster
         if cluster is None:
             return []
-        return [atom.Document(self.layout, cluster.tier_uuid, {
-            'Name': 'SYSTEM',
-            'UniqueDeviceID': f'25{cluster.serial}',
-            'Type': 'UnrestrictedSystemTier',
-            'IsDefault': 'true',
-            'Capacity': sizes.rounded_gb(cluster.capacity),
-            'MirrorState': 'NotMirrored',
-            'AssociatedSharedStoragePool': schema.Link(self._href(
-                f'/rest/api/uom/SharedStoragePool/{cluster.pool_uuid}')),
-        }, cluster.created_ms)]
+        return [
+            atom.Document(
+                self.layout,
+                cluster.tier_uuid,
+                {
+                    'Name': 'SYSTEM',
+                    'UniqueDeviceID': f'25{cluster.serial}',
+                    'Type': 'UnrestrictedSystemTier',
+                    'IsDefault': 'true',
+                    'Capacity': sizes.rounded_gb(cluster.capacity),
+                    'MirrorState': 'NotMirrored',
+                    'AssociatedSharedStoragePool': schema.Link(
+                        self._href(
+                            f'/rest/api/uom/SharedStoragePool/{cluster.pool_uuid}'
+                        )
+                    ),
+                },
+                cluster.created_ms,
+            )
+        ]
 
 
 class LogicalUnits(resource.Resource):
@@ -333,15 +408,19 @@ class LogicalUnits(resource.Resource):
         self._pool = pool
 
     def documents(self, parent: str | None) -> list[atom.Document]:
-        return [atom.Document(self.layout, unit.uuid,
-                              self._pool.unit_values(unit), 0)
-                for unit in self._pool.units()]
+        return [
+            atom.Document(
+                self.layout, unit.uuid, self._pool.unit_values(unit), 0
+            )
+            for unit in self._pool.units()
+        ]
 
     def create(self, element: etree._Element, parent: str | None) -> str:
         return self._pool.create(element).uuid
 
-    def delete(self, uuid: str, parent: str | None,
-               check: resource.Check) -> None:
+    def delete(
+        self, uuid: str, parent: str | None, check: resource.Check
+    ) -> None:
         check()
         for unit in self._pool.units():
             if unit.uuid == uuid.lower():
@@ -349,8 +428,7 @@ class LogicalUnits(resource.Resource):
                 return
 
 
-def _volume(cluster: ClusterRecord, name: str,
-            capacity: int) -> schema.Values:
+def _volume(cluster: ClusterRecord, name: str, capacity: int) -> schema.Values:
     """Capacity in bytes; shown in MB."""
     return {
         'Description': 'MPIO IBM 2076 FC Disk',

@@ -46,13 +46,15 @@ class Store:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._lock = threading.RLock()
         self._depth = 0
-        self._db = sqlite3.connect(path, isolation_level=None,
-                                   check_same_thread=False)
+        self._db = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False
+        )
         self._db.execute('PRAGMA journal_mode = WAL')
         self._db.execute('PRAGMA synchronous = OFF')
         self._db.execute(
             'CREATE TABLE IF NOT EXISTS record (kind TEXT, key TEXT, '
-            'body TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID')
+            'body TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID'
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -83,7 +85,8 @@ class Store:
         with self._lock:
             rows = self._db.execute(
                 'SELECT key, body FROM record WHERE kind = ? ORDER BY key',
-                (kind,)).fetchall()
+                (kind,),
+            ).fetchall()
         return {key: json.loads(body) for key, body in rows}
 
     def save(self, kind: str, key: str, record: Record) -> None:
@@ -91,12 +94,15 @@ class Store:
         with self._lock:
             self._db.execute(
                 'INSERT INTO record VALUES (?, ?, ?) ON CONFLICT (kind, key) '
-                'DO UPDATE SET body = excluded.body', (kind, key, body))
+                'DO UPDATE SET body = excluded.body',
+                (kind, key, body),
+            )
 
     def delete(self, kind: str, key: str) -> None:
         with self._lock:
-            self._db.execute('DELETE FROM record WHERE kind = ? AND key = ?',
-                             (kind, key))
+            self._db.execute(
+                'DELETE FROM record WHERE kind = ? AND key = ?', (kind, key)
+            )
 
 
 def _lock(path: str) -> int:

@@ -45,8 +45,14 @@ _DISK = 'virtual_disk'
 # util.sanitize_file_name_for_api leaves.
 _DISK_NAME = re.compile(r'[.0-9A-Z_a-z]{1,15}')
 # Elements of a VirtualDisk that are kept and given back as they are.
-_KEPT = ('ReadIOPS', 'WriteIOPS', 'Tag', 'VirtualDiskType', 'BackStoreType',
-         'FileFormat')
+_KEPT = (
+    'ReadIOPS',
+    'WriteIOPS',
+    'Tag',
+    'VirtualDiskType',
+    'BackStoreType',
+    'FileFormat',
+)
 _NAMESPACE = uuidlib.UUID('6f1b40c8-5f0c-4c0e-9a55-0e51bb1a7e0f')
 
 
@@ -86,7 +92,8 @@ class VolumeGroup:
     @property
     def free(self) -> int:
         return self.capacity - sum(
-            disk.capacity for disk in self.disks.values())
+            disk.capacity for disk in self.disks.values()
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +121,17 @@ class VolumeGroups(resource.Resource):
     layout = schema_tables.VOLUME_GROUP
     parents = ('VirtualIOServer',)
 
-    def __init__(self, store: state.Store, files: disks.DiskFiles,
-                 settings: settings_module.Settings,
-                 pace: collections.abc.Callable[[], pacing.Pace],
-                 users: collections.abc.Callable[[str], list[str]],
-                 href: collections.abc.Callable[[str], str],
-                 check_vios: collections.abc.Callable[[str], None],
-                 lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        store: state.Store,
+        files: disks.DiskFiles,
+        settings: settings_module.Settings,
+        pace: collections.abc.Callable[[], pacing.Pace],
+        users: collections.abc.Callable[[str], list[str]],
+        href: collections.abc.Callable[[str], str],
+        check_vios: collections.abc.Callable[[str], None],
+        lock: threading.RLock,
+    ) -> None:
         """Wire it up.
 
         :param pace: makes the rates of one copy.
@@ -141,13 +152,17 @@ class VolumeGroups(resource.Resource):
         self._load()
 
     def _load(self) -> None:
-        found = [VolumeGroup(**record)
-                 for record in self._store.load(_GROUP).values()]
+        found = [
+            VolumeGroup(**record)
+            for record in self._store.load(_GROUP).values()
+        ]
         for group in sorted(found, key=lambda group: group.number):
             self._groups[group.uuid] = group
             self._updates[group.uuid] = threading.Lock()
-        rows = [VirtualDisk(**record)
-                for record in self._store.load(_DISK).values()]
+        rows = [
+            VirtualDisk(**record)
+            for record in self._store.load(_DISK).values()
+        ]
         for disk in sorted(rows, key=lambda disk: _number(disk.udid)):
             self._groups[disk.group].disks[disk.udid] = disk
 
@@ -180,8 +195,7 @@ class VolumeGroups(resource.Resource):
         """By UUID, or by name if only one has it."""
         if key in self._groups:
             return self._groups[key]
-        named = [group for group in self._groups.values()
-                 if group.name == key]
+        named = [group for group in self._groups.values() if group.name == key]
         if len(named) != 1:
             raise errors.not_found(f'{len(named)} volume groups named {key}.')
         return named[0]
@@ -190,24 +204,35 @@ class VolumeGroups(resource.Resource):
         """:param capacity: in bytes."""
         self._check_vios(vios)
         with self._lock:
-            if any(group.vios == vios and group.name == name
-                   for group in self._groups.values()):
+            if any(
+                group.vios == vios and group.name == name
+                for group in self._groups.values()
+            ):
                 raise errors.bad_request(
-                    f'There is a volume group {name} already.')
+                    f'There is a volume group {name} already.'
+                )
             uuid = str(uuidlib.uuid5(_NAMESPACE, f'{vios}/{name}'))
             group = VolumeGroup(
-                uuid, vios, name, capacity,
-                '00f8d6de00004b00' + uuidlib.uuid5(
-                    _NAMESPACE, uuid).hex[:16],
-                len(self._groups) + 1, int(time.time() * 1000))
+                uuid,
+                vios,
+                name,
+                capacity,
+                '00f8d6de00004b00' + uuidlib.uuid5(_NAMESPACE, uuid).hex[:16],
+                len(self._groups) + 1,
+                int(time.time() * 1000),
+            )
             with self._store.transaction():
                 self._save_group(group)
             self._groups[uuid] = group
             self._updates[uuid] = threading.Lock()
             return group
 
-    def plant(self, key: str, new: NewDisk,
-              fill: collections.abc.Callable[[str], None]) -> VirtualDisk:
+    def plant(
+        self,
+        key: str,
+        new: NewDisk,
+        fill: collections.abc.Callable[[str], None],
+    ) -> VirtualDisk:
         """Make a disk as another client of the platform would.
 
         :param fill: writes what the disk holds, given its file's path.
@@ -227,8 +252,11 @@ class VolumeGroups(resource.Resource):
         assert parent is not None
         self._check_vios(parent)
         with self._lock:
-            return [self._document(group) for group in self._groups.values()
-                    if group.vios.lower() == parent.lower()]
+            return [
+                self._document(group)
+                for group in self._groups.values()
+                if group.vios.lower() == parent.lower()
+            ]
 
     def document(self, uuid: str, parent: str | None) -> atom.Document:
         with self._lock:
@@ -240,35 +268,43 @@ class VolumeGroups(resource.Resource):
             raise errors.not_found(f'VolumeGroup {uuid} does not exist.')
         return group
 
-    def update(self, uuid: str, parent: str | None,
-               change: resource.Change) -> None:
+    def update(
+        self, uuid: str, parent: str | None, change: resource.Change
+    ) -> None:
         group = self._find_group(uuid, parent)
         with self._updates[group.uuid]:
             change.check()
             merge = not change.conditional and (
-                self._settings.unconditional_update ==
-                settings_module.UnconditionalUpdate.MERGE)
+                self._settings.unconditional_update
+                == settings_module.UnconditionalUpdate.MERGE
+            )
             with self._lock:
                 plan = (_plan_merge if merge else _plan_overwrite)(
-                    group, change.element)
+                    group, change.element
+                )
                 self._check_plan(group, plan)
             made = self._make(group, plan)
             self._commit(group, plan, made)
 
     def _check_plan(self, group: VolumeGroup, plan: _Plan) -> None:
         gone = {disk.udid for disk in plan.delete}
-        names = {base_name(disk.name) for disk in group.disks.values()
-                 if disk.udid not in gone}
+        names = {
+            base_name(disk.name)
+            for disk in group.disks.values()
+            if disk.udid not in gone
+        }
         for new in plan.create:
             name = base_name(new.name)
             if not _DISK_NAME.fullmatch(name):
                 raise errors.bad_request(
                     f'{new.name!r} is not a valid virtual disk name: 1 to 15 '
-                    'characters of [.0-9A-Za-z_] are allowed.')
+                    'characters of [.0-9A-Za-z_] are allowed.'
+                )
             if name in names:
                 raise errors.bad_request(
                     f'A virtual disk named {name} exists already in the '
-                    f'volume group {group.name}.')
+                    f'volume group {group.name}.'
+                )
             names.add(name)
             self._check_base(group, new)
         self._check_unmapped(plan.delete)
@@ -280,12 +316,14 @@ class VolumeGroups(resource.Resource):
         base = self.find(new.base)
         if base is None or self.vios_of(base) != group.vios:
             raise errors.bad_request(
-                f'The base image {new.base} does not exist.')
+                f'The base image {new.base} does not exist.'
+            )
         if base.capacity > new.capacity:
             raise errors.bad_request(
                 f'The base image {base.name} of {base.capacity} bytes is '
                 f'larger than the new disk {new.name} of {new.capacity} '
-                'bytes.')
+                'bytes.'
+            )
 
     def _check_unmapped(self, gone: list[VirtualDisk]) -> None:
         for disk in gone:
@@ -293,13 +331,15 @@ class VolumeGroups(resource.Resource):
             if users:
                 raise errors.bad_request(
                     f'The virtual disk {disk.name} cannot be removed: it is '
-                    f'mapped to the partition {", ".join(users)}.')
+                    f'mapped to the partition {", ".join(users)}.'
+                )
 
     def _check_space(self, group: VolumeGroup, plan: _Plan) -> None:
         free = group.free + sum(disk.capacity for disk in plan.delete)
         wanted = sum(new.capacity for new in plan.create) + sum(
             capacity - group.disks[udid].capacity
-            for udid, capacity in plan.grow.items())
+            for udid, capacity in plan.grow.items()
+        )
         if wanted > free:
             raise errors.no_space(group.name, wanted, free)
 
@@ -307,14 +347,22 @@ class VolumeGroups(resource.Resource):
         """Files of the new disks, with the bytes of their base images."""
         first = group.next_disk
         made = [
-            VirtualDisk(f'03{group.serial}.{first + index}', group.uuid,
-                        new.name, new.capacity,
-                        self._files.create(new.capacity), new.label,
-                        dict(new.kept))
-            for index, new in enumerate(plan.create)]
+            VirtualDisk(
+                f'03{group.serial}.{first + index}',
+                group.uuid,
+                new.name,
+                new.capacity,
+                self._files.create(new.capacity),
+                new.label,
+                dict(new.kept),
+            )
+            for index, new in enumerate(plan.create)
+        ]
         copies = [
-            (new.base, disk) for new, disk
-            in zip(plan.create, made, strict=True) if new.base is not None]
+            (new.base, disk)
+            for new, disk in zip(plan.create, made, strict=True)
+            if new.base is not None
+        ]
         try:
             if self._settings.copies == settings_module.Copies.PARALLEL:
                 self._copy_side_by_side(copies)
@@ -332,8 +380,9 @@ class VolumeGroups(resource.Resource):
         assert source is not None
         self._files.copy(source.file, disk.file, self._pace().spent)
 
-    def _copy_side_by_side(self,
-                           copies: list[tuple[str, VirtualDisk]]) -> None:
+    def _copy_side_by_side(
+        self, copies: list[tuple[str, VirtualDisk]]
+    ) -> None:
         failures: list[Exception] = []
 
         def run(base: str, disk: VirtualDisk) -> None:
@@ -342,8 +391,10 @@ class VolumeGroups(resource.Resource):
             except Exception as exc:
                 failures.append(exc)
 
-        threads = [threading.Thread(target=run, args=copy, daemon=True)
-                   for copy in copies]
+        threads = [
+            threading.Thread(target=run, args=copy, daemon=True)
+            for copy in copies
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -351,8 +402,9 @@ class VolumeGroups(resource.Resource):
         if failures:
             raise failures[0]
 
-    def _commit(self, group: VolumeGroup, plan: _Plan,
-                made: list[VirtualDisk]) -> None:
+    def _commit(
+        self, group: VolumeGroup, plan: _Plan, made: list[VirtualDisk]
+    ) -> None:
         with self._lock:
             try:
                 # A mapping may have come while disks were being copied.
@@ -366,8 +418,10 @@ class VolumeGroups(resource.Resource):
                 group.disks[udid].capacity = capacity
             for udid, label in plan.relabel.items():
                 group.disks[udid].label = label
-            changed = [group.disks[udid]
-                       for udid in plan.grow.keys() | plan.relabel.keys()]
+            changed = [
+                group.disks[udid]
+                for udid in plan.grow.keys() | plan.relabel.keys()
+            ]
             for disk in plan.delete:
                 del group.disks[disk.udid]
             for disk in made:
@@ -377,40 +431,58 @@ class VolumeGroups(resource.Resource):
                 for disk in plan.delete:
                     self._store.delete(_DISK, disk.udid)
                 for disk in made + changed:
-                    self._store.save(_DISK, disk.udid,
-                                     dataclasses.asdict(disk))
+                    self._store.save(
+                        _DISK, disk.udid, dataclasses.asdict(disk)
+                    )
                 self._save_group(group)
         for disk in plan.delete:
             self._files.remove(disk.file)
 
     def _save_group(self, group: VolumeGroup) -> None:
-        record = {field.name: getattr(group, field.name)
-                  for field in dataclasses.fields(group)
-                  if field.name != 'disks'}
+        record = {
+            field.name: getattr(group, field.name)
+            for field in dataclasses.fields(group)
+            if field.name != 'disks'
+        }
         self._store.save(_GROUP, group.uuid, record)
 
     def _document(self, group: VolumeGroup) -> atom.Document:
-        here = schema.Link(self._href(
-            f'/rest/api/uom/VirtualIOServer/{group.vios}/VolumeGroup/'
-            f'{group.uuid}'))
+        here = schema.Link(
+            self._href(
+                f'/rest/api/uom/VirtualIOServer/{group.vios}/VolumeGroup/'
+                f'{group.uuid}'
+            )
+        )
         free = sizes.rounded_gb(group.free)
-        return atom.Document(self.layout, group.uuid, {
-            'AvailableSize': free,
-            'FreeSpace': free,
-            'GroupCapacity': sizes.rounded_gb(group.capacity),
-            'GroupName': group.name,
-            'GroupSerialID': group.serial,
-            'MaximumLogicalVolumes': '0',
-            'MediaRepositories': {},
-            'PhysicalVolumes': {'PhysicalVolume': [_physical_volume(group)]},
-            'UniqueDeviceID': f'04{group.serial}',
-            'VirtualDisks': {'VirtualDisk': [
-                disk_values(disk, here) for disk in group.disks.values()]},
-        }, group.created_ms)
+        return atom.Document(
+            self.layout,
+            group.uuid,
+            {
+                'AvailableSize': free,
+                'FreeSpace': free,
+                'GroupCapacity': sizes.rounded_gb(group.capacity),
+                'GroupName': group.name,
+                'GroupSerialID': group.serial,
+                'MaximumLogicalVolumes': '0',
+                'MediaRepositories': {},
+                'PhysicalVolumes': {
+                    'PhysicalVolume': [_physical_volume(group)]
+                },
+                'UniqueDeviceID': f'04{group.serial}',
+                'VirtualDisks': {
+                    'VirtualDisk': [
+                        disk_values(disk, here)
+                        for disk in group.disks.values()
+                    ]
+                },
+            },
+            group.created_ms,
+        )
 
 
-def disk_values(disk: VirtualDisk,
-                group: schema.Link) -> dict[str, schema.Value]:
+def disk_values(
+    disk: VirtualDisk, group: schema.Link
+) -> dict[str, schema.Value]:
     return {
         'DiskCapacity': sizes.exact_gb(disk.capacity),
         'DiskLabel': disk.label,
@@ -458,28 +530,36 @@ def _plan_overwrite(group: VolumeGroup, element: etree._Element) -> _Plan:
         if udid not in group.disks:
             raise errors.bad_request(
                 f'The virtual disk {udid} does not exist in the volume group '
-                f'{group.name}.')
+                f'{group.name}.'
+            )
         listed.add(udid)
         _plan_change(plan, group.disks[udid], item)
-    plan.delete = [disk for udid, disk in group.disks.items()
-                   if udid not in listed]
+    plan.delete = [
+        disk for udid, disk in group.disks.items() if udid not in listed
+    ]
     return plan
 
 
 def _plan_merge(group: VolumeGroup, element: etree._Element) -> _Plan:
     """Only disks without UDID count."""
     return _Plan(
-        [_new_disk(item) for item
-         in resource.children(element, 'VirtualDisks/VirtualDisk')
-         if resource.text(item, 'UniqueDeviceID') is None], [], {}, {})
+        [
+            _new_disk(item)
+            for item in resource.children(element, 'VirtualDisks/VirtualDisk')
+            if resource.text(item, 'UniqueDeviceID') is None
+        ],
+        [],
+        {},
+        {},
+    )
 
 
-def _plan_change(plan: _Plan, disk: VirtualDisk,
-                 item: etree._Element) -> None:
+def _plan_change(plan: _Plan, disk: VirtualDisk, item: etree._Element) -> None:
     name = resource.text(item, 'DiskName')
     if name is not None and base_name(name) != base_name(disk.name):
         raise errors.bad_request(
-            f'The virtual disk {disk.name} cannot be renamed.')
+            f'The virtual disk {disk.name} cannot be renamed.'
+        )
     label = resource.text(item, 'DiskLabel')
     if label is not None and label != disk.label:
         plan.relabel[disk.udid] = label
@@ -487,7 +567,8 @@ def _plan_change(plan: _Plan, disk: VirtualDisk,
     capacity = disk.capacity if size is None else sizes.from_gb(size)
     if capacity < disk.capacity:
         raise errors.bad_request(
-            f'The virtual disk {disk.name} cannot be made smaller.')
+            f'The virtual disk {disk.name} cannot be made smaller.'
+        )
     if capacity > disk.capacity:
         plan.grow[disk.udid] = capacity
 
@@ -497,9 +578,17 @@ def _new_disk(item: etree._Element) -> NewDisk:
     size = resource.text(item, 'DiskCapacity')
     if name is None or size is None:
         raise errors.bad_request(
-            'A virtual disk needs a DiskName and a DiskCapacity.')
-    kept = {tag: value for tag in _KEPT
-            if (value := resource.text(item, tag)) is not None}
-    return NewDisk(name, sizes.from_gb(size),
-                   resource.text(item, 'DiskLabel') or 'None',
-                   resource.text(item, 'BaseImage'), kept)
+            'A virtual disk needs a DiskName and a DiskCapacity.'
+        )
+    kept = {
+        tag: value
+        for tag in _KEPT
+        if (value := resource.text(item, tag)) is not None
+    }
+    return NewDisk(
+        name,
+        sizes.from_gb(size),
+        resource.text(item, 'DiskLabel') or 'None',
+        resource.text(item, 'BaseImage'),
+        kept,
+    )

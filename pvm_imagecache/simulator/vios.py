@@ -57,18 +57,24 @@ class VirtualIOServers(resource.Resource):
 
     layout = schema_tables.VIRTUAL_IO_SERVER
     parents = (None, 'ManagedSystem')
-    search_keys = frozenset({'PartitionName', 'PartitionID',
-                             'IsManagementPartition'})
+    search_keys = frozenset(
+        {'PartitionName', 'PartitionID', 'IsManagementPartition'}
+    )
 
-    def __init__(self, store: state.Store,
-                 href: collections.abc.Callable[[str], str],
-                 system_uuid: str, *,
-                 volume_groups: collections.abc.Callable[
-                     [str], collections.abc.Sequence[str]],
-                 show_mappings: collections.abc.Callable[
-                     [Vios], list[schema.Values]],
-                 change_mappings: collections.abc.Callable[
-                     [Vios, resource.Change], None]) -> None:
+    def __init__(
+        self,
+        store: state.Store,
+        href: collections.abc.Callable[[str], str],
+        system_uuid: str,
+        *,
+        volume_groups: collections.abc.Callable[
+            [str], collections.abc.Sequence[str]
+        ],
+        show_mappings: collections.abc.Callable[[Vios], list[schema.Values]],
+        change_mappings: collections.abc.Callable[
+            [Vios, resource.Change], None
+        ],
+    ) -> None:
         """:param volume_groups: UUIDs of a VIOS's volume groups."""
         self._store = store
         self._href = href
@@ -77,8 +83,9 @@ class VirtualIOServers(resource.Resource):
         self._show_mappings = show_mappings
         self._change_mappings = change_mappings
         found = [Vios(**record) for record in store.load(_VIOS).values()]
-        self._vioses = {vios.uuid: vios for vios
-                        in sorted(found, key=lambda vios: vios.id)}
+        self._vioses = {
+            vios.uuid: vios for vios in sorted(found, key=lambda vios: vios.id)
+        }
 
     def all(self) -> list[Vios]:
         return list(self._vioses.values())
@@ -86,8 +93,9 @@ class VirtualIOServers(resource.Resource):
     def add(self, name: str, partition_id: int) -> Vios:
         if any(vios.name == name for vios in self._vioses.values()):
             raise errors.bad_request(f'There is a VIOS {name} already.')
-        vios = Vios(partition_uuid(name), partition_id, name,
-                    int(time.time() * 1000))
+        vios = Vios(
+            partition_uuid(name), partition_id, name, int(time.time() * 1000)
+        )
         self._store.save(_VIOS, vios.uuid, dataclasses.asdict(vios))
         self._vioses[vios.uuid] = vios
         return vios
@@ -106,8 +114,9 @@ class VirtualIOServers(resource.Resource):
     def documents(self, parent: str | None) -> list[atom.Document]:
         return [self._document(vios) for vios in self._vioses.values()]
 
-    def update(self, uuid: str, parent: str | None,
-               change: resource.Change) -> None:
+    def update(
+        self, uuid: str, parent: str | None, change: resource.Change
+    ) -> None:
         vios = self.get(uuid)
         if change.covers(SCSI_MAPPINGS):
             self._change_mappings(vios, change)
@@ -116,45 +125,58 @@ class VirtualIOServers(resource.Resource):
 
     def _document(self, vios: Vios) -> atom.Document:
         here = f'/rest/api/uom/VirtualIOServer/{vios.uuid}'
-        pools = [schema.Link(self._href(f'{here}/VolumeGroup/{group}'))
-                 for group in self._volume_groups(vios.uuid)]
-        return atom.Document(self.layout, vios.uuid, {
-            **partition_values.common(),
-            'IsManagementPartition': 'false',
-            'LogicalSerialNumber': f'2125D4A{vios.id}',
-            'OperatingSystemVersion': 'VIOS 2.2.4.0',
-            'PartitionID': str(vios.id),
-            'PartitionIOConfiguration': {
-                'MaximumVirtualIOSlots': '2000',
-                'ProfileIOSlots': {},
-                'CurrentMaximumVirtualIOSlots': '2000',
+        pools = [
+            schema.Link(self._href(f'{here}/VolumeGroup/{group}'))
+            for group in self._volume_groups(vios.uuid)
+        ]
+        processors = partition_values.shared_processors(
+            {'DesiredProcessingUnits': '1', 'DesiredVirtualProcessors': '2'},
+            'uncapped',
+        )
+        return atom.Document(
+            self.layout,
+            vios.uuid,
+            {
+                **partition_values.common(),
+                'IsManagementPartition': 'false',
+                'LogicalSerialNumber': f'2125D4A{vios.id}',
+                'OperatingSystemVersion': 'VIOS 2.2.4.0',
+                'PartitionID': str(vios.id),
+                'PartitionIOConfiguration': {
+                    'MaximumVirtualIOSlots': '2000',
+                    'ProfileIOSlots': {},
+                    'CurrentMaximumVirtualIOSlots': '2000',
+                },
+                'PartitionMemoryConfiguration': partition_values.memory(
+                    {'DesiredMemory': '4096'}, running=True
+                ),
+                'PartitionName': vios.name,
+                'PartitionProcessorConfiguration': processors,
+                'PartitionState': 'running',
+                'PartitionType': 'Virtual IO Server',
+                'PartitionUUID': vios.uuid,
+                'ResourceMonitoringControlState': 'active',
+                'ResourceMonitoringIPAddress': f'192.0.2.{vios.id % 250}',
+                'AssociatedManagedSystem': schema.Link(
+                    self._href(
+                        f'/rest/api/uom/ManagedSystem/{self._system_uuid}'
+                    )
+                ),
+                'IsServicePartition': 'false',
+                'APICapable': 'true',
+                'ManagerPassthroughCapable': 'true',
+                'IsVNICCapable': 'true',
+                'MediaRepositories': {},
+                'MoverServicePartition': 'true',
+                'PhysicalVolumes': {},
+                'SharedEthernetAdapters': {},
+                'StoragePools': {'link': pools},
+                'TrunkAdapters': {},
+                'VirtualIOServerLicenseAccepted': 'true',
+                'VirtualFibreChannelMappings': {},
+                'VirtualSCSIMappings': {
+                    'VirtualSCSIMapping': self._show_mappings(vios)
+                },
             },
-            'PartitionMemoryConfiguration': partition_values.memory(
-                {'DesiredMemory': '4096'}, running=True),
-            'PartitionName': vios.name,
-            'PartitionProcessorConfiguration':
-                partition_values.shared_processors({
-                    'DesiredProcessingUnits': '1',
-                    'DesiredVirtualProcessors': '2'}, 'uncapped'),
-            'PartitionState': 'running',
-            'PartitionType': 'Virtual IO Server',
-            'PartitionUUID': vios.uuid,
-            'ResourceMonitoringControlState': 'active',
-            'ResourceMonitoringIPAddress': f'192.0.2.{vios.id % 250}',
-            'AssociatedManagedSystem': schema.Link(self._href(
-                f'/rest/api/uom/ManagedSystem/{self._system_uuid}')),
-            'IsServicePartition': 'false',
-            'APICapable': 'true',
-            'ManagerPassthroughCapable': 'true',
-            'IsVNICCapable': 'true',
-            'MediaRepositories': {},
-            'MoverServicePartition': 'true',
-            'PhysicalVolumes': {},
-            'SharedEthernetAdapters': {},
-            'StoragePools': {'link': pools},
-            'TrunkAdapters': {},
-            'VirtualIOServerLicenseAccepted': 'true',
-            'VirtualFibreChannelMappings': {},
-            'VirtualSCSIMappings': {
-                'VirtualSCSIMapping': self._show_mappings(vios)},
-        }, vios.created_ms)
+            vios.created_ms,
+        )

@@ -62,23 +62,21 @@ def random_bytes(size: int, seed: int = 0) -> abc.Iterator[bytes]:
     """
     block = bytearray(random.Random(seed).randbytes(_BLOCK))
     # 0x55 0xAA here would make it an MBR, which Glance takes amiss.
-    block[510:512] = b"\0\0"
+    block[510:512] = b'\0\0'
     for start in range(0, size, _BLOCK):
         for offset in range(0, _BLOCK, _PAGE):
-            struct.pack_into("<Q", block, offset, (start + offset) // _PAGE)
+            struct.pack_into('<Q', block, offset, (start + offset) // _PAGE)
         yield bytes(block[: size - start])
 
 
 def raw_bytes(size: int, seed: int = 0) -> bytes:
     """Return the content of a small raw image of that size, bytes."""
-    return b"".join(random_bytes(size, seed))
+    return b''.join(random_bytes(size, seed))
 
 
-def write_raw(
-    path: str | os.PathLike[str], size: int, seed: int = 0
-) -> None:
+def write_raw(path: str | os.PathLike[str], size: int, seed: int = 0) -> None:
     """Write a raw image of that size, bytes, to a file."""
-    with open(path, "wb") as image:
+    with open(path, 'wb') as image:
         for piece in random_bytes(size, seed):
             image.write(piece)
 
@@ -101,12 +99,12 @@ def qcow2_bytes(
     l1_entries = max(1, -(-virtual_size // _QCOW2_L2_SPAN))
     l1_clusters = -(-l1_entries * 8 // _QCOW2_CLUSTER)
     used_clusters = 3 + l1_clusters
-    name = (backing_file or "").encode()
+    name = (backing_file or '').encode()
     # After the header comes the end marker of its extensions, of 8 bytes.
     name_offset = _QCOW2_HEADER_LENGTH + 8 if name else 0
     header = struct.pack(
-        ">4sIQIIQIIQQIIQQQQII",
-        b"QFI\xfb",
+        '>4sIQIIQIIQQIIQQQQII',
+        b'QFI\xfb',
         3,
         name_offset,
         len(name),
@@ -127,10 +125,10 @@ def qcow2_bytes(
     )
     clusters = (
         header + bytes(8) + name,
-        struct.pack(">Q", 2 * _QCOW2_CLUSTER),
-        struct.pack(">H", 1) * used_clusters,
+        struct.pack('>Q', 2 * _QCOW2_CLUSTER),
+        struct.pack('>H', 1) * used_clusters,
     )
-    disk = b"".join(c.ljust(_QCOW2_CLUSTER, b"\0") for c in clusters)
+    disk = b''.join(c.ljust(_QCOW2_CLUSTER, b'\0') for c in clusters)
     disk += bytes(l1_clusters * _QCOW2_CLUSTER)
     return disk + raw_bytes(max(0, payload_size - len(disk)), seed)
 
@@ -146,8 +144,8 @@ def vmdk_bytes(
     """
     sectors = virtual_size // _VMDK_SECTOR
     header = struct.pack(
-        "<4sIIQQQQIQQ",
-        b"KDMV",
+        '<4sIIQQQQIQQ',
+        b'KDMV',
         1,
         3,  # line endings can be checked, there is a redundant table
         sectors,
@@ -159,8 +157,8 @@ def vmdk_bytes(
         26,  # sector of the grain directory
     )
     descriptor = _VMDK_DESCRIPTOR.format(sectors=sectors).encode()
-    disk = header.ljust(_VMDK_SECTOR, b"\0")
-    disk += descriptor.ljust(20 * _VMDK_SECTOR, b"\0")
+    disk = header.ljust(_VMDK_SECTOR, b'\0')
+    disk += descriptor.ljust(20 * _VMDK_SECTOR, b'\0')
     return disk + raw_bytes(max(0, payload_size - len(disk)), seed)
 
 
@@ -173,12 +171,12 @@ def iso_bytes(payload_size: int = 0, seed: int = 0) -> bytes:
     size = max(payload_size, _ISO_SYSTEM_AREA + 2 * _ISO_SECTOR)
     blocks = size // _ISO_SECTOR
     primary = bytearray(_ISO_SECTOR)
-    struct.pack_into("<B5sB", primary, 0, 1, b"CD001", 1)
-    struct.pack_into("<I", primary, 80, blocks)
-    struct.pack_into(">I", primary, 84, blocks)
-    struct.pack_into("<H", primary, 128, _ISO_SECTOR)
-    struct.pack_into(">H", primary, 130, _ISO_SECTOR)
-    terminator = struct.pack("<B5sB", 255, b"CD001", 1)
+    struct.pack_into('<B5sB', primary, 0, 1, b'CD001', 1)
+    struct.pack_into('<I', primary, 80, blocks)
+    struct.pack_into('>I', primary, 84, blocks)
+    struct.pack_into('<H', primary, 128, _ISO_SECTOR)
+    struct.pack_into('>H', primary, 130, _ISO_SECTOR)
+    terminator = struct.pack('<B5sB', 255, b'CD001', 1)
     disk = bytes(_ISO_SYSTEM_AREA) + bytes(primary)
-    disk += terminator.ljust(_ISO_SECTOR, b"\0")
+    disk += terminator.ljust(_ISO_SECTOR, b'\0')
     return disk + raw_bytes(size - len(disk), seed)

@@ -26,17 +26,17 @@ from typing import Final
 
 from oslo_log import log as logging
 from pypowervm import const as pvm_const
-from pypowervm.tasks import scsi_mapper
 from pypowervm import util as pvm_util
+from pypowervm.tasks import scsi_mapper
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import deploy
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
 from pvm_imagecache import naming
+from pvm_imagecache.drivers import powervm
 
 LOG = logging.getLogger(__name__)
 
@@ -84,14 +84,17 @@ class BootDisks:
             else's.
         :raises PVMImageCacheError: as ``ImageManager.create_disk``.
         """
+
         def make(name: str) -> deploy.Deployment:
             note(name)
             try:
                 return self._images.create_disk(
-                    image, name, size, context=context)
+                    image, name, size, context=context
+                )
             except BaseException:
                 note(None)
                 raise
+
         for name in names[:-1]:
             try:
                 return make(name)
@@ -103,27 +106,34 @@ class BootDisks:
     def names(self, instance_name: str, instance_uuid: str) -> list[str]:
         """What the disk of an instance may be called, best first."""
         if self._images.driver.longest_name > naming.MAX_DISK_NAME:
-            return [long_name(instance_name, instance_uuid,
-                              self._images.driver.longest_name)]
+            return [
+                long_name(
+                    instance_name,
+                    instance_uuid,
+                    self._images.driver.longest_name,
+                )
+            ]
         return short_names(instance_name, instance_uuid)
 
-    def attach(
-        self, partition: Any, disk: deploy.Deployment
-    ) -> None:
+    def attach(self, partition: Any, disk: deploy.Deployment) -> None:
         """Map a disk to a partition, from each server that has the disk."""
         for server in self._images.driver.servers():
-            self._change(server, lambda vios: self._add(
-                vios, partition, disk))
+            self._change(server, lambda vios: self._add(vios, partition, disk))
 
-    def _add(
-        self, vios: Any, partition: Any, made: deploy.Deployment
-    ) -> bool:
-        if any(each.udid == made.disk.udid
-               for each in _attached(vios, partition)):
+    def _add(self, vios: Any, partition: Any, made: deploy.Deployment) -> bool:
+        if any(
+            each.udid == made.disk.udid for each in _attached(vios, partition)
+        ):
             return False
-        scsi_mapper.add_map(vios, scsi_mapper.build_vscsi_mapping(
-            None, vios, partition.uuid,
-            self._images.driver.mappable(made.disk)))
+        scsi_mapper.add_map(
+            vios,
+            scsi_mapper.build_vscsi_mapping(
+                None,
+                vios,
+                partition.uuid,
+                self._images.driver.mappable(made.disk),
+            ),
+        )
         return True
 
     def detach_all(self, partition: Any) -> set[Attached]:
@@ -132,8 +142,12 @@ class BootDisks:
 
         def remove(vios: Any) -> bool:
             found.update(_attached(vios, partition))
-            return bool(scsi_mapper.remove_maps(
-                vios, partition.uuid, include_orphans=False))
+            return bool(
+                scsi_mapper.remove_maps(
+                    vios, partition.uuid, include_orphans=False
+                )
+            )
+
         for server in self._images.driver.servers():
             self._change(server, remove)
         return found
@@ -148,8 +162,9 @@ class BootDisks:
         except exceptions.DiskNotFound:
             LOG.debug('Disk %s is gone already', disk.name)
         except exceptions.DiskInUse:
-            LOG.warning('Disk %s is not deleted: a partition has it',
-                        disk.name)
+            LOG.warning(
+                'Disk %s is not deleted: a partition has it', disk.name
+            )
 
     def delete_named(self, name: str, context: Any) -> None:
         """Delete whatever has a name unless a partition has it."""
@@ -157,9 +172,7 @@ class BootDisks:
         if disk is not None:
             self.delete(Attached(disk.name, disk.udid), context)
 
-    def _change(
-        self, server: str, change: Callable[[Any], bool]
-    ) -> None:
+    def _change(self, server: str, change: Callable[[Any], bool]) -> None:
         """Read the mappings, change them, write them: until it fits.
 
         :param change: False if there is nothing to write.
@@ -171,34 +184,44 @@ class BootDisks:
                     return
                 try:
                     with self._adapters.translated(
-                            f'change the mappings of {vios.name}'):
+                        f'change the mappings of {vios.name}'
+                    ):
                         vios.update()
                     return
                 except exceptions.PowerVMRequestFailed as error:
                     if not error.passing and powervm.status_of(error) != (
-                            http.HTTPStatus.PRECONDITION_FAILED):
+                        http.HTTPStatus.PRECONDITION_FAILED
+                    ):
                         raise
                     LOG.debug('Reading the mappings again: %s', error)
                 powervm.pause(attempt)
         raise exceptions.PowerVMRequestFailed(
             action='change the vSCSI mappings',
             reason=f'they were changed by others during each of {ATTEMPTS} '
-                   'attempts')
+            'attempts',
+        )
 
     def _read(self, server: str) -> Any:
         with self._adapters.translated('read the vSCSI mappings'):
             return pvm_vios.VIOS.get(
-                self._adapters(), uuid=server,
-                xag=[pvm_const.XAG.VIO_SMAP])
+                self._adapters(), uuid=server, xag=[pvm_const.XAG.VIO_SMAP]
+            )
 
 
 def _attached(vios: Any, partition: Any) -> list[Attached]:
     # Orphans are of partitions that are gone, and whose number, or even
     # UUID, another may have by now.
-    storages = [each.backing_storage for each in scsi_mapper.find_maps(
-        vios.scsi_mappings, client_lpar_id=partition.uuid)]
-    return [Attached(naming.last_component(each.name), each.udid)
-            for each in storages if isinstance(each, _DISKS)]
+    storages = [
+        each.backing_storage
+        for each in scsi_mapper.find_maps(
+            vios.scsi_mappings, client_lpar_id=partition.uuid
+        )
+    ]
+    return [
+        Attached(naming.last_component(each.name), each.udid)
+        for each in storages
+        if isinstance(each, _DISKS)
+    ]
 
 
 # -- deciders
@@ -211,16 +234,25 @@ def short_names(instance_name: str, instance_uuid: str) -> list[str]:
     of all instances named by default, only those four digits differ.
     """
     digits = instance_uuid.replace('-', '')
-    return [str(pvm_util.sanitize_file_name_for_api(
-        f'{instance_name[:8]}_{digits[start:start + _UUID_GROUP]}',
-        prefix='b_', max_len=naming.MAX_DISK_NAME))
-        for start in range(0, len(digits), _UUID_GROUP)]
+    return [
+        str(
+            pvm_util.sanitize_file_name_for_api(
+                f'{instance_name[:8]}_{digits[start : start + _UUID_GROUP]}',
+                prefix='b_',
+                max_len=naming.MAX_DISK_NAME,
+            )
+        )
+        for start in range(0, len(digits), _UUID_GROUP)
+    ]
 
 
-def long_name(
-    instance_name: str, instance_uuid: str, longest: int
-) -> str:
+def long_name(instance_name: str, instance_uuid: str, longest: int) -> str:
     """``boot_<name>_<uuid>``, where a name may be long enough."""
-    return str(pvm_util.sanitize_file_name_for_api(
-        instance_name, prefix='boot_', suffix=f'_{instance_uuid}',
-        max_len=longest))
+    return str(
+        pvm_util.sanitize_file_name_for_api(
+            instance_name,
+            prefix='boot_',
+            suffix=f'_{instance_uuid}',
+            max_len=longest,
+        )
+    )

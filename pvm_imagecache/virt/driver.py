@@ -24,15 +24,15 @@ from typing import Any
 from typing import Final
 
 import nova.conf
+from oslo_log import log as logging
+from oslo_utils import units
+
 from nova import exception
 from nova.virt import configdrive
 from nova.virt import driver
 from nova.virt import hardware
-from oslo_log import log as logging
-from oslo_utils import units
-
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache.virt import boot_disks
 from pvm_imagecache.virt import errors
 from pvm_imagecache.virt import inventory
@@ -70,9 +70,11 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         """
         self.start_image_cache()
         self._adapters = powervm.AdapterSource(
-            powervm.Connection.from_conf(CONF))
+            powervm.Connection.from_conf(CONF)
+        )
         self._partitions = partitions.Partitions(
-            self._adapters, CONF.pvm_imagecache.proc_units_factor)
+            self._adapters, CONF.pvm_imagecache.proc_units_factor
+        )
         self._disks = boot_disks.BootDisks(self._adapters, self.image_cache)
         self._trouble = reports.Trouble('reach PowerVM')
         self._host: inventory.Host | None = None
@@ -98,11 +100,16 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         self, provider_tree: Any, nodename: str, allocations: Any = None
     ) -> None:
         before = provider_tree.data(nodename).inventory
-        provider_tree.update_inventory(nodename, inventory.inventory(
-            self._host or self._read_host(),
-            self._get_allocation_ratios(before),
-            CONF.reserved_host_cpus, CONF.reserved_host_memory_mb,
-            self._get_reserved_host_disk_gb_from_config()))
+        provider_tree.update_inventory(
+            nodename,
+            inventory.inventory(
+                self._host or self._read_host(),
+                self._get_allocation_ratios(before),
+                CONF.reserved_host_cpus,
+                CONF.reserved_host_memory_mb,
+                self._get_reserved_host_disk_gb_from_config(),
+            ),
+        )
         self.reserve_cached(provider_tree, nodename)
 
     def _read_host(self) -> inventory.Host:
@@ -112,7 +119,8 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         """
         try:
             self._host = inventory.Host.of(
-                self._partitions.system(), self.image_cache.driver.pool())
+                self._partitions.system(), self.image_cache.driver.pool()
+            )
         except exceptions.PVMImageCacheError as error:
             self._trouble.came(error)
             if self._host is None:
@@ -131,8 +139,11 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
 
         The UUID of a partition lacks one bit of its instance's.
         """
-        return [uuid for each in self._all()
-                for uuid in partitions.instance_uuids(each.uuid)]
+        return [
+            uuid
+            for each in self._all()
+            for uuid in partitions.instance_uuids(each.uuid)
+        ]
 
     def get_num_instances(self) -> int:
         return len(self._all())
@@ -162,7 +173,8 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         if state is None:
             raise exception.InstanceNotFound(instance_id=instance.uuid)
         return hardware.InstanceInfo(
-            state=power_states.of(state), internal_id=instance.uuid)
+            state=power_states.of(state), internal_id=instance.uuid
+        )
 
     # -- making and deleting
 
@@ -195,17 +207,29 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         image = self.image_source.get(image_id, context)
         flavor = instance.flavor
         partition = self._partitions.create(
-            partitions.partition_name(instance.name), instance.uuid,
-            flavor.vcpus, flavor.memory_mb)
+            partitions.partition_name(instance.name),
+            instance.uuid,
+            flavor.vcpus,
+            flavor.memory_mb,
+        )
         made = self._disks.create(
-            image, self._disks.names(instance.name, instance.uuid),
-            flavor.root_gb * units.Gi, context,
-            lambda name: _note_disk(instance, name))
-        LOG.info('Boot disk %(disk)s holds image %(image)s: %(outcome)s, '
-                 '%(seconds).1f s', {
-                     'disk': made.disk.name, 'image': image_id,
-                     'outcome': made.outcome.value,
-                     'seconds': made.seconds['total']}, instance=instance)
+            image,
+            self._disks.names(instance.name, instance.uuid),
+            flavor.root_gb * units.Gi,
+            context,
+            lambda name: _note_disk(instance, name),
+        )
+        LOG.info(
+            'Boot disk %(disk)s holds image %(image)s: %(outcome)s, '
+            '%(seconds).1f s',
+            {
+                'disk': made.disk.name,
+                'image': image_id,
+                'outcome': made.outcome.value,
+                'seconds': made.seconds['total'],
+            },
+            instance=instance,
+        )
         self._disks.attach(partition, made)
         if power_on:
             self._partitions.power_on(partition)
@@ -215,9 +239,12 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         try:
             self._remove(context, instance)
         except exceptions.PVMImageCacheError as error:
-            LOG.error('What was made could not all be removed again; nova '
-                      'tries it once more when the server is deleted: %s',
-                      error, instance=instance)
+            LOG.error(
+                'What was made could not all be removed again; nova '
+                'tries it once more when the server is deleted: %s',
+                error,
+                instance=instance,
+            )
 
     def destroy(
         self,
@@ -243,21 +270,28 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         destroy_vifs: bool = True,
         destroy_secrets: bool = True,
     ) -> None:
-        self.destroy(context, instance, network_info, block_device_info,
-                     destroy_disks)
+        self.destroy(
+            context, instance, network_info, block_device_info, destroy_disks
+        )
 
     def _remove(
         self, context: Any, instance: Any, *, with_disk: bool = True
     ) -> None:
         known = instance.system_metadata.get(_BOOT_DISK)
-        names = {known} if known else set(self._disks.names(
-            instance.name, instance.uuid)[:1])
+        names = (
+            {known}
+            if known
+            else set(self._disks.names(instance.name, instance.uuid)[:1])
+        )
         partition = self._partitions.find(instance.uuid)
         had: set[boot_disks.Attached] = set()
         if partition is not None:
             self._partitions.power_off(partition)
-            had = {each for each in self._disks.detach_all(partition)
-                   if each.name in names}
+            had = {
+                each
+                for each in self._disks.detach_all(partition)
+                if each.name in names
+            }
         if with_disk:
             for disk in had:
                 self._disks.delete(disk, context)
@@ -300,7 +334,8 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         with _failing_as(exception.InstanceRebootFailure):
             self._partitions.restart(
                 self._needed(instance),
-                _SOFT_REBOOT if reboot_type == 'SOFT' else 0)
+                _SOFT_REBOOT if reboot_type == 'SOFT' else 0,
+            )
 
     # -- what nova asks before it makes a server with volumes
 
@@ -346,13 +381,15 @@ def _check_supported(
         'networks: boot it with none': network_info,
         'volumes': driver.block_device_info_get_mapping(block_device_info),
         'ephemeral disks': driver.block_device_info_get_ephemerals(
-            block_device_info),
+            block_device_info
+        ),
         'swap disks': driver.swap_is_usable(
-            driver.block_device_info_get_swap(block_device_info)),
+            driver.block_device_info_get_swap(block_device_info)
+        ),
         'config drives': configdrive.required_by(instance),
     }
     for what, wanted in lacking.items():
         if wanted:
             raise exception.BuildAbortException(
-                instance_uuid=instance.uuid,
-                reason=_REFUSAL % what)
+                instance_uuid=instance.uuid, reason=_REFUSAL % what
+            )

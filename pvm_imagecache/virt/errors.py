@@ -19,19 +19,19 @@ what a user is told.
 from typing import Final
 
 from nova import exception
-
 from pvm_imagecache import exceptions
 
 #: What no other host could do better: nova tries none.
 _LASTING: Final = (
-    exceptions.ImageFormatUnsupported, exceptions.ImageUnsafe,
-    exceptions.ImageHasNoData, exceptions.ImageCorrupt,
-    exceptions.ImageForbidden)
+    exceptions.ImageFormatUnsupported,
+    exceptions.ImageUnsafe,
+    exceptions.ImageHasNoData,
+    exceptions.ImageCorrupt,
+    exceptions.ImageForbidden,
+)
 
 
-def as_nova(
-    error: exceptions.PVMImageCacheError, image_id: str
-) -> Exception:
+def as_nova(error: exceptions.PVMImageCacheError, image_id: str) -> Exception:
     """What a deploy that failed has to raise; a decider.
 
     Users are told the words of nova's own errors only. nova gives up after
@@ -47,5 +47,6 @@ def as_nova(
         return exception.ImageNotActive(image_id=image_id)
     if isinstance(error, _LASTING):
         return exception.ImageUnacceptable(
-            image_id=image_id, reason=str(error))
+            image_id=image_id, reason=str(error)
+        )
     return exception.InstanceDeployFailure(reason=str(error))

@@ -23,9 +23,9 @@ from typing import Any
 # The base class uses it without importing it, for instances that have an
 # ephemeral disk.
 import nova.privsep.fs  # noqa: F401
-from nova.virt import imagecache
 from oslo_log import log as logging
 
+from nova.virt import imagecache
 from pvm_imagecache import catalog
 from pvm_imagecache import manager
 from pvm_imagecache.virt import reports
@@ -51,7 +51,8 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
         """
         try:
             self._age_and_verify_cached_images(
-                context, all_instances, self._get_base())
+                context, all_instances, self._get_base()
+            )
         except Exception as error:
             LOG.debug('A pass over the image cache failed', exc_info=True)
             self._trouble.came(error)
@@ -69,9 +70,7 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
         """The id of the pool: there is no directory."""
         return self._images.driver.pool_id()
 
-    def _scan_base_images(
-        self, base_dir: str
-    ) -> Sequence[catalog.BaseImage]:
+    def _scan_base_images(self, base_dir: str) -> Sequence[catalog.BaseImage]:
         """What is cached; a pass finds that out itself."""
         return self._images.list()
 

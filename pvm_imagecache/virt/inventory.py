@@ -46,7 +46,9 @@ class Host:
             processors=float(system.proc_units_configurable),
             processors_free=float(system.proc_units_avail),
             memory_mb=int(system.memory_configurable),
-            memory_mb_free=int(system.memory_free), pool=pool)
+            memory_mb_free=int(system.memory_free),
+            pool=pool,
+        )
 
     @property
     def disk_gb(self) -> int:
@@ -70,8 +72,8 @@ def resources(host: Host, node: str) -> dict[str, Any]:
         'cpu_info': json.dumps({'vendor': 'ibm', 'arch': 'ppc64'}),
         'numa_topology': None,
         'supported_instances': [
-            (guest, fields.HVType.PHYP, fields.VMMode.HVM)
-            for guest in _GUESTS],
+            (guest, fields.HVType.PHYP, fields.VMMode.HVM) for guest in _GUESTS
+        ],
         'stats': {},
     }
 
@@ -86,11 +88,17 @@ def inventory(
     """For ``update_provider_tree``, without what is cached."""
     return {
         resource_class: {
-            'total': total, 'reserved': min(reserved, total), 'min_unit': 1,
-            'max_unit': total, 'step_size': 1,
-            'allocation_ratio': ratios[resource_class]}
+            'total': total,
+            'reserved': min(reserved, total),
+            'min_unit': 1,
+            'max_unit': total,
+            'step_size': 1,
+            'allocation_ratio': ratios[resource_class],
+        }
         for resource_class, total, reserved in (
             (orc.VCPU, math.ceil(host.processors), reserved_cpus),
             (orc.MEMORY_MB, host.memory_mb, reserved_memory_mb),
-            (orc.DISK_GB, host.disk_gb, reserved_disk_gb))
-        if total}
+            (orc.DISK_GB, host.disk_gb, reserved_disk_gb),
+        )
+        if total
+    }

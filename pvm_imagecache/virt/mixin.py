@@ -21,15 +21,15 @@ from typing import Any
 import weakref
 
 import nova.conf
-from nova.virt import driver
 import os_resource_classes as orc
 from oslo_log import log as logging
 from oslo_utils import units
 
-from pvm_imagecache.conf import compute
+from nova.virt import driver
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import plugins
+from pvm_imagecache.conf import compute
 from pvm_imagecache.virt import glance
 from pvm_imagecache.virt import imagecache
 from pvm_imagecache.virt import notifications
@@ -67,18 +67,25 @@ class ImageCacheMixin(driver.ComputeDriver):
         self.image_source = glance.source()
         self._notifier = (
             notifications.Notifier()
-            if CONF.pvm_imagecache.send_notifications else None)
+            if CONF.pvm_imagecache.send_notifications
+            else None
+        )
         self.image_cache = manager.ImageManager.from_conf(
-            CONF, self.image_source, plugins.load_usable_policies,
-            self._notifier)
+            CONF,
+            self.image_source,
+            plugins.load_usable_policies,
+            self._notifier,
+        )
         self._cache_manager = imagecache.PowerVMImageCacheManager(
-            self.image_cache)
+            self.image_cache
+        )
         self._usage_trouble = reports.Trouble('tell how full the cache is')
         self._reserved_gb = 0
         # nova reads the class's, which all drivers of a process share.
         self.capabilities = {
             **self.capabilities,
-            'has_imagecache': self.image_cache.caches_images}
+            'has_imagecache': self.image_cache.caches_images,
+        }
         CONF.register_mutate_hook(_reconfigurer(self.image_cache))
         if self.image_cache.caches_images:
             start = reports.Trouble('tidy up the image cache at the start')
@@ -112,12 +119,14 @@ class ImageCacheMixin(driver.ComputeDriver):
             raise NotImplementedError
         try:
             fetched = self.image_cache.prefetch(
-                self.image_source.get(image_id, context), context=context)
+                self.image_source.get(image_id, context), context=context
+            )
         except exceptions.CacheDisabled as error:
             raise NotImplementedError(str(error)) from error
-        LOG.info('Image %(image)s is cached%(how)s', {
-            'image': image_id,
-            'how': '' if fetched.fetched else ' already'})
+        LOG.info(
+            'Image %(image)s is cached%(how)s',
+            {'image': image_id, 'how': '' if fetched.fetched else ' already'},
+        )
         return fetched.fetched
 
     def update_provider_tree(
@@ -136,8 +145,9 @@ class ImageCacheMixin(driver.ComputeDriver):
             return
         reserved = min(disk.get('reserved', 0) + cached, disk['total'])
         provider_tree.update_inventory(
-            nodename, {**inventory,
-                       orc.DISK_GB: {**disk, 'reserved': reserved}})
+            nodename,
+            {**inventory, orc.DISK_GB: {**disk, 'reserved': reserved}},
+        )
 
     def cached_gb(self) -> int:
         """The GiB that base images take up; as known, if it can't be told."""
@@ -164,6 +174,9 @@ def _reconfigurer(images: manager.ImageManager) -> Any:
         try:
             current.reconfigure(conf, plugins.load_usable_policies)
         except Exception as error:
-            LOG.error('The image cache goes on with the options that it '
-                      'had: %s', error)
+            LOG.error(
+                'The image cache goes on with the options that it had: %s',
+                error,
+            )
+
     return reconfigure

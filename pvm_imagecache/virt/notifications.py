@@ -22,13 +22,13 @@ from typing import Any
 from typing import Final
 
 import nova.conf
-from nova import context as nova_context
 from nova.notifications.objects import base as notification_base
 from nova.objects import base as nova_base
 from nova.objects import fields
-from nova import rpc
 from oslo_log import log as logging
 
+from nova import context as nova_context
+from nova import rpc
 from pvm_imagecache import events
 from pvm_imagecache.virt import reports
 
@@ -73,10 +73,12 @@ class Notifier:
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[events.Event | None] = queue.Queue(
-            MOST_WAITING)
+            MOST_WAITING
+        )
         self._trouble = reports.Trouble('send notifications of the cache')
         self._thread = threading.Thread(
-            target=self._run, name='pvm_imagecache-notify', daemon=True)
+            target=self._run, name='pvm_imagecache-notify', daemon=True
+        )
         self._thread.start()
 
     def __call__(self, event: events.Event) -> None:
@@ -84,8 +86,11 @@ class Notifier:
         try:
             self._waiting.put_nowait(event)
         except queue.Full:
-            self._trouble.came(RuntimeError(
-                f'{MOST_WAITING} wait to be sent, and no more can'))
+            self._trouble.came(
+                RuntimeError(
+                    f'{MOST_WAITING} wait to be sent, and no more can'
+                )
+            )
 
     def close(self) -> None:
         """Send what waits, if that does not take long."""
@@ -110,4 +115,5 @@ def _send(event: events.Event) -> None:
     rpc.get_versioned_notifier(f'nova-compute:{CONF.host}').info(
         nova_context.get_admin_context(),
         f'pvm_imagecache.image.{event.kind.value}',
-        payload.obj_to_primitive())
+        payload.obj_to_primitive(),
+    )

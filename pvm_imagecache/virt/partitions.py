@@ -19,17 +19,17 @@ import math
 from typing import Any
 from typing import Final
 
+from pypowervm import util as pvm_util
 from pypowervm.tasks import power
 from pypowervm.tasks import power_opts
-from pypowervm import util as pvm_util
 from pypowervm.utils import lpar_builder
 from pypowervm.utils import uuid as pvm_uuid
 from pypowervm.wrappers import base_partition as pvm_partition
 from pypowervm.wrappers import logical_partition as pvm_lpar
 from pypowervm.wrappers import managed_system as pvm_system
 
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
+from pvm_imagecache.drivers import powervm
 
 _FIRST_DIGIT_BIT: Final = 8
 _OFF: Final = (pvm_partition.LPARState.NOT_ACTIVATED,)
@@ -56,24 +56,33 @@ class Partitions:
     def all(self) -> list[Any]:
         """The partitions but those that run PowerVM itself: one GET."""
         with self._adapters.translated('list the partitions'):
-            return [each for each in pvm_lpar.LPAR.get(self._adapters())
-                    if not each.is_mgmt_partition]
+            return [
+                each
+                for each in pvm_lpar.LPAR.get(self._adapters())
+                if not each.is_mgmt_partition
+            ]
 
     def find(self, instance_uuid: str) -> Any:
         """The partition of an instance, or None: one GET."""
         with self._or_none(f'look for instance {instance_uuid}') as found:
-            found.append(pvm_lpar.LPAR.get(
-                self._adapters(), uuid=partition_uuid(instance_uuid)))
+            found.append(
+                pvm_lpar.LPAR.get(
+                    self._adapters(), uuid=partition_uuid(instance_uuid)
+                )
+            )
         return found[0] if found else None
 
     def state(self, instance_uuid: str) -> str | None:
         """What the partition of an instance is at, or None: one GET."""
         with self._or_none(f'look for instance {instance_uuid}') as found:
-            found.append(self._adapters().read(
-                pvm_lpar.LPAR.schema_type,
-                root_id=partition_uuid(instance_uuid),
-                suffix_type='quick',
-                suffix_parm='PartitionState'))
+            found.append(
+                self._adapters().read(
+                    pvm_lpar.LPAR.schema_type,
+                    root_id=partition_uuid(instance_uuid),
+                    suffix_type='quick',
+                    suffix_parm='PartitionState',
+                )
+            )
         return str(found[0].body).strip().strip('"') if found else None
 
     @contextlib.contextmanager
@@ -101,17 +110,22 @@ class Partitions:
             try:
                 wrapper = lpar_builder.LPARBuilder(
                     adapter,
-                    attributes(name, instance_uuid, processors, memory_mb,
-                               system.memory_region_size),
+                    attributes(
+                        name,
+                        instance_uuid,
+                        processors,
+                        memory_mb,
+                        system.memory_region_size,
+                    ),
                     lpar_builder.DefaultStandardize(
-                        system,
-                        proc_units_factor=self._units_per_processor)
+                        system, proc_units_factor=self._units_per_processor
+                    ),
                 ).build()
-            except (lpar_builder.LPARBuilderException,
-                    ValueError) as error:
+            except (lpar_builder.LPARBuilderException, ValueError) as error:
                 raise exceptions.PowerVMRequestFailed(
                     action=f'make partition {name}',
-                    reason=powervm.one_line(error)) from error
+                    reason=powervm.one_line(error),
+                ) from error
             return wrapper.create(parent=system)
 
     def delete(self, partition: Any) -> None:
@@ -119,12 +133,12 @@ class Partitions:
         with self._or_none(f'delete partition {partition.name}'):
             # Without an etag: its state is another one by now.
             self._adapters().delete(
-                pvm_lpar.LPAR.schema_type, root_id=partition.uuid)
+                pvm_lpar.LPAR.schema_type, root_id=partition.uuid
+            )
 
     def power_on(self, partition: Any) -> None:
         """Power a partition on; it being on already is fine."""
-        with self._adapters.translated(
-                f'power on partition {partition.name}'):
+        with self._adapters.translated(f'power on partition {partition.name}'):
             power.PowerOp.start(partition)
 
     def power_off(self, partition: Any, patience: int = 0) -> None:
@@ -136,27 +150,30 @@ class Partitions:
         if partition.state in _OFF:
             return
         with self._adapters.translated(
-                f'power off partition {partition.name}'):
+            f'power off partition {partition.name}'
+        ):
             if patience:
                 power.power_off_progressive(partition, timeout=patience)
             else:
                 power.PowerOp.stop(
-                    partition, opts=power_opts.PowerOffOpts().vsp_hard())
+                    partition, opts=power_opts.PowerOffOpts().vsp_hard()
+                )
 
     def restart(self, partition: Any, patience: int = 0) -> None:
         """Power a partition off and on again."""
         if partition.state in _OFF:
             self.power_on(partition)
             return
-        with self._adapters.translated(
-                f'restart partition {partition.name}'):
+        with self._adapters.translated(f'restart partition {partition.name}'):
             if patience:
                 power.power_off_progressive(
-                    partition, restart=True, timeout=patience)
+                    partition, restart=True, timeout=patience
+                )
             else:
                 power.PowerOp.stop(
                     partition,
-                    opts=power_opts.PowerOffOpts().vsp_hard().restart())
+                    opts=power_opts.PowerOffOpts().vsp_hard().restart(),
+                )
 
 
 # -- deciders
@@ -179,7 +196,10 @@ def partition_name(instance_name: str) -> str:
 
 
 def attributes(
-    name: str, instance_uuid: str, processors: int, memory_mb: int,
+    name: str,
+    instance_uuid: str,
+    processors: int,
+    memory_mb: int,
     region_mb: int,
 ) -> dict[str, Any]:
     """What pypowervm's LPARBuilder is to build; memory in MiB."""

@@ -37,9 +37,11 @@ class Trouble:
         text = str(error) or type(error).__name__
         with self._guard:
             is_new, self._said = text != self._said, text
-        LOG.log(logging.ERROR if is_new else logging.DEBUG,
-                'nova-compute can not %(what)s, and will try it again: '
-                '%(error)s', {'what': self._what, 'error': text})
+        LOG.log(
+            logging.ERROR if is_new else logging.DEBUG,
+            'nova-compute can not %(what)s, and will try it again: %(error)s',
+            {'what': self._what, 'error': text},
+        )
 
     def went(self) -> None:
         """It was done."""

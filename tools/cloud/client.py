@@ -46,14 +46,22 @@ class OpenStack:
 
     def read(self, *arguments: str) -> Any:
         """Run a command that tells something; returns what it tells."""
-        return json.loads(_run(self.user, 'openstack',
-                               [*arguments, '-f', 'json'], self._variables))
-
+        return json.loads(
+            _run(
+                self.user,
+                'openstack',
+                [*arguments, '-f', 'json'],
+                self._variables,
+            )
+        )
 
     def show(self, *arguments: str) -> None:
         """Run a command, and print what it prints."""
-        print(_run(self.user, 'openstack', arguments, self._variables),
-              end='', flush=True)
+        print(
+            _run(self.user, 'openstack', arguments, self._variables),
+            end='',
+            flush=True,
+        )
 
 
 class Shell:
@@ -64,15 +72,31 @@ class Shell:
 
     def read(self, *arguments: str) -> Any:
         """Run a command, without a word on it; returns what it tells."""
-        return json.loads(_run('', 'pvm-imagecache', [
-            *self._options, *arguments, '-f', 'json'], {}))
+        return json.loads(
+            _run(
+                '',
+                'pvm-imagecache',
+                [*self._options, *arguments, '-f', 'json'],
+                {},
+            )
+        )
 
     def show(self, *arguments: str) -> None:
         """Run a command, and print what it prints."""
-        print(f'\nroot@{nova.COMPUTE_HOST}# pvm-imagecache '
-              f'{shlex.join(arguments)}')
-        print(_run('', 'pvm-imagecache', [*self._options, *arguments],
-                   {'COLUMNS': '120'}), end='', flush=True)
+        print(
+            f'\nroot@{nova.COMPUTE_HOST}# pvm-imagecache '
+            f'{shlex.join(arguments)}'
+        )
+        print(
+            _run(
+                '',
+                'pvm-imagecache',
+                [*self._options, *arguments],
+                {'COLUMNS': '120'},
+            ),
+            end='',
+            flush=True,
+        )
 
 
 def variables(site: site_module.Site, user: str) -> dict[str, str]:
@@ -95,9 +119,12 @@ def write_rc(site: site_module.Site, user: str) -> pathlib.Path:
     """A file for a shell to source, to be that user."""
     path = site.directory / f'{user}.rc'
     path.touch(0o600)
-    path.write_text(''.join(
-        f'export {name}={shlex.quote(value)}\n'
-        for name, value in variables(site, user).items()))
+    path.write_text(
+        ''.join(
+            f'export {name}={shlex.quote(value)}\n'
+            for name, value in variables(site, user).items()
+        )
+    )
     return path
 
 
@@ -107,11 +134,19 @@ def _run(
     if user:
         print(f'{user}$ {name} {shlex.join(arguments)}', flush=True)
     process = subprocess.Popen(
-        ['setpriv', '--pdeathsig', 'TERM', site_module.command(name),
-         *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-        env=processes.clean_environment() | environment)
+        [
+            'setpriv',
+            '--pdeathsig',
+            'TERM',
+            site_module.command(name),
+            *arguments,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=processes.clean_environment() | environment,
+    )
     try:
         output, errors = process.communicate(timeout=_TIMEOUT)
     finally:
@@ -120,5 +155,6 @@ def _run(
     if process.returncode:
         raise CommandError(
             f'{name} {shlex.join(arguments)} ended with '
-            f'{process.returncode}:{os.linesep}{output}{errors}')
+            f'{process.returncode}:{os.linesep}{output}{errors}'
+        )
     return output

@@ -43,18 +43,25 @@ def check(install: bool) -> None:
         return
     command = ['apt-get', 'install', '--no-install-recommends', *packages]
     if not install:
-        sys.exit(f'Missing: {", ".join(packages)}. On Debian and Ubuntu:\n'
-                 f'  {" ".join(command)}\nor let --install do it.')
+        sys.exit(
+            f'Missing: {", ".join(packages)}. On Debian and Ubuntu:\n'
+            f'  {" ".join(command)}\nor let --install do it.'
+        )
     if os.geteuid():
-        sys.exit('Only root can install packages: '
-                 f'sudo {" ".join(command)}')
+        sys.exit(f'Only root can install packages: sudo {" ".join(command)}')
     print(f'Installing {", ".join(packages)} ...', flush=True)
-    for step in (['apt-get', '--quiet=2', 'update'],
-                 [*command, '--yes', '--quiet=2']):
+    for step in (
+        ['apt-get', '--quiet=2', 'update'],
+        [*command, '--yes', '--quiet=2'],
+    ):
         done = subprocess.run(
-            step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, check=False,
-            env=os.environ | {'DEBIAN_FRONTEND': 'noninteractive'})
+            step,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env=os.environ | {'DEBIAN_FRONTEND': 'noninteractive'},
+        )
         if done.returncode:
             sys.exit(f'{done.stdout}\n{" ".join(step)} failed: see above.')
     if missing():
@@ -63,6 +70,10 @@ def check(install: bool) -> None:
 
 def missing() -> list[str]:
     """The packages that are not installed."""
-    return sorted({
-        package for program, package in _PACKAGES.items()
-        if not (shutil.which(program) or pathlib.Path(program).exists())})
+    return sorted(
+        {
+            package
+            for program, package in _PACKAGES.items()
+            if not (shutil.which(program) or pathlib.Path(program).exists())
+        }
+    )

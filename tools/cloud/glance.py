@@ -32,33 +32,52 @@ def commands(site: site_module.Site) -> list[processes.Command]:
         (home / name).mkdir(mode=0o700)
     paste = ini.copy(
         pathlib.Path(sys.prefix, 'etc/glance/glance-api-paste.ini'),
-        home / 'glance-api-paste.ini')
-    conf = ini.write(home / 'glance-api.conf', {
-        'DEFAULT': {
-            'use_stderr': 'true', 'enabled_backends': 'fs:file',
-            'worker_self_reference_url': site.url('glance')},
-        'database': {'connection': site.database('glance')},
-        'glance_store': {'default_backend': 'fs'},
-        'fs': {'filesystem_store_datadir': home / 'images'},
-        'os_glance_staging_store': {
-            'filesystem_store_datadir': home / 'staging'},
-        'os_glance_tasks_store': {
-            'filesystem_store_datadir': home / 'tasks'},
-        'oslo_concurrency': {'lock_path': home / 'locks'},
-        'oslo_policy': {'policy_file': home / 'policy.yaml'},
-        'paste_deploy': {'config_file': paste, 'flavor': 'keystone'},
-        'keystone_authtoken': ini.token_checks(site, 'glance'),
-    })
-    return [processes.Command('glance-db-sync', [
-        site_module.command('glance-manage'), '--config-file', conf,
-        'db_sync'])]
+        home / 'glance-api-paste.ini',
+    )
+    conf = ini.write(
+        home / 'glance-api.conf',
+        {
+            'DEFAULT': {
+                'use_stderr': 'true',
+                'enabled_backends': 'fs:file',
+                'worker_self_reference_url': site.url('glance'),
+            },
+            'database': {'connection': site.database('glance')},
+            'glance_store': {'default_backend': 'fs'},
+            'fs': {'filesystem_store_datadir': home / 'images'},
+            'os_glance_staging_store': {
+                'filesystem_store_datadir': home / 'staging'
+            },
+            'os_glance_tasks_store': {
+                'filesystem_store_datadir': home / 'tasks'
+            },
+            'oslo_concurrency': {'lock_path': home / 'locks'},
+            'oslo_policy': {'policy_file': home / 'policy.yaml'},
+            'paste_deploy': {'config_file': paste, 'flavor': 'keystone'},
+            'keystone_authtoken': ini.token_checks(site, 'glance'),
+        },
+    )
+    return [
+        processes.Command(
+            'glance-db-sync',
+            [
+                site_module.command('glance-manage'),
+                '--config-file',
+                conf,
+                'db_sync',
+            ],
+        )
+    ]
 
 
 def service(site: site_module.Site) -> processes.Service:
     """Its API."""
     return wsgi.service(
-        site, 'glance', 'glance.wsgi.api:application',
-        {'OS_GLANCE_CONFIG_DIR': str(site.home('glance'))})
+        site,
+        'glance',
+        'glance.wsgi.api:application',
+        {'OS_GLANCE_CONFIG_DIR': str(site.home('glance'))},
+    )
 
 
 def downloads(site: site_module.Site) -> list[dict[str, Any]]:

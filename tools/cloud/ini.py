@@ -29,8 +29,10 @@ def write(path: pathlib.Path, sections: Sections) -> pathlib.Path:
     for name, options in sections.items():
         lines.append(f'[{name}]')
         # oslo.config substitutes what follows a dollar sign.
-        lines += [f'{key} = {value}'.replace('$', '$$')
-                  for key, value in options.items()]
+        lines += [
+            f'{key} = {value}'.replace('$', '$$')
+            for key, value in options.items()
+        ]
         lines.append('')
     path.touch(0o600)
     path.write_text('\n'.join(lines))

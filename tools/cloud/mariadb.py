@@ -21,17 +21,32 @@ from cloud import processes
 from cloud import site as site_module
 
 #: One of each for every service, and two cells for nova.
-DATABASES = ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
-             'nova')
+DATABASES = (
+    'keystone',
+    'placement',
+    'glance',
+    'nova_api',
+    'nova_cell0',
+    'nova',
+)
 
 
 def commands(site: site_module.Site) -> list[processes.Command]:
     """What makes the directory of data."""
-    return [processes.Command('mariadb-install-db', [
-        'mariadb-install-db', '--no-defaults', f'--datadir={_data(site)}',
-        f'--user={getpass.getuser()}', '--skip-name-resolve',
-        '--skip-test-db', '--auth-root-authentication-method=socket',
-    ])]
+    return [
+        processes.Command(
+            'mariadb-install-db',
+            [
+                'mariadb-install-db',
+                '--no-defaults',
+                f'--datadir={_data(site)}',
+                f'--user={getpass.getuser()}',
+                '--skip-name-resolve',
+                '--skip-test-db',
+                '--auth-root-authentication-method=socket',
+            ],
+        )
+    ]
 
 
 def service(site: site_module.Site) -> processes.Service:
@@ -40,24 +55,38 @@ def service(site: site_module.Site) -> processes.Service:
     statements = [f'CREATE DATABASE {name};' for name in DATABASES]
     statements.append(
         f"CREATE USER openstack@'{site_module.HOST}' IDENTIFIED BY "
-        f"'{site.password}';")
-    statements += [f"GRANT ALL ON {name}.* TO "
-                   f"openstack@'{site_module.HOST}';" for name in DATABASES]
+        f"'{site.password}';"
+    )
+    statements += [
+        f"GRANT ALL ON {name}.* TO openstack@'{site_module.HOST}';"
+        for name in DATABASES
+    ]
     (home / 'init.sql').touch(0o600)
     (home / 'init.sql').write_text('\n'.join(statements) + '\n')
-    return processes.Service('mariadb', [
-        # First: it reads no configuration of the system.
-        'mariadbd', '--no-defaults', f'--datadir={_data(site)}',
-        # It does not start as root unless told so.
-        f'--user={getpass.getuser()}',
-        f'--socket={home}/socket', f'--pid-file={home}/pid',
-        f'--bind-address={site_module.HOST}', f'--port={site.ports.mariadb}',
-        f'--init-file={home}/init.sql', '--skip-name-resolve',
-        '--max-connections=1000', '--character-set-server=utf8mb3',
-        '--collation-server=utf8mb3_general_ci',
-        # The data need not outlive a power failure.
-        '--innodb-flush-log-at-trx-commit=0', '--innodb-doublewrite=0',
-    ], port=site.ports.mariadb)
+    return processes.Service(
+        'mariadb',
+        [
+            # First: it reads no configuration of the system.
+            'mariadbd',
+            '--no-defaults',
+            f'--datadir={_data(site)}',
+            # It does not start as root unless told so.
+            f'--user={getpass.getuser()}',
+            f'--socket={home}/socket',
+            f'--pid-file={home}/pid',
+            f'--bind-address={site_module.HOST}',
+            f'--port={site.ports.mariadb}',
+            f'--init-file={home}/init.sql',
+            '--skip-name-resolve',
+            '--max-connections=1000',
+            '--character-set-server=utf8mb3',
+            '--collation-server=utf8mb3_general_ci',
+            # The data need not outlive a power failure.
+            '--innodb-flush-log-at-trx-commit=0',
+            '--innodb-doublewrite=0',
+        ],
+        port=site.ports.mariadb,
+    )
 
 
 def _data(site: site_module.Site) -> str:

@@ -36,12 +36,16 @@ def application(
 ) -> Iterable[bytes]:
     """Answer every list with an empty one."""
     name = environ['PATH_INFO'].rstrip('/').rsplit('/', 1)[-1]
-    if environ['REQUEST_METHOD'] == 'GET' and '/v2.0/' in environ[
-            'PATH_INFO']:
+    if environ['REQUEST_METHOD'] == 'GET' and '/v2.0/' in environ['PATH_INFO']:
         status, answer = '200 OK', {name.replace('-', '_'): []}
     else:
         status, answer = '404 Not Found', {}
     body = json.dumps(answer).encode()
-    start_response(status, [('Content-Type', 'application/json'),
-                            ('Content-Length', str(len(body)))])
+    start_response(
+        status,
+        [
+            ('Content-Type', 'application/json'),
+            ('Content-Length', str(len(body))),
+        ],
+    )
     return [body]

@@ -36,21 +36,34 @@ def commands(site: site_module.Site) -> list[processes.Command]:
     home = site.home('nova')
     for name in ('locks', 'state'):
         (home / name).mkdir(mode=0o700)
-    conf = ini.write(home / 'nova.conf', _common(site) | {
-        'api_database': {'connection': site.database('nova_api')},
-        'database': {'connection': site.database('nova')},
-        'conductor': {'workers': 1},
-        'scheduler': {'workers': 1},
-    })
+    conf = ini.write(
+        home / 'nova.conf',
+        _common(site)
+        | {
+            'api_database': {'connection': site.database('nova_api')},
+            'database': {'connection': site.database('nova')},
+            'conductor': {'workers': 1},
+            'scheduler': {'workers': 1},
+        },
+    )
     manage = [site_module.command('nova-manage'), '--config-file', conf]
     return [
         processes.Command('nova-api-db-sync', [*manage, 'api_db', 'sync']),
-        processes.Command('nova-map-cell0', [
-            *manage, 'cell_v2', 'map_cell0', '--database_connection',
-            site.database('nova_cell0')]),
+        processes.Command(
+            'nova-map-cell0',
+            [
+                *manage,
+                'cell_v2',
+                'map_cell0',
+                '--database_connection',
+                site.database('nova_cell0'),
+            ],
+        ),
         # Connections are taken from nova.conf.
-        processes.Command('nova-create-cell', [
-            *manage, 'cell_v2', 'create_cell', '--name', 'cell1']),
+        processes.Command(
+            'nova-create-cell',
+            [*manage, 'cell_v2', 'create_cell', '--name', 'cell1'],
+        ),
         # That of cell0 too.
         processes.Command('nova-db-sync', [*manage, 'db', 'sync']),
     ]
@@ -58,24 +71,35 @@ def commands(site: site_module.Site) -> list[processes.Command]:
 
 def discover_hosts(site: site_module.Site) -> processes.Command:
     """What adds a new nova-compute to its cell."""
-    return processes.Command('nova-discover-hosts', [
-        site_module.command('nova-manage'), '--config-file',
-        site.home('nova') / 'nova.conf', 'cell_v2', 'discover_hosts'])
+    return processes.Command(
+        'nova-discover-hosts',
+        [
+            site_module.command('nova-manage'),
+            '--config-file',
+            site.home('nova') / 'nova.conf',
+            'cell_v2',
+            'discover_hosts',
+        ],
+    )
 
 
 def api(site: site_module.Site) -> processes.Service:
     """nova-api; it never runs under eventlet here, as it never forks."""
     paste = pathlib.Path(sys.prefix, 'etc/nova/api-paste.ini')
     return wsgi.service(
-        site, 'nova', 'nova.wsgi.osapi_compute:application',
-        {'OS_NOVA_CONFIG_FILES':
-            f'{paste};{site.home("nova") / "nova.conf"}'})
+        site,
+        'nova',
+        'nova.wsgi.osapi_compute:application',
+        {'OS_NOVA_CONFIG_FILES': f'{paste};{site.home("nova") / "nova.conf"}'},
+    )
 
 
 def controllers(site: site_module.Site) -> list[processes.Service]:
     """The conductor and the scheduler."""
-    return [_service(site, name, site.home('nova') / 'nova.conf')
-            for name in ('nova-conductor', 'nova-scheduler')]
+    return [
+        _service(site, name, site.home('nova') / 'nova.conf')
+        for name in ('nova-conductor', 'nova-scheduler')
+    ]
 
 
 def compute(site: site_module.Site) -> processes.Service:
@@ -109,26 +133,30 @@ def configure_compute(
         'update_resources_interval': _OFTEN,
         'periodic_fuzzy_delay': 0,
     }
-    ini.write(compute_conf(site), common | {
-        'oslo_concurrency': {'lock_path': home / 'locks'},
-        # nova-compute uses the tokens of its users; these credentials are
-        # for pvm-imagecache.
-        'glance': ini.credentials(site, 'imagecache'),
-        'image_cache': {
-            'manager_interval': _OFTEN,
-            'remove_unused_original_minimum_age_seconds': idle_age,
+    ini.write(
+        compute_conf(site),
+        common
+        | {
+            'oslo_concurrency': {'lock_path': home / 'locks'},
+            # nova-compute uses the tokens of its users; these credentials are
+            # for pvm-imagecache.
+            'glance': ini.credentials(site, 'imagecache'),
+            'image_cache': {
+                'manager_interval': _OFTEN,
+                'remove_unused_original_minimum_age_seconds': idle_age,
+            },
+            'pvm_imagecache': {
+                'disk_driver': 'localdisk',
+                'volume_group_name': powervm.VOLUME_GROUP,
+                'host': site_module.HOST,
+                'port': site.ports.powervm,
+                'protocol': 'http',
+                'state_path': home / 'imagecache',
+                'eviction_policies': 'age',
+                'minimum_age': minimum_age,
+            },
         },
-        'pvm_imagecache': {
-            'disk_driver': 'localdisk',
-            'volume_group_name': powervm.VOLUME_GROUP,
-            'host': site_module.HOST,
-            'port': site.ports.powervm,
-            'protocol': 'http',
-            'state_path': home / 'imagecache',
-            'eviction_policies': 'age',
-            'minimum_age': minimum_age,
-        },
-    })
+    )
 
 
 def _common(site: site_module.Site) -> dict[str, dict[str, object]]:
@@ -146,8 +174,8 @@ def _common(site: site_module.Site) -> dict[str, dict[str, object]]:
         'keystone_authtoken': ini.token_checks(site, 'nova'),
         'placement': ini.credentials(site, 'nova'),
         'neutron': ini.credentials(site, 'nova'),
-        'service_user': ini.credentials(site, 'nova') | {
-            'send_service_user_token': 'true'},
+        'service_user': ini.credentials(site, 'nova')
+        | {'send_service_user_token': 'true'},
     }
 
 
@@ -156,5 +184,7 @@ def _service(
 ) -> processes.Service:
     disabled = 'false' if site.eventlet else 'true'
     return processes.Service(
-        name, [site_module.command(name), '--config-file', conf],
-        {'OS_NOVA_DISABLE_EVENTLET_PATCHING': disabled})
+        name,
+        [site_module.command(name), '--config-file', conf],
+        {'OS_NOVA_DISABLE_EVENTLET_PATCHING': disabled},
+    )

@@ -21,19 +21,34 @@ from cloud import wsgi
 def commands(site: site_module.Site) -> list[processes.Command]:
     """What is done once, before it starts."""
     home = site.home('placement')
-    ini.write(home / 'placement.conf', {
-        'api': {'auth_strategy': 'keystone'},
-        'placement_database': {'connection': site.database('placement')},
-        'keystone_authtoken': ini.token_checks(site, 'placement'),
-        'oslo_policy': {'policy_file': home / 'policy.yaml'},
-    })
-    return [processes.Command('placement-db-sync', [
-        site_module.command('placement-manage'), '--config-file',
-        home / 'placement.conf', 'db', 'sync'])]
+    ini.write(
+        home / 'placement.conf',
+        {
+            'api': {'auth_strategy': 'keystone'},
+            'placement_database': {'connection': site.database('placement')},
+            'keystone_authtoken': ini.token_checks(site, 'placement'),
+            'oslo_policy': {'policy_file': home / 'policy.yaml'},
+        },
+    )
+    return [
+        processes.Command(
+            'placement-db-sync',
+            [
+                site_module.command('placement-manage'),
+                '--config-file',
+                home / 'placement.conf',
+                'db',
+                'sync',
+            ],
+        )
+    ]
 
 
 def service(site: site_module.Site) -> processes.Service:
     """Its API."""
     return wsgi.service(
-        site, 'placement', 'placement.wsgi.api:application',
-        {'OS_PLACEMENT_CONFIG_DIR': str(site.home('placement'))})
+        site,
+        'placement',
+        'placement.wsgi.api:application',
+        {'OS_PLACEMENT_CONFIG_DIR': str(site.home('placement'))},
+    )

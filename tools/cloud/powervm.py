@@ -28,10 +28,17 @@ _PIECE = 1 << 20
 
 def service(site: site_module.Site) -> processes.Service:
     """The REST API of the host."""
-    return processes.Service('powervm', [
-        site_module.command('pvm-imagecache-simulator'), '--state-dir',
-        site.home('powervm'), '--port', str(site.ports.powervm)],
-        port=site.ports.powervm)
+    return processes.Service(
+        'powervm',
+        [
+            site_module.command('pvm-imagecache-simulator'),
+            '--state-dir',
+            site.home('powervm'),
+            '--port',
+            str(site.ports.powervm),
+        ],
+        port=site.ports.powervm,
+    )
 
 
 def disks(site: site_module.Site) -> dict[str, dict[str, Any]]:
@@ -42,13 +49,15 @@ def disks(site: site_module.Site) -> dict[str, dict[str, Any]]:
 
 def same_bytes(image: os.PathLike[str], disk: dict[str, Any]) -> bool:
     """Whether a disk is the image, and zeros after it."""
-    with open(image, 'rb') as expected, pathlib.Path(
-            disk['path']).open('rb') as actual:
+    with (
+        open(image, 'rb') as expected,
+        pathlib.Path(disk['path']).open('rb') as actual,
+    ):
         for piece in _pieces(expected):
             if actual.read(len(piece)) != piece:
                 return False
         zeros = bytes(_PIECE)
-        return all(piece == zeros[:len(piece)] for piece in _pieces(actual))
+        return all(piece == zeros[: len(piece)] for piece in _pieces(actual))
 
 
 def _pieces(file: Any) -> Iterator[bytes]:

@@ -89,7 +89,8 @@ class Supervisor:
         self._waves += 1
         for service in services:
             self._services[service.name] = _Running(
-                service, self._spawn(service), self._waves)
+                service, self._spawn(service), self._waves
+            )
 
     def wait_for(self, *services: Service) -> None:
         """Wait until services are ready.
@@ -98,12 +99,17 @@ class Supervisor:
         """
         for service in services:
             assert service.port is not None
-            self.wait_until(lambda port=service.port: is_listening(port),
-                            f'{service.name} to listen')
+            self.wait_until(
+                lambda port=service.port: is_listening(port),
+                f'{service.name} to listen',
+            )
 
     def wait_until(
-        self, condition: Callable[[], bool], what: str,
-        timeout: float = START_TIMEOUT, interval: float = _POLL,
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        timeout: float = START_TIMEOUT,
+        interval: float = _POLL,
     ) -> None:
         """Wait for something that the services bring about.
 
@@ -115,7 +121,8 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise ProcessError(
                     f'Waited {timeout:.0f} seconds for {what} in vain. The '
-                    f'logs are in {self.logs}.')
+                    f'logs are in {self.logs}.'
+                )
             time.sleep(interval)
 
     def check(self) -> None:
@@ -128,7 +135,8 @@ class Supervisor:
             if code is not None:
                 raise ProcessError(
                     f'{running.service.name} ended with {code}:\n'
-                    + self._tail(running.service.name))
+                    + self._tail(running.service.name)
+                )
 
     def run(self, *chains: Sequence[Command]) -> None:
         """Run commands to their ends: those of a chain one after another.
@@ -136,31 +144,40 @@ class Supervisor:
         :raises ProcessError: if one fails, with the end of its output.
         """
         waiting = [list(chain) for chain in chains if chain]
-        running: list[tuple[Command, subprocess.Popen[bytes], float,
-                            list[Command]]] = []
+        running: list[
+            tuple[Command, subprocess.Popen[bytes], float, list[Command]]
+        ] = []
         while waiting or running:
             while waiting and len(running) < _PARALLEL:
                 chain = waiting.pop(0)
                 command = chain.pop(0)
                 process = self._spawn(command)
                 self._commands.append(process)
-                running.append((
-                    command, process, time.monotonic() + COMMAND_TIMEOUT,
-                    chain))
+                running.append(
+                    (
+                        command,
+                        process,
+                        time.monotonic() + COMMAND_TIMEOUT,
+                        chain,
+                    )
+                )
             time.sleep(_POLL)
             for entry in list(running):
                 command, process, deadline, chain = entry
                 if process.poll() is None:
                     if time.monotonic() > deadline:
-                        raise ProcessError(f'{command.name} does not end:\n'
-                                           + self._tail(command.name))
+                        raise ProcessError(
+                            f'{command.name} does not end:\n'
+                            + self._tail(command.name)
+                        )
                     continue
                 running.remove(entry)
                 self._commands.remove(process)
                 if process.returncode:
                     raise ProcessError(
                         f'{command.name} failed with {process.returncode}:\n'
-                        + self._tail(command.name))
+                        + self._tail(command.name)
+                    )
                 if chain:
                     waiting.insert(0, chain)
 
@@ -183,8 +200,13 @@ class Supervisor:
         # What uses a service is ended before it: else it would only log
         # that it has lost it.
         for wave in range(self._waves, 0, -1):
-            _end([running.process for running in self._services.values()
-                  if running.wave == wave])
+            _end(
+                [
+                    running.process
+                    for running in self._services.values()
+                    if running.wave == wave
+                ]
+            )
         self._services.clear()
 
     def _spawn(self, command: Command) -> subprocess.Popen[bytes]:
@@ -192,10 +214,14 @@ class Supervisor:
             return subprocess.Popen(
                 ['setpriv', '--pdeathsig', 'TERM', *command.arguments],
                 env=clean_environment() | command.environment,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.logs, umask=0o077,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.logs,
+                umask=0o077,
                 # Ctrl-C is for us alone, and a group is ended as a whole.
-                start_new_session=True)
+                start_new_session=True,
+            )
 
     def log(self, name: str) -> pathlib.Path:
         """The log of a service or command."""
@@ -210,11 +236,13 @@ class Supervisor:
 def clean_environment() -> dict[str, str]:
     """Our environment without what would change how services behave."""
     kept = {
-        name: value for name, value in os.environ.items()
+        name: value
+        for name, value in os.environ.items()
         # OS_GROUP__OPTION overrides options of any service, and the client
         # takes its credentials from there.
         if not name.startswith(('OS_', 'RABBITMQ_', 'ERL_', 'PYTHON'))
-        and not name.lower().endswith('_proxy')}
+        and not name.lower().endswith('_proxy')
+    }
     return kept | {'LC_ALL': 'C.UTF-8'}
 
 

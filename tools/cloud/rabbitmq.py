@@ -25,7 +25,7 @@ PROGRAM = '/usr/lib/rabbitmq/bin/rabbitmq-server'
 
 
 def services(
-    site: site_module.Site
+    site: site_module.Site,
 ) -> tuple[processes.Service, processes.Service]:
     """The port mapper, and RabbitMQ."""
     home = site.home('rabbitmq')
@@ -53,12 +53,15 @@ default_pass = {site.password}
         'RABBITMQ_MNESIA_BASE': str(home / 'mnesia'),
         'RABBITMQ_NODENAME': 'rabbit@localhost',
         'RABBITMQ_PID_FILE': str(home / 'pid'),
-        'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS':
-            '-kernel inet_dist_use_interface {127,0,0,1}',
+        'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS': (
+            '-kernel inet_dist_use_interface {127,0,0,1}'
+        ),
         # Erlang replaces the shell, and so gets our signals.
         'RUNNING_UNDER_SYSTEMD': '1',
     }
     return (
         processes.Service('epmd', ['epmd'], mapper, port=site.ports.epmd),
-        processes.Service('rabbitmq', [PROGRAM], environment,
-                          port=site.ports.rabbitmq))
+        processes.Service(
+            'rabbitmq', [PROGRAM], environment, port=site.ports.rabbitmq
+        ),
+    )

@@ -81,14 +81,17 @@ class Site:
 
     def database(self, name: str) -> str:
         """What SQLAlchemy connects to for a database of that name."""
-        return (f'mysql+pymysql://openstack:{self.password}@{HOST}:'
-                f'{self.ports.mariadb}/{name}?charset=utf8')
+        return (
+            f'mysql+pymysql://openstack:{self.password}@{HOST}:'
+            f'{self.ports.mariadb}/{name}?charset=utf8'
+        )
 
     @property
     def transport_url(self) -> str:
         """What oslo.messaging connects to."""
-        return (f'rabbit://openstack:{self.password}@{HOST}:'
-                f'{self.ports.rabbitmq}/')
+        return (
+            f'rabbit://openstack:{self.password}@{HOST}:{self.ports.rabbitmq}/'
+        )
 
 
 def command(name: str) -> pathlib.Path:

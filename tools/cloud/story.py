@@ -51,7 +51,8 @@ _EVENTLET = 'Eventlet based concurrency mode is deprecated'
 #: client to placement, and the end of oslo.service's periodic tasks at a stop.
 _ERROR = re.compile(
     r' (ERROR|CRITICAL) (?!nova\.scheduler\.client\.report '
-    r'|oslo\.service\.backend\.)')
+    r'|oslo\.service\.backend\.)'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +125,21 @@ class Story:
 
     def _tell(self) -> None:
         act('A flavor and two images: a public one, and one of a user')
-        self._admin('flavor', 'create', '--ram', '1024', '--disk',
-                    str(FLAVOR_DISK), '--vcpus', '1', 'small')
+        self._admin(
+            'flavor',
+            'create',
+            '--ram',
+            '1024',
+            '--disk',
+            str(FLAVOR_DISK),
+            '--vcpus',
+            '1',
+            'small',
+        )
         public = self._upload(self._admin, 'debian', self._size, '--public')
-        private = self._upload(self._member, 'database', self._size // 2,
-                               '--private')
+        private = self._upload(
+            self._member, 'database', self._size // 2, '--private'
+        )
         self._show_inventory()
         self._check_reserved()
 
@@ -178,8 +189,9 @@ class Story:
         self._check_cached()
         self._check_reserved()
         self._show_inventory()
-        self.check(not powervm.disks(self._site),
-                   'no disk is left on the host')
+        self.check(
+            not powervm.disks(self._site), 'no disk is left on the host'
+        )
         self._shell.show('usage')
         self._check_history()
         self._check_log()
@@ -188,14 +200,26 @@ class Story:
         """What the cache did."""
         act('What the cache did')
         rows = [('for', 'image', 'outcome', 'bytes from Glance', 'seconds')]
-        rows += [(each.what, each.image, each.outcome, str(each.fetched),
-                  f'{each.seconds:.1f}') for each in self.events]
+        rows += [
+            (
+                each.what,
+                each.image,
+                each.outcome,
+                str(each.fetched),
+                f'{each.seconds:.1f}',
+            )
+            for each in self.events
+        ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            print('  '.join(
-                cell.ljust(width) if index < 3 else cell.rjust(width)
-                for index, (cell, width) in
-                enumerate(zip(row, widths, strict=True))))
+            print(
+                '  '.join(
+                    cell.ljust(width) if index < 3 else cell.rjust(width)
+                    for index, (cell, width) in enumerate(
+                        zip(row, widths, strict=True)
+                    )
+                )
+            )
 
     def check(self, good: bool, what: str) -> None:
         """Say whether something is as it must be."""
@@ -203,13 +227,23 @@ class Story:
         if not good:
             self.failures.append(what)
 
-    def _upload(self, user: client.OpenStack, name: str, size: int,
-                visibility: str) -> Image:
+    def _upload(
+        self, user: client.OpenStack, name: str, size: int, visibility: str
+    ) -> Image:
         path = self._site.home('files') / name
         images.write_raw(path, size, seed=size)
         answer = user.read(
-            'image', 'create', '--disk-format', 'raw', '--container-format',
-            'bare', visibility, '--file', str(path), name)
+            'image',
+            'create',
+            '--disk-format',
+            'raw',
+            '--container-format',
+            'bare',
+            visibility,
+            '--file',
+            str(path),
+            name,
+        )
         return Image(name, answer['id'], path)
 
     def _boot(self, name: str, image: Image, expected: str) -> None:
@@ -217,21 +251,41 @@ class Story:
         counted, sent = self._counters(), self._sent(image)
         started = time.monotonic()
         answer = self._member.read(
-            'server', 'create', '--flavor', 'small', '--image', image.id,
-            '--no-network', '--wait', name)
-        event = Event(f'server {name}', image.name, moved(
-            counted, self._counters()), self._sent(image) - sent,
-            time.monotonic() - started)
+            'server',
+            'create',
+            '--flavor',
+            'small',
+            '--image',
+            image.id,
+            '--no-network',
+            '--wait',
+            name,
+        )
+        event = Event(
+            f'server {name}',
+            image.name,
+            moved(counted, self._counters()),
+            self._sent(image) - sent,
+            time.monotonic() - started,
+        )
         self.events.append(event)
         self.check(answer['status'] == 'ACTIVE', f'{name} is active')
-        self.check(event.outcome == expected,
-                   f'for the cache it was a {event.outcome}')
-        wanted = ([image.size, image.size + _RIGHT_CHECK]
-                  if expected == 'miss' else [0, _RIGHT_CHECK])
-        self.check(event.fetched in wanted,
-                   f'bytes that Glance has sent: {event.fetched}')
-        new = sorted(set(powervm.disks(self._site)) - known
-                     - {image.base_disk})
+        self.check(
+            event.outcome == expected,
+            f'for the cache it was a {event.outcome}',
+        )
+        wanted = (
+            [image.size, image.size + _RIGHT_CHECK]
+            if expected == 'miss'
+            else [0, _RIGHT_CHECK]
+        )
+        self.check(
+            event.fetched in wanted,
+            f'bytes that Glance has sent: {event.fetched}',
+        )
+        new = sorted(
+            set(powervm.disks(self._site)) - known - {image.base_disk}
+        )
         self.check(len(new) == 1, f'new disks on the host: {len(new)}')
         self._servers[name] = Server(answer['id'], image, new)
         self._compare(name)
@@ -242,44 +296,67 @@ class Story:
         for disk in server.disks:
             self.check(
                 powervm.same_bytes(server.image.path, disks[disk]),
-                f'{disk} of {name}: every byte equals {server.image.name}')
+                f'{disk} of {name}: every byte equals {server.image.name}',
+            )
             self.check(
                 disks[disk]['capacity_bytes'] == FLAVOR_DISK * GIB,
-                f'{disk} of {name}: {FLAVOR_DISK} GiB, as the flavor says')
+                f'{disk} of {name}: {FLAVOR_DISK} GiB, as the flavor says',
+            )
 
     def _precache(self, image: Image) -> None:
         sent = self._sent(image)
         self._admin('aggregate', 'create', _AGGREGATE)
-        self._admin('aggregate', 'add', 'host', _AGGREGATE,
-                    nova.COMPUTE_HOST)
+        self._admin('aggregate', 'add', 'host', _AGGREGATE, nova.COMPUTE_HOST)
         started = time.monotonic()
         self._admin('aggregate', 'cache', 'image', _AGGREGATE, image.id)
         self._cloud.supervisor.wait_until(
             lambda: self._cached().get(image.id) == 'ready',
-            f'{image.name} to be cached', _PATIENCE, interval=1)
-        event = Event(f'aggregate {_AGGREGATE}', image.name, 'cached',
-                      self._sent(image) - sent, time.monotonic() - started)
+            f'{image.name} to be cached',
+            _PATIENCE,
+            interval=1,
+        )
+        event = Event(
+            f'aggregate {_AGGREGATE}',
+            image.name,
+            'cached',
+            self._sent(image) - sent,
+            time.monotonic() - started,
+        )
         self.events.append(event)
-        self.check(event.fetched == image.size,
-                   f'bytes that Glance has sent: {event.fetched}')
+        self.check(
+            event.fetched == image.size,
+            f'bytes that Glance has sent: {event.fetched}',
+        )
 
     def _delete(self, name: str) -> None:
         server = self._servers.pop(name)
         self._member('server', 'delete', '--wait', server.id)
-        self.check(not set(server.disks) & set(powervm.disks(self._site)),
-                   f'the disk of {name} is gone')
+        self.check(
+            not set(server.disks) & set(powervm.disks(self._site)),
+            f'the disk of {name} is gone',
+        )
 
     def _wait_for_eviction(self, image: Image) -> None:
         started = time.monotonic()
         self._cloud.supervisor.wait_until(
             lambda: image.id not in self._cached(),
             f'the periodic task of nova-compute to evict {image.name}',
-            _PATIENCE, interval=1)
-        self.events.append(Event(
-            'periodic task', image.name, 'evicted', 0,
-            time.monotonic() - started))
-        self.check(image.base_disk not in powervm.disks(self._site),
-                   f'{image.base_disk} is gone from the host')
+            _PATIENCE,
+            interval=1,
+        )
+        self.events.append(
+            Event(
+                'periodic task',
+                image.name,
+                'evicted',
+                0,
+                time.monotonic() - started,
+            )
+        )
+        self.check(
+            image.base_disk not in powervm.disks(self._site),
+            f'{image.base_disk} is gone from the host',
+        )
 
     def _wait_for_pass(self) -> None:
         """Wait until nova-compute has begun and ended a pass."""
@@ -287,10 +364,12 @@ class Story:
 
         def passes() -> int:
             return log.read_text(errors='replace').count(_PASS)
+
         # One may be under way.
         wanted = passes() + 2
         self._cloud.supervisor.wait_until(
-            lambda: passes() >= wanted, 'passes of nova-compute', _PATIENCE)
+            lambda: passes() >= wanted, 'passes of nova-compute', _PATIENCE
+        )
 
     def _cached(self) -> dict[str, str]:
         """Ids and states of the images that the host has cached."""
@@ -298,21 +377,30 @@ class Story:
 
     def _check_cached(self, *wanted: Image) -> None:
         names = ', '.join(image.name for image in wanted) or 'nothing'
-        self.check(self._cached() == dict.fromkeys(
-            (image.id for image in wanted), 'ready'), f'cached: {names}')
+        self.check(
+            self._cached()
+            == dict.fromkeys((image.id for image in wanted), 'ready'),
+            f'cached: {names}',
+        )
 
     def _check_reserved(self, *cached: Image) -> None:
         """Wait until placement knows what the base images take up."""
         disks = powervm.disks(self._site)
         for image in cached:
-            self.check(image.base_disk in disks,
-                       f'{image.base_disk} is on the host')
-        wanted = sum(disks[image.base_disk]['capacity_bytes'] // GIB
-                     for image in cached if image.base_disk in disks)
+            self.check(
+                image.base_disk in disks, f'{image.base_disk} is on the host'
+            )
+        wanted = sum(
+            disks[image.base_disk]['capacity_bytes'] // GIB
+            for image in cached
+            if image.base_disk in disks
+        )
         self._cloud.supervisor.wait_until(
             lambda: self._reserved() == wanted,
-            f'placement to know of {wanted} GiB reserved', _PATIENCE,
-            interval=1)
+            f'placement to know of {wanted} GiB reserved',
+            _PATIENCE,
+            interval=1,
+        )
         self.check(True, f'placement: {wanted} GiB reserved on the host')
 
     def _counters(self) -> dict[str, int]:
@@ -320,43 +408,68 @@ class Story:
         return {name: usage[name] for name in _COUNTERS}
 
     def _sent(self, image: Image) -> int:
-        return sum(row['bytes_sent'] for row in glance.downloads(self._site)
-                   if row['image_id'] == image.id)
+        return sum(
+            row['bytes_sent']
+            for row in glance.downloads(self._site)
+            if row['image_id'] == image.id
+        )
 
     def _reserved(self) -> int:
         """DISK_GB that nobody can have, as placement knows it."""
         answer = self._api.placement.get(
-            f'/resource_providers/{self._provider()}/inventories/DISK_GB')
+            f'/resource_providers/{self._provider()}/inventories/DISK_GB'
+        )
         return int(answer.json()['reserved'])
 
     def _provider(self) -> str:
-        return str(next(iter(self._api.placement.resource_providers(
-            name=nova.COMPUTE_HOST))).id)
+        return str(
+            next(
+                iter(
+                    self._api.placement.resource_providers(
+                        name=nova.COMPUTE_HOST
+                    )
+                )
+            ).id
+        )
 
     def _show_inventory(self) -> None:
-        self._admin.show('resource', 'provider', 'inventory', 'list',
-                         self._provider())
+        self._admin.show(
+            'resource', 'provider', 'inventory', 'list', self._provider()
+        )
 
     def _check_history(self) -> None:
-        wanted = [option for action in ('miss', 'hit', 'prefetch', 'evict')
-                  for option in ('--action', action)]
+        wanted = [
+            option
+            for action in ('miss', 'hit', 'prefetch', 'evict')
+            for option in ('--action', action)
+        ]
         self._shell.show('history', *wanted)
         # The latest comes first.
-        actions = [row['Action'] for row in reversed(
-            self._shell.read('history', *wanted))]
-        self.check(actions == ['miss', 'hit', 'prefetch', 'hit', 'evict',
-                               'evict'], f'history: {", ".join(actions)}')
+        actions = [
+            row['Action']
+            for row in reversed(self._shell.read('history', *wanted))
+        ]
+        self.check(
+            actions == ['miss', 'hit', 'prefetch', 'hit', 'evict', 'evict'],
+            f'history: {", ".join(actions)}',
+        )
 
     def _check_log(self) -> None:
         log = self._cloud.supervisor.log('nova-compute')
         text = log.read_text(errors='replace')
-        self.check((_EVENTLET in text) == self._site.eventlet,
-                   'nova-compute runs '
-                   + ('under eventlet' if self._site.eventlet
-                      else 'with native threads'))
+        self.check(
+            (_EVENTLET in text) == self._site.eventlet,
+            'nova-compute runs '
+            + (
+                'under eventlet'
+                if self._site.eventlet
+                else 'with native threads'
+            ),
+        )
         errors = [line for line in text.splitlines() if _ERROR.search(line)]
-        self.check(not errors, f'nova-compute has logged {len(errors)} '
-                               f'errors: {log}')
+        self.check(
+            not errors, f'nova-compute has logged {len(errors)} errors: {log}'
+        )
 
 
 def act(text: str) -> None:
@@ -367,6 +480,11 @@ def act(text: str) -> None:
 def moved(before: dict[str, int], after: dict[str, int]) -> str:
     """Which counter of the cache has moved, and by more than one if so."""
     steps = {_COUNTERS[name]: after[name] - before[name] for name in after}
-    return ' and '.join(
-        outcome if count == 1 else f'{count} times {outcome}'
-        for outcome, count in steps.items() if count) or 'nothing'
+    return (
+        ' and '.join(
+            outcome if count == 1 else f'{count} times {outcome}'
+            for outcome, count in steps.items()
+            if count
+        )
+        or 'nothing'
+    )

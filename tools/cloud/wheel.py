@@ -32,19 +32,34 @@ def install(checkout: pathlib.Path, directory: pathlib.Path) -> None:
     # have left of modules that are gone.
     settings = directory / 'distutils.cfg'
     settings.write_text(f'[build]\nbuild_base = {directory / "build"}\n')
-    _pip('wheel', '--no-build-isolation', '--wheel-dir', str(directory),
-         str(checkout), environment={'DIST_EXTRA_CONFIG': str(settings)})
+    _pip(
+        'wheel',
+        '--no-build-isolation',
+        '--wheel-dir',
+        str(directory),
+        str(checkout),
+        environment={'DIST_EXTRA_CONFIG': str(settings)},
+    )
     wheel = next(directory.glob('*.whl'))
     _pip('install', '--force-reinstall', str(wheel))
 
 
-def _pip(
-    *arguments: str, environment: dict[str, str] | None = None
-) -> None:
+def _pip(*arguments: str, environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(
-        [sys.executable, '-m', 'pip', '--disable-pip-version-check',
-         *arguments, '--no-deps', '--quiet'],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | (environment or {}), check=False)
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            '--disable-pip-version-check',
+            *arguments,
+            '--no-deps',
+            '--quiet',
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | (environment or {}),
+        check=False,
+    )
     if done.returncode:
         sys.exit(f'{done.stdout}\npip {" ".join(arguments)} failed.')

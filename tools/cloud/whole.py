@@ -67,8 +67,11 @@ class Cloud:
     def _bring_up(self) -> None:
         site, supervisor = self.site, self.supervisor
         say('MariaDB, RabbitMQ and the simulator of a PowerVM host')
-        servers = (*rabbitmq.services(site), mariadb.service(site),
-                   powervm.service(site))
+        servers = (
+            *rabbitmq.services(site),
+            mariadb.service(site),
+            powervm.service(site),
+        )
         # RabbitMQ would start a port mapper of its own if there were none.
         supervisor.start(servers[0])
         supervisor.run(mariadb.commands(site))
@@ -76,8 +79,12 @@ class Cloud:
         supervisor.start(*servers[1:])
         supervisor.wait_for(*servers)
         say('the databases of Keystone, Placement, Glance and nova')
-        supervisor.run(keystone.commands(site), nova.commands(site),
-                       placement.commands(site), glance.commands(site))
+        supervisor.run(
+            keystone.commands(site),
+            nova.commands(site),
+            placement.commands(site),
+            glance.commands(site),
+        )
         say('Keystone, its users and its catalogue')
         identity = keystone.service(site)
         supervisor.start(identity)
@@ -85,8 +92,12 @@ class Cloud:
         # The others look up the project of services when they start.
         keystone.fill(site)
         say('Placement, Glance, nova and the stand-in for Neutron')
-        apis = (placement.service(site), glance.service(site),
-                neutron.service(site), nova.api(site))
+        apis = (
+            placement.service(site),
+            glance.service(site),
+            neutron.service(site),
+            nova.api(site),
+        )
         supervisor.start(*apis, *nova.controllers(site))
         supervisor.wait_for(*apis)
         say(f'nova-compute, with {nova.DRIVER}')
@@ -100,7 +111,9 @@ class Cloud:
         with keystone.connect(self.site) as cloud:
             self.supervisor.wait_until(
                 lambda: _reported(cloud, started),
-                'nova-compute to report to nova', interval=0.5)
+                'nova-compute to report to nova',
+                interval=0.5,
+            )
 
 
 def _reported(cloud: Any, since: float) -> bool:
@@ -108,8 +121,11 @@ def _reported(cloud: Any, since: float) -> bool:
 
     It does so only when its node is known and its queues are there.
     """
-    services = [service for service in cloud.compute.services()
-                if service.binary == 'nova-compute']
+    services = [
+        service
+        for service in cloud.compute.services()
+        if service.binary == 'nova-compute'
+    ]
     if not services or not services[0].updated_at:
         return False
     reported = datetime.datetime.fromisoformat(services[0].updated_at)

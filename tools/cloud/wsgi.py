@@ -34,7 +34,9 @@ _GRACE = 5.0
 
 
 def service(
-    site: site_module.Site, name: str, application: str,
+    site: site_module.Site,
+    name: str,
+    application: str,
     environment: dict[str, str] | None = None,
 ) -> processes.Service:
     """An application as a service; its port is the one of that name."""
@@ -42,9 +44,14 @@ def service(
     return processes.Service(
         f'{name}-api',
         [sys.executable, '-P', '-m', __name__, str(port), application],
-        (environment or {}) | {'PYTHONPATH': os.path.dirname(
-            os.path.dirname(os.path.abspath(__file__)))},
-        port=port)
+        (environment or {})
+        | {
+            'PYTHONPATH': os.path.dirname(
+                os.path.dirname(os.path.abspath(__file__))
+            )
+        },
+        port=port,
+    )
 
 
 def main() -> None:
@@ -57,7 +64,8 @@ def main() -> None:
     if module.startswith('glance.'):
         application = counted(application)
     server = glance_wsgi.Server(
-        (site_module.HOST, port), glance_wsgi.RequestHandler)
+        (site_module.HOST, port), glance_wsgi.RequestHandler
+    )
     server.set_app(application)
 
     def stop(number: int, frame: Any) -> None:
@@ -74,7 +82,8 @@ def counted(application: Any) -> Any:
     """Glance, with its downloads counted, and an API that tells them."""
     controls = glance_wsgi.Controls(bandwidth=0)
     return glance_wsgi.ControlAPI(
-        glance_wsgi.Downloads(application, controls), controls)
+        glance_wsgi.Downloads(application, controls), controls
+    )
 
 
 if __name__ == '__main__':

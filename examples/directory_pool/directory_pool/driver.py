@@ -29,15 +29,19 @@ import uuid
 from oslo_config import cfg
 from oslo_utils import units
 
-from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import locks
+from pvm_imagecache.drivers import base
 
 GROUP = 'pvm_imagecache_directory'
 OPTIONS = [
     cfg.StrOpt('path', help='The directory of the disks.'),
-    cfg.IntOpt('capacity_gib', default=100, min=1,
-               help='How much room the disks have in all; GiB.'),
+    cfg.IntOpt(
+        'capacity_gib',
+        default=100,
+        min=1,
+        help='How much room the disks have in all; GiB.',
+    ),
 ]
 _LOCK_TIMEOUT = 600.0
 
@@ -63,7 +67,8 @@ class DirectoryDriver(base.DiskDriver):
         options = conf[GROUP]
         if not options.path:
             raise exceptions.ConfigurationError(
-                reason=f'path in [{GROUP}] is not set.')
+                reason=f'path in [{GROUP}] is not set.'
+            )
         return cls(options.path, options.capacity_gib * units.Gi)
 
     # -- looking
@@ -73,21 +78,32 @@ class DirectoryDriver(base.DiskDriver):
 
     def disks(self) -> tuple[base.Pool, list[base.Disk]]:
         with self._explained('read it'):
-            found = [_disk(each) for each in os.scandir(self._made())
-                     if each.name.count('~') == 2]
+            found = [
+                _disk(each)
+                for each in os.scandir(self._made())
+                if each.name.count('~') == 2
+            ]
         used = sum(each.capacity for each in found)
         return base.Pool(
-            id=self._id(), name=self._path, capacity=self._capacity,
-            free=max(0, self._capacity - used)), found
+            id=self._id(),
+            name=self._path,
+            capacity=self._capacity,
+            free=max(0, self._capacity - used),
+        ), found
 
     def find_disk(self, name: str) -> base.Disk | None:
         return next(
-            (each for each in self.disks()[1] if each.name == name), None)
+            (each for each in self.disks()[1] if each.name == name), None
+        )
 
     def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
         current = {each.udid: each for each in self.disks()[1]}
-        return {each for each in disks if each.udid in current and
-                os.stat(self._file(current[each.udid])).st_nlink > 1}
+        return {
+            each
+            for each in disks
+            if each.udid in current
+            and os.stat(self._file(current[each.udid])).st_nlink > 1
+        }
 
     # -- making and deleting
 
@@ -107,9 +123,12 @@ class DirectoryDriver(base.DiskDriver):
         found = self._same(disk)
         if found is None:
             raise exceptions.PowerVMRequestFailed(
-                action=f'fill {disk.name}', reason='it is not there')
-        with self._explained(f'fill {disk.name}'), open(
-                self._file(found), 'r+b') as file:
+                action=f'fill {disk.name}', reason='it is not there'
+            )
+        with (
+            self._explained(f'fill {disk.name}'),
+            open(self._file(found), 'r+b') as file,
+        ):
             for piece in pieces:
                 written += file.write(piece)
             file.flush()
@@ -117,7 +136,8 @@ class DirectoryDriver(base.DiskDriver):
         if written != size:
             raise exceptions.PowerVMRequestFailed(
                 action=f'fill {disk.name}',
-                reason=f'{written} bytes came, of {size}')
+                reason=f'{written} bytes came, of {size}',
+            )
 
     def copy_disk(
         self,
@@ -130,21 +150,22 @@ class DirectoryDriver(base.DiskDriver):
             found = self._same(source)
             if found is None or not still_valid():
                 raise exceptions.BaseImageGone(
-                    name=source.name, reason='it is not there any more')
+                    name=source.name, reason='it is not there any more'
+                )
             self._check([new])
-            made, = self._make([new])
+            (made,) = self._make([new])
             try:
-                with open(self._file(found), 'rb') as old, open(
-                        self._file(made), 'r+b') as file:
+                with (
+                    open(self._file(found), 'rb') as old,
+                    open(self._file(made), 'r+b') as file,
+                ):
                     shutil.copyfileobj(old, file, units.Mi)
             except BaseException:
                 os.unlink(self._file(made))
                 raise
             return made
 
-    def delete_disks(
-        self, disks: Sequence[base.Disk]
-    ) -> list[base.Removal]:
+    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Removal]:
         removals = []
         with self._changing('delete disks'):
             for disk in disks:
@@ -155,7 +176,8 @@ class DirectoryDriver(base.DiskDriver):
                         os.unlink(self._file(found))
                 except OSError as problem:
                     error = exceptions.PowerVMRequestFailed(
-                        action=f'delete {disk.name}', reason=str(problem))
+                        action=f'delete {disk.name}', reason=str(problem)
+                    )
                 removals.append(base.Removal(disk, error))
         return removals
 
@@ -176,13 +198,23 @@ class DirectoryDriver(base.DiskDriver):
         needed = sum(_rounded(each.size) for each in new)
         if needed > pool.free:
             raise exceptions.NotEnoughSpace(
-                pool=f'Directory {pool.name}', free=f'{pool.free} bytes',
-                needed=f'{needed} bytes', needed_bytes=needed,
-                what=' and '.join(each.name for each in new))
+                pool=f'Directory {pool.name}',
+                free=f'{pool.free} bytes',
+                needed=f'{needed} bytes',
+                needed_bytes=needed,
+                what=' and '.join(each.name for each in new),
+            )
 
     def _make(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
-        made = [base.Disk(each.name, uuid.uuid4().hex, _rounded(each.size),
-                          each.label or '') for each in new]
+        made = [
+            base.Disk(
+                each.name,
+                uuid.uuid4().hex,
+                _rounded(each.size),
+                each.label or '',
+            )
+            for each in new
+        ]
         try:
             for disk in made:
                 with open(self._file(disk), 'xb') as file:
@@ -201,7 +233,8 @@ class DirectoryDriver(base.DiskDriver):
 
     def _file(self, disk: base.Disk) -> str:
         return os.path.join(
-            self._path, '~'.join((disk.name, disk.udid, disk.label)))
+            self._path, '~'.join((disk.name, disk.udid, disk.label))
+        )
 
     def _made(self) -> str:
         os.makedirs(self._path, mode=0o750, exist_ok=True)
@@ -210,8 +243,10 @@ class DirectoryDriver(base.DiskDriver):
     def _id(self) -> str:
         """An id that the directory keeps, wherever it is moved."""
         path = os.path.join(self._path, 'id')
-        with self._locks.hold('id', _LOCK_TIMEOUT), (
-                self._explained('read its id')):
+        with (
+            self._locks.hold('id', _LOCK_TIMEOUT),
+            self._explained('read its id'),
+        ):
             if not os.path.exists(path):
                 with open(path, 'w', encoding='ascii') as file:
                     file.write(str(uuid.uuid4()))
@@ -221,8 +256,7 @@ class DirectoryDriver(base.DiskDriver):
     @contextlib.contextmanager
     def _changing(self, action: str) -> Iterator[None]:
         """One at a time, of all threads and processes."""
-        with self._locks.hold('pool', _LOCK_TIMEOUT), (
-                self._explained(action)):
+        with self._locks.hold('pool', _LOCK_TIMEOUT), self._explained(action):
             self._made()
             yield
 
@@ -233,11 +267,16 @@ class DirectoryDriver(base.DiskDriver):
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise exceptions.NotEnoughSpace(
-                    pool=f'The file system of {self._path}', free='none',
-                    needed='more', needed_bytes=0, refused=True,
-                    what=action) from error
+                    pool=f'The file system of {self._path}',
+                    free='none',
+                    needed='more',
+                    needed_bytes=0,
+                    refused=True,
+                    what=action,
+                ) from error
             raise exceptions.PowerVMRequestFailed(
-                action=action, reason=str(error)) from error
+                action=action, reason=str(error)
+            ) from error
 
 
 def _disk(entry: os.DirEntry[str]) -> base.Disk:

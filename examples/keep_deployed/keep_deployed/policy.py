@@ -22,12 +22,16 @@ from oslo_config import cfg
 from pvm_imagecache.eviction import base
 
 GROUP: Final = cfg.OptGroup(
-    'pvm_imagecache_keep_deployed', title='Eviction policy keep-deployed')
+    'pvm_imagecache_keep_deployed', title='Eviction policy keep-deployed'
+)
 
 OPTIONS: Final = [
     cfg.IntOpt(
-        'keep', default=10, min=0,
-        help='How many of the images stay: those with the most hits.'),
+        'keep',
+        default=10,
+        min=0,
+        help='How many of the images stay: those with the most hits.',
+    ),
 ]
 
 
@@ -51,15 +55,19 @@ class KeepDeployedPolicy(base.EvictionPolicy):
 
     def choose(self, view: base.CacheView) -> Iterable[base.Decision]:
         """What has a veto stays too, and counts among those that stay."""
-        rank = sorted(view.images, key=lambda each: (
-            each.hits, each.last_used_at, each.image_id))
+        rank = sorted(
+            view.images,
+            key=lambda each: (each.hits, each.last_used_at, each.image_id),
+        )
         surplus = len(rank) - self._keep
-        for each in rank[:max(0, surplus)]:
+        for each in rank[: max(0, surplus)]:
             if each.veto is None:
                 yield base.Decision(
-                    each.image_id, 'seldom-deployed',
+                    each.image_id,
+                    'seldom-deployed',
                     f'deployed {each.hits} time(s); the {self._keep} images '
-                    'that are deployed most often stay')
+                    'that are deployed most often stay',
+                )
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

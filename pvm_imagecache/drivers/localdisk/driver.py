@@ -22,12 +22,12 @@ from typing import Any
 
 from pypowervm.wrappers import storage as pvm_storage
 
-from pvm_imagecache.drivers import base
-from pvm_imagecache.drivers.localdisk import upload
-from pvm_imagecache.drivers.localdisk import volume_group
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import locks
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import upload
+from pvm_imagecache.drivers.localdisk import volume_group
 
 
 class LocalDiskDriver(base.DiskDriver):
@@ -62,12 +62,15 @@ class LocalDiskDriver(base.DiskDriver):
         if not options.volume_group_name:
             raise exceptions.ConfigurationError(
                 reason='volume_group_name in [pvm_imagecache] is not set: '
-                       'the driver localdisk needs to know the volume group '
-                       'that holds the disks.')
+                'the driver localdisk needs to know the volume group '
+                'that holds the disks.'
+            )
         return cls(
             powervm.AdapterSource(powervm.Connection.from_conf(conf)),
-            options.volume_group_name, options.vios_name,
-            locks.LockDirectory(os.path.join(options.state_path, 'locks')))
+            options.volume_group_name,
+            options.vios_name,
+            locks.LockDirectory(os.path.join(options.state_path, 'locks')),
+        )
 
     def pool_id(self) -> str:
         return self._group().uuid
@@ -95,7 +98,8 @@ class LocalDiskDriver(base.DiskDriver):
 
     def create_disks(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
         return self._group().change(
-            [volume_group.Create(each) for each in new])
+            [volume_group.Create(each) for each in new]
+        )
 
     def upload(
         self,
@@ -104,8 +108,15 @@ class LocalDiskDriver(base.DiskDriver):
         size: int,
         sha256: str | None = None,
     ) -> None:
-        upload.upload(self._adapters, self._group().vios_uuid, disk, pieces,
-                      size, sha256, self._upload_left)
+        upload.upload(
+            self._adapters,
+            self._group().vios_uuid,
+            disk,
+            pieces,
+            size,
+            sha256,
+            self._upload_left,
+        )
 
     def copy_disk(
         self,
@@ -114,10 +125,10 @@ class LocalDiskDriver(base.DiskDriver):
         still_valid: Callable[[], bool] = lambda: True,
     ) -> base.Disk:
         # PowerVM refuses a copy that is smaller than what it is made of.
-        room = dataclasses.replace(
-            new, size=max(new.size, source.capacity))
+        room = dataclasses.replace(new, size=max(new.size, source.capacity))
         return self._group().change(
-            [volume_group.Copy(room, source, still_valid)])[0]
+            [volume_group.Copy(room, source, still_valid)]
+        )[0]
 
     def forget_uploads(self, disk: base.Disk) -> None:
         upload.forget(self._adapters, disk)
@@ -142,19 +153,22 @@ class LocalDiskDriver(base.DiskDriver):
     def _upload_left(self) -> None:
         self._left_uploads = True
 
-    def delete_disks(
-        self, disks: Sequence[base.Disk]
-    ) -> list[base.Removal]:
+    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Removal]:
         if not disks:
             return []
         try:
             self._delete(disks)
-        except (exceptions.PowerVMRequestFailed,
-                exceptions.PowerVMBusy) as error:
+        except (
+            exceptions.PowerVMRequestFailed,
+            exceptions.PowerVMBusy,
+        ) as error:
             if len(disks) == 1:
                 return [base.Removal(disks[0], error)]
-            return [removal for disk in disks
-                    for removal in self.delete_disks([disk])]
+            return [
+                removal
+                for disk in disks
+                for removal in self.delete_disks([disk])
+            ]
         return [base.Removal(disk) for disk in disks]
 
     def close(self) -> None:
@@ -168,11 +182,18 @@ class LocalDiskDriver(base.DiskDriver):
             if self._found is None or self._found.gone:
                 self._found = powervm.read_persistently(
                     lambda: volume_group.find(
-                        self._adapters, self._group_name, self._vios_name,
-                        self._locks))
+                        self._adapters,
+                        self._group_name,
+                        self._vios_name,
+                        self._locks,
+                    )
+                )
             return self._found
 
     def _pool(self, document: volume_group.Document) -> base.Pool:
         return base.Pool(
-            id=self._group().uuid, name=self._group_name,
-            capacity=document.capacity, free=document.free)
+            id=self._group().uuid,
+            name=self._group_name,
+            capacity=document.capacity,
+            free=document.free,
+        )

@@ -26,9 +26,9 @@ from typing import Any
 
 from pypowervm.wrappers import vios_file as pvm_file
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
-from pvm_imagecache import exceptions
 
 
 def upload(
@@ -50,20 +50,27 @@ def upload(
     """
     adapter = adapters()
     wanted = pvm_file.File.bld(
-        adapter, disk.name, pvm_file.FileType.DISK_IMAGE, vios_uuid,
-        sha_chksum=sha256, f_size=size, tdev_udid=disk.udid)
-    entry = powervm.persistently(
-        lambda: _create(adapters, disk, wanted, left))
+        adapter,
+        disk.name,
+        pvm_file.FileType.DISK_IMAGE,
+        vios_uuid,
+        sha_chksum=sha256,
+        f_size=size,
+        tdev_udid=disk.udid,
+    )
+    entry = powervm.persistently(lambda: _create(adapters, disk, wanted, left))
     try:
         with adapters.translated(f'take the data of {disk.name}'):
             adapter.upload_file(entry.element, pieces, helpers=[_once])
     except exceptions.PowerVMLogonFailed as error:
         raise exceptions.PowerVMSessionExpired(
-            action=f'take the data of {disk.name}') from error
+            action=f'take the data of {disk.name}'
+        ) from error
     finally:
         if not powervm.forgiving(
-                f'delete the File entry {entry.uuid} of {disk.name}',
-                lambda: _delete(adapters, entry, disk)):
+            f'delete the File entry {entry.uuid} of {disk.name}',
+            lambda: _delete(adapters, entry, disk),
+        ):
             left()
 
 
@@ -74,8 +81,10 @@ def _once(request: Callable[..., Any]) -> Callable[..., Any]:
     That, and not the helpers that repeat what met a busy VIOS, is what this
     stands in for.
     """
+
     def call(*args: Any, **kwargs: Any) -> Any:
         return request(*args, **kwargs | {'relogin': False})
+
     return call
 
 
@@ -88,14 +97,14 @@ def forget(adapters: powervm.AdapterSource, disk: base.Disk) -> None:
 
 def targets(adapters: powervm.AdapterSource) -> list[str]:
     """The UDIDs of the disks that File entries belong to."""
-    return [entry.tdev_udid for entry in _entries(adapters)
-            if entry.tdev_udid]
+    return [entry.tdev_udid for entry in _entries(adapters) if entry.tdev_udid]
 
 
 def _entries(adapters: powervm.AdapterSource) -> Any:
     def get() -> Any:
         with adapters.translated('list the File entries'):
             return pvm_file.File.get(adapters(), service='web')
+
     return powervm.read_persistently(get)
 
 
@@ -110,8 +119,10 @@ def _create(
             return wanted.create()
     except exceptions.PowerVMUnreachable:
         # It may have been made all the same.
-        if not powervm.forgiving(f'tidy up the uploads to {disk.name}',
-                                 lambda: forget(adapters, disk)):
+        if not powervm.forgiving(
+            f'tidy up the uploads to {disk.name}',
+            lambda: forget(adapters, disk),
+        ):
             left()
         raise
 
@@ -122,11 +133,14 @@ def _delete(
     def delete() -> None:
         try:
             with adapters.translated(
-                    f'delete the File entry {entry.uuid} of {disk.name}'):
-                adapters().delete(entry.schema_type, root_id=entry.uuid,
-                                  service='web')
+                f'delete the File entry {entry.uuid} of {disk.name}'
+            ):
+                adapters().delete(
+                    entry.schema_type, root_id=entry.uuid, service='web'
+                )
         except exceptions.PowerVMError as error:
             if powervm.status_of(error) != http.HTTPStatus.NOT_FOUND:
                 raise
+
     # Whatever is said against it: there are a hundred of them at most.
     powervm.persistently(delete, exceptions.PowerVMError)

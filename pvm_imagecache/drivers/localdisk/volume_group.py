@@ -43,12 +43,12 @@ from pypowervm import const as pvm_const
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
-from pvm_imagecache.drivers import base
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
 from pvm_imagecache import locks
 from pvm_imagecache import naming
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import powervm
 
 LOG = logging.getLogger(__name__)
 
@@ -68,11 +68,16 @@ _DISK_TAG: Final = f'{_UOM}VirtualDisk'
 _NAME_TAG: Final = f'{_UOM}DiskName'
 _UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
 #: What is read of each disk, in the order that the schema prescribes.
-_DISK_TAGS: Final = (f'{_UOM}DiskCapacity', f'{_UOM}DiskLabel', _NAME_TAG,
-                     _UDID_TAG)
+_DISK_TAGS: Final = (
+    f'{_UOM}DiskCapacity',
+    f'{_UOM}DiskLabel',
+    _NAME_TAG,
+    _UDID_TAG,
+)
 _MAPPED_DISKS: Final = etree.XPath(
     'count(u:VirtualSCSIMapping/u:Storage/u:VirtualDisk)',
-    namespaces={'u': pvm_const.UOM_NS})
+    namespaces={'u': pvm_const.UOM_NS},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,12 +159,14 @@ class VolumeGroup:
         adapter = self._adapters()
 
         def get() -> Any:
-            with self._adapters.translated(
-                    f'read volume group {self.name}'):
+            with self._adapters.translated(f'read volume group {self.name}'):
                 return pvm_storage.VG.get(
-                    adapter, uuid=self.uuid,
+                    adapter,
+                    uuid=self.uuid,
                     parent_type=pvm_vios.VIOS.schema_type,
-                    parent_uuid=self.vios_uuid)
+                    parent_uuid=self.vios_uuid,
+                )
+
         try:
             return Document(powervm.read_persistently(get))
         except exceptions.PowerVMRequestFailed as error:
@@ -186,7 +193,9 @@ class VolumeGroup:
         # A disk that is not in it may have come since.
         holds = all(
             isinstance(operation, Delete) and document.has(operation.disk)
-            for each in batch for operation in each.operations)
+            for each in batch
+            for operation in each.operations
+        )
         if holds and time.monotonic() - kept_at < _KEPT_FOR:
             return document
         return self.read()
@@ -198,8 +207,9 @@ class VolumeGroup:
         def get() -> Any:
             with self._adapters.translated('read the vSCSI mappings'):
                 return pvm_vios.VIOS.get(
-                    adapter, uuid=self.vios_uuid,
-                    xag=[pvm_const.XAG.VIO_SMAP])
+                    adapter, uuid=self.vios_uuid, xag=[pvm_const.XAG.VIO_SMAP]
+                )
+
         server = powervm.read_persistently(get)
         found = server.entry.element.element.find(_MAPPINGS_PATH)
         if found is None:
@@ -208,10 +218,14 @@ class VolumeGroup:
         texts = [each.text or '' for each in found.iter(_NAME_TAG)]
         names = {naming.last_component(text.strip()) for text in texts}
         # Adapters have UDIDs as well, but no disk has one of theirs.
-        udids = set() if len(texts) == _MAPPED_DISKS(found) else {
-            (each.text or '').strip() for each in found.iter(_UDID_TAG)}
-        return {disk for disk in disks
-                if disk.name in names or disk.udid in udids}
+        udids = (
+            set()
+            if len(texts) == _MAPPED_DISKS(found)
+            else {(each.text or '').strip() for each in found.iter(_UDID_TAG)}
+        )
+        return {
+            disk for disk in disks if disk.name in names or disk.udid in udids
+        }
 
     def change(self, operations: Sequence[Operation]) -> list[base.Disk]:
         """Carry out operations, all of them or none: one GET, one POST.
@@ -253,12 +267,15 @@ class VolumeGroup:
         """
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(self._locks.hold(
-                    f'vg-{self.uuid}', self._lock_timeout))
+                held.enter_context(
+                    self._locks.hold(f'vg-{self.uuid}', self._lock_timeout)
+                )
             except exceptions.CacheError as error:
-                LOG.warning('Changing volume group %(name)s without the '
-                            'lock: %(error)s',
-                            {'name': self.name, 'error': error})
+                LOG.warning(
+                    'Changing volume group %(name)s without the '
+                    'lock: %(error)s',
+                    {'name': self.name, 'error': error},
+                )
             yield
 
     def _next_batch(self) -> list[_Request]:
@@ -271,7 +288,8 @@ class VolumeGroup:
             quick = [each for each in self._waiting if not each.copies]
             batch = quick or list(self._waiting)
             self._waiting = [
-                each for each in self._waiting if each not in batch]
+                each for each in self._waiting if each not in batch
+            ]
         return batch
 
     def _carry_out(self, batch: list[_Request]) -> None:
@@ -283,10 +301,11 @@ class VolumeGroup:
                 pending[0].fail(error)
             else:
                 # One of them may be what the platform can't do.
-                LOG.info('Volume group %(name)s refused %(count)d changes '
-                         'at once, trying each alone: %(error)s',
-                         {'name': self.name, 'count': len(pending),
-                          'error': error})
+                LOG.info(
+                    'Volume group %(name)s refused %(count)d changes '
+                    'at once, trying each alone: %(error)s',
+                    {'name': self.name, 'count': len(pending), 'error': error},
+                )
                 for each in pending:
                     self._carry_out([each])
         except BaseException as error:
@@ -305,33 +324,42 @@ class VolumeGroup:
             before = document.udids
             try:
                 with self._adapters.translated(
-                        f'change volume group {self.name}'):
-                    after = Document(document.wrapper.update(
-                        timeout=self._time_for(pending)))
+                    f'change volume group {self.name}'
+                ):
+                    after = Document(
+                        document.wrapper.update(
+                            timeout=self._time_for(pending)
+                        )
+                    )
             except exceptions.PowerVMTimedOut:
                 raise
             except exceptions.PowerVMUnreachable as error:
                 lost += 1
                 if lost > LOST_ANSWERS:
                     raise
-                LOG.warning('The answer of an update of volume group '
-                            '%(name)s was lost: %(error)s',
-                            {'name': self.name, 'error': error})
+                LOG.warning(
+                    'The answer of an update of volume group '
+                    '%(name)s was lost: %(error)s',
+                    {'name': self.name, 'error': error},
+                )
                 powervm.pause(attempt)
                 self._undo_unanswered(pending, before)
             except exceptions.PowerVMRequestFailed as error:
                 if powervm.status_of(error) != (
-                        http.HTTPStatus.PRECONDITION_FAILED):
+                    http.HTTPStatus.PRECONDITION_FAILED
+                ):
                     _raise_if_full(error, document, pending)
                     raise
-                LOG.debug('Volume group %s was changed by somebody else, '
-                          'reading it again', self.name)
+                LOG.debug(
+                    'Volume group %s was changed by somebody else, '
+                    'reading it again',
+                    self.name,
+                )
                 powervm.pause(attempt)
             else:
                 _confirm(after, pending, before)
                 return
-        raise exceptions.VolumeGroupChanged(
-            name=self.name, attempts=ATTEMPTS)
+        raise exceptions.VolumeGroupChanged(name=self.name, attempts=ATTEMPTS)
 
     def _time_for(self, pending: list[_Request]) -> int:
         """Seconds in which an update should be answered."""
@@ -349,9 +377,12 @@ class VolumeGroup:
         so it is made again. Others may have made disks of those names in
         between: see :func:`_came_of`.
         """
-        wanted = {operation.new.name: operation.new for request in pending
-                  for operation in request.operations
-                  if not isinstance(operation, Delete)}
+        wanted = {
+            operation.new.name: operation.new
+            for request in pending
+            for operation in request.operations
+            if not isinstance(operation, Delete)
+        }
         for attempt in range(ATTEMPTS):
             document = self.read()
             ours = _came_of(wanted, document.disks, before)
@@ -361,13 +392,16 @@ class VolumeGroup:
                 document.delete(disk)
             try:
                 with self._adapters.translated(
-                        f'change volume group {self.name}'):
+                    f'change volume group {self.name}'
+                ):
                     document.wrapper.update(
-                        timeout=self._adapters.connection.timeout)
+                        timeout=self._adapters.connection.timeout
+                    )
                 return
             except exceptions.PowerVMRequestFailed as error:
                 if powervm.status_of(error) != (
-                        http.HTTPStatus.PRECONDITION_FAILED):
+                    http.HTTPStatus.PRECONDITION_FAILED
+                ):
                     raise
                 powervm.pause(attempt)
 
@@ -384,9 +418,16 @@ class Document:
     def __init__(self, wrapper: Any) -> None:
         self.wrapper = wrapper
         self.capacity = _bytes(wrapper.capacity)
-        self.free = _bytes(min(
-            (size for size in (wrapper.free_space, wrapper.available_size)
-             if size is not None), default=0))
+        self.free = _bytes(
+            min(
+                (
+                    size
+                    for size in (wrapper.free_space, wrapper.available_size)
+                    if size is not None
+                ),
+                default=0,
+            )
+        )
         self._parent = wrapper.entry.element.element.find(_DISKS_PATH)
 
     @functools.cached_property
@@ -400,9 +441,11 @@ class Document:
         """
         if self._parent is None:
             return []
-        return [_disk_of(each.getparent())
-                for each in self._parent.iter(_NAME_TAG)
-                if naming.is_base_image_name((each.text or '').strip())]
+        return [
+            _disk_of(each.getparent())
+            for each in self._parent.iter(_NAME_TAG)
+            if naming.is_base_image_name((each.text or '').strip())
+        ]
 
     @property
     def disks(self) -> list[base.Disk]:
@@ -419,8 +462,10 @@ class Document:
     @functools.cached_property
     def _elements(self) -> dict[str, Any]:
         """By UDID; needed only by those who take disks out."""
-        return {(element.findtext(_UDID_TAG) or '').strip(): element
-                for element in self._parent.iterfind(_DISK_TAG)}
+        return {
+            (element.findtext(_UDID_TAG) or '').strip(): element
+            for element in self._parent.iterfind(_DISK_TAG)
+        }
 
     @property
     def udids(self) -> set[str]:
@@ -470,24 +515,29 @@ def find(
             chosen = [each for each in servers if each.name == vios_name]
             if not chosen:
                 raise exceptions.VIOSNotFound(
-                    name=vios_name,
-                    known=_names(each.name for each in servers))
+                    name=vios_name, known=_names(each.name for each in servers)
+                )
             servers = chosen
-        groups = [(server, group) for server in servers
-                  for group in pvm_storage.VG.get(adapter, parent=server)]
-    found = [(server, group) for server, group in groups
-             if group.name == name]
+        groups = [
+            (server, group)
+            for server in servers
+            for group in pvm_storage.VG.get(adapter, parent=server)
+        ]
+    found = [(server, group) for server, group in groups if group.name == name]
     if not found:
         raise exceptions.VolumeGroupNotFound(
-            name=name, where=f' on {vios_name}' if vios_name else '',
-            known=_names(f'{group.name} on {server.name}'
-                         for server, group in groups))
+            name=name,
+            where=f' on {vios_name}' if vios_name else '',
+            known=_names(
+                f'{group.name} on {server.name}' for server, group in groups
+            ),
+        )
     if len(found) > 1:
         raise exceptions.VolumeGroupAmbiguous(
-            name=name, known=_names(server.name for server, _ in found))
+            name=name, known=_names(server.name for server, _ in found)
+        )
     server, group = found[0]
-    return VolumeGroup(adapters, server.uuid, group.uuid, name,
-                       lock_directory)
+    return VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
 
 
 def whole_gib(size: int) -> int:
@@ -517,10 +567,15 @@ def _prepare(
             request.fail(error)
             continue
         free -= needed
-        taken.update(operation.new.name for operation in request.operations
-                     if not isinstance(operation, Delete))
-        changes = [_apply(document, operation, adapter)
-                   for operation in request.operations]
+        taken.update(
+            operation.new.name
+            for operation in request.operations
+            if not isinstance(operation, Delete)
+        )
+        changes = [
+            _apply(document, operation, adapter)
+            for operation in request.operations
+        ]
         if any(changes):
             pending.append(request)
         else:
@@ -540,7 +595,8 @@ def _check(
         new = operation.new
         if new.name in taken or document.named(new.name):
             raise exceptions.DiskExists(
-                name=new.name, pool=document.wrapper.name)
+                name=new.name, pool=document.wrapper.name
+            )
         taken.add(new.name)
         if isinstance(operation, Copy):
             _check_source(document, operation)
@@ -548,11 +604,15 @@ def _check(
     if needed > free:
         raise exceptions.NotEnoughSpace(
             pool=f'Volume group {document.wrapper.name}',
-            free=human.size(free), needed=human.size(needed),
+            free=human.size(free),
+            needed=human.size(needed),
             needed_bytes=needed,
             what=' and '.join(
-                operation.new.name for operation in request.operations
-                if not isinstance(operation, Delete)))
+                operation.new.name
+                for operation in request.operations
+                if not isinstance(operation, Delete)
+            ),
+        )
     return needed
 
 
@@ -579,13 +639,17 @@ def _apply(document: Document, operation: Operation, adapter: Any) -> bool:
             return False
         document.delete(operation.disk)
         return True
-    source = (operation.source.udid if isinstance(operation, Copy)
-              else None)
-    document.append(pvm_storage.VDisk.bld(
-        adapter, operation.new.name,
-        whole_gib(operation.new.size) // units.Gi,
-        label=operation.new.label, base_image=source,
-        file_format=operation.new.file_format))
+    source = operation.source.udid if isinstance(operation, Copy) else None
+    document.append(
+        pvm_storage.VDisk.bld(
+            adapter,
+            operation.new.name,
+            whole_gib(operation.new.size) // units.Gi,
+            label=operation.new.label,
+            base_image=source,
+            file_format=operation.new.file_format,
+        )
+    )
     return True
 
 
@@ -598,7 +662,8 @@ def _confirm(
             request.disks = [
                 _made(after, operation.new, before)
                 for operation in request.operations
-                if not isinstance(operation, Delete)]
+                if not isinstance(operation, Delete)
+            ]
             request.done = True
         except exceptions.PowerVMError as error:
             request.fail(error)
@@ -626,22 +691,24 @@ def _came_of(
         if disk.label in base.NO_LABEL:
             return not (new.label and labels)
         return disk.label == new.label
+
     return [disk for disk in disks if is_one(disk)]
 
 
-def _made(
-    after: Document, new: base.NewDisk, before: set[str]
-) -> base.Disk:
+def _made(after: Document, new: base.NewDisk, before: set[str]) -> base.Disk:
     named = after.named(new.name)
     if len(named) != 1 or named[0].udid in before:
         raise exceptions.DiskUnclear(
-            name=new.name, reason='the update was accepted, but its answer '
-                                  'does not show the disk')
+            name=new.name,
+            reason='the update was accepted, but its answer '
+            'does not show the disk',
+        )
     disk = named[0]
     if disk.capacity < new.size:
         raise exceptions.DiskUnclear(
-            name=new.name, reason=f'it has {disk.capacity} bytes instead of '
-                                  f'{new.size}')
+            name=new.name,
+            reason=f'it has {disk.capacity} bytes instead of {new.size}',
+        )
     return disk
 
 
@@ -650,17 +717,23 @@ def _raise_if_full(
     document: Document,
     pending: list[_Request],
 ) -> None:
-    names = [operation.new for request in pending
-             for operation in request.operations
-             if not isinstance(operation, Delete)]
+    names = [
+        operation.new
+        for request in pending
+        for operation in request.operations
+        if not isinstance(operation, Delete)
+    ]
     if not names or not powervm.means_no_space(error):
         return
     needed = sum(whole_gib(new.size) for new in names)
     raise exceptions.NotEnoughSpace(
         pool=f'Volume group {document.wrapper.name}',
-        free=human.size(document.free), needed=human.size(needed),
-        needed_bytes=needed, refused=needed <= document.free,
-        what=' and '.join(new.name for new in names)) from error
+        free=human.size(document.free),
+        needed=human.size(needed),
+        needed_bytes=needed,
+        refused=needed <= document.free,
+        what=' and '.join(new.name for new in names),
+    ) from error
 
 
 def _disks(parent: Any) -> list[base.Disk]:
@@ -679,8 +752,12 @@ def _disks(parent: Any) -> list[base.Disk]:
     if [each.tag for each in values] != [*_DISK_TAGS] * count:
         return [_disk_of(each) for each in parent.iterfind(_DISK_TAG)]
     each_four = iter(texts)
-    return [_disk(*four) for four in zip(
-        each_four, each_four, each_four, each_four, strict=True)]
+    return [
+        _disk(*four)
+        for four in zip(
+            each_four, each_four, each_four, each_four, strict=True
+        )
+    ]
 
 
 def _disk_of(element: Any) -> base.Disk:
@@ -688,8 +765,12 @@ def _disk_of(element: Any) -> base.Disk:
 
 
 def _disk(capacity: str, label: str, name: str, udid: str) -> base.Disk:
-    return base.Disk(naming.last_component(name.strip()), udid.strip(),
-                     _bytes(float(capacity or 0)), label.strip())
+    return base.Disk(
+        naming.last_component(name.strip()),
+        udid.strip(),
+        _bytes(float(capacity or 0)),
+        label.strip(),
+    )
 
 
 def _bytes(gib: float | None) -> int:

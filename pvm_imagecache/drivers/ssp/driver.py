@@ -28,24 +28,25 @@ from typing import Final
 
 from oslo_utils import units
 from pypowervm import const as pvm_const
-from pypowervm.tasks import storage as pvm_storage_tasks
 from pypowervm import util as pvm_util
+from pypowervm.tasks import storage as pvm_storage_tasks
 from pypowervm.wrappers import base_partition as pvm_partition
 from pypowervm.wrappers import cluster as pvm_cluster
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
-from pvm_imagecache.drivers import base
-from pvm_imagecache.drivers import powervm
-from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache import exceptions
 from pvm_imagecache import human
 from pvm_imagecache import image as image_module
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.ssp import image_unit
 
 #: pypowervm on other hosts puts a marker before the name and cuts what is
 #: too long off its end, where the hash is: leave it room.
 _LONGEST_IMAGE_NAME: Final = (
-    pvm_const.MaxLen.FILENAME_DEFAULT - image_unit.MARKER_LENGTH)
+    pvm_const.MaxLen.FILENAME_DEFAULT - image_unit.MARKER_LENGTH
+)
 _HASH_LENGTH: Final = 32
 
 
@@ -62,7 +63,9 @@ class SSPDriver(base.DiskDriver):
     longest_name = pvm_const.MaxLen.FILENAME_DEFAULT
 
     def __init__(
-        self, adapters: powervm.AdapterSource, cluster_name: str,
+        self,
+        adapters: powervm.AdapterSource,
+        cluster_name: str,
         patience: float = 600.0,
     ) -> None:
         self._adapters = adapters
@@ -76,29 +79,32 @@ class SSPDriver(base.DiskDriver):
         return cls(
             powervm.AdapterSource(powervm.Connection.from_conf(conf)),
             conf.pvm_imagecache.cluster_name,
-            conf.pvm_imagecache.fetch_timeout)
+            conf.pvm_imagecache.fetch_timeout,
+        )
 
     def pool(self) -> base.Pool:
         cluster = self._cluster()
         with self._adapters.translated('read the Shared Storage Pool'):
             pool = pvm_storage.SSP.get_by_href(
-                self._adapters(), cluster.ssp_uri)
+                self._adapters(), cluster.ssp_uri
+            )
         return base.Pool(
-            id=pool.uuid, name=pool.name,
+            id=pool.uuid,
+            name=pool.name,
             capacity=round((pool.capacity or 0) * units.Gi),
-            free=round((pool.free_space or 0) * units.Gi))
+            free=round((pool.free_space or 0) * units.Gi),
+        )
 
     def pool_id(self) -> str:
         return pvm_util.get_req_path_uuid(
-            self._cluster().ssp_uri, preserve_case=True)
+            self._cluster().ssp_uri, preserve_case=True
+        )
 
     def find_disk(self, name: str) -> base.Disk | None:
         found = self._find_unit(name)
         return _disk(found) if found else None
 
-    def delete_disks(
-        self, disks: Sequence[base.Disk]
-    ) -> list[base.Removal]:
+    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Removal]:
         return [self._delete(disk) for disk in disks]
 
     def create_disk_from_image(
@@ -108,20 +114,32 @@ class SSPDriver(base.DiskDriver):
         open_image: base.OpenImage,
     ) -> tuple[base.Disk, bool]:
         if self._find_unit(new.name):
-            raise exceptions.DiskExists(
-                name=new.name, pool=self.pool().name)
+            raise exceptions.DiskExists(name=new.name, pool=self.pool().name)
         feed = _Feed(open_image)
         try:
             with self._adapters.translated(
-                    f'store image {image.id} in the Shared Storage Pool'):
+                f'store image {image.id} in the Shared Storage Pool'
+            ):
                 unit = image_unit.get_or_upload(
-                    self._tier(), image_lu_name(image), self._upload_vios(),
-                    feed.open, image.size, self._patience)
+                    self._tier(),
+                    image_lu_name(image),
+                    self._upload_vios(),
+                    feed.open,
+                    image.size,
+                    self._patience,
+                )
                 if unit is None:
-                    return _disk(image_unit.fill(
-                        self._tier(), new.name, new.size,
-                        pvm_storage.LUType.DISK, self._upload_vios(),
-                        feed.open, image.size)), True
+                    return _disk(
+                        image_unit.fill(
+                            self._tier(),
+                            new.name,
+                            new.size,
+                            pvm_storage.LUType.DISK,
+                            self._upload_vios(),
+                            feed.open,
+                            image.size,
+                        )
+                    ), True
         except exceptions.PowerVMError as error:
             # What pypowervm says of an error of the stream is less than
             # the stream said.
@@ -134,8 +152,12 @@ class SSPDriver(base.DiskDriver):
         try:
             with self._adapters.translated(f'make disk {new.name}'):
                 _, clone = pvm_storage_tasks.crt_lu(
-                    self._tier(), new.name, -(-new.size // units.Gi),
-                    typ=pvm_storage.LUType.DISK, clone=unit)
+                    self._tier(),
+                    new.name,
+                    -(-new.size // units.Gi),
+                    typ=pvm_storage.LUType.DISK,
+                    clone=unit,
+                )
         except exceptions.PowerVMError as error:
             _raise_if_full(error, new, new.size)
             raise
@@ -145,8 +167,7 @@ class SSPDriver(base.DiskDriver):
         return [each.uuid for each in self._members()]
 
     def mappable(self, disk: base.Disk) -> Any:
-        return pvm_storage.LU.bld_ref(
-            self._adapters(), disk.name, disk.udid)
+        return pvm_storage.LU.bld_ref(self._adapters(), disk.name, disk.udid)
 
     def close(self) -> None:
         self._found = None
@@ -166,12 +187,15 @@ class SSPDriver(base.DiskDriver):
                 adapter = self._adapters()
                 with self._adapters.translated('find the cluster'):
                     cluster = _choose(
-                        pvm_cluster.Cluster.get(adapter),
-                        self._cluster_name)
+                        pvm_cluster.Cluster.get(adapter), self._cluster_name
+                    )
                     pool = pvm_storage.SSP.get_by_href(
-                        adapter, cluster.ssp_uri)
-                    self._found = cluster, (
-                        pvm_storage_tasks.default_tier_for_ssp(pool))
+                        adapter, cluster.ssp_uri
+                    )
+                    self._found = (
+                        cluster,
+                        (pvm_storage_tasks.default_tier_for_ssp(pool)),
+                    )
             return self._found
 
     def _upload_vios(self) -> str:
@@ -182,25 +206,40 @@ class SSPDriver(base.DiskDriver):
 
         Where none says that it can, all of them.
         """
-        members = {node.vios_uuid for node in self._cluster().nodes
-                   if node.vios_uri}
+        members = {
+            node.vios_uuid for node in self._cluster().nodes if node.vios_uri
+        }
         with self._adapters.translated('list the Virtual I/O Servers'):
-            servers = [each for each in pvm_vios.VIOS.get(self._adapters())
-                       if each.uuid in members]
-        active = [each for each in servers if each.rmc_state
-                  == pvm_partition.RMCState.ACTIVE]
+            servers = [
+                each
+                for each in pvm_vios.VIOS.get(self._adapters())
+                if each.uuid in members
+            ]
+        active = [
+            each
+            for each in servers
+            if each.rmc_state == pvm_partition.RMCState.ACTIVE
+        ]
         if not servers:
             raise exceptions.ClusterNotFound(
                 reason=f'No Virtual I/O Server of this host is in cluster '
-                       f'{self._cluster().name}.')
+                f'{self._cluster().name}.'
+            )
         return active or servers
 
     def _find_unit(self, name: str) -> Any:
         with self._adapters.translated(f'look for disk {name}'):
             found = pvm_storage.LUEnt.search(
-                self._adapters(), parent=self._tier(), name=name)
-        return next((each for each in found
-                     if each.lu_type == pvm_storage.LUType.DISK), None)
+                self._adapters(), parent=self._tier(), name=name
+            )
+        return next(
+            (
+                each
+                for each in found
+                if each.lu_type == pvm_storage.LUType.DISK
+            ),
+            None,
+        )
 
     def _delete(self, disk: base.Disk) -> base.Removal:
         try:
@@ -208,13 +247,15 @@ class SSPDriver(base.DiskDriver):
             if unit is not None and unit.udid == disk.udid:
                 with self._adapters.translated(f'delete disk {disk.name}'):
                     pvm_storage_tasks.rm_tier_storage(
-                        [unit], tier=self._tier())
+                        [unit], tier=self._tier()
+                    )
                 # rm_tier_storage logs a refusal, and goes on.
                 if self._find_unit(disk.name) is not None:
                     raise exceptions.PowerVMRequestFailed(
                         action=f'delete disk {disk.name}',
                         reason='it is still there; the log of pypowervm '
-                               'says why')
+                        'says why',
+                    )
         except exceptions.PowerVMError as error:
             return base.Removal(disk, error)
         return base.Removal(disk)
@@ -263,28 +304,41 @@ def image_lu_name(image: image_module.Image) -> str:
         raise exceptions.ImageNotCacheable(
             image=image.id,
             reason='it has no hash, by which a Shared Storage Pool tells '
-                   'images apart.')
-    return str(pvm_util.sanitize_file_name_for_api(
-        image.name or image.id, prefix='image_', suffix=f'_{value}',
-        max_len=_LONGEST_IMAGE_NAME))
+            'images apart.',
+        )
+    return str(
+        pvm_util.sanitize_file_name_for_api(
+            image.name or image.id,
+            prefix='image_',
+            suffix=f'_{value}',
+            max_len=_LONGEST_IMAGE_NAME,
+        )
+    )
 
 
 def _choose(clusters: Sequence[Any], name: str) -> Any:
     found = [each for each in clusters if not name or each.name == name]
     known = ', '.join(sorted(each.name for each in clusters)) or 'none'
     if not found:
-        reason = (f'There is no cluster "{name}" here. There are: {known}.'
-                  if name else 'No Virtual I/O Server here is in a cluster.')
+        reason = (
+            f'There is no cluster "{name}" here. There are: {known}.'
+            if name
+            else 'No Virtual I/O Server here is in a cluster.'
+        )
         raise exceptions.ClusterNotFound(reason=reason)
     if len(found) > 1:
         raise exceptions.ClusterNotFound(
-            reason=f'There are several clusters: {known}.')
+            reason=f'There are several clusters: {known}.'
+        )
     return found[0]
 
 
 def _disk(unit: Any) -> base.Disk:
-    return base.Disk(name=unit.name, udid=unit.udid,
-                     capacity=round((unit.capacity or 0) * units.Gi))
+    return base.Disk(
+        name=unit.name,
+        udid=unit.udid,
+        capacity=round((unit.capacity or 0) * units.Gi),
+    )
 
 
 def _raise_if_full(
@@ -293,6 +347,8 @@ def _raise_if_full(
     if not powervm.means_no_space(error):
         return
     raise exceptions.NotEnoughSpace(
-        pool='The Shared Storage Pool', free='less than that',
-        needed=human.size(needed), what=f'disk {new.name}'
+        pool='The Shared Storage Pool',
+        free='less than that',
+        needed=human.size(needed),
+        what=f'disk {new.name}',
     ) from error

@@ -45,7 +45,11 @@ Open = Callable[[], Iterable[bytes]]
 
 
 def get_or_upload(
-    tier: Any, name: str, vios_uuid: str, open_image: Open, size: int,
+    tier: Any,
+    name: str,
+    vios_uuid: str,
+    open_image: Open,
+    size: int,
     patience: float,
 ) -> Any:
     """The unit of an image, which is uploaded unless it is there.
@@ -60,8 +64,9 @@ def get_or_upload(
         found = _units(tier, name)
         if set(found) == {name}:
             return found[name]
-        if not found and (unit := _upload(
-                tier, name, marker, vios_uuid, open_image, size)):
+        if not found and (
+            unit := _upload(tier, name, marker, vios_uuid, open_image, size)
+        ):
             return unit
         now = time.monotonic()
         if set(found) != seen:
@@ -72,15 +77,25 @@ def get_or_upload(
                 '%(patience)d s: that host may be dead. Its image is '
                 'uploaded for one disk only, as all others will be. If '
                 'nobody uploads it any more, delete the logical units '
-                '%(units)s.', {'name': name, 'patience': patience,
-                               'units': ', '.join(sorted(found))})
+                '%(units)s.',
+                {
+                    'name': name,
+                    'patience': patience,
+                    'units': ', '.join(sorted(found)),
+                },
+            )
             return None
         time.sleep(min(_LOOK_INTERVAL, patience))
 
 
 def fill(
-    tier: Any, name: str, size: int, kind: str, vios_uuid: str,
-    open_image: Open, image_size: int,
+    tier: Any,
+    name: str,
+    size: int,
+    kind: str,
+    vios_uuid: str,
+    open_image: Open,
+    image_size: int,
 ) -> Any:
     """Make a unit that begins with an image; nothing is left on failure.
 
@@ -94,8 +109,12 @@ def fill(
     _, unit = pvm_storage_tasks.crt_lu(tier, name, gib, typ=kind)
     try:
         pvm_storage_tasks.upload_lu(
-            vios_uuid, unit, open_image, image_size,
-            upload_type=pvm_storage_tasks.UploadType.IO_STREAM_BUILDER)
+            vios_uuid,
+            unit,
+            open_image,
+            image_size,
+            upload_type=pvm_storage_tasks.UploadType.IO_STREAM_BUILDER,
+        )
     except BaseException:
         unit.delete()
         raise
@@ -103,25 +122,41 @@ def fill(
 
 
 def _upload(
-    tier: Any, name: str, marker: str, vios_uuid: str, open_image: Open,
+    tier: Any,
+    name: str,
+    marker: str,
+    vios_uuid: str,
+    open_image: Open,
     size: int,
 ) -> Any:
     """Upload the image, unless another host has begun at the same time."""
     _, made = pvm_storage_tasks.crt_lu(
-        tier, marker, _MARKER_SIZE, typ=pvm_storage.LUType.IMAGE)
+        tier, marker, _MARKER_SIZE, typ=pvm_storage.LUType.IMAGE
+    )
     try:
         found = _units(tier, name)
         if name in found or min(found) != marker:
             LOG.info('Another host uploads %s', name)
             return None
-        return fill(tier, name, size, pvm_storage.LUType.IMAGE, vios_uuid,
-                    open_image, size)
+        return fill(
+            tier,
+            name,
+            size,
+            pvm_storage.LUType.IMAGE,
+            vios_uuid,
+            open_image,
+            size,
+        )
     finally:
         made.delete()
 
 
 def _units(tier: Any, name: str) -> dict[str, Any]:
     """By name, the unit of an image and the markers for it."""
-    return {unit.name: unit for unit in pvm_storage.LUEnt.search(
-        tier.adapter, parent=tier, lu_type=pvm_storage.LUType.IMAGE)
-        if unit.name.endswith(name)}
+    return {
+        unit.name: unit
+        for unit in pvm_storage.LUEnt.search(
+            tier.adapter, parent=tier, lu_type=pvm_storage.LUType.IMAGE
+        )
+        if unit.name.endswith(name)
+    }

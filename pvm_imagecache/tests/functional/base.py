@@ -38,15 +38,15 @@ from pypowervm.wrappers import managed_system as pvm_system
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
-from pvm_imagecache.cmd import shell
-from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache import deploy
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
 from pvm_imagecache import manager
 from pvm_imagecache import simulator
+from pvm_imagecache.cmd import shell
+from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
@@ -71,23 +71,38 @@ def glance() -> glance_server.GlanceServer:
 class FunctionalTestCase(base.BaseTestCase):
     """A test with a real Glance and a PowerVM of its own."""
 
-    volume_groups = (simulator.Group('rootvg', 100),
-                     simulator.Group('cachevg', 1000))
+    volume_groups = (
+        simulator.Group('rootvg', 100),
+        simulator.Group('cachevg', 1000),
+    )
     cluster: tuple[str, float] | None = None
     options = ''
 
     def setUp(self) -> None:
         super().setUp()
         # What the libraries trace is more than all the rest together.
-        for name in ('pypowervm', 'urllib3', 'charset_normalizer',
-                     'keystoneauth', 'glanceclient', 'stevedore'):
+        for name in (
+            'pypowervm',
+            'urllib3',
+            'charset_normalizer',
+            'keystoneauth',
+            'glanceclient',
+            'stevedore',
+        ):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self.useFixture(fixtures.MockPatchObject(
-            image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)))
-        self.useFixture(fixtures.MockPatchObject(
-            powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)))
-        self.useFixture(fixtures.MockPatchObject(
-            deploy, 'RETRY_DELAYS', (0.01, 0.02)))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)
+            )
+        )
+        self.useFixture(
+            fixtures.MockPatchObject(
+                powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)
+            )
+        )
+        self.useFixture(
+            fixtures.MockPatchObject(deploy, 'RETRY_DELAYS', (0.01, 0.02))
+        )
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.glance = glance()
@@ -98,13 +113,16 @@ class FunctionalTestCase(base.BaseTestCase):
     def start_powervm(self) -> None:
         """Start the simulator; overridden to run on something else."""
         self.powervm = simulator.Simulator(
-            str(self.directory / 'powervm'), cluster=self.cluster,
-            volume_groups=self.volume_groups)
+            str(self.directory / 'powervm'),
+            cluster=self.cluster,
+            volume_groups=self.volume_groups,
+        )
         self.powervm.__enter__()
         self.addCleanup(self.powervm.__exit__, None, None, None)
         self.conf_file = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'protocol = http\nvolume_group_name = cachevg\n' + self.options)
+            'protocol = http\nvolume_group_name = cachevg\n' + self.options
+        )
 
     # -- configuration
 
@@ -128,8 +146,7 @@ token = {token or self.glance.token()}
         self, conf_file: pathlib.Path | None = None
     ) -> manager.ImageManager:
         """A manager as the configuration describes it."""
-        conf = shell.read_configuration([str(conf_file or self.conf_file)],
-                                        [])
+        conf = shell.read_configuration([str(conf_file or self.conf_file)], [])
         glance_conf.register(conf)
         self.source = image_source.ImageSource(glance_client.factory(conf))
         made = manager.ImageManager.from_conf(conf, self.source)
@@ -137,33 +154,49 @@ token = {token or self.glance.token()}
         return made
 
     def run_shell(
-        self, *arguments: str, conf_file: pathlib.Path | None = None,
+        self,
+        *arguments: str,
+        conf_file: pathlib.Path | None = None,
         **kwargs: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Run pvm-imagecache as a process of its own."""
         return subprocess.run(
             self.shell_command(*arguments, conf_file=conf_file),
-            capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL, **kwargs)
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            **kwargs,
+        )
 
     def shell_command(
         self, *arguments: str, conf_file: pathlib.Path | None = None
     ) -> list[str]:
         """The arguments of such a process."""
-        return [sys.executable, '-m', 'pvm_imagecache.cmd.main',
-                '--config-file', str(conf_file or self.conf_file),
-                *arguments]
+        return [
+            sys.executable,
+            '-m',
+            'pvm_imagecache.cmd.main',
+            '--config-file',
+            str(conf_file or self.conf_file),
+            *arguments,
+        ]
 
     # -- images
 
     def store(
-        self, data: bytes | pathlib.Path, disk_format: str = 'raw',
+        self,
+        data: bytes | pathlib.Path,
+        disk_format: str = 'raw',
         **properties: Any,
     ) -> str:
         """Put an image into Glance; returns its id."""
         return self.glance.create_image(
-            f'image-{uuid.uuid4().hex[:8]}', data, disk_format=disk_format,
-            **properties)
+            f'image-{uuid.uuid4().hex[:8]}',
+            data,
+            disk_format=disk_format,
+            **properties,
+        )
 
     def store_raw(self, size: int, seed: int = 0, **properties: Any) -> str:
         """Put a raw image of so many bytes into Glance."""
@@ -184,25 +217,38 @@ token = {token or self.glance.token()}
     def map_disk(self, made: manager.ImageManager, name: str) -> None:
         """Give a disk to a partition that has not been there before."""
         adapter = made._driver._adapters()
-        server = pvm_vios.VIOS.get(
-            adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
+        server = pvm_vios.VIOS.get(adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
         system = pvm_system.System.get(adapter)[0]
-        lpar = lpar_builder.LPARBuilder(
-            adapter, {'name': f'of_{name}', 'vcpu': 1, 'memory': 1024},
-            lpar_builder.DefaultStandardize(system)).build().create(
-                parent=system)
-        scsi_mapper.add_map(server, scsi_mapper.build_vscsi_mapping(
-            system.uuid, server, lpar.uuid,
-            pvm_storage.VDisk.bld_ref(adapter, name)))
+        lpar = (
+            lpar_builder.LPARBuilder(
+                adapter,
+                {'name': f'of_{name}', 'vcpu': 1, 'memory': 1024},
+                lpar_builder.DefaultStandardize(system),
+            )
+            .build()
+            .create(parent=system)
+        )
+        scsi_mapper.add_map(
+            server,
+            scsi_mapper.build_vscsi_mapping(
+                system.uuid,
+                server,
+                lpar.uuid,
+                pvm_storage.VDisk.bld_ref(adapter, name),
+            ),
+        )
         server.update()
 
     def unmap_disk(self, made: manager.ImageManager, name: str) -> None:
         """Take it from the partition again."""
         server = pvm_vios.VIOS.get(
-            made._driver._adapters(), xag=[pvm_const.XAG.VIO_SMAP])[0]
+            made._driver._adapters(), xag=[pvm_const.XAG.VIO_SMAP]
+        )[0]
         removed = scsi_mapper.remove_maps(
-            server, None, scsi_mapper.gen_match_func(
-                pvm_storage.VDisk, names=[name]))
+            server,
+            None,
+            scsi_mapper.gen_match_func(pvm_storage.VDisk, names=[name]),
+        )
         self.assertEqual(1, len(removed))
         server.update()
 
@@ -210,18 +256,22 @@ token = {token or self.glance.token()}
 
     def disks(self) -> dict[str, pathlib.Path]:
         """The files of all virtual disks, by name."""
-        return {each['name']: pathlib.Path(each['path'])
-                for each in self.powervm.control.disks()}
+        return {
+            each['name']: pathlib.Path(each['path'])
+            for each in self.powervm.control.disks()
+        }
 
     def kinds_since(self, seen: int) -> list[str]:
         """The kinds of the requests that came after ``seen``."""
-        return [row['type']
-                for row in self.powervm.control.requests(since=seen)]
+        return [
+            row['type'] for row in self.powervm.control.requests(since=seen)
+        ]
 
     def last_request(self) -> int:
         """The number of the newest request."""
-        return max((row['seq'] for row in self.powervm.control.requests()),
-                   default=0)
+        return max(
+            (row['seq'] for row in self.powervm.control.requests()), default=0
+        )
 
     def file_entries(self) -> int:
         """How many web/File entries PowerVM has now."""
@@ -238,7 +288,8 @@ token = {token or self.glance.token()}
 
 
 def assert_same_bytes(
-    test: base.BaseTestCase, image: os.PathLike[str],
+    test: base.BaseTestCase,
+    image: os.PathLike[str],
     disk: os.PathLike[str],
 ) -> None:
     """Compare an image and a disk; what follows it must be zeros."""

@@ -79,12 +79,7 @@ from pypowervm.wrappers import vios_file as pvm_file
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import catalog_file
 from pvm_imagecache import catalog_schema
-from pvm_imagecache.cmd import shell
-from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache import deploy
-from pvm_imagecache.drivers import base as driver_base
-from pvm_imagecache.drivers.localdisk import volume_group
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
@@ -95,8 +90,13 @@ from pvm_imagecache import plugins
 from pvm_imagecache import private_files
 from pvm_imagecache import recovery
 from pvm_imagecache import simulator
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.cmd import shell
+from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 
 LOG = logging.getLogger(__name__)
 
@@ -140,71 +140,150 @@ class Fault:
     kinds: tuple[str, ...] = ()
 
 
-_BODIES: Final = ('VolumeGroup.update', 'File.create', 'File.upload',
-                  'Logon.create')
+_BODIES: Final = (
+    'VolumeGroup.update',
+    'File.create',
+    'File.upload',
+    'Logon.create',
+)
 _NO_ANSWER: Final = 'reset|abort|broke|closed|BrokenPipe|Broken pipe'
 POWERVM_FAULTS: Final = (
     Fault('reset', 'reset_before', cause=_NO_ANSWER),
-    Fault('reset@0', 'reset_after_bytes', {'bytes': 0}, cause=_NO_ANSWER,
-          kinds=_BODIES),
-    Fault('reset@mid', 'reset_after_bytes', {'bytes': 'mid'},
-          cause=_NO_ANSWER, kinds=_BODIES),
-    Fault('reset@end', 'reset_after_bytes', {'bytes': 'end'},
-          cause=_NO_ANSWER, kinds=('File.upload',)),
+    Fault(
+        'reset@0',
+        'reset_after_bytes',
+        {'bytes': 0},
+        cause=_NO_ANSWER,
+        kinds=_BODIES,
+    ),
+    Fault(
+        'reset@mid',
+        'reset_after_bytes',
+        {'bytes': 'mid'},
+        cause=_NO_ANSWER,
+        kinds=_BODIES,
+    ),
+    Fault(
+        'reset@end',
+        'reset_after_bytes',
+        {'bytes': 'end'},
+        cause=_NO_ANSWER,
+        kinds=('File.upload',),
+    ),
     Fault('401', 'expire_session', cause='401|session|logon|log on'),
-    Fault('401@mid', 'expire_after_bytes', {'bytes': 'mid'},
-          cause='401|session|logon|log on',
-          kinds=('File.upload', 'VolumeGroup.update')),
-    Fault('412', 'precondition', passing=False,
-          cause='entity tag|changed by others'),
-    Fault('500', 'status', {'status': 500}, passing=False,
-          cause='Unexpected error'),
+    Fault(
+        '401@mid',
+        'expire_after_bytes',
+        {'bytes': 'mid'},
+        cause='401|session|logon|log on',
+        kinds=('File.upload', 'VolumeGroup.update'),
+    ),
+    Fault(
+        '412',
+        'precondition',
+        passing=False,
+        cause='entity tag|changed by others',
+    ),
+    Fault(
+        '500',
+        'status',
+        {'status': 500},
+        passing=False,
+        cause='Unexpected error',
+    ),
     Fault('503', 'status', {'status': 503}, cause='busy|unavailable'),
     Fault('busy', 'vios_busy', cause='busy'),
     Fault('lost', 'lose_answer', cause=_NO_ANSWER),
     Fault('slow', 'latency', {'seconds': _SLOW}),
     # A time-out was the time to wait: nobody waits for another one.
-    Fault('hang', 'hang', {'seconds': _SILENT}, passing=False,
-          cause='timed out|no progress|' + _NO_ANSWER),
-    Fault('stall', 'stall_after_bytes',
-          {'bytes': 'mid', 'seconds': _SILENT}, passing=False,
-          cause='timed out|no progress', kinds=('File.upload',)),
-    Fault('nospace', 'no_space', passing=False, cause='space|free',
-          kinds=('VolumeGroup.update', 'File.create', 'File.upload')),
-    Fault('limit', 'status', {
-        'status': 400, 'message': 'The maximum number of files, 100, exists '
-                                  'already.'},
-        passing=False, cause='maximum number of files',
-        kinds=('File.create',)),
+    Fault(
+        'hang',
+        'hang',
+        {'seconds': _SILENT},
+        passing=False,
+        cause='timed out|no progress|' + _NO_ANSWER,
+    ),
+    Fault(
+        'stall',
+        'stall_after_bytes',
+        {'bytes': 'mid', 'seconds': _SILENT},
+        passing=False,
+        cause='timed out|no progress',
+        kinds=('File.upload',),
+    ),
+    Fault(
+        'nospace',
+        'no_space',
+        passing=False,
+        cause='space|free',
+        kinds=('VolumeGroup.update', 'File.create', 'File.upload'),
+    ),
+    Fault(
+        'limit',
+        'status',
+        {
+            'status': 400,
+            'message': 'The maximum number of files, 100, exists already.',
+        },
+        passing=False,
+        cause='maximum number of files',
+        kinds=('File.create',),
+    ),
 )
 GLANCE_FAULTS: Final = (
-    Fault('reset', 'reset_after', {'bytes': 0},
-          cause=_NO_ANSWER + '|broke'),
-    Fault('reset@mid', 'reset_after', {'bytes': 'mid'},
-          cause=_NO_ANSWER + '|broke'),
-    Fault('reset@end', 'reset_after', {'bytes': 'last'},
-          cause=_NO_ANSWER + '|broke'),
-    Fault('401', 'status', {'status': 401}, passing=False,
-          cause='credentials|401'),
-    Fault('403', 'status', {'status': 403}, passing=False,
-          cause='credentials'),
-    Fault('404', 'status', {'status': 404}, passing=False,
-          cause='no image|no data'),
+    Fault('reset', 'reset_after', {'bytes': 0}, cause=_NO_ANSWER + '|broke'),
+    Fault(
+        'reset@mid',
+        'reset_after',
+        {'bytes': 'mid'},
+        cause=_NO_ANSWER + '|broke',
+    ),
+    Fault(
+        'reset@end',
+        'reset_after',
+        {'bytes': 'last'},
+        cause=_NO_ANSWER + '|broke',
+    ),
+    Fault(
+        '401',
+        'status',
+        {'status': 401},
+        passing=False,
+        cause='credentials|401',
+    ),
+    Fault(
+        '403', 'status', {'status': 403}, passing=False, cause='credentials'
+    ),
+    Fault(
+        '404',
+        'status',
+        {'status': 404},
+        passing=False,
+        cause='no image|no data',
+    ),
     Fault('500', 'status', {'status': 500}, cause='500|Glance'),
     Fault('503', 'status', {'status': 503}, cause='503|Glance'),
     Fault('slow', 'stall_after', {'bytes': 'mid', 'seconds': _SLOW}),
-    Fault('hang', 'stall_after', {'bytes': 0, 'seconds': _SILENT},
-          cause='timed out|[Tt]imeout'),
-    Fault('stall', 'stall_after', {'bytes': 'mid', 'seconds': _SILENT},
-          cause='timed out|[Tt]imeout|broke'),
+    Fault(
+        'hang',
+        'stall_after',
+        {'bytes': 0, 'seconds': _SILENT},
+        cause='timed out|[Tt]imeout',
+    ),
+    Fault(
+        'stall',
+        'stall_after',
+        {'bytes': 'mid', 'seconds': _SILENT},
+        cause='timed out|[Tt]imeout|broke',
+    ),
 )
 METADATA_FAULTS: Final = (
     Fault('reset', 'reset', cause='Glance'),
     Fault('cut', 'cut', cause='Glance'),
-    Fault('401', 'status', {'status': 401}, passing=False,
-          cause='credentials'),
-    Fault('404', 'status', {'status': 404}, passing=False,
-          cause='no image'),
+    Fault(
+        '401', 'status', {'status': 401}, passing=False, cause='credentials'
+    ),
+    Fault('404', 'status', {'status': 404}, passing=False, cause='no image'),
     Fault('500', 'status', {'status': 500}, cause='Glance'),
     Fault('503', 'status', {'status': 503}, cause='Glance'),
     Fault('slow', 'slow'),
@@ -241,8 +320,10 @@ _COLD: Final = ('cold', 'bare')
 _FEW: Final = ('cold', 'warm')
 _DEAD: Final = ('dead', 'deadvm')
 _BASE_FAILS: Final = (('base', 'File.upload', {'action': 'status'}),)
-_BOTH_FAIL: Final = (*_BASE_FAILS,
-                     ('instance', 'File.upload', {'action': 'status'}))
+_BOTH_FAIL: Final = (
+    *_BASE_FAILS,
+    ('instance', 'File.upload', {'action': 'status'}),
+)
 _CREATE_LOST: Final = (('base', 'File.create', {'action': 'lose_answer'}),)
 POWERVM_ROWS: Final = (
     Row('Logon.create', 'Logon.create', _FEW),
@@ -254,37 +335,83 @@ POWERVM_ROWS: Final = (
     Row('VolumeGroup.get+1', 'VolumeGroup.get', (*_DEAD, 'purge'), skip=1),
     Row('VolumeGroup.update', 'VolumeGroup.update', IMAGES),
     Row('VolumeGroup.update+1', 'VolumeGroup.update', _DEAD, skip=1),
-    Row('File.create/base', 'File.create', ('cold', 'prefetch'), 'base',
-        cache_only=True),
+    Row(
+        'File.create/base',
+        'File.create',
+        ('cold', 'prefetch'),
+        'base',
+        cache_only=True,
+    ),
     Row('File.create/instance', 'File.create', _COLD, 'instance'),
     Row('File.create', 'File.create', ('cold',)),
-    Row('File.upload/base', 'File.upload', ('cold', 'prefetch'), 'base',
-        cache_only=True),
+    Row(
+        'File.upload/base',
+        'File.upload',
+        ('cold', 'prefetch'),
+        'base',
+        cache_only=True,
+    ),
     Row('File.upload/instance', 'File.upload', _COLD, 'instance'),
     Row('File.upload', 'File.upload', ('cold',)),
-    Row('File.delete/base', 'File.delete', ('cold', 'prefetch'), 'base',
-        cache_only=True),
+    Row(
+        'File.delete/base',
+        'File.delete',
+        ('cold', 'prefetch'),
+        'base',
+        cache_only=True,
+    ),
     Row('File.delete/instance', 'File.delete', _COLD, 'instance'),
     Row('File.delete', 'File.delete', _DEAD),
     Row('File.feed', 'File.feed', _DEAD, cache_only=True),
-    Row('File.feed/lost', 'File.feed', ('cold',), before=_CREATE_LOST,
-        cache_only=True),
+    Row(
+        'File.feed/lost',
+        'File.feed',
+        ('cold',),
+        before=_CREATE_LOST,
+        cache_only=True,
+    ),
     Row('Logon.delete', 'Logon.delete', _FEW, cache_only=True),
     # In what is done after a failed upload: the clean-up of the clean-up.
-    Row('VolumeGroup.get/base-failed', 'VolumeGroup.get', ('cold',),
-        skip=1, before=_BASE_FAILS, cache_only=True),
-    Row('VolumeGroup.update/base-failed', 'VolumeGroup.update', ('cold',),
-        skip=1, before=_BASE_FAILS, cache_only=True),
-    Row('VolumeGroup.get/both-failed', 'VolumeGroup.get', ('cold',),
-        skip=1, before=_BOTH_FAIL, fatal=True),
-    Row('VolumeGroup.update/both-failed', 'VolumeGroup.update', ('cold',),
-        skip=1, before=_BOTH_FAIL, fatal=True),
+    Row(
+        'VolumeGroup.get/base-failed',
+        'VolumeGroup.get',
+        ('cold',),
+        skip=1,
+        before=_BASE_FAILS,
+        cache_only=True,
+    ),
+    Row(
+        'VolumeGroup.update/base-failed',
+        'VolumeGroup.update',
+        ('cold',),
+        skip=1,
+        before=_BASE_FAILS,
+        cache_only=True,
+    ),
+    Row(
+        'VolumeGroup.get/both-failed',
+        'VolumeGroup.get',
+        ('cold',),
+        skip=1,
+        before=_BOTH_FAIL,
+        fatal=True,
+    ),
+    Row(
+        'VolumeGroup.update/both-failed',
+        'VolumeGroup.update',
+        ('cold',),
+        skip=1,
+        before=_BOTH_FAIL,
+        fatal=True,
+    ),
 )
-GLANCE_ROW: Final = Row('Glance.data', 'Glance.data',
-                        ('cold', 'bare', 'prefetch'))
+GLANCE_ROW: Final = Row(
+    'Glance.data', 'Glance.data', ('cold', 'bare', 'prefetch')
+)
 METADATA_ROW: Final = Row('Glance.get', 'Glance.get', ('cold', 'warm'))
-CATALOGUE_ROW: Final = Row('Catalogue', 'Catalogue', ('cold', 'warm'),
-                           cache_only=True)
+CATALOGUE_ROW: Final = Row(
+    'Catalogue', 'Catalogue', ('cold', 'warm'), cache_only=True
+)
 LOCKS_ROW: Final = Row('Locks', 'Locks', ('cold', 'warm'), cache_only=True)
 
 
@@ -317,23 +444,29 @@ class Cell:
         if self.image not in DEPLOYS or self.row.fatal:
             return False
         if self.fault.name == 'slow' or (
-                # Who wants the name that a dead one's disk has needs it
-                # gone.
-                self.row.cache_only and self.image != 'deadvm'):
+            # Who wants the name that a dead one's disk has needs it
+            # gone.
+            self.row.cache_only and self.image != 'deadvm'
+        ):
             return True
         if self.count != 'once':
             return False
-        if self.image == 'dead' and not self.row.skip and (
-                self.row.kind in ('VolumeGroup.get', 'VolumeGroup.update',
-                                  'File.delete')):
+        if (
+            self.image == 'dead'
+            and not self.row.skip
+            and (
+                self.row.kind
+                in ('VolumeGroup.get', 'VolumeGroup.update', 'File.delete')
+            )
+        ):
             # It meets the tidying up, which is the cache's own affair.
             return True
         if self.row.kind == 'Logon.create' and self.fault.name == '401':
             # A wrong password, for all that can be known.
             return False
         return self.fault.passing or (
-            self.fault.name == '412'
-            and self.row.kind == 'VolumeGroup.update')
+            self.fault.name == '412' and self.row.kind == 'VolumeGroup.update'
+        )
 
 
 @dataclasses.dataclass
@@ -344,20 +477,28 @@ class Verdict:
     seconds: float
     hits: int
     detail: str = ''
-    problems: list[tuple[str, str]] = dataclasses.field(
-        default_factory=list)
+    problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     @property
     def shown(self) -> str:
         """The word in the matrix."""
         if self.problems:
-            return min((word for word, _ in self.problems),
-                       key=_SEVERITY.index)
+            return min(
+                (word for word, _ in self.problems), key=_SEVERITY.index
+            )
         return self.word if self.hits else '-'
 
 
-_SEVERITY: Final = ['WRONG', 'LOST', 'HANG', 'RAW', 'LEAK', 'FAIL', 'STUCK',
-                    'VAGUE']
+_SEVERITY: Final = [
+    'WRONG',
+    'LOST',
+    'HANG',
+    'RAW',
+    'LEAK',
+    'FAIL',
+    'STUCK',
+    'VAGUE',
+]
 
 
 # -- the cells
@@ -365,34 +506,56 @@ _SEVERITY: Final = ['WRONG', 'LOST', 'HANG', 'RAW', 'LEAK', 'FAIL', 'STUCK',
 
 def cells() -> list[Cell]:
     """All of them, in the order in which they are printed."""
-    found = [Cell(row, fault, count, image)
-             for row in POWERVM_ROWS for fault in POWERVM_FAULTS
-             for count in COUNTS for image in row.images
-             if not fault.kinds or row.kind in fault.kinds]
-    found += [Cell(GLANCE_ROW, fault, count, image)
-              for fault in GLANCE_FAULTS for count in COUNTS
-              for image in GLANCE_ROW.images]
-    found += [Cell(METADATA_ROW, fault, count, image)
-              for fault in METADATA_FAULTS for count in COUNTS
-              for image in METADATA_ROW.images]
-    for row, faults in ((CATALOGUE_ROW, CATALOGUE_FAULTS),
-                        (LOCKS_ROW, LOCK_FAULTS)):
-        found += [Cell(row, Fault(name, '', cause=''), when, image)
-                  for name in faults for when in ('start', 'midway')
-                  for image in row.images]
+    found = [
+        Cell(row, fault, count, image)
+        for row in POWERVM_ROWS
+        for fault in POWERVM_FAULTS
+        for count in COUNTS
+        for image in row.images
+        if not fault.kinds or row.kind in fault.kinds
+    ]
+    found += [
+        Cell(GLANCE_ROW, fault, count, image)
+        for fault in GLANCE_FAULTS
+        for count in COUNTS
+        for image in GLANCE_ROW.images
+    ]
+    found += [
+        Cell(METADATA_ROW, fault, count, image)
+        for fault in METADATA_FAULTS
+        for count in COUNTS
+        for image in METADATA_ROW.images
+    ]
+    for row, faults in (
+        (CATALOGUE_ROW, CATALOGUE_FAULTS),
+        (LOCKS_ROW, LOCK_FAULTS),
+    ):
+        found += [
+            Cell(row, Fault(name, '', cause=''), when, image)
+            for name in faults
+            for when in ('start', 'midway')
+            for image in row.images
+        ]
     return found
 
 
 def selected(patterns: Sequence[str]) -> list[Cell]:
     """The cells that a pattern ``ROW:COLUMN:IMAGE`` names."""
-    return [cell for cell in cells() if not patterns or any(
-        _matches(cell, pattern) for pattern in patterns)]
+    return [
+        cell
+        for cell in cells()
+        if not patterns or any(_matches(cell, pattern) for pattern in patterns)
+    ]
 
 
 def _matches(cell: Cell, pattern: str) -> bool:
     wanted = [*pattern.split(':'), '*', '*'][:3]
-    return all(fnmatch.fnmatchcase(text, part or '*') for text, part in zip(
-        (cell.row.name, cell.column, cell.image), wanted, strict=True))
+    return all(
+        fnmatch.fnmatchcase(text, part or '*')
+        for text, part in zip(
+            (cell.row.name, cell.column, cell.image), wanted, strict=True
+        )
+    )
 
 
 # -- what the tests of a process share
@@ -401,7 +564,8 @@ def _matches(cell: Cell, pattern: str) -> bool:
 @functools.cache
 def _image_id(size: int) -> str:
     return base.glance().create_image(
-        f'matrix-{size}', images.raw_bytes(size, size))
+        f'matrix-{size}', images.raw_bytes(size, size)
+    )
 
 
 @contextlib.contextmanager
@@ -409,17 +573,21 @@ def quick() -> Iterator[None]:
     """Make every pause and time-out of ours short."""
     with contextlib.ExitStack() as patches:
         for where, name, value in (
-                (image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
-                (powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
-                (deploy, 'RETRY_DELAYS', (0.01, 0.02)),
-                (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),
-                (powervm, '_LONGEST_PAUSE', 0.02),
-                (catalog_file, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
-                # No request is at work any more when a fault is over.
-                (recovery, 'LONGEST_REQUEST', 0.0),
-                # How long to wait for the lock of the volume group.
-                (volume_group.VolumeGroup.__init__, '__defaults__',
-                 (float(_TIMEOUT),))):
+            (image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
+            (powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
+            (deploy, 'RETRY_DELAYS', (0.01, 0.02)),
+            (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),
+            (powervm, '_LONGEST_PAUSE', 0.02),
+            (catalog_file, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
+            # No request is at work any more when a fault is over.
+            (recovery, 'LONGEST_REQUEST', 0.0),
+            # How long to wait for the lock of the volume group.
+            (
+                volume_group.VolumeGroup.__init__,
+                '__defaults__',
+                (float(_TIMEOUT),),
+            ),
+        ):
             patches.enter_context(mock.patch.object(where, name, value))
         yield
 
@@ -452,14 +620,14 @@ class Bench:
 
     def _enter(self) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
-        self._stack.callback(shutil.rmtree, self.directory,
-                             ignore_errors=True)
+        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.state = self.directory / 'state'
         self.glance = base.glance()
         self.glance.clear_faults()
         self._stack.callback(self.glance.clear_faults)
-        self.powervm = self._stack.enter_context(simulator.Simulator(
-            str(self.directory / 'powervm')))
+        self.powervm = self._stack.enter_context(
+            simulator.Simulator(str(self.directory / 'powervm'))
+        )
         self.control = self.powervm.control
         self.proxy: _Proxy | None = None
         if self.cell.row is METADATA_ROW:
@@ -468,8 +636,11 @@ class Bench:
         self.tap = Tap(self)
         self._stack.enter_context(self.tap.installed())
         self._others = self.control.plant_disk(
-            'cachevg', _OTHERS_DISK, units.Gi,
-            content=str(self.glance.data_path(_image_id(SIZE))))
+            'cachevg',
+            _OTHERS_DISK,
+            units.Gi,
+            content=str(self.glance.data_path(_image_id(SIZE))),
+        )
         self._prepare()
         self.manager, self.source = self._make_manager()
         self._stack.callback(self.manager.close)
@@ -480,8 +651,9 @@ class Bench:
     def __exit__(self, *_: Any) -> None:
         self._stack.close()
 
-    def _make_manager(self) -> tuple[
-            manager_module.ImageManager, image_source.ImageSource]:
+    def _make_manager(
+        self,
+    ) -> tuple[manager_module.ImageManager, image_source.ImageSource]:
         conf = self._conf()
         source = image_source.ImageSource(glance_client.factory(conf))
         return manager_module.ImageManager.from_conf(conf, source), source
@@ -536,16 +708,25 @@ timeout = {_TIMEOUT}
         catalog = catalog_module.Catalog(str(self.state / 'catalog.sqlite'))
         with contextlib.closing(driver), contextlib.closing(catalog):
             pool = driver.pool_id()
-            image = image_source.ImageSource(
-                glance_client.factory(conf)).get(self.image_id)
+            image = image_source.ImageSource(glance_client.factory(conf)).get(
+                self.image_id
+            )
             if self.cell.image == 'dead':
                 record = catalog.begin(pool, self.base_name, image)
                 name, lease = self.base_name, record.lease
             else:
                 entry = catalog.begin_instance_disk(pool, 'vm1', image.size)
                 name, lease = 'vm1', entry.lease
-            disk, = driver.create_disks([driver_base.NewDisk(
-                name, image.size, image.disk_format, recovery.label(lease))])
+            (disk,) = driver.create_disks(
+                [
+                    driver_base.NewDisk(
+                        name,
+                        image.size,
+                        image.disk_format,
+                        recovery.label(lease),
+                    )
+                ]
+            )
             if self.cell.image == 'dead':
                 catalog.created(record, disk.udid, disk.capacity)
             else:
@@ -557,8 +738,13 @@ timeout = {_TIMEOUT}
     def _make_file_entry(self, disk: driver_base.Disk) -> None:
         with self._adapter() as adapter:
             server = pvm_file.File.bld(
-                adapter, disk.name, pvm_file.FileType.DISK_IMAGE,
-                self._vios_uuid(adapter), f_size=SIZE, tdev_udid=disk.udid)
+                adapter,
+                disk.name,
+                pvm_file.FileType.DISK_IMAGE,
+                self._vios_uuid(adapter),
+                f_size=SIZE,
+                tdev_udid=disk.udid,
+            )
             server.create()
 
     def _vios_uuid(self, adapter: Any) -> str:
@@ -567,8 +753,11 @@ timeout = {_TIMEOUT}
 
     @contextlib.contextmanager
     def _adapter(self) -> Iterator[Any]:
-        source = powervm.AdapterSource(powervm.Connection(
-            host=self.powervm.host, port=self.powervm.port, protocol='http'))
+        source = powervm.AdapterSource(
+            powervm.Connection(
+                host=self.powervm.host, port=self.powervm.port, protocol='http'
+            )
+        )
         try:
             yield source()
         finally:
@@ -591,8 +780,9 @@ timeout = {_TIMEOUT}
         if self.proxy:
             self.proxy.inject(fault, _EVER if count is None else count)
         elif row is GLANCE_ROW:
-            self.glance.inject(self.image_id, count=count or _EVER,
-                               **self._glance_rule())
+            self.glance.inject(
+                self.image_id, count=count or _EVER, **self._glance_rule()
+            )
         else:
             self._arm_powervm(count)
 
@@ -606,9 +796,11 @@ timeout = {_TIMEOUT}
         if fault.action == 'status':
             return fields
         place = {'mid': self.cell.size // 2, 'last': self.cell.size - 1}.get(
-            fields['bytes'], fields['bytes'])
+            fields['bytes'], fields['bytes']
+        )
         return {fault.action: place} | (
-            {'seconds': fields['seconds']} if 'seconds' in fields else {})
+            {'seconds': fields['seconds']} if 'seconds' in fields else {}
+        )
 
     def _arm_powervm(self, count: int | None) -> None:
         row, fault = self.cell.row, self.cell.fault
@@ -618,18 +810,31 @@ timeout = {_TIMEOUT}
             self.manager.usage()
             self.control.expire_sessions()
         rule = {'action': fault.action} | fault.fields
-        place = {'mid': (self.cell.size // 2 if row.kind == 'File.upload'
-                         else _SMALL_BODY),
-                 'end': self.cell.size}
+        place = {
+            'mid': (
+                self.cell.size // 2
+                if row.kind == 'File.upload'
+                else _SMALL_BODY
+            ),
+            'end': self.cell.size,
+        }
         if 'bytes' in rule:
             rule['bytes'] = place.get(rule['bytes'], rule['bytes'])
         if row.leg:
-            self.tap.await_(row.leg, row.kind, rule,
-                            _EVER if count is None else count, main=True)
+            self.tap.await_(
+                row.leg,
+                row.kind,
+                rule,
+                _EVER if count is None else count,
+                main=True,
+            )
             return
         wanted = dict(rule) | ({} if count is None else {'count': count})
-        self._rules.append(self.control.add_fault(
-            wanted.pop('action'), kind=row.kind, skip=row.skip, **wanted))
+        self._rules.append(
+            self.control.add_fault(
+                wanted.pop('action'), kind=row.kind, skip=row.skip, **wanted
+            )
+        )
 
     def disarm(self) -> None:
         """The fault is over."""
@@ -638,14 +843,21 @@ timeout = {_TIMEOUT}
             self._place.clear()
             return
         if self.cell.row is GLANCE_ROW:
-            self.hits = len([each for each in self.glance.downloads()
-                             if each.image_id == self.image_id])
+            self.hits = len(
+                [
+                    each
+                    for each in self.glance.downloads()
+                    if each.image_id == self.image_id
+                ]
+            )
         elif self.proxy:
             self.hits = self.proxy.hits
         else:
             self.hits = self.tap.stop() + sum(
-                rule['hits'] for rule in self.control.faults()
-                if rule['id'] in self._rules)
+                rule['hits']
+                for rule in self.control.faults()
+                if rule['id'] in self._rules
+            )
         if self.proxy:
             self.proxy.inject(None, 0)
         self.glance.clear_faults()
@@ -656,7 +868,7 @@ timeout = {_TIMEOUT}
     def operate(self) -> str:
         """Do what the cell is about; returns its word."""
         if self.cell.image == 'purge':
-            result, = self.manager.purge(self.manager.list())
+            (result,) = self.manager.purge(self.manager.list())
             self.purge_reason = result.reason
             return 'purge' if result.removed else 'stay'
         image = self.image or self.source.get(self.image_id)
@@ -672,8 +884,10 @@ timeout = {_TIMEOUT}
 
     def disks(self) -> dict[str, pathlib.Path]:
         """The files of all virtual disks, by name."""
-        return {each['name']: pathlib.Path(each['path'])
-                for each in self.control.disks()}
+        return {
+            each['name']: pathlib.Path(each['path'])
+            for each in self.control.disks()
+        }
 
     def file_entries(self) -> int:
         """How many web/File entries PowerVM has."""
@@ -684,12 +898,18 @@ timeout = {_TIMEOUT}
         """What the catalogue holds, read beside everybody else."""
         path = self.state / 'catalog.sqlite'
         try:
-            with contextlib.closing(sqlite3.connect(
+            with contextlib.closing(
+                sqlite3.connect(
                     f'file:{urllib.parse.quote(str(path))}?mode=ro',
-                    uri=True, timeout=_CATALOGUE_TIMEOUT)) as connection:
+                    uri=True,
+                    timeout=_CATALOGUE_TIMEOUT,
+                )
+            ) as connection:
                 connection.row_factory = sqlite3.Row
-                return [dict(row) for row in connection.execute(
-                    f'SELECT * FROM {table}')]
+                return [
+                    dict(row)
+                    for row in connection.execute(f'SELECT * FROM {table}')
+                ]
         except sqlite3.Error as error:
             raise UnreadableCatalogue(str(error)) from error
 
@@ -698,7 +918,8 @@ timeout = {_TIMEOUT}
         return any(
             each['udid'] == self._others['udid']
             and _same(_image_id(SIZE), pathlib.Path(each['path'])) is None
-            for each in self.control.disks())
+            for each in self.control.disks()
+        )
 
 
 class Tap:
@@ -728,16 +949,32 @@ class Tap:
         ) -> Any:
             return tap._request(
                 lambda: request(session, method, path, *args, **kwargs),
-                method, path, kwargs.get('body') or (
-                    args[1] if len(args) > 1 else ''))
+                method,
+                path,
+                kwargs.get('body') or (args[1] if len(args) > 1 else ''),
+            )
+
         with mock.patch.object(pvm_adapter.Session, 'request', tapped):
             yield
 
-    def await_(self, leg: str, kind: str, rule: dict[str, Any], count: int,
-               main: bool = False) -> None:
+    def await_(
+        self,
+        leg: str,
+        kind: str,
+        rule: dict[str, Any],
+        count: int,
+        main: bool = False,
+    ) -> None:
         """Let the next requests of a leg meet a fault."""
-        self._waiting.append({'leg': leg, 'kind': kind, 'rule': dict(rule),
-                              'count': count, 'main': main})
+        self._waiting.append(
+            {
+                'leg': leg,
+                'kind': kind,
+                'rule': dict(rule),
+                'count': count,
+                'main': main,
+            }
+        )
 
     def stop(self) -> int:
         """No more faults; how many hit."""
@@ -745,8 +982,9 @@ class Tap:
             self._waiting.clear()
             return self._hits
 
-    def _request(self, call: Callable[[], Any], method: str, path: str,
-                 body: Any) -> Any:
+    def _request(
+        self, call: Callable[[], Any], method: str, path: str, body: Any
+    ) -> Any:
         plain = path.partition('?')[0]
         kind, uuid = _kind_of(method, plain)
         if self.at_change and kind in ('File.upload', 'VolumeGroup.update'):
@@ -766,18 +1004,27 @@ class Tap:
         return call()
 
     def _learn(self, leg: str, response: Any) -> Any:
-        found = re.search(r'<(?:\w+:)?FileUUID[^>]*>([-0-9A-Fa-f]+)<',
-                          getattr(response, 'body', '') or '')
+        found = re.search(
+            r'<(?:\w+:)?FileUUID[^>]*>([-0-9A-Fa-f]+)<',
+            getattr(response, 'body', '') or '',
+        )
         if found:
             self._legs[found[1]] = leg
         return response
 
-    def _armed(self, call: Callable[[], Any], leg: str, kind: str,
-               uuid: str) -> Any:
+    def _armed(
+        self, call: Callable[[], Any], leg: str, kind: str, uuid: str
+    ) -> Any:
         with self._guard:
-            wanted = next((each for each in self._waiting
-                           if (each['leg'], each['kind']) == (leg, kind)
-                           and each['count']), None)
+            wanted = next(
+                (
+                    each
+                    for each in self._waiting
+                    if (each['leg'], each['kind']) == (leg, kind)
+                    and each['count']
+                ),
+                None,
+            )
             if wanted is None:
                 rule = None
             else:
@@ -787,7 +1034,8 @@ class Tap:
                 if uuid:
                     fields['path_regex'] = uuid
                 rule = self._bench.control.add_fault(
-                    fields.pop('action'), kind=kind, count=1, **fields)
+                    fields.pop('action'), kind=kind, count=1, **fields
+                )
         if rule is None:
             return call()
         try:
@@ -842,8 +1090,11 @@ class _Proxy:
                 if fault.action == 'status':
                     self.send_error(fault.fields['status'])
                 elif fault.action == 'junk':
-                    self._answer(200, [('Content-Type', 'text/html')],
-                                 b'<html>Welcome to the portal</html>')
+                    self._answer(
+                        200,
+                        [('Content-Type', 'text/html')],
+                        b'<html>Welcome to the portal</html>',
+                    )
                 else:
                     self._reset(fault.action == 'cut')
                 return False
@@ -852,28 +1103,42 @@ class _Proxy:
                 if in_answer:
                     self.wfile.write(
                         b'HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n'
-                        b'Content-Type: application/json\r\n\r\n{"id": ')
+                        b'Content-Type: application/json\r\n\r\n{"id": '
+                    )
                     time.sleep(0.01)
                 self.connection.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER,
-                    struct.pack('ii', 1, 0))
+                    socket.SOL_SOCKET,
+                    socket.SO_LINGER,
+                    struct.pack('ii', 1, 0),
+                )
 
             def _forward(self) -> None:
                 connection = http.client.HTTPConnection(
-                    parsed.hostname or '', parsed.port, timeout=30)
+                    parsed.hostname or '', parsed.port, timeout=30
+                )
                 with contextlib.closing(connection):
                     headers = dict(self.headers)
                     connection.request('GET', self.path, headers=headers)
                     answer = connection.getresponse()
-                    self._answer(answer.status, [
-                        (name, value) for name, value in answer.getheaders()
-                        if name.lower() not in ('content-length', 'date',
-                                                'transfer-encoding',
-                                                'connection')],
-                        answer.read())
+                    self._answer(
+                        answer.status,
+                        [
+                            (name, value)
+                            for name, value in answer.getheaders()
+                            if name.lower()
+                            not in (
+                                'content-length',
+                                'date',
+                                'transfer-encoding',
+                                'connection',
+                            )
+                        ],
+                        answer.read(),
+                    )
 
-            def _answer(self, status: int, headers: list[tuple[str, str]],
-                        body: bytes) -> None:
+            def _answer(
+                self, status: int, headers: list[tuple[str, str]], body: bytes
+            ) -> None:
                 self.send_response(status)
                 for name, value in headers:
                     self.send_header(name, value)
@@ -890,7 +1155,8 @@ class _Proxy:
         self._server = Server(('127.0.0.1', 0), Handler)
         self.url = f'http://127.0.0.1:{self._server.server_address[1]}'
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True)
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
         self._thread.start()
 
     def inject(self, fault: Fault | None, count: int) -> None:
@@ -970,8 +1236,10 @@ class _OtherProcess(Place):
     def strike(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, '-c', *self.command()],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL)
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         self.bench._stack.callback(self.clear)
         assert self.process.stdout is not None
         if not self.process.stdout.readline():
@@ -1047,8 +1315,9 @@ class Newer(Place):
         self._set(catalog_schema.VERSION)
 
     def _set(self, version: int) -> None:
-        with contextlib.closing(sqlite3.connect(
-                self.path, timeout=5)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(self.path, timeout=5)
+        ) as connection:
             connection.execute(f'PRAGMA user_version = {version}')
 
 
@@ -1102,24 +1371,38 @@ class _OwnMount(Place):
         if not can_mount():
             return
         bench.state.mkdir(mode=0o750)
-        subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={cls.size}',
-                        'tmpfs', str(bench.state)], check=True)
-        bench._stack.callback(subprocess.run, [
-            'umount', '--lazy', str(bench.state)], check=True)
+        subprocess.run(
+            [
+                'mount',
+                '-t',
+                'tmpfs',
+                '-o',
+                f'size={cls.size}',
+                'tmpfs',
+                str(bench.state),
+            ],
+            check=True,
+        )
+        bench._stack.callback(
+            subprocess.run, ['umount', '--lazy', str(bench.state)], check=True
+        )
 
 
 class ReadOnly(_OwnMount):
     """The state directory is on a file system that is read-only now."""
 
     def strike(self) -> None:
-        self._patches = self.bench._stack.enter_context(
-            contextlib.ExitStack())
+        self._patches = self.bench._stack.enter_context(contextlib.ExitStack())
         if not can_mount() or not self._remount('ro'):
             # While a file is open for writing it can't be done.
-            self._patches.enter_context(mock.patch.object(
-                private_files, 'open_for_update', _refusing(errno.EROFS)))
-            self._patches.enter_context(_refusing_writes(
-                'attempt to write a readonly database'))
+            self._patches.enter_context(
+                mock.patch.object(
+                    private_files, 'open_for_update', _refusing(errno.EROFS)
+                )
+            )
+            self._patches.enter_context(
+                _refusing_writes('attempt to write a readonly database')
+            )
 
     def clear(self) -> None:
         self._patches.close()
@@ -1128,19 +1411,21 @@ class ReadOnly(_OwnMount):
 
     def _remount(self, how: str) -> bool:
         return not subprocess.run(
-            ['mount', '-o', f'remount,{how}', str(self.state)], check=False,
-            capture_output=True).returncode
+            ['mount', '-o', f'remount,{how}', str(self.state)],
+            check=False,
+            capture_output=True,
+        ).returncode
 
 
 class Full(_OwnMount):
     """No byte is left on the file system of the state directory."""
 
     def strike(self) -> None:
-        self._patches = self.bench._stack.enter_context(
-            contextlib.ExitStack())
+        self._patches = self.bench._stack.enter_context(contextlib.ExitStack())
         if not can_mount():
             self._patches.enter_context(
-                _refusing_writes('database or disk is full'))
+                _refusing_writes('database or disk is full')
+            )
             return
         with (self.state / 'filler').open('wb', buffering=0) as file:
             with contextlib.suppress(OSError):
@@ -1159,8 +1444,10 @@ def can_mount() -> bool:
         return False
     with tempfile.TemporaryDirectory() as directory:
         tried = subprocess.run(
-            ['mount', '-t', 'tmpfs', 'tmpfs', directory], check=False,
-            capture_output=True)
+            ['mount', '-t', 'tmpfs', 'tmpfs', directory],
+            check=False,
+            capture_output=True,
+        )
         if tried.returncode:
             return False
         subprocess.run(['umount', directory], check=True)
@@ -1170,6 +1457,7 @@ def can_mount() -> bool:
 def _refusing(number: int) -> Callable[..., Any]:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise OSError(number, os.strerror(number))
+
     return refuse
 
 
@@ -1195,7 +1483,8 @@ def _refusing_writes(message: str) -> Iterator[None]:
                 yield Connection(connection)
             except sqlite3.OperationalError as error:
                 raise exceptions.CatalogError(
-                    path=catalog.path, reason=str(error)) from error
+                    path=catalog.path, reason=str(error)
+                ) from error
 
     with mock.patch.object(catalog_module.Catalog, '_session', refusing):
         yield
@@ -1267,7 +1556,8 @@ class LocksFail(Place):
 
     def strike(self) -> None:
         self._patch = mock.patch.object(
-            fcntl, 'flock', _refusing(errno.ENOLCK))
+            fcntl, 'flock', _refusing(errno.ENOLCK)
+        )
         self._patch.start()
 
     def clear(self) -> None:
@@ -1304,7 +1594,8 @@ LOCK_FAULTS: Final[dict[str, type[Place]]] = {
 def _place(cell: Cell) -> type[Place] | None:
     """What is broken in a cell of the cache's own files."""
     found = {CATALOGUE_ROW: CATALOGUE_FAULTS, LOCKS_ROW: LOCK_FAULTS}.get(
-        cell.row)
+        cell.row
+    )
     return found[cell.fault.name] if found else None
 
 
@@ -1316,7 +1607,9 @@ def _same(image_id: str, path: pathlib.Path) -> str | None:
     try:
         base.assert_same_bytes(
             unittest.TestCase(),  # type: ignore[arg-type]
-            base.glance().data_path(image_id), path)
+            base.glance().data_path(image_id),
+            path,
+        )
     except (AssertionError, OSError) as error:
         return str(error)
     return None
@@ -1332,10 +1625,15 @@ def _works_bare(cell: Cell) -> bool:
     """Whether a deploy without cache survives a fault at such requests."""
     key = (cell.row.kind, cell.row.leg, cell.column)
     if key not in _BARE:
-        row = (dataclasses.replace(cell.row, skip=0) if cell.row.skip
-               else cell.row)
-        _BARE[key] = run(dataclasses.replace(
-            cell, image='bare', row=row)).word == 'bypass'
+        row = (
+            dataclasses.replace(cell.row, skip=0)
+            if cell.row.skip
+            else cell.row
+        )
+        _BARE[key] = (
+            run(dataclasses.replace(cell, image='bare', row=row)).word
+            == 'bypass'
+        )
     return _BARE[key]
 
 
@@ -1354,8 +1652,11 @@ class _Judge:
         place = _place(self._cell)
         self._forgets = place is not None and place.forgets
         # Midway it is our own.
-        self._refused_with = (place.refused_with if place
-                              and self._cell.count != 'midway' else None)
+        self._refused_with = (
+            place.refused_with
+            if place and self._cell.count != 'midway'
+            else None
+        )
 
     def judge(self) -> Verdict:
         bench = self._bench
@@ -1365,8 +1666,13 @@ class _Judge:
             self._judge_result()
         self._judge_cached('the fault still there')
         bench.disarm()
-        verdict = Verdict(self._word, seconds, bench.hits,
-                          str(self._error or ''), self._problems)
+        verdict = Verdict(
+            self._word,
+            seconds,
+            bench.hits,
+            str(self._error or ''),
+            self._problems,
+        )
         if self._word == 'HANG':
             return verdict
         self._judge_error()
@@ -1387,8 +1693,9 @@ class _Judge:
         except exceptions.PVMImageCacheError as error:
             self._bad(word, f'{what}: {type(error).__name__}: {error}')
         except UnreadableCatalogue as error:
-            self._bad(word, f'{what}: other processes find no catalogue: '
-                            f'{error}')
+            self._bad(
+                word, f'{what}: other processes find no catalogue: {error}'
+            )
         except Exception as error:
             LOG.exception('raw')
             self._bad('RAW', f'{what}: {type(error).__name__}: {error}')
@@ -1413,19 +1720,25 @@ class _Judge:
     def _judge_result(self) -> None:
         if self._refused_with:
             if not isinstance(self._error, self._refused_with):
-                self._bad('WRONG', f'not {self._refused_with.__name__}, but '
-                                   f'{self._word}: {self._error}')
+                self._bad(
+                    'WRONG',
+                    f'not {self._refused_with.__name__}, but '
+                    f'{self._word}: {self._error}',
+                )
         elif self._error is not None:
             if not isinstance(self._error, exceptions.PVMImageCacheError):
-                self._bad('RAW', f'{type(self._error).__name__}: '
-                                 f'{self._error}')
+                self._bad(
+                    'RAW', f'{type(self._error).__name__}: {self._error}'
+                )
             elif self._cell.must_work:
-                self._bad('FAIL', f'{type(self._error).__name__}: '
-                                  f'{self._error}')
+                self._bad(
+                    'FAIL', f'{type(self._error).__name__}: {self._error}'
+                )
         elif self._cell.image in DEPLOYS:
             self._judge_disk('vm1', 'right after the deploy')
         elif self._word == 'purge' and (
-                self._bench.base_name in self._bench.disks()):
+            self._bench.base_name in self._bench.disks()
+        ):
             self._bad('WRONG', 'said to be purged, but the disk is there')
 
     def _judge_error(self) -> None:
@@ -1434,14 +1747,22 @@ class _Judge:
             return
         if self._refused_with:
             return
-        if cell.fault.cause and not cell.row.fatal and not re.search(
-                cell.fault.cause, str(self._error)):
-            self._bad('VAGUE', f'{type(self._error).__name__}: '
-                               f'{self._error}')
-        if cell.image in ('cold', 'warm', 'dead') and not cell.row.fatal and (
-                cell.row is not METADATA_ROW and _works_bare(cell)):
-            self._bad('FAIL', 'works without the cache: '
-                              f'{type(self._error).__name__}: {self._error}')
+        if (
+            cell.fault.cause
+            and not cell.row.fatal
+            and not re.search(cell.fault.cause, str(self._error))
+        ):
+            self._bad('VAGUE', f'{type(self._error).__name__}: {self._error}')
+        if (
+            cell.image in ('cold', 'warm', 'dead')
+            and not cell.row.fatal
+            and (cell.row is not METADATA_ROW and _works_bare(cell))
+        ):
+            self._bad(
+                'FAIL',
+                'works without the cache: '
+                f'{type(self._error).__name__}: {self._error}',
+            )
 
     def _judge_disk(self, name: str, when: str) -> None:
         path = self._bench.disks().get(name)
@@ -1463,8 +1784,9 @@ class _Judge:
                 if disk is None:
                     # Served to nobody: each copy looks for it first.
                     continue
-                different = _same(record['image_id'],
-                                  pathlib.Path(disk['path']))
+                different = _same(
+                    record['image_id'], pathlib.Path(disk['path'])
+                )
                 if different:
                     self._bad('WRONG', f'cached, {when}: {different}')
         if not self._bench.others_disk_is_there():
@@ -1487,10 +1809,15 @@ class _Judge:
         left = set(bench.disks()) - expected
         if left:
             self._bad('LEAK', f'disks: {sorted(left)}')
-        unfinished = [(record['disk_name'], record['state'])
-                      for record in records if record['state'] != 'ready']
-        unfinished += [(entry['disk_name'], 'unfinished')
-                       for entry in bench.rows('instance_disks')]
+        unfinished = [
+            (record['disk_name'], record['state'])
+            for record in records
+            if record['state'] != 'ready'
+        ]
+        unfinished += [
+            (entry['disk_name'], 'unfinished')
+            for entry in bench.rows('instance_disks')
+        ]
         if unfinished:
             self._bad('LEAK', f'records: {unfinished}')
         entries = bench.file_entries()
@@ -1519,7 +1846,7 @@ class _Judge:
 
     def _purge_and_compare(self, image: image_module.Image) -> None:
         """What is cached can be taken away, and nothing with it."""
-        result, = self._bench.manager.purge(self._bench.manager.list())
+        (result,) = self._bench.manager.purge(self._bench.manager.list())
         if not result.removed or self._bench.base_name in self._bench.disks():
             self._bad('STUCK', f'can not be purged: {result.reason}')
         self._judge_disk('vm2', 'after a purge')
@@ -1527,8 +1854,11 @@ class _Judge:
     def _judge_threads(self) -> None:
         """Whoever was left behind must come to an end."""
         deadline = time.monotonic() + 10
-        while left := [thread.name for thread in threading.enumerate()
-                       if thread.name.startswith('pvm_imagecache-')]:
+        while left := [
+            thread.name
+            for thread in threading.enumerate()
+            if thread.name.startswith('pvm_imagecache-')
+        ]:
             if time.monotonic() > deadline:
                 self._bad('LEAK', f'threads: {left}')
                 return
@@ -1541,8 +1871,11 @@ class _Judge:
 def matrix(verdicts: dict[Cell, Verdict]) -> str:
     """One table for each image and family of rows."""
     lines: list[str] = []
-    families = ((POWERVM_ROWS, POWERVM_FAULTS), ((GLANCE_ROW,),
-                GLANCE_FAULTS), ((METADATA_ROW,), METADATA_FAULTS))
+    families = (
+        (POWERVM_ROWS, POWERVM_FAULTS),
+        ((GLANCE_ROW,), GLANCE_FAULTS),
+        ((METADATA_ROW,), METADATA_FAULTS),
+    )
     for image in IMAGES:
         for rows, faults in families:
             lines += _table(verdicts, image, rows, faults)
@@ -1551,13 +1884,22 @@ def matrix(verdicts: dict[Cell, Verdict]) -> str:
     return '\n'.join(lines)
 
 
-def _table(verdicts: dict[Cell, Verdict], image: str, rows: Sequence[Row],
-           faults: Sequence[Fault]) -> list[str]:
-    found = {(cell.row, cell.count, cell.fault.name): verdict.shown
-             for cell, verdict in verdicts.items()
-             if cell.image == image and cell.row in rows}
-    names = [fault.name for fault in faults
-             if any(key[2] == fault.name for key in found)]
+def _table(
+    verdicts: dict[Cell, Verdict],
+    image: str,
+    rows: Sequence[Row],
+    faults: Sequence[Fault],
+) -> list[str]:
+    found = {
+        (cell.row, cell.count, cell.fault.name): verdict.shown
+        for cell, verdict in verdicts.items()
+        if cell.image == image and cell.row in rows
+    }
+    names = [
+        fault.name
+        for fault in faults
+        if any(key[2] == fault.name for key in found)
+    ]
     lines = [_line(f'{image}', 'count', names)] if found else []
     for row in rows:
         for count in COUNTS:
@@ -1568,35 +1910,54 @@ def _table(verdicts: dict[Cell, Verdict], image: str, rows: Sequence[Row],
 
 
 def _line(name: str, count: str, words: Sequence[str]) -> str:
-    return (f'{name:32}{count:8}' + ''.join(f'{word:10}' for word in words)
-            ).rstrip()
+    return (
+        f'{name:32}{count:8}' + ''.join(f'{word:10}' for word in words)
+    ).rstrip()
 
 
 def _list(verdicts: dict[Cell, Verdict], row: Row) -> list[str]:
-    found = {(cell.fault.name, cell.count, cell.image): verdict.shown
-             for cell, verdict in verdicts.items() if cell.row is row}
-    heads = [(when, image) for when in ('start', 'midway')
-             for image in row.images]
-    lines = [_line(row.name, '', [f'{image[:4]}/{when[:3]}'
-                                  for when, image in heads])]
+    found = {
+        (cell.fault.name, cell.count, cell.image): verdict.shown
+        for cell, verdict in verdicts.items()
+        if cell.row is row
+    }
+    heads = [
+        (when, image) for when in ('start', 'midway') for image in row.images
+    ]
+    lines = [
+        _line(
+            row.name, '', [f'{image[:4]}/{when[:3]}' for when, image in heads]
+        )
+    ]
     for name in dict.fromkeys(key[0] for key in found):
-        lines.append(_line(name, '', [
-            found.get((name, *head), '') for head in heads]))
+        lines.append(
+            _line(name, '', [found.get((name, *head), '') for head in heads])
+        )
     return [*lines, ''] if found else []
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=(__doc__ or '').splitlines()[0])
+        description=(__doc__ or '').splitlines()[0]
+    )
     parser.add_argument(
-        '--only', action='append', default=[], metavar='ROW:COLUMN:IMAGE',
-        help='run these cells alone; patterns as of a shell, repeatable')
-    parser.add_argument('--verbose', action='store_true',
-                        help='show what is logged')
-    parser.add_argument('--list', action='store_true',
-                        help='print the names of the cells, run none')
-    parser.add_argument('--jobs', type=int, default=2,
-                        help='processes to run at the same time')
+        '--only',
+        action='append',
+        default=[],
+        metavar='ROW:COLUMN:IMAGE',
+        help='run these cells alone; patterns as of a shell, repeatable',
+    )
+    parser.add_argument(
+        '--verbose', action='store_true', help='show what is logged'
+    )
+    parser.add_argument(
+        '--list',
+        action='store_true',
+        help='print the names of the cells, run none',
+    )
+    parser.add_argument(
+        '--jobs', type=int, default=2, help='processes to run at the same time'
+    )
     # What those processes are told.
     parser.add_argument('--part', help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -1609,8 +1970,15 @@ def _run_all(chosen: Sequence[Cell]) -> Iterator[tuple[Cell, Verdict]]:
             yield cell, run(cell)
         except Exception as error:
             LOG.exception(cell.name)
-            yield cell, Verdict('error', 0, 1, problems=[
-                ('RAW', f'outside the operation: {error!r}')])
+            yield (
+                cell,
+                Verdict(
+                    'error',
+                    0,
+                    1,
+                    problems=[('RAW', f'outside the operation: {error!r}')],
+                ),
+            )
 
 
 def _run_in_processes(
@@ -1621,11 +1989,22 @@ def _run_in_processes(
     told: queue.Queue[str | None] = queue.Queue()
     patterns = [f'--only={pattern}' for pattern in arguments.only]
     verbose = ['--verbose'] if arguments.verbose else []
-    processes = [subprocess.Popen(
-        [sys.executable, '-m', f'{__spec__.name}', '--part',
-         f'{number}/{arguments.jobs}', *patterns, *verbose],
-        stdout=subprocess.PIPE, text=True)
-        for number in range(arguments.jobs)]
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                '-m',
+                f'{__spec__.name}',
+                '--part',
+                f'{number}/{arguments.jobs}',
+                *patterns,
+                *verbose,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(arguments.jobs)
+    ]
 
     def listen(process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -1636,7 +2015,8 @@ def _run_in_processes(
     try:
         for process in processes:
             threading.Thread(
-                target=listen, args=(process,), daemon=True).start()
+                target=listen, args=(process,), daemon=True
+            ).start()
         running = len(processes)
         while running:
             line = told.get()
@@ -1650,38 +2030,57 @@ def _run_in_processes(
             process.terminate()
             process.wait()
     for cell in by_name.values():
-        yield cell, Verdict('error', 0, 1, problems=[
-            ('RAW', 'the process that should have run it died')])
+        yield (
+            cell,
+            Verdict(
+                'error',
+                0,
+                1,
+                problems=[('RAW', 'the process that should have run it died')],
+            ),
+        )
 
 
 def _run_part(chosen: Sequence[Cell], part: str) -> None:
     """Run every so-manieth cell, and tell the process that asked."""
     number, jobs = map(int, part.split('/'))
     for cell, verdict in _run_all(chosen[number::jobs]):
-        print(json.dumps({'cell': cell.name}
-                         | dataclasses.asdict(verdict)), flush=True)
+        print(
+            json.dumps({'cell': cell.name} | dataclasses.asdict(verdict)),
+            flush=True,
+        )
 
 
 def _report(cell: Cell, verdict: Verdict, verbose: bool) -> None:
     for word, detail in verdict.problems:
-        print(f'{word} {cell.name} ({verdict.seconds:.1f} s): {detail}',
-              flush=True)
+        print(
+            f'{word} {cell.name} ({verdict.seconds:.1f} s): {detail}',
+            flush=True,
+        )
     if verbose:
-        print(f'{cell.name}: {verdict.shown} ({verdict.seconds:.1f} s) '
-              f'{verdict.detail}', flush=True)
+        print(
+            f'{cell.name}: {verdict.shown} ({verdict.seconds:.1f} s) '
+            f'{verdict.detail}',
+            flush=True,
+        )
 
 
 def _print_summary(verdicts: dict[Cell, Verdict], seconds: float) -> None:
     print(f'\n{matrix(verdicts)}')
     slowest = sorted(verdicts.items(), key=lambda item: -item[1].seconds)
-    print('Slowest: ' + ', '.join(
-        f'{cell.name} {verdict.seconds:.0f} s'
-        for cell, verdict in slowest[:5]))
-    words = collections.Counter(
-        verdict.shown for verdict in verdicts.values())
+    print(
+        'Slowest: '
+        + ', '.join(
+            f'{cell.name} {verdict.seconds:.0f} s'
+            for cell, verdict in slowest[:5]
+        )
+    )
+    words = collections.Counter(verdict.shown for verdict in verdicts.values())
     bad = sum(bool(verdict.problems) for verdict in verdicts.values())
-    print(f'{len(verdicts)} cells, {bad} bad, {seconds:.0f} s: ' + ', '.join(
-        f'{count} {word}' for word, count in words.most_common()))
+    print(
+        f'{len(verdicts)} cells, {bad} bad, {seconds:.0f} s: '
+        + ', '.join(f'{count} {word}' for word, count in words.most_common())
+    )
 
 
 def main() -> int:
@@ -1690,7 +2089,8 @@ def main() -> int:
     chosen = selected(arguments.only)
     logging.basicConfig(
         level=logging.INFO if arguments.verbose else logging.CRITICAL + 1,
-        format='%(threadName)s %(name)s: %(message)s')
+        format='%(threadName)s %(name)s: %(message)s',
+    )
     if arguments.list:
         print('\n'.join(cell.name for cell in chosen))
         return 0
@@ -1705,8 +2105,9 @@ def main() -> int:
     started = time.monotonic()
     alone = arguments.jobs < 2 or len(chosen) < 10
     verdicts: dict[Cell, Verdict] = {}
-    for cell, verdict in (_run_all(chosen) if alone
-                          else _run_in_processes(chosen, arguments)):
+    for cell, verdict in (
+        _run_all(chosen) if alone else _run_in_processes(chosen, arguments)
+    ):
         verdicts[cell] = verdict
         _report(cell, verdict, arguments.verbose)
     _print_summary(verdicts, time.monotonic() - started)

@@ -39,29 +39,136 @@ from pvm_imagecache.cmd import shell
 from pvm_imagecache.tests.functional import interrupt_test
 
 COMMANDS = (
-    'list', 'show', 'usage', 'history', 'explain', 'prefetch', 'pin',
-    'unpin', 'evict', 'purge', 'verify', 'adopt', 'plugin list',
-    'disk create', 'disk delete', 'help', 'complete')
+    'list',
+    'show',
+    'usage',
+    'history',
+    'explain',
+    'prefetch',
+    'pin',
+    'unpin',
+    'evict',
+    'purge',
+    'verify',
+    'adopt',
+    'plugin list',
+    'disk create',
+    'disk delete',
+    'help',
+    'complete',
+)
 OPTIONS = (
-    '-f', '--format', '-c', '--column', '--sort-column', '--long', '--yes',
-    '-y', '--dry-run', '--all', '--unused', '--deleted', '--older-than',
-    '--reason', '--image', '--action', '--since', '--limit', '--for',
-    '--note', '--size', '--textfile', '--no-glance', '--fit-width',
-    '--max-width', '--print-empty', '--quote', '--noindent', '--help', '-h',
-    '--sort-descending', '--prefix', '--nonsense', '-x', '--', '-')
+    '-f',
+    '--format',
+    '-c',
+    '--column',
+    '--sort-column',
+    '--long',
+    '--yes',
+    '-y',
+    '--dry-run',
+    '--all',
+    '--unused',
+    '--deleted',
+    '--older-than',
+    '--reason',
+    '--image',
+    '--action',
+    '--since',
+    '--limit',
+    '--for',
+    '--note',
+    '--size',
+    '--textfile',
+    '--no-glance',
+    '--fit-width',
+    '--max-width',
+    '--print-empty',
+    '--quote',
+    '--noindent',
+    '--help',
+    '-h',
+    '--sort-descending',
+    '--prefix',
+    '--nonsense',
+    '-x',
+    '--',
+    '-',
+)
 GLOBAL = (
-    '-v', '-vv', '-q', '--quiet', '--os-cloud', '--log-file', '--config-dir',
-    '--version', '--help', '--nonsense')
+    '-v',
+    '-vv',
+    '-q',
+    '--quiet',
+    '--os-cloud',
+    '--log-file',
+    '--config-dir',
+    '--version',
+    '--help',
+    '--nonsense',
+)
 NONSENSE = (
-    '', ' ', '0', '-1', '1', '1d', '12h', '99999999999', '1e400', 'nan',
-    'é', '\u202e', '💾', '\udcff', "'", '"', '\\', '%s%n', '{0}', '{}',
-    '$(id)', '../../etc/passwd', '/dev/null', '/dev/full', '/no/such', '.',
-    '*', '%',
-    'a' * 300, '\n', '\t', '\x1b[31m', 'json', 'yaml', 'csv', 'value',
-    'table', 'shell', 'xml', 'ID', 'Size', 'id', 'hit', 'purge', 'vm1',
-    '2026-01-31', '2026-99-99', '9999-12-31T23:59:59', '0001-01-01',
-    '1970-01-01T00:00:00+14:00', 'None', 'true', 'SELECT 1; --', '0x10',
-    '１２', '5w', '0s', '1.5', '1_000', '١')
+    '',
+    ' ',
+    '0',
+    '-1',
+    '1',
+    '1d',
+    '12h',
+    '99999999999',
+    '1e400',
+    'nan',
+    'é',
+    '\u202e',
+    '💾',
+    '\udcff',
+    "'",
+    '"',
+    '\\',
+    '%s%n',
+    '{0}',
+    '{}',
+    '$(id)',
+    '../../etc/passwd',
+    '/dev/null',
+    '/dev/full',
+    '/no/such',
+    '.',
+    '*',
+    '%',
+    'a' * 300,
+    '\n',
+    '\t',
+    '\x1b[31m',
+    'json',
+    'yaml',
+    'csv',
+    'value',
+    'table',
+    'shell',
+    'xml',
+    'ID',
+    'Size',
+    'id',
+    'hit',
+    'purge',
+    'vm1',
+    '2026-01-31',
+    '2026-99-99',
+    '9999-12-31T23:59:59',
+    '0001-01-01',
+    '1970-01-01T00:00:00+14:00',
+    'None',
+    'true',
+    'SELECT 1; --',
+    '0x10',
+    '１２',
+    '5w',
+    '0s',
+    '1.5',
+    '1_000',
+    '١',
+)
 ALLOWED = (0, 1, 2)
 _FORESEEN_NOT = 'This should not have happened'
 _SLOW = 60
@@ -97,8 +204,11 @@ class Fuzzer:
         if sensible:
             return words + self._sensible(name)
         for _ in range(choice.choice((0, 1, 1, 2, 3, 5))):
-            word = choice.choice(OPTIONS) if choice.random() < 0.5 else (
-                self._value())
+            word = (
+                choice.choice(OPTIONS)
+                if choice.random() < 0.5
+                else (self._value())
+            )
             if choice.random() < 0.1:
                 word = f'{word}={self._value()}'
             words.append(word)
@@ -110,17 +220,24 @@ class Fuzzer:
         choice = self._random
         words: list[str] = []
         known = self._options[name]
-        for action in choice.sample(known, min(
-                len(known), choice.choice((0, 1, 1, 2, 3)))):
+        for action in choice.sample(
+            known, min(len(known), choice.choice((0, 1, 1, 2, 3)))
+        ):
             words.append(choice.choice(action.option_strings))
             if action.choices:
                 words.append(choice.choice(sorted(action.choices)))
             elif action.nargs != 0:
-                words.append(choice.choice(
-                    ('1d', '5', 'ID', 'image', 'x', '1', self._value())))
+                words.append(
+                    choice.choice(
+                        ('1d', '5', 'ID', 'image', 'x', '1', self._value())
+                    )
+                )
         for _ in range(choice.choice((0, 1, 1, 1, 2))):
-            words.append(choice.choice(
-                ('image', self._world.image_id, 'vm1', self._value())))
+            words.append(
+                choice.choice(
+                    ('image', self._world.image_id, 'vm1', self._value())
+                )
+            )
         return words
 
     def _value(self) -> str:
@@ -128,20 +245,36 @@ class Fuzzer:
         draw = choice.random()
         if draw < 0.3:
             image_id = self._world.image_id
-            return choice.choice((
-                image_id, image_id[:choice.randrange(1, 36)], 'image',
-                image_id.upper()))
+            return choice.choice(
+                (
+                    image_id,
+                    image_id[: choice.randrange(1, 36)],
+                    'image',
+                    image_id.upper(),
+                )
+            )
         if draw < 0.4:
-            return ''.join(chr(choice.choice((
-                choice.randrange(1, 128), choice.randrange(160, 0x2FF),
-                choice.randrange(0x4E00, 0x9FFF))))
-                for _ in range(choice.randrange(1, 20)))
+            return ''.join(
+                chr(
+                    choice.choice(
+                        (
+                            choice.randrange(1, 128),
+                            choice.randrange(160, 0x2FF),
+                            choice.randrange(0x4E00, 0x9FFF),
+                        )
+                    )
+                )
+                for _ in range(choice.randrange(1, 20))
+            )
         return choice.choice(NONSENSE)
 
     def _damaged(self, text: str) -> str:
         at = self._random.randrange(len(text) + 1)
-        return text[:at] + self._random.choice(
-            ('', 'x', '-', ' ', 'é')) + text[at + 1:]
+        return (
+            text[:at]
+            + self._random.choice(('', 'x', '-', ' ', 'é'))
+            + text[at + 1 :]
+        )
 
     def run(self, words: Sequence[str]) -> None:
         """Run a line in a child, and judge it."""
@@ -149,14 +282,16 @@ class Fuzzer:
         status = self._in_child(words, output)
         self.statuses[status] += 1
         text = output.read_text(encoding='utf-8', errors='replace')
-        if status not in ALLOWED or 'Traceback' in text or (
-                _FORESEEN_NOT in text):
+        if (
+            status not in ALLOWED
+            or 'Traceback' in text
+            or (_FORESEEN_NOT in text)
+        ):
             self.failures.append(
-                f'{shlex.join(words)!a}\n  status {status}:\n{text[-3000:]}')
+                f'{shlex.join(words)!a}\n  status {status}:\n{text[-3000:]}'
+            )
 
-    def _in_child(
-        self, words: Sequence[str], output: pathlib.Path
-    ) -> int:
+    def _in_child(self, words: Sequence[str], output: pathlib.Path) -> int:
         with open(output, 'wb') as file:
             child = os.fork()
             if child:
@@ -167,14 +302,23 @@ class Fuzzer:
                 signal.alarm(_SLOW)
                 os.chdir(self._world.directory / 'here')
                 null = os.open(os.devnull, os.O_RDONLY)
-                for number, target in ((0, null), (1, file.fileno()),
-                                       (2, file.fileno())):
+                for number, target in (
+                    (0, null),
+                    (1, file.fileno()),
+                    (2, file.fileno()),
+                ):
                     os.dup2(target, number)
                 sys.stdout = open(1, 'w', closefd=False, encoding='utf-8')
-                sys.stderr = open(2, 'w', closefd=False, encoding='utf-8',
-                                  errors='backslashreplace')
+                sys.stderr = open(
+                    2,
+                    'w',
+                    closefd=False,
+                    encoding='utf-8',
+                    errors='backslashreplace',
+                )
                 status = command.main(
-                    ['--config-file', str(self._world.conf), *words])
+                    ['--config-file', str(self._world.conf), *words]
+                )
             except SystemExit as ended:
                 status = ended.code if isinstance(ended.code, int) else 97
             except BaseException:
@@ -190,8 +334,11 @@ def _options(name: str) -> list[argparse.Action]:
     application = shell.Shell()
     found, words, _ = application.command_manager.find_command(name.split())
     made = found(application, None, cmd_name=words)
-    return [each for each in made.get_parser(name)._actions
-            if each.option_strings and each.dest not in ('help', 'textfile')]
+    return [
+        each
+        for each in made.get_parser(name)._actions
+        if each.option_strings and each.dest not in ('help', 'textfile')
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,14 +360,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(f'{number + 1} lines', flush=True)
     for each in fuzzer.failures:
         print(each)
-    tracebacks = sum(bool(re.search('Traceback', each))
-                     for each in fuzzer.failures)
-    print(f'{options.count} command lines (seed {options.seed}) of '
-          f'{len(fuzzer.commands)} commands in '
-          f'{time.monotonic() - started:.0f} s: {tracebacks} tracebacks, '
-          f'{len(fuzzer.failures)} failures; by status: '
-          + ', '.join(f'{status}: {count}' for status, count in
-                      sorted(fuzzer.statuses.items())))
+    tracebacks = sum(
+        bool(re.search('Traceback', each)) for each in fuzzer.failures
+    )
+    print(
+        f'{options.count} command lines (seed {options.seed}) of '
+        f'{len(fuzzer.commands)} commands in '
+        f'{time.monotonic() - started:.0f} s: {tracebacks} tracebacks, '
+        f'{len(fuzzer.failures)} failures; by status: '
+        + ', '.join(
+            f'{status}: {count}'
+            for status, count in sorted(fuzzer.statuses.items())
+        )
+    )
     return 1 if fuzzer.failures else 0
 
 

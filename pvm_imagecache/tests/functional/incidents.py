@@ -84,18 +84,21 @@ class IncidentTestCase(base.FunctionalTestCase):
     ) -> deploy.Outcome:
         """Make a disk of an image, and compare every byte."""
         done = self.manager.create_disk(
-            self.image(image_id), name, size, **kwargs)
+            self.image(image_id), name, size, **kwargs
+        )
         self.assert_whole(name, image_id)
         return done.outcome
 
     def assert_whole(self, name: str, image_id: str) -> None:
         self.assert_holds(
-            name, image_id, self.glance.data_path(image_id).stat().st_size)
+            name, image_id, self.glance.data_path(image_id).stat().st_size
+        )
 
     def assert_cached(self, *image_ids: str) -> None:
         """Exactly these are in the cache, with all of their bytes."""
-        cached = {each.image.id: each.disk_name
-                  for each in self.manager.list()}
+        cached = {
+            each.image.id: each.disk_name for each in self.manager.list()
+        }
         self.assertEqual(set(image_ids), set(cached))
         for image_id, name in cached.items():
             self.assert_whole(name, image_id)
@@ -119,7 +122,9 @@ class IncidentTestCase(base.FunctionalTestCase):
         return self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
             'protocol = http\nvolume_group_name = cachevg\n' + options,
-            name, token)
+            name,
+            token,
+        )
 
     # -- others at work
 
@@ -128,13 +133,24 @@ class IncidentTestCase(base.FunctionalTestCase):
     ) -> subprocess.Popen[str]:
         """A process that deploys an image to all these disks at once."""
         return self.start_process(
-            sys.executable, '-W', 'ignore', '-c', _WORKER,
-            str(self.conf_file), image_id, *names)
+            sys.executable,
+            '-W',
+            'ignore',
+            '-c',
+            _WORKER,
+            str(self.conf_file),
+            image_id,
+            *names,
+        )
 
     def start_process(self, *command: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
@@ -185,12 +201,16 @@ class IncidentTestCase(base.FunctionalTestCase):
     def is_fetched(self, image_id: str) -> bool:
         """Whether a download of an image has brought all of it."""
         size = self.glance.data_path(image_id).stat().st_size
-        return any(each.bytes_sent >= size for each in self.downloads_of(
-            image_id))
+        return any(
+            each.bytes_sent >= size for each in self.downloads_of(image_id)
+        )
 
     def downloads_of(self, image_id: str) -> list[Any]:
-        return [each for each in self.glance.downloads()
-                if each.image_id == image_id]
+        return [
+            each
+            for each in self.glance.downloads()
+            if each.image_id == image_id
+        ]
 
     def written(self, name: str) -> int:
         """The bytes that a disk really has; 0 where there is none."""
@@ -210,23 +230,28 @@ class IncidentTestCase(base.FunctionalTestCase):
     def record(self, image_id: str) -> catalog_module.BaseImage | None:
         """What the catalogue says of an image's disk name."""
         return self.manager._catalog.get(
-            self.manager._driver.pool_id(),
-            naming.base_image_name(image_id))
+            self.manager._driver.pool_id(), naming.base_image_name(image_id)
+        )
 
     def rows(self, kind: str, since: int = 0) -> list[dict[str, Any]]:
         """The requests of a kind."""
-        return [row for row in self.powervm.control.requests(since=since)
-                if row['type'] == kind]
+        return [
+            row
+            for row in self.powervm.control.requests(since=since)
+            if row['type'] == kind
+        ]
 
     def sql(self, statement: str, *values: Any) -> None:
         """Change Glance's database, as no API does."""
         database = sqlite3.connect(
-            self.glance.state_dir / glance_wsgi.DATABASE_FILE, timeout=60)
+            self.glance.state_dir / glance_wsgi.DATABASE_FILE, timeout=60
+        )
         with contextlib.closing(database), database:
             database.execute(statement, values)
 
-    def spoil(self, image_id: str, change: Callable[[bytearray], Any]) -> (
-            bytes):
+    def spoil(
+        self, image_id: str, change: Callable[[bytearray], Any]
+    ) -> bytes:
         """Change an image's data behind Glance's back; returns the old."""
         path = self.glance.data_path(image_id)
         good = path.read_bytes()
@@ -240,7 +265,8 @@ class IncidentTestCase(base.FunctionalTestCase):
         content = self.directory / f'content-of-{name}'
         content.write_bytes(b'not ours' * 4096 + name.encode())
         self.powervm.control.plant_disk(
-            'cachevg', name, size, content=str(content))
+            'cachevg', name, size, content=str(content)
+        )
         return content
 
     def assert_untouched(self, content: pathlib.Path) -> None:
@@ -255,13 +281,24 @@ class IncidentTestCase(base.FunctionalTestCase):
         adapter = self.adapter()
         server = self._vios(adapter)
         system = pvm_system.System.get(adapter)[0]
-        partition = lpar_builder.LPARBuilder(
-            adapter, {'name': f'lpar-{name}', 'vcpu': 1, 'memory': 1024},
-            lpar_builder.DefaultStandardize(system)).build().create(
-                parent=system)
-        scsi_mapper.add_map(server, scsi_mapper.build_vscsi_mapping(
-            system.uuid, server, partition.uuid,
-            pvm_storage.VDisk.bld_ref(adapter, name)))
+        partition = (
+            lpar_builder.LPARBuilder(
+                adapter,
+                {'name': f'lpar-{name}', 'vcpu': 1, 'memory': 1024},
+                lpar_builder.DefaultStandardize(system),
+            )
+            .build()
+            .create(parent=system)
+        )
+        scsi_mapper.add_map(
+            server,
+            scsi_mapper.build_vscsi_mapping(
+                system.uuid,
+                server,
+                partition.uuid,
+                pvm_storage.VDisk.bld_ref(adapter, name),
+            ),
+        )
         server.update()
         return str(partition.uuid)
 
@@ -277,8 +314,7 @@ class IncidentTestCase(base.FunctionalTestCase):
 
     @staticmethod
     def _vios(adapter: Any) -> Any:
-        return pvm_vios.VIOS.get(
-            adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
+        return pvm_vios.VIOS.get(adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
 
     def shell_json(self, *arguments: str) -> Any:
         """What a command answers, as a process of its own."""
@@ -295,6 +331,10 @@ def flip_last(data: bytearray) -> None:
 def with_md5_only(image: image_module.Image) -> image_module.Image:
     """An image as Glance had it before it knew better hashes."""
     return image_module.Image(
-        id=image.id, name=image.name, size=image.size,
-        disk_format=image.disk_format, virtual_size=image.virtual_size,
-        checksum=image.checksum)
+        id=image.id,
+        name=image.name,
+        size=image.size,
+        disk_format=image.disk_format,
+        virtual_size=image.virtual_size,
+        checksum=image.checksum,
+    )

@@ -43,12 +43,12 @@ from oslo_utils import units
 import stevedore
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.cmd import images as _images  # noqa: F401
-from pvm_imagecache.cmd import main as command
-from pvm_imagecache.cmd import shell as _shell  # noqa: F401
 from pvm_imagecache import glance_client as _glance_client  # noqa: F401
 from pvm_imagecache import manager as _manager  # noqa: F401
 from pvm_imagecache import naming
+from pvm_imagecache.cmd import images as _images  # noqa: F401
+from pvm_imagecache.cmd import main as command
+from pvm_imagecache.cmd import shell as _shell  # noqa: F401
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
@@ -57,8 +57,10 @@ SIZE = 3 * units.Mi + 17
 INTERRUPTED = 130
 # What the command imports when it needs it is imported above already, so
 # that its children need not.
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(
-    naming.__file__))) + '/pvm_imagecache/'
+_PACKAGE = (
+    os.path.dirname(os.path.dirname(os.path.abspath(naming.__file__)))
+    + '/pvm_imagecache/'
+)
 
 
 class Failure(Exception):
@@ -79,11 +81,14 @@ class World:
         """Have the servers run for the length of the block."""
         with contextlib.ExitStack() as held:
             self.glance = held.enter_context(
-                glance_server.GlanceServer(self.directory / 'glance'))
+                glance_server.GlanceServer(self.directory / 'glance')
+            )
             self.image_id = self.glance.create_image(
-                'image', images.raw_bytes(SIZE, 1))
+                'image', images.raw_bytes(SIZE, 1)
+            )
             powervm = held.enter_context(
-                powervm_server.PowerVMServer(self.directory / 'powervm'))
+                powervm_server.PowerVMServer(self.directory / 'powervm')
+            )
             self.control = powervm.control
             self.conf = self.directory / 'conf'
             self.conf.write_text(f"""[pvm_imagecache]
@@ -100,8 +105,9 @@ token = {self.glance.token()}
 """)
             yield
 
-    def run(self, *arguments: str, at: int | None = None,
-            signals: int = 1) -> tuple[int, str, int]:
+    def run(
+        self, *arguments: str, at: int | None = None, signals: int = 1
+    ) -> tuple[int, str, int]:
         """Run a command in a child; it gets SIGINT at a line.
 
         :returns: its status, what it printed on stderr, and how many lines
@@ -113,12 +119,19 @@ token = {self.glance.token()}
         if not child:
             self._in_child(output, counted, arguments, at, signals)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return (status, output.read_text(errors='replace'),
-                int(counted.read_text()))
+        return (
+            status,
+            output.read_text(errors='replace'),
+            int(counted.read_text()),
+        )
 
     def _in_child(
-        self, output: pathlib.Path, counted: pathlib.Path,
-        arguments: Sequence[str], at: int | None, signals: int,
+        self,
+        output: pathlib.Path,
+        counted: pathlib.Path,
+        arguments: Sequence[str],
+        at: int | None,
+        signals: int,
     ) -> None:
         # Whoever started us may have it ignored, as shells do.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -129,7 +142,8 @@ token = {self.glance.token()}
         try:
             trap.install()
             status = command.main(
-                ['--config-file', str(self.conf), *arguments])
+                ['--config-file', str(self.conf), *arguments]
+            )
         except BaseException:
             traceback.print_exc()
         finally:
@@ -145,8 +159,10 @@ token = {self.glance.token()}
         if 'Traceback' in errors:
             raise Failure(f'a traceback:\n{errors}')
         states = self._states()
-        disks = {each['name']: pathlib.Path(each['path'])
-                 for each in self.control.disks()}
+        disks = {
+            each['name']: pathlib.Path(each['path'])
+            for each in self.control.disks()
+        }
         self._check_locks()
         self._check_entries()
         name = naming.base_image_name(self.image_id)
@@ -157,10 +173,13 @@ token = {self.glance.token()}
                 raise Failure('done, but nothing is there')
             return 'nothing'
         if states != [catalog_module.State.READY.value] or (
-                list(disks) != [name]):
+            list(disks) != [name]
+        ):
             raise Failure(f'left: {states} {list(disks)}\n{errors}')
-        with open(self.glance.data_path(self.image_id), 'rb') as image, open(
-                disks[name], 'rb') as disk:
+        with (
+            open(self.glance.data_path(self.image_id), 'rb') as image,
+            open(disks[name], 'rb') as disk,
+        ):
             if image.read() != disk.read(SIZE):
                 raise Failure('the disk is not the image')
         return 'whole'
@@ -171,9 +190,13 @@ token = {self.glance.token()}
         if not path.exists():
             return []
         with contextlib.closing(sqlite3.connect(path)) as file:
-            return [state for state, in file.execute(
-                'SELECT state FROM base_images UNION ALL'
-                " SELECT 'instance disk' FROM instance_disks")]
+            return [
+                state
+                for (state,) in file.execute(
+                    'SELECT state FROM base_images UNION ALL'
+                    " SELECT 'instance disk' FROM instance_disks"
+                )
+            ]
 
     def _check_locks(self) -> None:
         for path in (self.state / 'locks').glob('*.lock'):
@@ -220,9 +243,7 @@ class Trap:
             return None
         return self._line
 
-    def _line(
-        self, frame: types.FrameType, event: str, argument: Any
-    ) -> Any:
+    def _line(self, frame: types.FrameType, event: str, argument: Any) -> Any:
         if self._ready:
             self.count += 1
             if self.count == self._at:
@@ -239,12 +260,20 @@ def leave_on_sigterm() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Interrupt it everywhere; 1 if anything was left."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('--every', type=int, default=25,
-                        help='interrupt at each so manyth line')
+    parser.add_argument(
+        '--every',
+        type=int,
+        default=25,
+        help='interrupt at each so manyth line',
+    )
     parser.add_argument('--first', type=int, default=1)
     parser.add_argument('--last', type=int, default=None)
-    parser.add_argument('--signals', type=int, default=1,
-                        help='how many come, one right after the other')
+    parser.add_argument(
+        '--signals',
+        type=int,
+        default=1,
+        help='how many come, one right after the other',
+    )
     options = parser.parse_args(arguments)
     leave_on_sigterm()
     failures = 0
@@ -257,20 +286,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 status, errors, lines = world.run('prefetch', world.image_id)
                 world.check(status, errors)
                 world.clear()
-            for at in range(options.first, (options.last or lines) + 1,
-                            options.every):
+            for at in range(
+                options.first, (options.last or lines) + 1, options.every
+            ):
                 try:
-                    seen[world.check(*world.run(
-                        'prefetch', world.image_id, at=at,
-                        signals=options.signals)[:2])] += 1
+                    seen[
+                        world.check(
+                            *world.run(
+                                'prefetch',
+                                world.image_id,
+                                at=at,
+                                signals=options.signals,
+                            )[:2]
+                        )
+                    ] += 1
                 except Failure as failure:
                     failures += 1
                     print(f'line {at}: {failure}', flush=True)
                 world.clear()
-    print(f'{lines} lines, interrupted at {sum(seen.values()) + failures} '
-          f'of them: {seen["nothing"]} times nothing was left, '
-          f'{seen["whole"]} times the image was cached and whole, '
-          f'{failures} failures')
+    print(
+        f'{lines} lines, interrupted at {sum(seen.values()) + failures} '
+        f'of them: {seen["nothing"]} times nothing was left, '
+        f'{seen["whole"]} times the image was cached and whole, '
+        f'{failures} failures'
+    )
     return 1 if failures else 0
 
 

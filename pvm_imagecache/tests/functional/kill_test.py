@@ -53,11 +53,7 @@ from pypowervm.wrappers import vios_file as pvm_file
 from urllib3 import connection as urllib3_connection
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.cmd import shell
-from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache import deploy
-from pvm_imagecache.drivers.localdisk import driver as localdisk
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
@@ -66,8 +62,12 @@ from pvm_imagecache import locks
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.cmd import shell
+from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import driver as localdisk
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
 
@@ -92,8 +92,16 @@ UNWRITTEN, WRITTEN = 'unwritten', 'written'
 KINDS = (BEFORE, BODY, SENT, ANSWERED, UNWRITTEN, WRITTEN)
 
 _UUID = re.compile(r'/[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}')
-_WRITES = ('INSERT', 'UPDATE', 'DELETE', 'CREATE', 'BEGIN', 'COMMIT',
-           'PRAGMA JOURNAL_MODE =', 'PRAGMA USER_VERSION =')
+_WRITES = (
+    'INSERT',
+    'UPDATE',
+    'DELETE',
+    'CREATE',
+    'BEGIN',
+    'COMMIT',
+    'PRAGMA JOURNAL_MODE =',
+    'PRAGMA USER_VERSION =',
+)
 _LEGS = ('main', 'base', 'instance')
 
 
@@ -123,7 +131,8 @@ class Trap:
         self._deadly = deadly
         self._note = note
         self._counts: collections.Counter[tuple[str, str, str]] = (
-            collections.Counter())
+            collections.Counter()
+        )
         self._inside = threading.local()
 
     def reach(self, what: str, kind: str) -> None:
@@ -244,11 +253,15 @@ class World:
             self.conf_off = self._configuration('off', 'false')
             self.conf_one = self._configuration('one', 'true')
             self._adapters = powervm.AdapterSource(
-                powervm.Connection.from_conf(self.conf))
+                powervm.Connection.from_conf(self.conf)
+            )
             held.callback(self._adapters.close)
             self._driver = localdisk.LocalDiskDriver(
-                self._adapters, GROUP, None,
-                locks.LockDirectory(str(self.directory / 'locks')))
+                self._adapters,
+                GROUP,
+                None,
+                locks.LockDirectory(str(self.directory / 'locks')),
+            )
             self.pool = self._driver.pool_id()
             self._plant()
             self._held = held.pop_all()
@@ -259,16 +272,21 @@ class World:
 
     def _start_glance(self, held: contextlib.ExitStack) -> None:
         self.glance = held.enter_context(
-            glance_server.GlanceServer(self.directory / 'glance'))
+            glance_server.GlanceServer(self.directory / 'glance')
+        )
         self.data = {}
         for number in range(IMAGES):
             image_id = self.glance.create_image(
-                f'image{number}', images.raw_bytes(SIZE, number))
+                f'image{number}', images.raw_bytes(SIZE, number)
+            )
             self.data[image_id] = self.glance.data_path(image_id)
 
     def _start_powervm(self, held: contextlib.ExitStack) -> None:
-        powervm = held.enter_context(powervm_server.PowerVMServer(
-            self.directory / 'powervm', '--volume-group', f'{GROUP}=1000'))
+        powervm = held.enter_context(
+            powervm_server.PowerVMServer(
+                self.directory / 'powervm', '--volume-group', f'{GROUP}=1000'
+            )
+        )
         self.control, self.port = powervm.control, powervm.port
 
     def _configuration(self, name: str, enabled: str) -> Any:
@@ -305,13 +323,23 @@ token = {self.glance.token()}
         self.images = [source.get(image_id) for image_id in self.data]
         mine = naming.base_image_name(self.images[0].id)
         self.foreign: dict[str, str] = {}
-        for name in ('foreign', 'vm', 'vm10', mine.upper(), mine[:-1],
-                     naming.base_image_name(str(uuid.uuid4()))):
+        for name in (
+            'foreign',
+            'vm',
+            'vm10',
+            mine.upper(),
+            mine[:-1],
+            naming.base_image_name(str(uuid.uuid4())),
+        ):
             self.plant(name)
         entry = pvm_file.File.bld(
-            self._adapters(), 'foreign', pvm_file.FileType.DISK_IMAGE,
-            self._vios(), f_size=units.Ki,
-            tdev_udid=self._foreign_udid()).create()
+            self._adapters(),
+            'foreign',
+            pvm_file.FileType.DISK_IMAGE,
+            self._vios(),
+            f_size=units.Ki,
+            tdev_udid=self._foreign_udid(),
+        ).create()
         self.files = {entry.uuid}
 
     def plant(self, name: str, size: int = units.Gi) -> None:
@@ -336,8 +364,11 @@ token = {self.glance.token()}
         return self._driver._group().vios_uuid
 
     def _foreign_udid(self) -> str:
-        return next(each['udid'] for each in self.control.disks()
-                    if each['name'] == 'foreign')
+        return next(
+            each['udid']
+            for each in self.control.disks()
+            if each['name'] == 'foreign'
+        )
 
     @staticmethod
     def _fingerprints(disks: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -345,8 +376,9 @@ token = {self.glance.token()}
         for each in disks:
             with open(each['path'], 'rb') as file:
                 digest = hashlib.sha256(file.read(units.Mi)).hexdigest()
-            found[each['udid']] = (f'{each["name"]} {digest} '
-                                   f'{os.stat(each["path"]).st_blocks}')
+            found[each['udid']] = (
+                f'{each["name"]} {digest} {os.stat(each["path"]).st_blocks}'
+            )
         return found
 
     # -- beginning anew
@@ -355,13 +387,17 @@ token = {self.glance.token()}
         """An empty state directory, and no disks but those of others."""
         self.control.clear_faults()
         self.control.change_settings(copy_rate=0)
-        ours = [disk for disk in self._driver.disks()[1]
-                if disk.udid not in self.foreign]
+        ours = [
+            disk
+            for disk in self._driver.disks()[1]
+            if disk.udid not in self.foreign
+        ]
         self._driver.delete_disks(ours)
         for entry in self._entries():
             if entry.uuid not in self.files:
                 self._adapters().delete(
-                    entry.schema_type, root_id=entry.uuid, service='web')
+                    entry.schema_type, root_id=entry.uuid, service='web'
+                )
         if self.state.exists():
             shutil.rmtree(self.state)
         self.control.clear_requests()
@@ -379,7 +415,8 @@ token = {self.glance.token()}
         """
         conf = conf or self.conf
         made = manager_module.ImageManager.from_conf(
-            conf, image_source.ImageSource(glance_client.factory(conf)))
+            conf, image_source.ImageSource(glance_client.factory(conf))
+        )
         try:
             yield made
         finally:
@@ -387,8 +424,7 @@ token = {self.glance.token()}
 
     @contextlib.contextmanager
     def catalogue(self) -> Iterator[catalog_module.Catalog]:
-        catalogue = catalog_module.Catalog(
-            str(self.state / 'catalog.sqlite'))
+        catalogue = catalog_module.Catalog(str(self.state / 'catalog.sqlite'))
         try:
             yield catalogue
         finally:
@@ -397,7 +433,9 @@ token = {self.glance.token()}
     # -- other processes
 
     def start(
-        self, work: Callable[[], None], deadly: Point | None = None,
+        self,
+        work: Callable[[], None],
+        deadly: Point | None = None,
         notes: int | None = None,
     ) -> int:
         """Do work in a process of its own; returns its id.
@@ -406,16 +444,22 @@ token = {self.glance.token()}
         :param notes: descriptor to write the points to that it comes to.
         """
         if threading.active_count() != 1:
-            raise Failure('threads were left running: '
-                          f'{threading.enumerate()}')
+            raise Failure(
+                f'threads were left running: {threading.enumerate()}'
+            )
         pid = os.fork()
         if pid:
             return pid
         status = 1
         try:
             signal.alarm(_PATIENCE)
-            Trap(deadly, lambda point: notes is None or bool(
-                os.write(notes, f'{point}\n'.encode()))).install()
+            Trap(
+                deadly,
+                lambda point: (
+                    notes is None
+                    or bool(os.write(notes, f'{point}\n'.encode()))
+                ),
+            ).install()
             work()
             status = 0
         except BaseException:
@@ -461,7 +505,8 @@ token = {self.glance.token()}
         """
         end = time.monotonic() + _PATIENCE
         while self._connected() or any(
-                row['seconds'] is None for row in self.control.requests()):
+            row['seconds'] is None for row in self.control.requests()
+        ):
             if time.monotonic() > end:
                 raise Failure('PowerVM does not come to rest')
             time.sleep(0.005)
@@ -470,16 +515,20 @@ token = {self.glance.token()}
         mine = f':{self.port:04X}'
         with open('/proc/net/tcp') as lines:
             # Established, a SYN received, and closed by the client only.
-            return any(local.endswith(mine) and state in ('01', '03', '08')
-                       for _, local, _, state in
-                       (line.split()[:4] for line in lines))
+            return any(
+                local.endswith(mine) and state in ('01', '03', '08')
+                for _, local, _, state in (line.split()[:4] for line in lines)
+            )
 
     # -- looking
 
     def disks(self) -> dict[str, dict[str, Any]]:
         """Disks that are not those of others, by name."""
-        found = [each for each in self.control.disks()
-                 if each['udid'] not in self.foreign]
+        found = [
+            each
+            for each in self.control.disks()
+            if each['udid'] not in self.foreign
+        ]
         names = [each['name'] for each in found]
         if len(set(names)) != len(names):
             raise Failure(f'two disks of one name: {sorted(names)}')
@@ -488,12 +537,16 @@ token = {self.glance.token()}
     def check_others(self) -> None:
         """Nothing that belongs to others has been touched."""
         now = self._fingerprints(
-            each for each in self.control.disks()
-            if each['udid'] in self.foreign)
+            each
+            for each in self.control.disks()
+            if each['udid'] in self.foreign
+        )
         for udid, fingerprint in self.foreign.items():
             if now.get(udid) != fingerprint:
-                raise Failure(f'the disk of somebody else {fingerprint} is '
-                              f'now {now.get(udid, "gone")}')
+                raise Failure(
+                    f'the disk of somebody else {fingerprint} is '
+                    f'now {now.get(udid, "gone")}'
+                )
 
     def check_locks(self) -> None:
         """Nobody holds a lock."""
@@ -508,13 +561,14 @@ token = {self.glance.token()}
         if disk is None:
             raise Failure(f'disk {name} is not there')
         try:
-            base.assert_same_bytes(_Judge(), self.data[image.id],
-                                   disk['path'])
+            base.assert_same_bytes(_Judge(), self.data[image.id], disk['path'])
         except Failure as failure:
             raise Failure(f'{name}: {failure.message}') from None
 
     def check_clean(
-        self, instances: dict[str, image_module.Image], soon: bool = False,
+        self,
+        instances: dict[str, image_module.Image],
+        soon: bool = False,
         may_stay: str | None = None,
     ) -> None:
         """After a pass: all that is there is whole, and on record.
@@ -531,9 +585,13 @@ token = {self.glance.token()}
             unfinished = catalogue.instance_disks(self.pool)
         if soon:
             records, unfinished = (
-                [each for each in found
-                 if each.udid or each.disk_name in disks]
-                for found in (records, unfinished))
+                [
+                    each
+                    for each in found
+                    if each.udid or each.disk_name in disks
+                ]
+                for found in (records, unfinished)
+            )
         if unfinished:
             raise Failure(f'instance disks still on record: {unfinished}')
         for record in records:
@@ -550,10 +608,12 @@ token = {self.glance.token()}
             raise Failure(f'disks were left: {left}')
         entries = {entry.uuid: entry for entry in self._entries()}
         if missing := self.files - set(entries):
-            raise Failure(f'somebody else\'s File entry is gone: {missing}')
-        if left := [(entry.file_name, entry.current_file_size)
-                    for identity, entry in entries.items()
-                    if identity not in self.files]:
+            raise Failure(f"somebody else's File entry is gone: {missing}")
+        if left := [
+            (entry.file_name, entry.current_file_size)
+            for identity, entry in entries.items()
+            if identity not in self.files
+        ]:
             raise Failure(f'File entries were left: {left}')
         self.check_others()
         self.check_locks()
@@ -609,14 +669,16 @@ class Operation:
 
     def deploy(self, image: image_module.Image, name: str) -> None:
         with self.world.manager(
-                self.world.conf_off if self.off else None) as manager:
+            self.world.conf_off if self.off else None
+        ) as manager:
             manager.create_disk(image, name)
 
     def purge(self, *wanted: image_module.Image) -> None:
         with self.world.manager() as manager:
             ids = {image.id for image in wanted}
-            manager.purge([each for each in manager.list()
-                           if each.image.id in ids])
+            manager.purge(
+                [each for each in manager.list() if each.image.id in ids]
+            )
 
     def die(self, work: Callable[[], None], point: Point) -> None:
         """Have somebody die earlier, of the same."""
@@ -707,8 +769,10 @@ class PurgeUnfinished(Operation):
     """The record of a fetch that died is purged."""
 
     def prepare(self) -> None:
-        self.die(lambda: self.prefetch(self.image),
-                 Point('base', 'PUT web/File/contents', 2, BODY))
+        self.die(
+            lambda: self.prefetch(self.image),
+            Point('base', 'PUT web/File/contents', 2, BODY),
+        )
 
     def work(self) -> None:
         self.purge(self.image)
@@ -726,12 +790,18 @@ class Reconcile(Operation):
         # to be whole.
         self.deploy(self.image, 'vm0')
         self.prefetch(self.second)
-        self.die(lambda: self.deploy(self.second, 'dead1'),
-                 Point('main', 'DELETE FROM instance_disks', 1, UNWRITTEN))
-        self.die(lambda: self.purge(self.second),
-                 Point('main', 'UPDATE base_images SET', 1, WRITTEN))
-        self.die(lambda: self.deploy(self.third, 'dead2'),
-                 Point('instance', 'PUT web/File/contents', 3, BODY))
+        self.die(
+            lambda: self.deploy(self.second, 'dead1'),
+            Point('main', 'DELETE FROM instance_disks', 1, UNWRITTEN),
+        )
+        self.die(
+            lambda: self.purge(self.second),
+            Point('main', 'UPDATE base_images SET', 1, WRITTEN),
+        )
+        self.die(
+            lambda: self.deploy(self.third, 'dead2'),
+            Point('instance', 'PUT web/File/contents', 3, BODY),
+        )
         name = naming.base_image_name(self.image.id)
         world._driver.delete_disks([world._driver.find_disk(name)])
 
@@ -744,8 +814,10 @@ class MissAfterDeath(Miss):
     """A deploy that takes over from one that died, and dies too."""
 
     def prepare(self) -> None:
-        self.die(lambda: self.deploy(self.image, 'vm1'),
-                 Point('base', 'PUT web/File/contents', 2, BODY))
+        self.die(
+            lambda: self.deploy(self.image, 'vm1'),
+            Point('base', 'PUT web/File/contents', 2, BODY),
+        )
 
 
 class MissOfGoneDisk(Miss):
@@ -754,8 +826,9 @@ class MissOfGoneDisk(Miss):
     def prepare(self) -> None:
         self.prefetch(self.image)
         driver = self.world._driver
-        driver.delete_disks([driver.find_disk(
-            naming.base_image_name(self.image.id))])
+        driver.delete_disks(
+            [driver.find_disk(naming.base_image_name(self.image.id))]
+        )
 
 
 class MissOfCorruptImage(Miss):
@@ -774,7 +847,7 @@ class MissOfCorruptImage(Miss):
     def _flip(self) -> None:
         with open(self.world.data[self.image.id], 'r+b') as file:
             file.seek(SIZE - 1)
-            byte, = file.read(1)
+            (byte,) = file.read(1)
             file.seek(SIZE - 1)
             file.write(bytes([byte ^ 1]))
 
@@ -785,8 +858,7 @@ class MissWithLostAnswers(Miss):
     def prepare(self) -> None:
         # Of File.create that is the first one of each upload.
         for kind, count in (('VolumeGroup.update', 1), ('File.create', 2)):
-            self.world.control.add_fault(
-                'lose_answer', kind=kind, count=count)
+            self.world.control.add_fault('lose_answer', kind=kind, count=count)
 
     def mend(self) -> None:
         self.world.control.clear_faults()
@@ -798,7 +870,8 @@ class HitWithLostAnswer(Hit):
     def prepare(self) -> None:
         super().prepare()
         self.world.control.add_fault(
-            'lose_answer', kind='VolumeGroup.update', count=1)
+            'lose_answer', kind='VolumeGroup.update', count=1
+        )
 
     def mend(self) -> None:
         self.world.control.clear_faults()
@@ -826,7 +899,8 @@ class MissWithoutBase(Miss):
     def _broken(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield next(pieces)
         raise exceptions.PowerVMRequestFailed(
-            action='take the rest', reason='this is a test')
+            action='take the rest', reason='this is a test'
+        )
 
 
 class MissWithoutInstance(MissWithoutBase):
@@ -852,7 +926,8 @@ class MissAwaited(Miss):
     def _wait(self) -> None:
         end = time.monotonic() + 0.5
         while time.monotonic() < end and not any(
-                (self.world.state / 'locks').glob('image-*')):
+            (self.world.state / 'locks').glob('image-*')
+        ):
             time.sleep(0.002)
         with self.world.manager() as manager:
             done = manager.create_disk(self.image, 'vm9')
@@ -919,8 +994,11 @@ class Adopt(MissReplacing):
 
     def prepare(self) -> None:
         self.world.control.plant_disk(
-            GROUP, str(self.may_stay), units.Gi,
-            str(self.world.data[self.image.id]))
+            GROUP,
+            str(self.may_stay),
+            units.Gi,
+            str(self.world.data[self.image.id]),
+        )
 
     def work(self) -> None:
         with self.world.manager() as manager:
@@ -933,7 +1011,7 @@ class Quarantined(Operation):
     def prepare(self) -> None:
         self.prefetch(self.image)
         with self.world.catalogue() as catalogue:
-            record, = catalogue.images(self.world.pool)
+            (record,) = catalogue.images(self.world.pool)
             catalogue.quarantine(record, 'this is a test')
 
     def work(self) -> None:
@@ -972,13 +1050,20 @@ class _Hasty(Operation):
         super().prepare()
         for method in ('PUT', 'POST', 'DELETE'):
             self.world.control.add_fault(
-                'latency', method=method, seconds=_LATENCY,
-                path_regex='VolumeGroup|web/File')
+                'latency',
+                method=method,
+                seconds=_LATENCY,
+                path_regex='VolumeGroup|web/File',
+            )
 
     def choose(self, points: Sequence[Point]) -> Sequence[Point]:
-        return [point for point in points if point.kind == SENT
-                and not point.what.startswith('GET')
-                and not point.what.endswith('Logon')]
+        return [
+            point
+            for point in points
+            if point.kind == SENT
+            and not point.what.startswith('GET')
+            and not point.what.endswith('Logon')
+        ]
 
     def mend(self) -> None:
         self.world.control.clear_faults()
@@ -1000,8 +1085,11 @@ class HitBeingCopied(_Hasty, Hit):
         self.world.control.change_settings(copy_rate=_COPY_RATE)
 
     def choose(self, points: Sequence[Point]) -> Sequence[Point]:
-        return [point for point in super().choose(points)
-                if point.what.startswith('POST')]
+        return [
+            point
+            for point in super().choose(points)
+            if point.what.startswith('POST')
+        ]
 
 
 class PrefetchHasty(_Hasty, Prefetch):
@@ -1017,17 +1105,22 @@ class MissAfterHasty(_Hasty, Miss):
 
     def prepare(self) -> None:
         self.world.control.add_fault(
-            'latency', kind='VolumeGroup.update', count=1,
-            seconds=4 * _LATENCY)
+            'latency', kind='VolumeGroup.update', count=1, seconds=4 * _LATENCY
+        )
         world = self.world
-        pid = world.start(self.work, Point(
-            'main', 'POST uom/VirtualIOServer/VolumeGroup', 1, SENT))
+        pid = world.start(
+            self.work,
+            Point('main', 'POST uom/VirtualIOServer/VolumeGroup', 1, SENT),
+        )
         if not world.kill(pid):
             raise Failure('who should have died before has not')
 
     def choose(self, points: Sequence[Point]) -> Sequence[Point]:
-        return [point for point in points[:_first_update(points)]
-                if point.kind in (UNWRITTEN, WRITTEN)]
+        return [
+            point
+            for point in points[: _first_update(points)]
+            if point.kind in (UNWRITTEN, WRITTEN)
+        ]
 
 
 class MissUsurped(Miss):
@@ -1044,14 +1137,17 @@ class MissUsurped(Miss):
 
     def choose(self, points: Sequence[Point]) -> Sequence[Point]:
         return [point for point in points if point.leg == 'main'][
-            :_first_update(points)]
+            : _first_update(points)
+        ]
 
 
 def _first_update(points: Sequence[Point]) -> int:
     """How many points there are before the first change of the pool."""
     return 1 + next(
-        number for number, point in enumerate(points)
-        if point.what.startswith('POST') and point.kind == BEFORE)
+        number
+        for number, point in enumerate(points)
+        if point.what.startswith('POST') and point.kind == BEFORE
+    )
 
 
 OPERATIONS: dict[str, type[Operation]] = {
@@ -1174,8 +1270,10 @@ class Run:
         if name is None or name not in self._world.disks():
             return
         with self._world.catalogue() as catalogue:
-            unfinished = {entry.disk_name for entry in
-                          catalogue.instance_disks(self._world.pool)}
+            unfinished = {
+                entry.disk_name
+                for entry in catalogue.instance_disks(self._world.pool)
+            }
         if name not in unfinished:
             self._world.check_whole(name, self._operation.image)
             self._instances[name] = self._operation.image
@@ -1194,8 +1292,9 @@ class Run:
             return
         if found.failed:
             raise Failure(f'the pass failed: {found.failed}')
-        self._world.check_clean(self._instances, self._operation.hasty,
-                                self._operation.may_stay)
+        self._world.check_clean(
+            self._instances, self._operation.hasty, self._operation.may_stay
+        )
 
     def _deploy(self, manager: manager_module.ImageManager) -> None:
         """To the same name, and to a new one."""
@@ -1216,8 +1315,10 @@ class Run:
             self._world.check_whole(name, image)
             self._instances[name] = image
             if done.outcome not in outcomes:
-                raise Failure(f'the deploy of {name} was a '
-                              f'{done.outcome.value}: {done.reason}')
+                raise Failure(
+                    f'the deploy of {name} was a '
+                    f'{done.outcome.value}: {done.reason}'
+                )
             if not self._taken:
                 outcomes = {deploy.Outcome.HIT}
 
@@ -1254,9 +1355,11 @@ class Program:
         self._arguments = arguments
         self._chosen = [each.partition(':') for each in arguments.only]
         self._counts: collections.Counter[tuple[str, str]] = (
-            collections.Counter())
+            collections.Counter()
+        )
         self._failures: collections.Counter[tuple[str, str]] = (
-            collections.Counter())
+            collections.Counter()
+        )
         self._runs = 0
         self._seen = 0
 
@@ -1264,15 +1367,16 @@ class Program:
         """The exit code."""
         started = time.monotonic()
         for name in OPERATIONS:
-            if self._chosen and name not in {
-                    each[0] for each in self._chosen}:
+            if self._chosen and name not in {each[0] for each in self._chosen}:
                 continue
             self._run_operation(name)
         self._print_table()
         failures = sum(self._failures.values())
-        print(f'{sum(self._counts.values())} points, {self._runs} kills, '
-              f'{failures} points failed, '
-              f'{time.monotonic() - started:.0f} s')
+        print(
+            f'{sum(self._counts.values())} points, {self._runs} kills, '
+            f'{failures} points failed, '
+            f'{time.monotonic() - started:.0f} s'
+        )
         return 1 if failures else 0
 
     def _run_operation(self, name: str) -> None:
@@ -1290,12 +1394,18 @@ class Program:
         numbers = self._numbers(name, len(points))
         for number in numbers:
             self._try(name, number, operation, points[number - 1])
-        print(f'{name}: {len(numbers)} of {len(points)} points, '
-              f'{time.monotonic() - started:.0f} s', flush=True)
+        print(
+            f'{name}: {len(numbers)} of {len(points)} points, '
+            f'{time.monotonic() - started:.0f} s',
+            flush=True,
+        )
 
     def _numbers(self, name: str, count: int) -> Sequence[int]:
-        wanted = {number for operation, _, number in self._chosen
-                  if operation == name}
+        wanted = {
+            number
+            for operation, _, number in self._chosen
+            if operation == name
+        }
         if wanted and '' not in wanted:
             return [int(number) for number in sorted(wanted)]
         every = self._arguments.every
@@ -1317,9 +1427,12 @@ class Program:
                 Run(operation, point).run(pass_first)
             except Exception as failure:
                 failed = True
-                print(f'FAILED {name}:{number} ({point}), '
-                      f'{"pass" if pass_first else "deploy"} first: '
-                      f'{type(failure).__name__}: {failure}', flush=True)
+                print(
+                    f'FAILED {name}:{number} ({point}), '
+                    f'{"pass" if pass_first else "deploy"} first: '
+                    f'{type(failure).__name__}: {failure}',
+                    flush=True,
+                )
                 if self._arguments.verbose:
                     traceback.print_exc()
         if failed:
@@ -1333,10 +1446,15 @@ class Program:
         return (number // self._arguments.every % 2 == 0,)
 
     def _print_table(self) -> None:
-        names = [name for name in OPERATIONS
-                 if any((name, kind) in self._counts for kind in KINDS)]
-        print(f'\npoints/failed {"":5}'
-              + ''.join(f'{kind:>12}' for kind in (*KINDS, 'all')))
+        names = [
+            name
+            for name in OPERATIONS
+            if any((name, kind) in self._counts for kind in KINDS)
+        ]
+        print(
+            f'\npoints/failed {"":5}'
+            + ''.join(f'{kind:>12}' for kind in (*KINDS, 'all'))
+        )
         for name in names:
             self._print_row(name, [name])
         self._print_row('all', names)
@@ -1352,27 +1470,39 @@ class Program:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or '').split(
-        '\n', 1)[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').split('\n', 1)[0]
+    )
     parser.add_argument(
-        '--only', action='append', default=[], metavar='OPERATION[:NUMBER]',
-        help='this operation only, or this point of it; may be repeated')
+        '--only',
+        action='append',
+        default=[],
+        metavar='OPERATION[:NUMBER]',
+        help='this operation only, or this point of it; may be repeated',
+    )
     parser.add_argument(
-        '--every', type=int, default=1, metavar='N',
-        help='every Nth point only, in one of the two orders')
+        '--every',
+        type=int,
+        default=1,
+        metavar='N',
+        help='every Nth point only, in one of the two orders',
+    )
     parser.add_argument(
-        '--list', action='store_true', help='list the points, kill nobody')
+        '--list', action='store_true', help='list the points, kill nobody'
+    )
     parser.add_argument(
-        '--verbose', action='store_true', help='show logs and tracebacks')
+        '--verbose', action='store_true', help='show logs and tracebacks'
+    )
     parsed = parser.parse_args(arguments)
     for each in parsed.only:
         if each.partition(':')[0] not in OPERATIONS:
-            parser.error(f'no operation {each}; there are: '
-                         + ', '.join(OPERATIONS))
+            parser.error(
+                f'no operation {each}; there are: ' + ', '.join(OPERATIONS)
+            )
     if not parsed.verbose:
         logging.disable(logging.CRITICAL)
     for module in (image_source, powervm, deploy):
-        module.RETRY_DELAYS = _DELAYS[:len(module.RETRY_DELAYS)]
+        module.RETRY_DELAYS = _DELAYS[: len(module.RETRY_DELAYS)]
     with tempfile.TemporaryDirectory(prefix='pvm-kill-') as directory:
         with World(pathlib.Path(directory)) as world:
             return Program(world, parsed).run()

@@ -57,8 +57,6 @@ from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import vios_file as pvm_file
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.cmd import shell
-from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
 from pvm_imagecache import glance_client
@@ -67,9 +65,11 @@ from pvm_imagecache import image_source
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import removal
+from pvm_imagecache.cmd import shell
+from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache.simulator import control as control_module
-from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
 
@@ -114,7 +114,7 @@ CREATE TRIGGER race_end AFTER DELETE ON base_images BEGIN
 
 
 #: What differs from one message of a kind to the next.
-_IDS = re.compile(r"(i_)?[0-9A-Fa-f]{8}[-_.0-9A-Fa-f]*|p\d+t\d+_\d+|\d+")
+_IDS = re.compile(r'(i_)?[0-9A-Fa-f]{8}[-_.0-9A-Fa-f]*|p\d+t\d+_\d+|\d+')
 
 
 class Failure(Exception):
@@ -182,13 +182,15 @@ class Place:
         """A session of one's own with PowerVM."""
         host, port = self.powervm.rpartition('/')[2].split(':')
         return pvm_adapter.Adapter(
-            pvm_adapter.Session(host=host, port=int(port)))
+            pvm_adapter.Session(host=host, port=int(port))
+        )
 
     @contextlib.contextmanager
     def manager(
-        self
-    ) -> Iterator[tuple[manager_module.ImageManager,
-                        image_source.ImageSource]]:
+        self,
+    ) -> Iterator[
+        tuple[manager_module.ImageManager, image_source.ImageSource]
+    ]:
         """A manager of one's own."""
         conf = self.conf()
         source = image_source.ImageSource(glance_client.factory(conf))
@@ -200,9 +202,13 @@ class Place:
 
     def base_name(self, special: str) -> str:
         """The name of the disk of the first image of that kind."""
-        return naming.base_image_name(next(
-            image_id for image_id, why in self.special.items()
-            if why == special))
+        return naming.base_image_name(
+            next(
+                image_id
+                for image_id, why in self.special.items()
+                if why == special
+            )
+        )
 
 
 @dataclasses.dataclass
@@ -215,9 +221,11 @@ class Report:
     """
 
     counts: collections.Counter[str] = dataclasses.field(
-        default_factory=collections.Counter)
+        default_factory=collections.Counter
+    )
     fetches: collections.Counter[tuple[str, str]] = dataclasses.field(
-        default_factory=collections.Counter)
+        default_factory=collections.Counter
+    )
     kept: dict[str, str] = dataclasses.field(default_factory=dict)
     slowest: tuple[float, str] = (0.0, '')
     failures: list[str] = dataclasses.field(default_factory=list)
@@ -270,8 +278,13 @@ class Hand:
         #: By image, the lease that was there when it was pinned.
         self._pinned: dict[str, str | None] = {}
         self._kinds: dict[Callable[[], None], int] = {
-            self._deploy: 60, self._prefetch: 10, self._purge_some: 8,
-            self._purge_all: 1, self._pass: 4, self._look: 3}
+            self._deploy: 60,
+            self._prefetch: 10,
+            self._purge_some: 8,
+            self._purge_all: 1,
+            self._pass: 4,
+            self._look: 3,
+        }
         if mine:
             self._kinds |= {self._pin: 6, self._unpin: 6}
 
@@ -288,7 +301,8 @@ class Hand:
             work()
         except Exception as error:
             self.report.fail(
-                f'{time.strftime("%X")} {work.__name__.strip("_")}', error)
+                f'{time.strftime("%X")} {work.__name__.strip("_")}', error
+            )
 
     def _image(self) -> image_module.Image:
         """Some are wanted more often than others."""
@@ -302,13 +316,19 @@ class Hand:
         image = self._image()
         self._made += 1
         name = f'{self._name}_{self._made}'
-        size = self._random.choice(
-            (0, 0, image.least_disk_size, 2 * units.Gi))
+        size = self._random.choice((0, 0, image.least_disk_size, 2 * units.Gi))
         done = self._manager.create_disk(image, name, size)
-        self.report.slowest = max(self.report.slowest, (
-            done.seconds['total'], f'{done.outcome.value}: ' + ', '.join(
-                f'{step} {seconds:.2f}'
-                for step, seconds in done.seconds.items())))
+        self.report.slowest = max(
+            self.report.slowest,
+            (
+                done.seconds['total'],
+                f'{done.outcome.value}: '
+                + ', '.join(
+                    f'{step} {seconds:.2f}'
+                    for step, seconds in done.seconds.items()
+                ),
+            ),
+        )
         self.report.kept[name] = image.id
         self.report.counts[f'deploys: {done.outcome.value}'] += 1
         self._note_fetch(done)
@@ -326,14 +346,17 @@ class Hand:
             self.report.fetches[image.id, outcome.value] += 1
         expected = 0 if outcome is deploy.Outcome.HIT else image.size
         if done.bytes_fetched != expected:
-            raise Failure(f'a {outcome.value} of {image.size} bytes took '
-                          f'{done.bytes_fetched} from Glance')
+            raise Failure(
+                f'a {outcome.value} of {image.size} bytes took '
+                f'{done.bytes_fetched} from Glance'
+            )
         if outcome is deploy.Outcome.BYPASS:
             why = self._place.special.get(image.id, '')
             self.report.counts[f'bypasses: {why or "others"}'] += 1
             if not self._is_expected(why, done.reason):
-                raise Failure(f'image {image.id} went past the cache: '
-                              f'{done.reason}')
+                raise Failure(
+                    f'image {image.id} went past the cache: {done.reason}'
+                )
 
     @staticmethod
     def _is_expected(why: str, reason: str) -> bool:
@@ -344,7 +367,10 @@ class Hand:
     ) -> None:
         disk = self._disk(name)
         if (disk['name'], disk['udid'], disk['capacity_bytes']) != (
-                done.disk.name, done.disk.udid, done.disk.capacity):
+            done.disk.name,
+            done.disk.udid,
+            done.disk.capacity,
+        ):
             raise Failure(f'told of {done.disk}, there is {disk}')
         if disk['capacity_bytes'] < max(size, done.image.least_disk_size):
             raise Failure(f'too small for {size}: {disk}')
@@ -352,13 +378,15 @@ class Hand:
         self.report.counts['bytes deployed'] += done.image.size
 
     def _check_bytes(self, name: str, disk: dict[str, Any]) -> None:
-        check_bytes(name, self._place.data[self.report.kept[name]],
-                    disk['path'])
+        check_bytes(
+            name, self._place.data[self.report.kept[name]], disk['path']
+        )
         self.report.counts['disks compared'] += 1
 
     def _disk(self, name: str) -> dict[str, Any]:
-        found = [each for each in self._control.disks()
-                 if each['name'] == name]
+        found = [
+            each for each in self._control.disks() if each['name'] == name
+        ]
         if len(found) != 1:
             raise Failure(f'of {name} there are {len(found)}')
         return found[0]
@@ -383,15 +411,20 @@ class Hand:
             return
         if done.bytes_fetched != (image.size if done.fetched else 0):
             raise Failure(f'odd bytes: {done}')
-        self.report.counts['prefetches: ' + (
-            'fetched' if done.fetched else 'not needed')] += 1
+        self.report.counts[
+            'prefetches: ' + ('fetched' if done.fetched else 'not needed')
+        ] += 1
         if done.fetched:
             self.report.fetches[image.id, 'prefetch'] += 1
 
     def _purge_some(self) -> None:
         cached = self._manager.list()
-        self._purge(self._random.sample(cached, min(
-            len(cached), self._random.randint(1, 3))), False)
+        self._purge(
+            self._random.sample(
+                cached, min(len(cached), self._random.randint(1, 3))
+            ),
+            False,
+        )
 
     def _purge_all(self) -> None:
         self._purge(self._manager.list(), True)
@@ -424,14 +457,16 @@ class Hand:
     def _check_in_use(self, results: Iterable[removal.Removed]) -> None:
         for each in results:
             if each.removed and each.base_image.image.id in (
-                    self._place.in_use):
+                self._place.in_use
+            ):
                 raise Failure(f'removed, though in use: {each}')
 
     def _pass(self) -> None:
         self.report.counts['passes'] += 1
         others = self._random.sample(self._wanted, 2)
-        done = self._manager.run_pass(in_use=[
-            *self._place.in_use, *(image.id for image in others)])
+        done = self._manager.run_pass(
+            in_use=[*self._place.in_use, *(image.id for image in others)]
+        )
         evicted = check_pass(done)
         self._note_removals('evicted', evicted)
         self._check_in_use(evicted)
@@ -471,21 +506,19 @@ class Hand:
     def _ready_lease(self, image_id: str) -> str | None:
         for record in self._manager.list():
             if record.image.id == image_id and (
-                    record.state is catalog_module.State.READY):
+                record.state is catalog_module.State.READY
+            ):
                 return record.lease
         return None
 
 
-def check_pass(
-    done: manager_module.Pass
-) -> tuple[removal.Removed, ...]:
+def check_pass(done: manager_module.Pass) -> tuple[removal.Removed, ...]:
     """Nobody has died: there is nothing to tidy. Returns what went.
 
     :raises Failure: if the pass found something, or could not be made.
     """
     found = done.reconciliation
-    if found.removed or found.failed or found.forgotten or (
-            found.quarantined):
+    if found.removed or found.failed or found.forgotten or (found.quarantined):
         raise Failure(f'a pass found {found}')
     if done.eviction is None or done.eviction.plan.faults:
         raise Failure(f'nothing was evicted: {done}')
@@ -536,11 +569,16 @@ def work(
     with place.manager() as (manager, source):
         wanted = {image_id: source.get(image_id) for image_id in place.data}
         hands = [
-            Hand(place, manager, list(wanted.values()),
-                 [wanted[image_id] for image_id in ids],
-                 f'p{number}t{thread}', seed)
-            for thread, (seed, ids) in enumerate(
-                zip(seeds, mine, strict=True))]
+            Hand(
+                place,
+                manager,
+                list(wanted.values()),
+                [wanted[image_id] for image_id in ids],
+                f'p{number}t{thread}',
+                seed,
+            )
+            for thread, (seed, ids) in enumerate(zip(seeds, mine, strict=True))
+        ]
         pipe.send('ready')
         seconds = pipe.recv()
         report = _run(hands, seconds)
@@ -557,8 +595,9 @@ def work(
 def _run(hands: Sequence[Hand], seconds: float) -> Report:
     faulthandler.dump_traceback_later(seconds + _PATIENCE, exit=True)
     end = time.monotonic() + seconds
-    threads = [threading.Thread(target=hand.run, args=(end,))
-               for hand in hands]
+    threads = [
+        threading.Thread(target=hand.run, args=(end,)) for hand in hands
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -597,8 +636,13 @@ class Owned:
     @classmethod
     def of(cls, disk: Any, content: str) -> 'Owned':
         """What PowerVM tells of a disk."""
-        return cls(naming.last_component(disk.name), disk.udid,
-                   disk.capacity, disk.label, content)
+        return cls(
+            naming.last_component(disk.name),
+            disk.udid,
+            disk.capacity,
+            disk.label,
+            content,
+        )
 
 
 class Stranger:
@@ -622,8 +666,14 @@ class Stranger:
         """Change its own disks, and look after them, until it is over."""
         while not is_over():
             self._random.choice(
-                (self._add, self._remove, self._plant, self._compare,
-                 self._abandon))()
+                (
+                    self._add,
+                    self._remove,
+                    self._plant,
+                    self._compare,
+                    self._abandon,
+                )
+            )()
             time.sleep(self._random.uniform(0, 0.05))
         self._look(self._read())
 
@@ -632,16 +682,18 @@ class Stranger:
     def _add(self) -> None:
         if len(self.owned) >= _FOREIGN_DISKS:
             return
-        names = {self._new_name()
-                 for _ in range(self._random.randint(1, 3))}
+        names = {self._new_name() for _ in range(self._random.randint(1, 3))}
         added: set[str] = set()
 
         def add(group: Any, there: set[str]) -> bool:
             added.clear()
             added.update(names - there)
             for name in added:
-                group.virtual_disks.append(pvm_storage.VDisk.bld(
-                    self._adapter, name, self._random.randint(2, 3)))
+                group.virtual_disks.append(
+                    pvm_storage.VDisk.bld(
+                        self._adapter, name, self._random.randint(2, 3)
+                    )
+                )
             return bool(added)
 
         for disk in self._change(add):
@@ -653,8 +705,9 @@ class Stranger:
         if not self.owned:
             return
         doomed = self._random.sample(
-            sorted(self.owned), min(len(self.owned),
-                                    self._random.randint(1, 3)))
+            sorted(self.owned),
+            min(len(self.owned), self._random.randint(1, 3)),
+        )
         udids = {self.owned[name].udid for name in doomed}
 
         def remove(group: Any, there: set[str]) -> bool:
@@ -675,22 +728,28 @@ class Stranger:
         name = self._new_name()
         try:
             disk = self._control.plant_disk(
-                GROUP, name, 2 * units.Gi, self._place.content)
+                GROUP, name, 2 * units.Gi, self._place.content
+            )
         except control_module.ControlError as error:
             if name != self._contested or 'exists' not in str(error):
                 raise
             return
         self.counts['foreign disks planted'] += 1
         self.owned[name] = Owned(
-            name, disk['udid'], disk['capacity_bytes'] / units.Gi,
-            disk['label'], self._place.content)
+            name,
+            disk['udid'],
+            disk['capacity_bytes'] / units.Gi,
+            disk['label'],
+            self._place.content,
+        )
 
     def _abandon(self) -> None:
         """Leave a disk behind as the old driver would have."""
         name = self._place.base_name('abandoned')
         with contextlib.suppress(control_module.ControlError):
             self._control.plant_disk(
-                GROUP, name, units.Gi, self._place.content)
+                GROUP, name, units.Gi, self._place.content
+            )
             self.counts['foreign disks abandoned'] += 1
 
     def _new_name(self) -> str:
@@ -707,15 +766,18 @@ class Stranger:
         while True:
             group = self._read()
             self._look(group)
-            there = {naming.last_component(disk.name)
-                     for disk in group.virtual_disks}
+            there = {
+                naming.last_component(disk.name)
+                for disk in group.virtual_disks
+            }
             if not alter(group, there):
                 return []
             try:
                 after = group.update()
             except pvm_exceptions.HttpError as error:
                 if error.response.status != (
-                        http.HTTPStatus.PRECONDITION_FAILED):
+                    http.HTTPStatus.PRECONDITION_FAILED
+                ):
                     raise
                 self.counts['foreign updates refused (412)'] += 1
                 continue
@@ -726,21 +788,25 @@ class Stranger:
 
     def _read(self) -> Any:
         return pvm_storage.VG.get(
-            self._adapter, uuid=self._uuid, parent_type='VirtualIOServer',
-            parent_uuid=self._vios)
+            self._adapter,
+            uuid=self._uuid,
+            parent_type='VirtualIOServer',
+            parent_uuid=self._vios,
+        )
 
     def _look(self, group: Any) -> None:
         self.counts['foreign looks'] += 1
-        there = {disk.udid: Owned.of(disk, '')
-                 for disk in group.virtual_disks}
+        there = {disk.udid: Owned.of(disk, '') for disk in group.virtual_disks}
         names = collections.Counter(each.name for each in there.values())
         if twice := [name for name, count in names.items() if count > 1]:
             raise Failure(f'two disks of one name: {twice}')
         for each in self.owned.values():
             expected = dataclasses.replace(each, content='')
             if there.get(each.udid) != expected:
-                raise Failure(f'{each} of the stranger is now '
-                              f'{there.get(each.udid, "gone")}')
+                raise Failure(
+                    f'{each} of the stranger is now '
+                    f'{there.get(each.udid, "gone")}'
+                )
 
     def _compare(self) -> None:
         if self.owned:
@@ -759,12 +825,15 @@ def check_foreign(
     by_udid = {disk['udid']: disk for disk in disks}
     for each in owned:
         disk = by_udid.get(each.udid)
-        if disk is None or (disk['name'], disk['label']) != (
-                each.name, each.label) or (
-                disk['capacity_bytes'] != each.capacity * units.Gi):
+        if (
+            disk is None
+            or (disk['name'], disk['label']) != (each.name, each.label)
+            or (disk['capacity_bytes'] != each.capacity * units.Gi)
+        ):
             raise Failure(f'{each} of the stranger is now {disk}')
-        check_bytes(f'{each} of the stranger', each.content or os.devnull,
-                    disk['path'])
+        check_bytes(
+            f'{each} of the stranger', each.content or os.devnull, disk['path']
+        )
 
 
 def intrude(
@@ -813,16 +882,27 @@ class World:
 
     def __enter__(self) -> 'World':
         with contextlib.ExitStack() as held:
-            url = held.enter_context(powervm_server.PowerVMServer(
-                self._directory / 'powervm', '--volume-group',
-                f'{GROUP}=1000', '--unconditional-update',
-                self._reading)).url
+            url = held.enter_context(
+                powervm_server.PowerVMServer(
+                    self._directory / 'powervm',
+                    '--volume-group',
+                    f'{GROUP}=1000',
+                    '--unconditional-update',
+                    self._reading,
+                )
+            ).url
             content = self._directory / 'content'
             content.write_bytes(images.raw_bytes(64 * units.Ki + 1, 4711))
             self.place = Place(
-                str(self._write_conf(url)), str(self._directory / 'state'),
-                url, str(content), self._data, self._special,
-                self._in_use, self._verbose)
+                str(self._write_conf(url)),
+                str(self._directory / 'state'),
+                url,
+                str(content),
+                self._data,
+                self._special,
+                self._in_use,
+                self._verbose,
+            )
             self.control = self.place.control()
             self.squatter = self._plant_squatter()
             with self.place.manager() as (manager, _):
@@ -860,22 +940,33 @@ token = {self._glance.token()}
     def _plant_squatter(self) -> Owned:
         """A disk that has an image's name from the beginning to the end."""
         disk = self.control.plant_disk(
-            GROUP, self.place.base_name('squatted'), 3 * units.Gi,
-            self.place.content)
-        return Owned(disk['name'], disk['udid'], 3.0, disk['label'],
-                     self.place.content)
+            GROUP,
+            self.place.base_name('squatted'),
+            3 * units.Gi,
+            self.place.content,
+        )
+        return Owned(
+            disk['name'], disk['udid'], 3.0, disk['label'], self.place.content
+        )
 
     @contextlib.contextmanager
     def _catalogue(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(
-                os.path.join(self.place.state, 'catalog.sqlite'),
-                timeout=60)) as catalogue, catalogue:
+        with (
+            contextlib.closing(
+                sqlite3.connect(
+                    os.path.join(self.place.state, 'catalog.sqlite'),
+                    timeout=60,
+                )
+            ) as catalogue,
+            catalogue,
+        ):
             yield catalogue
 
     def lives(self) -> collections.Counter[str]:
         """How often each image became a base image."""
         return collections.Counter(
-            image_id for image_id, _ in self._leases('ready'))
+            image_id for image_id, _ in self._leases('ready')
+        )
 
     def deaths(self) -> int:
         """How many base images went again."""
@@ -883,9 +974,12 @@ token = {self._glance.token()}
 
     def _leases(self, state: str) -> set[tuple[str, str]]:
         with self._catalogue() as catalogue:
-            return set(catalogue.execute(
-                'SELECT image_id, lease FROM race_journal WHERE state = ?',
-                (state,)))
+            return set(
+                catalogue.execute(
+                    'SELECT image_id, lease FROM race_journal WHERE state = ?',
+                    (state,),
+                )
+            )
 
     # -- looking
 
@@ -907,8 +1001,9 @@ token = {self._glance.token()}
         :returns: how many images the first one evicted.
         """
         with self.place.manager() as (manager, _):
-            first, second = (check_pass(manager.run_pass(in_use=()))
-                             for _ in range(2))
+            first, second = (
+                check_pass(manager.run_pass(in_use=())) for _ in range(2)
+            )
             left = len(manager.list())
         if second or left > _MOST_CACHED:
             raise Failure(f'{left} are cached, {second} went late')
@@ -929,11 +1024,12 @@ token = {self._glance.token()}
         # What was abandoned there may have found nobody to replace it.
         known |= {self.place.base_name('abandoned')} & set(names)
         if known != set(names):
-            raise Failure(f'nobody knows {sorted(set(names) - known)}, '
-                          f'not there {sorted(known - set(names))}')
+            raise Failure(
+                f'nobody knows {sorted(set(names) - known)}, '
+                f'not there {sorted(known - set(names))}'
+            )
         for name, image_id in {**kept, **cached}.items():
-            check_bytes(name, self.place.data[image_id],
-                        by_name[name]['path'])
+            check_bytes(name, self.place.data[image_id], by_name[name]['path'])
         check_foreign(disks, foreign)
 
     def _check_base_images(
@@ -941,7 +1037,8 @@ token = {self._glance.token()}
     ) -> dict[str, str]:
         """The records agree with the disks; returns images by name."""
         catalogue = catalog_module.Catalog(
-            os.path.join(self.place.state, 'catalog.sqlite'))
+            os.path.join(self.place.state, 'catalog.sqlite')
+        )
         pool = next(iter(disks.values()))['vg_uuid']
         with contextlib.closing(catalogue):
             records = catalogue.images(pool)
@@ -973,29 +1070,37 @@ token = {self._glance.token()}
         complete = self.complete_downloads()
         for image_id in self.place.data:
             fills, past, refused = (
-                sum(fetches[image_id, how] for how in hows) for hows in (
-                    ('miss', 'prefetch'), ('bypass',), ('refused',)))
+                sum(fetches[image_id, how] for how in hows)
+                for hows in (('miss', 'prefetch'), ('bypass',), ('refused',))
+            )
             if fills != lives[image_id]:
-                raise Failure(f'{image_id} was filled {fills} times, and '
-                              f'became ready {lives[image_id]} times')
+                raise Failure(
+                    f'{image_id} was filled {fills} times, and '
+                    f'became ready {lives[image_id]} times'
+                )
             at_least = lives[image_id] + past
             if not at_least <= complete[image_id] <= at_least + refused:
                 raise Failure(
                     f'{image_id} was downloaded {complete[image_id]} times '
                     f'for {lives[image_id]} lives and {past} bypasses '
-                    f'({refused} refused prefetches)')
+                    f'({refused} refused prefetches)'
+                )
 
     def check_removals(self, told: int) -> None:
         """Each base image that went was told of once."""
         if told != self.deaths():
-            raise Failure(f'{told} base images were said to be removed, and '
-                          f'{self.deaths()} are gone')
+            raise Failure(
+                f'{told} base images were said to be removed, and '
+                f'{self.deaths()} are gone'
+            )
 
     def complete_downloads(self) -> collections.Counter[str]:
         """How often Glance has sent all of each image."""
         return collections.Counter(
-            each.image_id for each in self._glance.downloads()
-            if each.bytes_sent == os.path.getsize(self._data[each.image_id]))
+            each.image_id
+            for each in self._glance.downloads()
+            if each.bytes_sent == os.path.getsize(self._data[each.image_id])
+        )
 
     def bytes_sent(self) -> int:
         """What Glance has sent in all."""
@@ -1025,8 +1130,10 @@ class Run:
         """Returns the number of failures."""
         with contextlib.ExitStack() as held:
             stranger = self._start(held, intrude, self._seed())
-            workers = [self._start(held, work, number, *self._share(number))
-                       for number in range(self._arguments.processes)]
+            workers = [
+                self._start(held, work, number, *self._share(number))
+                for number in range(self._arguments.processes)
+            ]
             for pipe in (stranger, *workers):
                 self._hear(pipe)
             for pipe in (stranger, *workers):
@@ -1040,8 +1147,7 @@ class Run:
             for pipe in workers:
                 pipe.send('end')
                 before, after = self._hear(pipe)
-                self._check('what is left', lambda: _check_left(
-                    before, after))  # noqa: B023
+                self._check('what is left', lambda: _check_left(before, after))  # noqa: B023
         self._look()
         self._print()
         return len(self._report.failures)
@@ -1054,18 +1160,25 @@ class Run:
         threads = self._arguments.threads
         every = threads * self._arguments.processes
         ids = list(self._world.place.data)
-        return ([self._seed() for _ in range(threads)],
-                [ids[number * threads + thread::every]
-                 for thread in range(threads)])
+        return (
+            [self._seed() for _ in range(threads)],
+            [
+                ids[number * threads + thread :: every]
+                for thread in range(threads)
+            ],
+        )
 
     def _start(
-        self, held: contextlib.ExitStack, target: Callable[..., None],
+        self,
+        held: contextlib.ExitStack,
+        target: Callable[..., None],
         *args: Any,
     ) -> 'pipes.Connection[Any, Any]':
         context = multiprocessing.get_context('spawn')
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=target, args=(self._world.place, theirs, *args))
+            target=target, args=(self._world.place, theirs, *args)
+        )
         process.start()
         theirs.close()
         held.callback(process.join)
@@ -1083,14 +1196,20 @@ class Run:
     def _look(self) -> None:
         world = self._world
         self._check('the last passes', self._run_passes)
-        self._check('disks', lambda: world.check_disks(
-            self._report.kept, self._owned.values()))
+        self._check(
+            'disks',
+            lambda: world.check_disks(self._report.kept, self._owned.values()),
+        )
         self._check('File entries', world.check_files)
-        self._check('downloads', lambda: world.check_downloads(
-            self._report.fetches))
-        self._check('removals', lambda: world.check_removals(
-            self._report.counts['purged']
-            + self._report.counts['evicted']))
+        self._check(
+            'downloads', lambda: world.check_downloads(self._report.fetches)
+        )
+        self._check(
+            'removals',
+            lambda: world.check_removals(
+                self._report.counts['purged'] + self._report.counts['evicted']
+            ),
+        )
         self._check('requests', world.check_requests)
 
     def _run_passes(self) -> None:
@@ -1124,8 +1243,10 @@ class Run:
         kinds = self._world.control.counters()['kinds']
         for kind, counts in sorted(kinds.items()):
             print(f'  {"REST " + kind:40} {counts["requests"]:10}')
-        refused = sum(row['status'] == http.HTTPStatus.PRECONDITION_FAILED
-                      for row in self._world.control.requests())
+        refused = sum(
+            row['status'] == http.HTTPStatus.PRECONDITION_FAILED
+            for row in self._world.control.requests()
+        )
         print(f'  {"REST answers 412":40} {refused:10}')
 
 
@@ -1135,8 +1256,7 @@ def _check_left(
     """Threads and descriptors are back to where they were."""
     numbers = re.compile(r'\d+')
     for then, now in zip(before, after, strict=True):
-        left = collections.Counter(
-            numbers.sub('', each) for each in now)
+        left = collections.Counter(numbers.sub('', each) for each in now)
         left.subtract(numbers.sub('', each) for each in then)
         if any(left.values()):
             raise Failure(f'{len(then)} became {len(now)}: {+left}, {-left}')
@@ -1153,8 +1273,10 @@ def make_images(
     :returns: the files of their bytes, and what is special about some, both
         by the images' ids; the ids of those that are always in use.
     """
-    ids = [str(uuid.UUID(int=random.Random(number).getrandbits(128)))
-           for number in range(count)]
+    ids = [
+        str(uuid.UUID(int=random.Random(number).getrandbits(128)))
+        for number in range(count)
+    ]
     # The same first twelve digits, and so the same disk.
     ids[1] = ids[0][:-4] + ('0000' if ids[0][-4:] != '0000' else '1111')
     # The same in another spelling: for Glance, and for disks, another one.
@@ -1165,36 +1287,51 @@ def make_images(
         content, disk_format = images.raw_bytes(size, number), 'raw'
         if number % 6 == 5:
             content = images.qcow2_bytes(
-                units.Gi + number * units.Mi, size, number)
+                units.Gi + number * units.Mi, size, number
+            )
             disk_format = 'qcow2'
-        glance.create_image(f'image{number}', content, disk_format,
-                            id=image_id)
+        glance.create_image(
+            f'image{number}', content, disk_format, id=image_id
+        )
         data[image_id] = str(glance.data_path(image_id))
-    special = {ids[0]: 'namesake', ids[1]: 'namesake', ids[4]: 'squatted',
-               ids[5]: 'contested', ids[6]: 'abandoned'}
+    special = {
+        ids[0]: 'namesake',
+        ids[1]: 'namesake',
+        ids[4]: 'squatted',
+        ids[5]: 'contested',
+        ids[6]: 'abandoned',
+    }
     return data, special, (ids[7], ids[8])
 
 
 def race(arguments: argparse.Namespace) -> int:
     """The exit code."""
-    readings = (READINGS if arguments.reading == 'both'
-                else (arguments.reading,))
+    readings = (
+        READINGS if arguments.reading == 'both' else (arguments.reading,)
+    )
     failures = 0
     _quieten(arguments.verbose)
-    with (tempfile.TemporaryDirectory(prefix='pvm-race-') as directory,
-          glance_server.GlanceServer(
-              os.path.join(directory, 'glance')) as glance):
+    with (
+        tempfile.TemporaryDirectory(prefix='pvm-race-') as directory,
+        glance_server.GlanceServer(
+            os.path.join(directory, 'glance')
+        ) as glance,
+    ):
         data, special, in_use = make_images(glance, arguments.images)
         for reading in readings:
-            print(f'{reading}, seed {arguments.seed}, '
-                  f'{arguments.seconds:g} s, {arguments.processes} '
-                  f'processes of {arguments.threads} threads, '
-                  f'{arguments.images} images', flush=True)
+            print(
+                f'{reading}, seed {arguments.seed}, '
+                f'{arguments.seconds:g} s, {arguments.processes} '
+                f'processes of {arguments.threads} threads, '
+                f'{arguments.images} images',
+                flush=True,
+            )
             glance.reset_downloads()
             home = pathlib.Path(directory, reading)
             home.mkdir()
-            with World(home, glance, special, in_use, data, reading,
-                       arguments.verbose) as world:
+            with World(
+                home, glance, special, in_use, data, reading, arguments.verbose
+            ) as world:
                 try:
                     failures += Run(world, arguments).run()
                 except Failure as failure:
@@ -1204,20 +1341,25 @@ def race(arguments: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or '').split(
-        '\n', 1)[0])
-    parser.add_argument('--seconds', type=float, default=60.0,
-                        help='how long, in each reading')
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').split('\n', 1)[0]
+    )
     parser.add_argument(
-        '--reading', choices=(*READINGS, 'both'), default='both',
-        help='what an update without If-Match means to PowerVM')
+        '--seconds', type=float, default=60.0, help='how long, in each reading'
+    )
+    parser.add_argument(
+        '--reading',
+        choices=(*READINGS, 'both'),
+        default='both',
+        help='what an update without If-Match means to PowerVM',
+    )
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--processes', type=int, default=4)
     parser.add_argument('--threads', type=int, default=4)
-    parser.add_argument('--images', type=int, default=20,
-                        help=f'at least {_LEAST_IMAGES}')
-    parser.add_argument('--verbose', action='store_true',
-                        help='show the log')
+    parser.add_argument(
+        '--images', type=int, default=20, help=f'at least {_LEAST_IMAGES}'
+    )
+    parser.add_argument('--verbose', action='store_true', help='show the log')
     parsed = parser.parse_args(arguments)
     if parsed.images < _LEAST_IMAGES:
         parser.error('too few images')

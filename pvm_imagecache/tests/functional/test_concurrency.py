@@ -53,14 +53,25 @@ eventlet.monkey_patch()
 
 
 class _Base(base.FunctionalTestCase):
-
     def start_worker(
         self, image_id: str, name: str, count: int, before: str = ''
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c', before + _WORKER,
-             str(self.conf_file), image_id, name, str(count)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-c',
+                before + _WORKER,
+                str(self.conf_file),
+                image_id,
+                name,
+                str(count),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
@@ -76,10 +87,11 @@ class TwoProcessesTestCase(_Base):
 
     def create_at_once(self, reading: str) -> None:
         self.powervm.control.change_settings(unconditional_update=reading)
-        stored = [self.store_raw(units.Mi, seed)
-                  for seed in range(PROCESSES)]
-        workers = [self.start_worker(image_id, f'p{number}_', DISKS_EACH)
-                   for number, image_id in enumerate(stored)]
+        stored = [self.store_raw(units.Mi, seed) for seed in range(PROCESSES)]
+        workers = [
+            self.start_worker(image_id, f'p{number}_', DISKS_EACH)
+            for number, image_id in enumerate(stored)
+        ]
         for worker in workers:
             self.assertEqual(DISKS_EACH, len(self.finish(worker)))
         disks = self.powervm.control.disks()
@@ -99,15 +111,16 @@ class TwoProcessesTestCase(_Base):
         # pypowervm's crt_vdisk between the two halves of another one: what
         # the tests above would show if it were not for the etag.
         session = pvm_adapter.Session(
-            host=self.powervm.host, port=self.powervm.port)
+            host=self.powervm.host, port=self.powervm.port
+        )
         adapter = pvm_adapter.Adapter(session)
         server, group = pvm_tasks.find_vg(adapter, 'cachevg')
-        stale = adapter.read('VirtualIOServer', server.uuid, 'VolumeGroup',
-                             group.uuid)
+        stale = adapter.read(
+            'VirtualIOServer', server.uuid, 'VolumeGroup', group.uuid
+        )
         pvm_tasks.crt_vdisk(adapter, server.uuid, group.uuid, 'vm1', 1)
         wrapper = pvm_storage.VG.wrap(stale.entry)
-        wrapper.virtual_disks.append(
-            pvm_storage.VDisk.bld(adapter, 'vm2', 1))
+        wrapper.virtual_disks.append(pvm_storage.VDisk.bld(adapter, 'vm2', 1))
         wrapper.update()
         self.assertEqual({'vm2'}, set(self.disks()))
 
@@ -119,10 +132,13 @@ class OneFetchTestCase(_Base):
         image_id = self.store_raw(8 * units.Mi)
         self.glance.set_bandwidth(8_000_000)
         self.addCleanup(self.glance.set_bandwidth, 0)
-        workers = [self.start_worker(image_id, f'p{number}_', 1)
-                   for number in range(4)]
-        outcomes = sorted(outcome for worker in workers
-                          for outcome, _ in self.finish(worker))
+        workers = [
+            self.start_worker(image_id, f'p{number}_', 1)
+            for number in range(4)
+        ]
+        outcomes = sorted(
+            outcome for worker in workers for outcome, _ in self.finish(worker)
+        )
         self.assertEqual(['hit', 'hit', 'hit', 'miss'], outcomes)
         self.assertEqual(8 * units.Mi, self.fetched())
         for number in range(4):
@@ -133,13 +149,16 @@ class OneFetchTestCase(_Base):
         image_id = self.store_raw(8 * units.Mi)
         image = self.image(image_id)
         with futures.ThreadPoolExecutor(10) as pool:
-            done = list(pool.map(
-                lambda number: manager.create_disk(image, f'vm{number}'),
-                range(10)))
-        self.assertEqual(1, [each.outcome for each in done].count(
-            Outcome.MISS))
-        self.assertEqual(9, [each.outcome for each in done].count(
-            Outcome.HIT))
+            done = list(
+                pool.map(
+                    lambda number: manager.create_disk(image, f'vm{number}'),
+                    range(10),
+                )
+            )
+        self.assertEqual(
+            1, [each.outcome for each in done].count(Outcome.MISS)
+        )
+        self.assertEqual(9, [each.outcome for each in done].count(Outcome.HIT))
         self.assertEqual(8 * units.Mi, self.fetched())
         for number in range(10):
             self.assert_holds(f'vm{number}', image_id, units.Mi)
@@ -155,10 +174,10 @@ class OneFetchTestCase(_Base):
         first.kill()
         first.wait()
         self.glance.set_bandwidth(0)
-        (outcome, _), = self.finish(second)
+        ((outcome, _),) = self.finish(second)
         self.assertEqual('miss', outcome)
         self.assert_holds('second0', image_id, units.Mi)
-        listed, = self.make_manager().list()
+        (listed,) = self.make_manager().list()
         self.assert_holds(listed.disk_name, image_id, units.Mi)
 
 
@@ -169,8 +188,11 @@ class EventletTestCase(_Base):
         image_id = self.store_raw(8 * units.Mi)
         green = self.start_worker(image_id, 'green', 4, _GREEN)
         native = self.start_worker(image_id, 'native', 4)
-        outcomes = [outcome for worker in (green, native)
-                    for outcome, _ in self.finish(worker)]
+        outcomes = [
+            outcome
+            for worker in (green, native)
+            for outcome, _ in self.finish(worker)
+        ]
         self.assertEqual(['hit'] * 7 + ['miss'], sorted(outcomes))
         for number in range(4):
             for name in ('green', 'native'):
@@ -187,11 +209,15 @@ class GroupCommitTestCase(_Base):
         manager.create_disk(image, 'first')
         seen = self.last_request()
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.get', count=1, seconds=1.0)
+            'latency', kind='VolumeGroup.get', count=1, seconds=1.0
+        )
         with futures.ThreadPoolExecutor(8) as pool:
-            done = list(pool.map(
-                lambda number: manager.create_disk(image, f'vm{number}'),
-                range(8)))
+            done = list(
+                pool.map(
+                    lambda number: manager.create_disk(image, f'vm{number}'),
+                    range(8),
+                )
+            )
         self.assertEqual({Outcome.HIT}, {each.outcome for each in done})
         for number in range(8):
             self.assert_holds(f'vm{number}', image_id, units.Mi)
@@ -204,13 +230,16 @@ class GroupCommitTestCase(_Base):
         image = self.image(image_id)
         manager.create_disk(image, 'first')
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.get', count=1, seconds=0.5)
+            'latency', kind='VolumeGroup.get', count=1, seconds=0.5
+        )
         names = ['vm1', 'first', 'vm2', 'vm3']
         with futures.ThreadPoolExecutor(4) as pool:
-            results = [pool.submit(manager.create_disk, image, name)
-                       for name in names]
+            results = [
+                pool.submit(manager.create_disk, image, name) for name in names
+            ]
         self.assertEqual(
             [False, True, False, False],
-            [each.exception() is not None for each in results])
+            [each.exception() is not None for each in results],
+        )
         for name in ('first', 'vm1', 'vm2', 'vm3'):
             self.assert_holds(name, image_id, units.Mi)

@@ -12,19 +12,18 @@
 
 """The driver localdisk passes the suite for drivers, on the simulator."""
 
-from pvm_imagecache.cmd import shell
-from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache import fixtures
 from pvm_imagecache import plugins
+from pvm_imagecache.cmd import shell
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.functional import base
 
 
-class LocalDiskTestCase(
-        fixtures.DriverConformance, base.FunctionalTestCase):
-
+class LocalDiskTestCase(fixtures.DriverConformance, base.FunctionalTestCase):
     def make_driver(self) -> driver_base.DiskDriver:
         return plugins.load_driver(
-            shell.read_configuration([str(self.conf_file)], []))
+            shell.read_configuration([str(self.conf_file)], [])
+        )
 
     def read(self, disk: driver_base.Disk, size: int) -> bytes:
         with open(self.disks()[disk.name], 'rb') as file:

@@ -16,15 +16,22 @@ import json
 
 from oslo_utils import units
 
-from pvm_imagecache.deploy import Outcome
 from pvm_imagecache import exceptions
 from pvm_imagecache import simulator
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 
-MISS_REQUESTS = ['File.create', 'File.create', 'File.delete', 'File.delete',
-                 'File.upload', 'File.upload', 'VolumeGroup.get',
-                 'VolumeGroup.update']
+MISS_REQUESTS = [
+    'File.create',
+    'File.create',
+    'File.delete',
+    'File.delete',
+    'File.upload',
+    'File.upload',
+    'VolumeGroup.get',
+    'VolumeGroup.update',
+]
 
 
 class DeployTestCase(base.FunctionalTestCase):
@@ -46,7 +53,7 @@ class DeployTestCase(base.FunctionalTestCase):
 
         for disk in ('vm1', 'vm2'):
             self.assert_holds(disk, image_id, max(size, image.size))
-        cached, = manager.list()
+        (cached,) = manager.list()
         self.assert_holds(cached.disk_name, image_id, image.size)
         self.assertEqual(0, self.file_entries())
 
@@ -68,20 +75,24 @@ class DeployTestCase(base.FunctionalTestCase):
         image_id = self.store(path)
         path.unlink()
         self.deploy_twice(image_id)
-        self.assertEqual({2 * units.Gi}, {
-            each['capacity_bytes']
-            for each in self.powervm.control.disks()})
+        self.assertEqual(
+            {2 * units.Gi},
+            {each['capacity_bytes'] for each in self.powervm.control.disks()},
+        )
 
     def test_qcow2(self) -> None:
         for number, size in enumerate(
-                (1, units.Mi - 1, units.Mi + 1, 5 * units.Mi)):
+            (1, units.Mi - 1, units.Mi + 1, 5 * units.Mi)
+        ):
             self.start_powervm_again(number)
-            image_id = self.store(images.qcow2_bytes(
-                units.Gi, size, seed=number), 'qcow2')
+            image_id = self.store(
+                images.qcow2_bytes(units.Gi, size, seed=number), 'qcow2'
+            )
             self.deploy_twice(image_id)
-            self.assertEqual({'qcow2'}, {
-                each['file_format']
-                for each in self.powervm.control.disks()})
+            self.assertEqual(
+                {'qcow2'},
+                {each['file_format'] for each in self.powervm.control.disks()},
+            )
 
     def start_powervm_again(self, number: int) -> None:
         self.directory = self.directory / str(number)
@@ -90,13 +101,17 @@ class DeployTestCase(base.FunctionalTestCase):
 
     def test_qcow2_disk_has_the_virtual_size(self) -> None:
         image_id = self.store(
-            images.qcow2_bytes(7 * units.Gi, units.Mi), 'qcow2')
+            images.qcow2_bytes(7 * units.Gi, units.Mi), 'qcow2'
+        )
         self.deploy_twice(image_id)
         self.assertEqual(
-            {'vm1': 7 * units.Gi, 'vm2': 7 * units.Gi}, {
+            {'vm1': 7 * units.Gi, 'vm2': 7 * units.Gi},
+            {
                 each['name']: each['capacity_bytes']
                 for each in self.powervm.control.disks()
-                if each['name'].startswith('vm')})
+                if each['name'].startswith('vm')
+            },
+        )
 
     def test_requests(self) -> None:
         manager = self.make_manager()
@@ -107,8 +122,9 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assertEqual(MISS_REQUESTS, sorted(self.kinds_since(seen)))
         seen = self.last_request()
         manager.create_disk(image, 'vm2')
-        self.assertEqual(['VolumeGroup.get', 'VolumeGroup.update'],
-                         self.kinds_since(seen))
+        self.assertEqual(
+            ['VolumeGroup.get', 'VolumeGroup.update'], self.kinds_since(seen)
+        )
 
     def test_every_update_has_an_etag(self) -> None:
         manager = self.make_manager()
@@ -117,8 +133,11 @@ class DeployTestCase(base.FunctionalTestCase):
             manager.create_disk(image, name)
         manager.purge(manager.list())
         manager.delete_disk('vm1')
-        updates = [row for row in self.powervm.control.requests()
-                   if row['type'] == 'VolumeGroup.update']
+        updates = [
+            row
+            for row in self.powervm.control.requests()
+            if row['type'] == 'VolumeGroup.update'
+        ]
         self.assertEqual(4, len(updates))
         for row in updates:
             self.assertTrue(row['if_match'])
@@ -132,8 +151,9 @@ class DeployTestCase(base.FunctionalTestCase):
         again = manager.prefetch(image)
         self.assertFalse(again.fetched)
         self.assertEqual(0, again.bytes_fetched)
-        self.assertEqual(Outcome.HIT,
-                         manager.create_disk(image, 'vm1').outcome)
+        self.assertEqual(
+            Outcome.HIT, manager.create_disk(image, 'vm1').outcome
+        )
         self.assertEqual(0, self.fetched())
         self.assert_holds('vm1', image_id, image.size)
 
@@ -143,14 +163,15 @@ class DeployTestCase(base.FunctionalTestCase):
         image = self.image(image_id)
         for name in ('vm1', 'vm2'):
             manager.create_disk(image, name)
-        result, = manager.purge(manager.list())
+        (result,) = manager.purge(manager.list())
         self.assertTrue(result.removed)
         self.assertEqual([], list(manager.list()))
         self.assertEqual({'vm1', 'vm2'}, set(self.disks()))
         for name in ('vm1', 'vm2'):
             self.assert_holds(name, image_id, image.size)
-        self.assertEqual(Outcome.MISS,
-                         manager.create_disk(image, 'vm3').outcome)
+        self.assertEqual(
+            Outcome.MISS, manager.create_disk(image, 'vm3').outcome
+        )
 
     def test_the_cache_survives_a_restart(self) -> None:
         image_id = self.store_raw(3 * units.Mi)
@@ -160,7 +181,8 @@ class DeployTestCase(base.FunctionalTestCase):
         second = self.make_manager()
         self.assertEqual(
             Outcome.HIT,
-            second.create_disk(self.image(image_id), 'vm2').outcome)
+            second.create_disk(self.image(image_id), 'vm2').outcome,
+        )
         self.assert_holds('vm2', image_id, units.Mi)
 
     def test_closing_logs_off(self) -> None:
@@ -170,22 +192,28 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assertEqual('Logon.delete', self.kinds_since(0)[-1])
 
     def test_switched_off(self) -> None:
-        manager = self.make_manager(self.write_conf(
-            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'volume_group_name = cachevg\nenabled = false'))
+        manager = self.make_manager(
+            self.write_conf(
+                f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+                'volume_group_name = cachevg\nenabled = false'
+            )
+        )
         image_id = self.store_raw(units.Mi)
         for name in ('vm1', 'vm2'):
             done = manager.create_disk(self.image(image_id), name)
             self.assertEqual(Outcome.BYPASS, done.outcome)
             self.assert_holds(name, image_id, units.Mi)
         self.assertEqual({'vm1', 'vm2'}, set(self.disks()))
-        self.assertRaises(exceptions.CacheDisabled, manager.prefetch,
-                          self.image(image_id))
+        self.assertRaises(
+            exceptions.CacheDisabled, manager.prefetch, self.image(image_id)
+        )
 
     def test_images_that_share_the_start_of_their_ids(self) -> None:
-        ids = ['aaaaaaaa-bbbb-4000-8000-000000000001',
-               'aaaaaaaa-bbbb-4000-8000-000000000002',
-               'AAAAAAAA-BBBB-4000-8000-000000000001']
+        ids = [
+            'aaaaaaaa-bbbb-4000-8000-000000000001',
+            'aaaaaaaa-bbbb-4000-8000-000000000002',
+            'AAAAAAAA-BBBB-4000-8000-000000000001',
+        ]
         for seed, image_id in enumerate(ids):
             self.store_raw(2 * units.Mi, seed, id=image_id)
         manager = self.make_manager()
@@ -199,8 +227,16 @@ class DeployTestCase(base.FunctionalTestCase):
         # The twins of the first one are left out; the one in capitals has
         # a disk name of its own.
         self.assertEqual(
-            [Outcome.MISS, Outcome.BYPASS, Outcome.MISS,
-             Outcome.HIT, Outcome.BYPASS, Outcome.HIT], outcomes)
+            [
+                Outcome.MISS,
+                Outcome.BYPASS,
+                Outcome.MISS,
+                Outcome.HIT,
+                Outcome.BYPASS,
+                Outcome.HIT,
+            ],
+            outcomes,
+        )
 
     def test_an_id_with_other_content(self) -> None:
         manager = self.make_manager()
@@ -212,7 +248,8 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assert_holds('vm2', image_id, units.Mi)
         self.assertEqual(
             Outcome.HIT,
-            manager.create_disk(self.image(image_id), 'vm3').outcome)
+            manager.create_disk(self.image(image_id), 'vm3').outcome,
+        )
         self.assert_holds('vm3', image_id, units.Mi)
 
     def test_a_foreign_disk_has_the_name_of_the_base_image(self) -> None:
@@ -222,7 +259,8 @@ class DeployTestCase(base.FunctionalTestCase):
         foreign.write_bytes(b'not ours' * 1000)
         name = 'i_' + image_id.replace('-', '_')[:13]
         self.powervm.control.plant_disk(
-            'cachevg', name, 2 * units.Gi, content=str(foreign))
+            'cachevg', name, 2 * units.Gi, content=str(foreign)
+        )
         for disk in ('vm1', 'vm2'):
             done = manager.create_disk(self.image(image_id), disk)
             self.assertEqual(Outcome.BYPASS, done.outcome)
@@ -234,11 +272,13 @@ class DeployTestCase(base.FunctionalTestCase):
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         half = self.directory / 'half'
-        half.write_bytes(self.glance.data_path(
-            image_id).read_bytes()[:units.Mi])
+        half.write_bytes(
+            self.glance.data_path(image_id).read_bytes()[: units.Mi]
+        )
         name = 'i_' + image_id.replace('-', '_')[:13]
         self.powervm.control.plant_disk(
-            'cachevg', name, units.Gi, content=str(half))
+            'cachevg', name, units.Gi, content=str(half)
+        )
         for disk, outcome in (('vm1', Outcome.MISS), ('vm2', Outcome.HIT)):
             done = manager.create_disk(self.image(image_id), disk)
             self.assertEqual(outcome, done.outcome)
@@ -249,8 +289,11 @@ class DeployTestCase(base.FunctionalTestCase):
         image_id = self.store_raw(2 * units.Mi)
         name = 'i_' + image_id.replace('-', '_')[:13]
         self.powervm.control.plant_disk(
-            'cachevg', name, units.Gi,
-            content=str(self.glance.data_path(image_id)))
+            'cachevg',
+            name,
+            units.Gi,
+            content=str(self.glance.data_path(image_id)),
+        )
         self.assertEqual((name,), manager.reconcile().untracked)
         manager.adopt(self.image(image_id))
         self.assertEqual((), manager.reconcile().untracked)
@@ -281,20 +324,29 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assertIn(name, self.disks())
 
     def delete_as_a_stranger(self, name: str) -> None:
-        stranger = self.make_manager(self.write_conf(
-            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            f'volume_group_name = cachevg\nenabled = false\n'
-            f'state_path = {self.directory}/other', 'stranger.conf'))
+        stranger = self.make_manager(
+            self.write_conf(
+                f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+                f'volume_group_name = cachevg\nenabled = false\n'
+                f'state_path = {self.directory}/other',
+                'stranger.conf',
+            )
+        )
         stranger.delete_disk(name)
 
     def test_too_small_a_disk(self) -> None:
         manager = self.make_manager()
         image_id = self.store(
-            images.qcow2_bytes(3 * units.Gi, units.Mi), 'qcow2')
+            images.qcow2_bytes(3 * units.Gi, units.Mi), 'qcow2'
+        )
         for _ in range(2):
             self.assertRaises(
-                exceptions.DiskTooSmall, manager.create_disk,
-                self.image(image_id), 'vm1', 2 * units.Gi)
+                exceptions.DiskTooSmall,
+                manager.create_disk,
+                self.image(image_id),
+                'vm1',
+                2 * units.Gi,
+            )
             self.assertNotIn('vm1', self.disks())
             manager.prefetch(self.image(image_id))
 
@@ -304,8 +356,11 @@ class DeployTestCase(base.FunctionalTestCase):
         image_id = self.store_raw(units.Mi)
         for _ in range(2):
             self.assertRaises(
-                exceptions.DiskExists, manager.create_disk,
-                self.image(image_id), 'vm1')
+                exceptions.DiskExists,
+                manager.create_disk,
+                self.image(image_id),
+                'vm1',
+            )
             manager.prefetch(self.image(image_id))
         self.assertEqual(2, len(self.disks()))
 
@@ -320,14 +375,17 @@ class DeployTestCase(base.FunctionalTestCase):
     def test_the_shell_shows_it(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
         for name in ('vm1', 'vm2'):
-            done = self.run_shell('disk', 'create', image_id, name, '-f',
-                                  'json')
+            done = self.run_shell(
+                'disk', 'create', image_id, name, '-f', 'json'
+            )
             self.assertEqual(0, done.returncode, done.stderr)
             self.assert_holds(name, image_id, units.Mi)
         self.assertEqual('hit', json.loads(done.stdout)['outcome'])
         listed = json.loads(self.run_shell('list', '-f', 'json').stdout)
-        self.assertEqual([(image_id, 'ready', 1)], [
-            (row['ID'], row['State'], row['Hits']) for row in listed])
+        self.assertEqual(
+            [(image_id, 'ready', 1)],
+            [(row['ID'], row['State'], row['Hits']) for row in listed],
+        )
 
 
 class RoomTestCase(base.FunctionalTestCase):
@@ -349,7 +407,11 @@ class RoomTestCase(base.FunctionalTestCase):
         self.powervm.control.plant_disk('cachevg', 'other', 2 * units.Gi)
         image_id = self.store_raw(units.Mi)
         self.assertRaises(
-            exceptions.NotEnoughSpace, manager.create_disk,
-            self.image(image_id), 'vm1', 2 * units.Gi)
+            exceptions.NotEnoughSpace,
+            manager.create_disk,
+            self.image(image_id),
+            'vm1',
+            2 * units.Gi,
+        )
         self.assertEqual({'other'}, set(self.disks()))
         self.assertEqual([], list(manager.list()))

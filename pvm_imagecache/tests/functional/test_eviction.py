@@ -17,9 +17,6 @@ from unittest import mock
 from oslo_utils import units
 
 from pvm_imagecache import catalog
-from pvm_imagecache.deploy import Outcome
-from pvm_imagecache.drivers import base as driver_base
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
@@ -27,6 +24,9 @@ from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache.tests.functional import base
 
 
@@ -42,23 +42,44 @@ class _Base(base.FunctionalTestCase):
     def deploy(self, image_id: str, name: str, gib: int = 0) -> Outcome:
         """Make a disk, and compare all of it."""
         done = self.manager.create_disk(
-            self.image(image_id), name, gib * units.Gi)
+            self.image(image_id), name, gib * units.Gi
+        )
         self.assert_holds(name, image_id, gib * units.Gi)
         return done.outcome
 
     def plant_images(self, count: int) -> None:
         """Base images, as if they had been fetched."""
         pool, driver = self.manager._driver.pool_id(), self.manager._driver
-        planted = [image_module.Image(
-            id=f'{number:08d}-0000-4000-8000-{number:012d}',
-            name=f'image{number}', size=units.Mi, virtual_size=units.Mi,
-            disk_format='raw', os_hash_algo='sha256', os_hash_value='0' * 64,
-            checksum=None) for number in range(count)]
-        records = [self.manager._catalog.begin(
-            pool, naming.base_image_name(each.id), each) for each in planted]
-        disks = driver.create_disks([driver_base.NewDisk(
-            record.disk_name, units.Mi, 'raw',
-            recovery.label(record.lease)) for record in records])
+        planted = [
+            image_module.Image(
+                id=f'{number:08d}-0000-4000-8000-{number:012d}',
+                name=f'image{number}',
+                size=units.Mi,
+                virtual_size=units.Mi,
+                disk_format='raw',
+                os_hash_algo='sha256',
+                os_hash_value='0' * 64,
+                checksum=None,
+            )
+            for number in range(count)
+        ]
+        records = [
+            self.manager._catalog.begin(
+                pool, naming.base_image_name(each.id), each
+            )
+            for each in planted
+        ]
+        disks = driver.create_disks(
+            [
+                driver_base.NewDisk(
+                    record.disk_name,
+                    units.Mi,
+                    'raw',
+                    recovery.label(record.lease),
+                )
+                for record in records
+            ]
+        )
         for record, disk in zip(records, disks, strict=True):
             self.manager._catalog.created(record, disk.udid, disk.capacity)
             self.manager._catalog.commit(record, record.image)
@@ -66,8 +87,9 @@ class _Base(base.FunctionalTestCase):
     def cached(self) -> list[str | None]:
         """The names of the cached images, and that they have disks."""
         records = self.manager.list()
-        self.assertLessEqual({each.disk_name for each in records},
-                             set(self.disks()))
+        self.assertLessEqual(
+            {each.disk_name for each in records}, set(self.disks())
+        )
         return [each.image.name for each in records]
 
 
@@ -75,7 +97,7 @@ class WatermarkTestCase(_Base):
     """Forty images in a group that they fill to 95 %."""
 
     room = 42
-    options = ('eviction_policies = watermark\nminimum_age = 0\n')
+    options = 'eviction_policies = watermark\nminimum_age = 0\n'
 
     def test_down_to_the_low_mark(self) -> None:
         self.plant_images(40)
@@ -83,8 +105,9 @@ class WatermarkTestCase(_Base):
         assert done.eviction
         # 80 % of 42 GiB are 33.6.
         self.assertEqual(7 * units.Gi, done.eviction.freed)
-        self.assertEqual([f'image{number}' for number in range(7, 40)],
-                         self.cached())
+        self.assertEqual(
+            [f'image{number}' for number in range(7, 40)], self.cached()
+        )
         again = self.manager.run_pass()
         assert again.eviction
         self.assertEqual((), again.eviction.results)
@@ -94,11 +117,20 @@ class WatermarkTestCase(_Base):
         ids = [each.image.id for each in self.manager.list()]
         self.manager.pin(ids[0])
         self.manager.run_pass(in_use=[ids[1]])
-        self.assertEqual(['image0', *(f'image{number}'
-                                      for number in range(9, 40)), 'image1'],
-                         self.cached())
-        self.assertLess(0, self.manager._catalog.in_use(
-            self.manager._driver.pool_id())[ids[1]])
+        self.assertEqual(
+            [
+                'image0',
+                *(f'image{number}' for number in range(9, 40)),
+                'image1',
+            ],
+            self.cached(),
+        )
+        self.assertLess(
+            0,
+            self.manager._catalog.in_use(self.manager._driver.pool_id())[
+                ids[1]
+            ],
+        )
 
 
 class ManyTestCase(_Base):
@@ -108,7 +140,8 @@ class ManyTestCase(_Base):
     def write_conf(self, *args: str, **kwargs: str) -> object:
         path = super().write_conf(*args, **kwargs)
         path.write_text(
-            path.read_text() + '[pvm_imagecache_age]\nmax_age = 0\n')
+            path.read_text() + '[pvm_imagecache_age]\nmax_age = 0\n'
+        )
         return path
 
     #: The pool, the mappings, and one update.
@@ -149,7 +182,8 @@ class ManyTestCase(_Base):
         self.assertEqual(['between'], list(self.disks()))
         self.assertEqual(
             [*self.PASS, 'VolumeGroup.get', 'VolumeGroup.update'],
-            self.kinds_since(seen))
+            self.kinds_since(seen),
+        )
 
     def test_somebody_else_evicts_meanwhile(self) -> None:
         self.plant_images(5)
@@ -196,8 +230,9 @@ class RoomTestCase(_Base):
         self.plant_images(40)
         image_id = self.store_raw(units.Mi)
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1', 30))
-        self.assertEqual([f'image{number}' for number in range(31, 40)],
-                         self.cached()[:-1])
+        self.assertEqual(
+            [f'image{number}' for number in range(31, 40)], self.cached()[:-1]
+        )
 
     def test_no_more_than_is_needed_without_the_cache(self) -> None:
         self.plant_images(40)
@@ -226,15 +261,15 @@ class RoomTestCase(_Base):
         image_id = self.store_raw(units.Mi)
         self.manager.prefetch(self.image(image_id))
         self.manager.pin(image_id)
-        self.assertRaises(exceptions.NotEnoughSpace, self.deploy,
-                          image_id, 'vm1', 40)
+        self.assertRaises(
+            exceptions.NotEnoughSpace, self.deploy, image_id, 'vm1', 40
+        )
         self.assertEqual(1, len(self.cached()))
         self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1', 39))
 
     def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
         self.plant_images(40)
-        self.manager.run_pass(
-            [each.image.id for each in self.manager.list()])
+        self.manager.run_pass([each.image.id for each in self.manager.list()])
         self.assertEqual(40, len(self.cached()))
         image_id = self.store_raw(units.Mi)
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 3))
@@ -250,8 +285,9 @@ class NothingByItselfTestCase(_Base):
     def test_no_room_is_made(self) -> None:
         self.plant_images(2)
         image_id = self.store_raw(units.Mi)
-        self.assertRaises(exceptions.NotEnoughSpace, self.deploy,
-                          image_id, 'vm1')
+        self.assertRaises(
+            exceptions.NotEnoughSpace, self.deploy, image_id, 'vm1'
+        )
         self.assertEqual(2, len(self.cached()))
 
 
@@ -273,14 +309,14 @@ class QuarantineTestCase(_Base):
             file.write(b'by the partition')
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm3'))
         self.manager.run_pass()
-        self.assertIs(catalog.State.QUARANTINED,
-                      self.manager.list()[0].state)
+        self.assertIs(catalog.State.QUARANTINED, self.manager.list()[0].state)
 
         self.unmap_disk(self.manager, name)
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm4'))
         self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm5'))
-        self.assertEqual((), self.manager.run_pass()
-                         .reconciliation.quarantined)
+        self.assertEqual(
+            (), self.manager.run_pass().reconciliation.quarantined
+        )
 
     def test_a_pass_removes_it(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
@@ -289,6 +325,7 @@ class QuarantineTestCase(_Base):
         self.map_disk(self.manager, name)
         self.manager.run_pass()
         self.unmap_disk(self.manager, name)
-        self.assertEqual((name,), self.manager.run_pass()
-                         .reconciliation.removed)
+        self.assertEqual(
+            (name,), self.manager.run_pass().reconciliation.removed
+        )
         self.assertEqual(['vm1'], list(self.disks()))

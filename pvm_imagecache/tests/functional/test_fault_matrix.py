@@ -23,11 +23,16 @@ from pvm_imagecache.tests.functional import fault_matrix
 
 
 class FaultMatrixTestCase(base.BaseTestCase):
-
     def setUp(self) -> None:
         super().setUp()
-        for name in ('pypowervm', 'urllib3', 'charset_normalizer',
-                     'keystoneauth', 'glanceclient', 'stevedore'):
+        for name in (
+            'pypowervm',
+            'urllib3',
+            'charset_normalizer',
+            'keystoneauth',
+            'glanceclient',
+            'stevedore',
+        ):
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def check(self, *patterns: str) -> None:
@@ -46,50 +51,64 @@ class FaultMatrixTestCase(base.BaseTestCase):
         self.assertEqual(len(names), len(set(names)))
 
     def test_volume_group(self) -> None:
-        self.check('VolumeGroup.update:lost.*:cold',
-                   'VolumeGroup.update:lost.once:warm',
-                   'VolumeGroup.update:500.once:dead',
-                   'VolumeGroup.update:nospace.once:purge',
-                   'VolumeGroup.get:503.always:warm',
-                   'VolumeGroup.update/both-failed:500.always:cold')
+        self.check(
+            'VolumeGroup.update:lost.*:cold',
+            'VolumeGroup.update:lost.once:warm',
+            'VolumeGroup.update:500.once:dead',
+            'VolumeGroup.update:nospace.once:purge',
+            'VolumeGroup.get:503.always:warm',
+            'VolumeGroup.update/both-failed:500.always:cold',
+        )
 
     def test_session(self) -> None:
-        self.check('Logon.create:reset.once:cold',
-                   'Logon.create/again:401.once:warm',
-                   'VirtualIOServer.feed:lost.once:cold',
-                   'VolumeGroup.feed:reset.once:warm',
-                   'Logon.delete:reset.always:warm')
+        self.check(
+            'Logon.create:reset.once:cold',
+            'Logon.create/again:401.once:warm',
+            'VirtualIOServer.feed:lost.once:cold',
+            'VolumeGroup.feed:reset.once:warm',
+            'Logon.delete:reset.always:warm',
+        )
 
     def test_uploads(self) -> None:
-        self.check('File.create/base:limit.always:cold',
-                   'File.upload/base:401@mid.once:cold',
-                   'File.upload/instance:reset@end.once:cold',
-                   'File.upload/instance:hang.once:cold',
-                   'File.upload/base:stall.once:cold',
-                   'File.upload:reset@mid.always:cold',
-                   'File.delete/base:500.once:cold',
-                   'File.feed/lost:500.once:cold')
+        self.check(
+            'File.create/base:limit.always:cold',
+            'File.upload/base:401@mid.once:cold',
+            'File.upload/instance:reset@end.once:cold',
+            'File.upload/instance:hang.once:cold',
+            'File.upload/base:stall.once:cold',
+            'File.upload:reset@mid.always:cold',
+            'File.delete/base:500.once:cold',
+            'File.feed/lost:500.once:cold',
+        )
 
     def test_left_by_the_dead(self) -> None:
-        self.check('File.delete:500.always:dead',
-                   'VirtualIOServer.get:503.once:deadvm')
+        self.check(
+            'File.delete:500.always:dead',
+            'VirtualIOServer.get:503.once:deadvm',
+        )
 
     def test_glance(self) -> None:
-        self.check('Glance.get:503.once:cold',
-                   'Glance.data:reset@mid.twice:cold',
-                   'Glance.data:403.always:prefetch',
-                   'Glance.data:stall.once:bare')
+        self.check(
+            'Glance.get:503.once:cold',
+            'Glance.data:reset@mid.twice:cold',
+            'Glance.data:403.always:prefetch',
+            'Glance.data:stall.once:bare',
+        )
 
     def test_catalogue(self) -> None:
-        self.check('Catalogue:locked-ever.midway:cold',
-                   'Catalogue:read-only.midway:warm',
-                   'Catalogue:full.midway:cold',
-                   'Catalogue:corrupt-pages.*:warm',
-                   'Catalogue:missing-file.midway:cold',
-                   'Catalogue:newer.start:warm')
+        self.check(
+            'Catalogue:locked-ever.midway:cold',
+            'Catalogue:read-only.midway:warm',
+            'Catalogue:full.midway:cold',
+            'Catalogue:corrupt-pages.*:warm',
+            'Catalogue:missing-file.midway:cold',
+            'Catalogue:newer.start:warm',
+        )
 
     def test_locks(self) -> None:
-        self.check('Locks:image-ever.start:cold',
-                   'Locks:group-ever.start:warm',
-                   'Locks:catalogue-ever.start:warm',
-                   'Locks:no-locks.start:cold')
+        self.check(
+            'Locks:image-ever.start:cold',
+            'Locks:group-ever.start:warm',
+            'Locks:catalogue-ever.start:warm',
+            'Locks:no-locks.start:cold',
+        )

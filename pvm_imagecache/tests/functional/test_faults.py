@@ -26,21 +26,20 @@ from oslo_utils import units
 
 from pvm_imagecache import catalog
 from pvm_imagecache import catalog_file
-from pvm_imagecache.deploy import Outcome
-from pvm_imagecache.drivers import base as base_module
-from pvm_imagecache.drivers.localdisk import volume_group
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.drivers import base as base_module
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 
 SIZE = 6 * units.Mi + 17
 
 
 class _Base(base.FunctionalTestCase):
-
     def setUp(self) -> None:
         super().setUp()
         self.manager = self.make_manager()
@@ -64,8 +63,10 @@ class GlanceFaultsTestCase(_Base):
 
     def refused(self, error: type[Exception]) -> None:
         image = self.image(self.image_id)
-        for call in (lambda: self.manager.create_disk(image, 'vm1'),
-                     lambda: self.manager.prefetch(image)):
+        for call in (
+            lambda: self.manager.create_disk(image, 'vm1'),
+            lambda: self.manager.prefetch(image),
+        ):
             self.assertRaises(error, call)
             self.assert_nothing_left()
 
@@ -98,13 +99,17 @@ class GlanceFaultsTestCase(_Base):
         else:
             self.assertEqual(
                 path.read_bytes()[:SIZE],
-                self.disks()['vm1'].read_bytes()[:SIZE])
+                self.disks()['vm1'].read_bytes()[:SIZE],
+            )
 
     def test_no_data(self) -> None:
         self.glance.data_path(self.image_id).unlink()
         error = self.assertRaises(
-            exceptions.ImageHasNoData, self.manager.create_disk,
-            self.image(self.image_id), 'vm1')
+            exceptions.ImageHasNoData,
+            self.manager.create_disk,
+            self.image(self.image_id),
+            'vm1',
+        )
         self.assertIn(self.image_id, str(error))
         self.assert_nothing_left()
 
@@ -133,12 +138,17 @@ class GlanceFaultsTestCase(_Base):
 
     def test_no_right_to_the_data_of_a_cached_image(self) -> None:
         self.deploy()
-        reader = self.make_manager(self.write_conf(
-            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'volume_group_name = cachevg', 'reader.conf',
-            token=self.glance.token('u', 'other', ('member', 'reader'))))
+        reader = self.make_manager(
+            self.write_conf(
+                f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+                'volume_group_name = cachevg',
+                'reader.conf',
+                token=self.glance.token('u', 'other', ('member', 'reader')),
+            )
+        )
         private = self.glance.create_image(
-            'private', images.raw_bytes(10), visibility='private')
+            'private', images.raw_bytes(10), visibility='private'
+        )
         self.assertRaises(exceptions.ImageNotFound, self.source.get, private)
         self.assertEqual(1, len(reader.list()))
 
@@ -156,35 +166,56 @@ class GlanceFaultsTestCase(_Base):
         private = self.store(images.raw_bytes(SIZE), visibility='private')
         image = self.image(private)
         for token, error in (
-                (self.glance.token('u', 'other', ('member', 'reader')),
-                 exceptions.ImageNotFound),
-                (self.glance.token('u', 'demo', ('reader',)),
-                 exceptions.ImageForbidden)):
+            (
+                self.glance.token('u', 'other', ('member', 'reader')),
+                exceptions.ImageNotFound,
+            ),
+            (
+                self.glance.token('u', 'demo', ('reader',)),
+                exceptions.ImageForbidden,
+            ),
+        ):
             self.assertRaises(
-                error, self.manager.create_disk, image, 'vm1',
-                context=Context(token, self.glance.url))
+                error,
+                self.manager.create_disk,
+                image,
+                'vm1',
+                context=Context(token, self.glance.url),
+            )
             self.assert_nothing_left()
-        done = self.manager.create_disk(image, 'vm1', context=Context(
-            self.glance.token('u', 'demo', ('member', 'reader')),
-            self.glance.url))
+        done = self.manager.create_disk(
+            image,
+            'vm1',
+            context=Context(
+                self.glance.token('u', 'demo', ('member', 'reader')),
+                self.glance.url,
+            ),
+        )
         self.assertEqual(Outcome.MISS, done.outcome)
         self.assert_holds('vm1', private, SIZE)
 
     def test_qcow2_that_names_another_file(self) -> None:
         image_id = self.store(images.qcow2_bytes(units.Gi), 'qcow2')
-        self.glance.replace_data(image_id, images.qcow2_bytes(
-            units.Gi, backing_file='/etc/passwd'))
+        self.glance.replace_data(
+            image_id, images.qcow2_bytes(units.Gi, backing_file='/etc/passwd')
+        )
         self.assertRaises(
-            exceptions.ImageUnsafe, self.manager.create_disk,
-            self.image(image_id), 'vm1')
+            exceptions.ImageUnsafe,
+            self.manager.create_disk,
+            self.image(image_id),
+            'vm1',
+        )
         self.assert_nothing_left()
 
     def test_qcow2_that_is_none(self) -> None:
         image_id = self.store(images.qcow2_bytes(units.Gi), 'qcow2')
         self.glance.replace_data(image_id, images.raw_bytes(units.Mi))
         self.assertRaises(
-            exceptions.ImageUnsafe, self.manager.create_disk,
-            self.image(image_id), 'vm1')
+            exceptions.ImageUnsafe,
+            self.manager.create_disk,
+            self.image(image_id),
+            'vm1',
+        )
         self.assert_nothing_left()
 
 
@@ -193,14 +224,22 @@ class PowerVMFaultsTestCase(_Base):
 
     def fault(self, action: str, kind: str, **kwargs: int) -> None:
         self.powervm.control.add_fault(
-            action, kind=kind, **{'count': 1} | kwargs)
+            action, kind=kind, **{'count': 1} | kwargs
+        )
 
     def test_one_upload_breaks(self) -> None:
         # Whichever leg it is: of the cached disk (the deploy bypasses) or
         # of the instance's (it is copied from the cached one).
         for number, action in enumerate(
-                ('reset_before', 'reset_after_bytes', 'expire_after_bytes',
-                 'status', 'vios_busy', 'lose_answer')):
+            (
+                'reset_before',
+                'reset_after_bytes',
+                'expire_after_bytes',
+                'status',
+                'vios_busy',
+                'lose_answer',
+            )
+        ):
             self.fault(action, 'File.upload', bytes=units.Mi, status=500)
             outcome = self.deploy(f'vm{number}')
             self.assertIn(outcome, (Outcome.MISS, Outcome.BYPASS), action)
@@ -215,27 +254,36 @@ class PowerVMFaultsTestCase(_Base):
     def test_both_uploads_break(self) -> None:
         self.fault('status', 'File.upload', status=500, count=2)
         self.assertRaises(
-            exceptions.PowerVMRequestFailed, self.manager.create_disk,
-            self.image(self.image_id), 'vm1')
+            exceptions.PowerVMRequestFailed,
+            self.manager.create_disk,
+            self.image(self.image_id),
+            'vm1',
+        )
         self.powervm.control.clear_faults()
         self.assert_nothing_left()
         self.assertEqual(Outcome.MISS, self.deploy())
 
     def test_both_uploads_break_in_passing(self) -> None:
         for number, action in enumerate(
-                ('reset_after_bytes', 'expire_after_bytes')):
+            ('reset_after_bytes', 'expire_after_bytes')
+        ):
             self.fault(action, 'File.upload', bytes=units.Mi, count=2)
-            self.assertIn(self.deploy(f'vm{number}'),
-                          (Outcome.MISS, Outcome.BYPASS))
+            self.assertIn(
+                self.deploy(f'vm{number}'), (Outcome.MISS, Outcome.BYPASS)
+            )
             self.manager.purge(self.manager.list())
             self.powervm.control.clear_faults()
 
     def test_both_uploads_break_again_and_again(self) -> None:
-        self.fault('reset_after_bytes', 'File.upload', bytes=units.Mi,
-                   count=100)
+        self.fault(
+            'reset_after_bytes', 'File.upload', bytes=units.Mi, count=100
+        )
         self.assertRaises(
-            exceptions.PowerVMUnreachable, self.manager.create_disk,
-            self.image(self.image_id), 'vm1')
+            exceptions.PowerVMUnreachable,
+            self.manager.create_disk,
+            self.image(self.image_id),
+            'vm1',
+        )
         self.assert_nothing_left()
 
     def test_file_can_not_be_created(self) -> None:
@@ -257,12 +305,17 @@ class PowerVMFaultsTestCase(_Base):
 
         def others(attempt: int) -> None:
             self.powervm.control.plant_disk(
-                'cachevg', 'vm2', units.Gi, str(theirs))
+                'cachevg', 'vm2', units.Gi, str(theirs)
+            )
+
         self.fault('reset_before', 'VolumeGroup.update')
         with mock.patch.object(powervm, 'pause', others):
             self.assertRaises(
-                exceptions.DiskExists, self.manager.create_disk,
-                self.image(self.image_id), 'vm2')
+                exceptions.DiskExists,
+                self.manager.create_disk,
+                self.image(self.image_id),
+                'vm2',
+            )
         with self.disks()['vm2'].open('rb') as disk:
             self.assertEqual(b'precious', disk.read(8))
 
@@ -271,12 +324,15 @@ class PowerVMFaultsTestCase(_Base):
 
         def blind(after: Any, pending: Any, before: set[str]) -> None:
             confirm(after, pending, after.udids)
+
         for name in ('vm1', 'vm2'):
             with mock.patch.object(volume_group, '_confirm', blind):
                 error = self.assertRaises(
                     exceptions.PowerVMRequestFailed,
-                    self.manager.create_disk, self.image(self.image_id),
-                    name)
+                    self.manager.create_disk,
+                    self.image(self.image_id),
+                    name,
+                )
             self.assertIn('does not show', str(error))
             # They are there, and whoever comes next knows of them.
             self.assertIn(name, self.disks())
@@ -300,17 +356,20 @@ class PowerVMFaultsTestCase(_Base):
             del groups._groups[before]
         self.powervm.control.add_vios('vios2')
         self.powervm.control.add_volume_group(
-            'vios2', 'cachevg', 100 * units.Gi)
+            'vios2', 'cachevg', 100 * units.Gi
+        )
         # One that finds out may fail; nobody has to restart anything.
-        self.assertRaises(exceptions.PowerVMRequestFailed,
-                          self.manager.usage)
-        self.assertEqual([Outcome.MISS, Outcome.HIT],
-                         [self.deploy('vm2'), self.deploy('vm3')])
+        self.assertRaises(exceptions.PowerVMRequestFailed, self.manager.usage)
+        self.assertEqual(
+            [Outcome.MISS, Outcome.HIT],
+            [self.deploy('vm2'), self.deploy('vm3')],
+        )
         after = self.manager.driver.pool_id()
         self.assertNotEqual(before, after)
         # Who does not ask PowerVM looks there, too.
-        self.assertEqual(after, self.manager._catalog.pool_called(
-            self.manager._pool_name))
+        self.assertEqual(
+            after, self.manager._catalog.pool_called(self.manager._pool_name)
+        )
         self.manager.run_pass(())
 
     def test_expired_session(self) -> None:
@@ -325,25 +384,33 @@ class PowerVMFaultsTestCase(_Base):
         self.assertEqual(Outcome.BYPASS, self.deploy('vm1'))
         self.fault('no_space', 'VolumeGroup.update', count=2)
         self.assertRaises(
-            exceptions.NotEnoughSpace, self.manager.create_disk,
-            self.image(self.image_id), 'vm2')
+            exceptions.NotEnoughSpace,
+            self.manager.create_disk,
+            self.image(self.image_id),
+            'vm2',
+        )
 
     def test_a_disk_that_can_not_be_deleted(self) -> None:
         self.deploy()
         self.fault('status', 'VolumeGroup.update', status=500, count=1)
-        result, = self.manager.purge(self.manager.list())
+        (result,) = self.manager.purge(self.manager.list())
         self.assertFalse(result.removed)
-        again, = self.manager.purge(self.manager.list())
+        (again,) = self.manager.purge(self.manager.list())
         self.assertTrue(again.removed)
 
     def test_a_disk_that_takes_no_data(self) -> None:
-        manager = self.make_manager(self.write_conf(
-            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'volume_group_name = cachevg\nstall_timeout = 1\n'
-            'request_timeout = 5', 'stall.conf'))
+        manager = self.make_manager(
+            self.write_conf(
+                f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+                'volume_group_name = cachevg\nstall_timeout = 1\n'
+                'request_timeout = 5',
+                'stall.conf',
+            )
+        )
         self.image_id = self.store_raw(40 * units.Mi)
-        self.fault('stall_after_bytes', 'File.upload', bytes=units.Mi,
-                   seconds=8)
+        self.fault(
+            'stall_after_bytes', 'File.upload', bytes=units.Mi, seconds=8
+        )
         done = manager.create_disk(self.image(self.image_id), 'vm1')
         self.assertIn(done.outcome, (Outcome.MISS, Outcome.BYPASS))
         self.assert_holds('vm1', self.image_id, SIZE)
@@ -365,7 +432,7 @@ class CatalogueFaultsTestCase(_Base):
         self.break_catalogue(content)
         # The base image is there, but nobody knows that it is whole.
         self.assertEqual(Outcome.MISS, self.deploy('vm2'))
-        kept, = (self.directory / 'state').glob('catalog.sqlite.corrupt-*')
+        (kept,) = (self.directory / 'state').glob('catalog.sqlite.corrupt-*')
         self.assertEqual(content, kept.read_bytes())
         self.image_id = self.store_raw(SIZE, 2)
         self.assertEqual(Outcome.MISS, self.deploy('vm3'))
@@ -384,12 +451,14 @@ class CatalogueFaultsTestCase(_Base):
         self.deploy('vm1')
         other = sqlite3.connect(
             self.directory / 'state' / 'catalog.sqlite',
-            isolation_level=None, check_same_thread=False)
-        self.useFixture(fixtures.MockPatchObject(
-            catalog_file, '_BUSY_TIMEOUT', 0.1))
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        self.useFixture(
+            fixtures.MockPatchObject(catalog_file, '_BUSY_TIMEOUT', 0.1)
+        )
         self.manager._catalog.close()
-        with mock.patch.object(
-                self.manager._driver, 'copy_disk', lock_after):
+        with mock.patch.object(self.manager._driver, 'copy_disk', lock_after):
             self.assertEqual(Outcome.HIT, self.deploy('vm2'))
         other.execute('ROLLBACK')
         self.manager.reconcile()
@@ -399,9 +468,11 @@ class CatalogueFaultsTestCase(_Base):
     def test_nor_where_that_can_be_written_nowhere(self) -> None:
         self.deploy('vm1')
         with mock.patch.object(
-                catalog.Catalog, 'end_instance_disk', autospec=True,
-                side_effect=exceptions.CatalogError(
-                    path='x', reason='full')):
+            catalog.Catalog,
+            'end_instance_disk',
+            autospec=True,
+            side_effect=exceptions.CatalogError(path='x', reason='full'),
+        ):
             self.assertEqual(Outcome.HIT, self.deploy('vm2'))
             self.manager.reconcile()
             self.assertIn('vm2', self.disks())
@@ -415,20 +486,31 @@ class CatalogueFaultsTestCase(_Base):
         pool = self.manager._driver.pool_id()
         catalogue = self.manager._catalog
         image = self.image(self.image_id)
-        record = catalogue.begin(
-            pool, naming.base_image_name(image.id), image)
+        record = catalogue.begin(pool, naming.base_image_name(image.id), image)
         entry = catalogue.begin_instance_disk(pool, 'vm1', SIZE)
-        self.assertEqual(((), ()), (self.manager.reconcile().removed,
-                                    self.manager.reconcile().forgotten))
+        self.assertEqual(
+            ((), ()),
+            (
+                self.manager.reconcile().removed,
+                self.manager.reconcile().forgotten,
+            ),
+        )
         # A deploy takes over; the disks appear when it makes its own.
         make = self.manager._driver.create_disks
 
         def appear_first(new: Any) -> Any:
             self.manager._driver.create_disks = make
-            make([base_module.NewDisk(
-                name, units.Mi, 'raw', recovery.label(lease))
-                for name, lease in ((record.disk_name, record.lease),
-                                    (entry.disk_name, entry.lease))])
+            make(
+                [
+                    base_module.NewDisk(
+                        name, units.Mi, 'raw', recovery.label(lease)
+                    )
+                    for name, lease in (
+                        (record.disk_name, record.lease),
+                        (entry.disk_name, entry.lease),
+                    )
+                ]
+            )
             return make(new)
 
         self.manager._driver.create_disks = appear_first
@@ -441,7 +523,8 @@ class CatalogueFaultsTestCase(_Base):
             self.deploy(name)
             disk = self.manager._driver.find_disk(name)
             entry = self.manager._catalog.begin_instance_disk(
-                pool, name, SIZE, disk.label.removeprefix('imagecache_'))
+                pool, name, SIZE, disk.label.removeprefix('imagecache_')
+            )
             self.manager._catalog.instance_disk_created(entry, disk.udid)
         self.map_disk(self.manager, 'vm1')
         found = self.manager.reconcile()

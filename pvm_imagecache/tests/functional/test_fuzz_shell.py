@@ -28,10 +28,21 @@ class FuzzTestCase(base.BaseTestCase):
     def test_some_lines(self) -> None:
         # A process of its own: it forks, and must have no threads.
         done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', fuzz_shell.__name__,
-             f'--count={COUNT}', '--seed=7'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False)
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-m',
+                fuzz_shell.__name__,
+                f'--count={COUNT}',
+                '--seed=7',
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout)
         self.assertIn(f'{COUNT} command lines', done.stdout)
         self.assertIn(' 0 tracebacks, 0 failures', done.stdout)

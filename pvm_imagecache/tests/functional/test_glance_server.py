@@ -53,7 +53,7 @@ def wait_until(condition: typing.Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {PATIENCE:.0f} s")
+            raise AssertionError(f'not within {PATIENCE:.0f} s')
         time.sleep(0.05)
 
 
@@ -61,7 +61,7 @@ def setUpModule() -> None:
     temporary = unittest.enterModuleContext(tempfile.TemporaryDirectory())
     GlanceServerTestCase.directory = pathlib.Path(temporary)
     GlanceServerTestCase.server = unittest.enterModuleContext(
-        glance.GlanceServer(GlanceServerTestCase.directory / "glance")
+        glance.GlanceServer(GlanceServerTestCase.directory / 'glance')
     )
 
 
@@ -82,19 +82,19 @@ class GlanceServerTestCase(base.BaseTestCase):
 
     def read(self, image_id: str, token: str | None = None) -> bytes:
         client = self.server.client(token)
-        return b"".join(client.images.data(image_id))
+        return b''.join(client.images.data(image_id))
 
     def request(
         self, image_id: str, **headers: str
     ) -> tuple[int, bytes, http_client.HTTPResponse]:
         """Ask for an image's data, at the level of HTTP."""
-        host = self.server.url.removeprefix("http://")
+        host = self.server.url.removeprefix('http://')
         connection = http_client.HTTPConnection(host, timeout=PATIENCE)
         self.addCleanup(connection.close)
         connection.request(
-            "GET",
-            f"/v2/images/{image_id}/file",
-            headers={"X-Auth-Token": self.server.token()} | headers,
+            'GET',
+            f'/v2/images/{image_id}/file',
+            headers={'X-Auth-Token': self.server.token()} | headers,
         )
         response = connection.getresponse()
         return response.status, response.read(), response
@@ -103,16 +103,16 @@ class GlanceServerTestCase(base.BaseTestCase):
         self, method: str, image_id: str, *headers: str
     ) -> socket.socket:
         """Send the head of a request for image data, and nothing more."""
-        host, port = self.server.url.removeprefix("http://").split(":")
+        host, port = self.server.url.removeprefix('http://').split(':')
         connection = socket.create_connection((host, int(port)), PATIENCE)
         self.addCleanup(connection.close)
         head = (
-            f"{method} /v2/images/{image_id}/file HTTP/1.1",
-            f"Host: {host}",
-            f"X-Auth-Token: {self.server.token()}",
+            f'{method} /v2/images/{image_id}/file HTTP/1.1',
+            f'Host: {host}',
+            f'X-Auth-Token: {self.server.token()}',
             *headers,
         )
-        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n")
+        connection.sendall('\r\n'.join(head).encode() + b'\r\n\r\n')
         return connection
 
 
@@ -121,10 +121,10 @@ class TestImages(GlanceServerTestCase):
         self.assertEqual(self.data, self.read(self.create()))
 
     def test_a_file_comes_back(self) -> None:
-        path = self.directory / "image"
+        path = self.directory / 'image'
         images.write_raw(path, SIZE, seed=8)
 
-        image_id = self.server.create_image("from a file", path)
+        image_id = self.server.create_image('from a file', path)
 
         self.assertEqual(path.read_bytes(), self.read(image_id))
         self.assertEqual(
@@ -133,69 +133,67 @@ class TestImages(GlanceServerTestCase):
 
     def test_metadata(self) -> None:
         image = self.server.client().images.get(
-            self.create(hw_disk_bus="scsi")
+            self.create(hw_disk_bus='scsi')
         )
 
-        self.assertEqual("active", image.status)
+        self.assertEqual('active', image.status)
         self.assertEqual(SIZE, image.size)
         self.assertEqual(SIZE, image.virtual_size)
-        self.assertEqual("demo", image.owner)
-        self.assertEqual("scsi", image.hw_disk_bus)
-        self.assertEqual("sha512", image.os_hash_algo)
+        self.assertEqual('demo', image.owner)
+        self.assertEqual('scsi', image.hw_disk_bus)
+        self.assertEqual('sha512', image.os_hash_algo)
         self.assertEqual(
             hashlib.sha512(self.data).hexdigest(), image.os_hash_value
         )
         self.assertEqual(hashlib.md5(self.data).hexdigest(), image.checksum)
 
     def test_an_id_of_choice(self) -> None:
-        image_id = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f0"
+        image_id = '0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f0'
 
         self.assertEqual(image_id, self.create(id=image_id))
         self.assertEqual(image_id.upper(), self.create(id=image_id.upper()))
-        self.assertRaises(
-            glance_exc.HTTPConflict, self.create, id=image_id
-        )
+        self.assertRaises(glance_exc.HTTPConflict, self.create, id=image_id)
 
     def test_an_empty_image(self) -> None:
-        image_id = self.create(b"")
+        image_id = self.create(b'')
 
         self.assertEqual(0, self.server.client().images.get(image_id).size)
 
     def test_a_range(self) -> None:
-        status, data, _ = self.request(self.create(), Range="bytes=100-199")
+        status, data, _ = self.request(self.create(), Range='bytes=100-199')
 
         self.assertEqual((206, self.data[100:200]), (status, data))
 
     def test_formats(self) -> None:
         gib = 1 << 30
         for disk_format, data in (
-            ("qcow2", images.qcow2_bytes(gib, SIZE)),
-            ("vmdk", images.vmdk_bytes(gib, SIZE)),
-            ("iso", images.iso_bytes(SIZE)),
+            ('qcow2', images.qcow2_bytes(gib, SIZE)),
+            ('vmdk', images.vmdk_bytes(gib, SIZE)),
+            ('iso', images.iso_bytes(SIZE)),
         ):
             image_id = self.create(data, disk_format=disk_format)
 
             image = self.server.client().images.get(image_id)
             self.assertEqual(disk_format, image.disk_format)
             self.assertEqual(SIZE, image.size)
-            if disk_format != "iso":
+            if disk_format != 'iso':
                 self.assertEqual(gib, image.virtual_size)
 
     def test_format_and_content_must_match(self) -> None:
         exc = self.assertRaises(
-            glance_exc.HTTPException, self.create, disk_format="qcow2"
+            glance_exc.HTTPException, self.create, disk_format='qcow2'
         )
 
-        self.assertIn("does not match stream data", str(exc))
+        self.assertIn('does not match stream data', str(exc))
 
     def test_unsafe_content_gets_in_by_the_back_door_only(self) -> None:
         safe = images.qcow2_bytes(1 << 30)
-        unsafe = images.qcow2_bytes(1 << 30, backing_file="/etc/passwd")
+        unsafe = images.qcow2_bytes(1 << 30, backing_file='/etc/passwd')
         exc = self.assertRaises(
-            glance_exc.HTTPException, self.create, unsafe, disk_format="qcow2"
+            glance_exc.HTTPException, self.create, unsafe, disk_format='qcow2'
         )
-        self.assertIn("failed safety checks", str(exc))
-        image_id = self.create(safe, disk_format="qcow2")
+        self.assertIn('failed safety checks', str(exc))
+        image_id = self.create(safe, disk_format='qcow2')
 
         self.server.replace_data(image_id, unsafe)
 
@@ -205,20 +203,22 @@ class TestImages(GlanceServerTestCase):
     def test_a_broken_upload_makes_no_image(self) -> None:
         client = self.server.client()
         image_id = client.images.create(
-            disk_format="raw", container_format="bare"
+            disk_format='raw', container_format='bare'
         ).id
         connection = self.connect(
-            "PUT",
+            'PUT',
             image_id,
-            "Content-Type: application/octet-stream",
-            "Transfer-Encoding: chunked",
+            'Content-Type: application/octet-stream',
+            'Transfer-Encoding: chunked',
         )
-        connection.sendall(b"1000\r\n" + bytes(0x1000) + b"\r\n")
+        connection.sendall(b'1000\r\n' + bytes(0x1000) + b'\r\n')
         connection.close()
 
         wait_until(
-            lambda: "client left amid" in self.server.log_path.read_text()
-            and client.images.get(image_id).status == "queued"
+            lambda: (
+                'client left amid' in self.server.log_path.read_text()
+                and client.images.get(image_id).status == 'queued'
+            )
         )
         self.assertFalse(self.server.data_path(image_id).exists())
 
@@ -226,20 +226,18 @@ class TestImages(GlanceServerTestCase):
 class TestStore(GlanceServerTestCase):
     def test_flipped_bytes(self) -> None:
         image_id = self.create()
-        with self.server.data_path(image_id).open("r+b") as stored:
+        with self.server.data_path(image_id).open('r+b') as stored:
             stored.seek(SIZE // 2)
-            stored.write(b"flip")
+            stored.write(b'flip')
 
         self.assertRaises(IOError, self.read, image_id)
 
     def test_a_truncated_file(self) -> None:
         image_id = self.create()
-        with self.server.data_path(image_id).open("r+b") as stored:
+        with self.server.data_path(image_id).open('r+b') as stored:
             stored.truncate(SIZE // 2)
 
-        self.assertRaises(
-            http_client.IncompleteRead, self.request, image_id
-        )
+        self.assertRaises(http_client.IncompleteRead, self.request, image_id)
 
     def test_a_missing_file(self) -> None:
         image_id = self.create()
@@ -247,70 +245,66 @@ class TestStore(GlanceServerTestCase):
 
         status, data, _ = self.request(image_id)
 
-        self.assertEqual((204, b""), (status, data))
+        self.assertEqual((204, b''), (status, data))
 
 
 class TestTokens(GlanceServerTestCase):
     def test_a_reader_gets_metadata_and_no_data(self) -> None:
         image_id = self.create()
-        token = self.server.token("ada", "demo", ["reader"])
+        token = self.server.token('ada', 'demo', ['reader'])
 
         image = self.server.client(token).images.get(image_id)
 
         self.assertEqual(SIZE, image.size)
-        self.assertRaises(
-            glance_exc.HTTPForbidden, self.read, image_id, token
-        )
+        self.assertRaises(glance_exc.HTTPForbidden, self.read, image_id, token)
 
     def test_a_member_gets_data(self) -> None:
-        token = self.server.token("ada", "other", ["member", "reader"])
+        token = self.server.token('ada', 'other', ['member', 'reader'])
 
         self.assertEqual(self.data, self.read(self.create(), token))
 
     def test_another_projects_private_image(self) -> None:
-        image_id = self.create(visibility="private")
-        token = self.server.token("eve", "other", ["member", "reader"])
+        image_id = self.create(visibility='private')
+        token = self.server.token('eve', 'other', ['member', 'reader'])
 
         client = self.server.client(token)
 
-        self.assertRaises(
-            glance_exc.HTTPNotFound, client.images.get, image_id
-        )
+        self.assertRaises(glance_exc.HTTPNotFound, client.images.get, image_id)
 
     def test_only_admins_publish(self) -> None:
-        token = self.server.token("ada", "demo", ["member", "reader"])
+        token = self.server.token('ada', 'demo', ['member', 'reader'])
         client = self.server.client(token)
 
         self.assertRaises(
             glance_exc.HTTPForbidden,
             client.images.create,
-            disk_format="raw",
-            container_format="bare",
-            visibility="public",
+            disk_format='raw',
+            container_format='bare',
+            visibility='public',
         )
 
     def test_no_token_of_ours(self) -> None:
         image_id = self.create()
-        for token in ("", "nonsense", "user:project:", "a:b:c:d"):
-            status, _, _ = self.request(image_id, **{"X-Auth-Token": token})
+        for token in ('', 'nonsense', 'user:project:', 'a:b:c:d'):
+            status, _, _ = self.request(image_id, **{'X-Auth-Token': token})
             self.assertEqual(401, status)
 
     def test_nobody_names_their_own_roles(self) -> None:
         image_id = self.create()
-        token = self.server.token("ada", "demo", ["reader"])
-        forged = {"X-Auth-Token": token, "X-Roles": "admin,member"}
+        token = self.server.token('ada', 'demo', ['reader'])
+        forged = {'X-Auth-Token': token, 'X-Roles': 'admin,member'}
 
         status, _, _ = self.request(image_id, **forged)
 
         self.assertEqual(403, status)
 
     def test_a_token_without_form(self) -> None:
-        self.assertRaises(ValueError, self.server.token, user="a:b")
+        self.assertRaises(ValueError, self.server.token, user='a:b')
 
     def test_proxies_are_not_for_the_loopback(self) -> None:
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy'):
             self.useFixture(
-                fixtures.EnvironmentVariable(name, "http://127.0.0.1:9")
+                fixtures.EnvironmentVariable(name, 'http://127.0.0.1:9')
             )
 
         self.assertEqual(self.data, self.read(self.create()))
@@ -320,10 +314,10 @@ class TestDownloads(GlanceServerTestCase):
     def test_they_are_noted(self) -> None:
         before = time.time()
         image_id = self.create()
-        reader = self.server.token("ada", "demo", ["reader"])
+        reader = self.server.token('ada', 'demo', ['reader'])
         self.read(image_id)
-        self.request(image_id, **{"X-Auth-Token": reader})
-        self.request(image_id, Range="bytes=0-99")
+        self.request(image_id, **{'X-Auth-Token': reader})
+        self.request(image_id, Range='bytes=0-99')
 
         noted = self.server.downloads()
 
@@ -359,7 +353,7 @@ class TestDownloads(GlanceServerTestCase):
 class TestFaults(GlanceServerTestCase):
     def receive(self, connection: socket.socket, size: int) -> bytes:
         """Read a response's head and so many bytes of its body."""
-        with connection.makefile("rb") as stream:
+        with connection.makefile('rb') as stream:
             while stream.readline().strip():
                 pass
             return stream.read(size)
@@ -380,7 +374,7 @@ class TestFaults(GlanceServerTestCase):
     def test_reset(self) -> None:
         image_id = self.create()
         self.server.inject(image_id, reset_after=SIZE - 100)
-        connection = self.connect("GET", image_id)
+        connection = self.connect('GET', image_id)
 
         received = self.receive(connection, SIZE - 100)
 
@@ -399,11 +393,9 @@ class TestFaults(GlanceServerTestCase):
     def test_stall(self) -> None:
         image_id = self.create()
         self.server.inject(image_id, stall_after=1000, seconds=3600)
-        connection = self.connect("GET", image_id)
+        connection = self.connect('GET', image_id)
 
-        self.assertEqual(
-            self.data[:1000], self.receive(connection, 1000)
-        )
+        self.assertEqual(self.data[:1000], self.receive(connection, 1000))
         connection.settimeout(0.2)
         self.assertRaises(TimeoutError, connection.recv, 1)
 
@@ -422,10 +414,8 @@ class TestFaults(GlanceServerTestCase):
         self.assertEqual(self.data, self.read(image_id))
 
     def test_one_way_at_a_time(self) -> None:
-        for ways in ({}, {"status": 503, "reset_after": 1}):
-            self.assertRaises(
-                ValueError, self.server.inject, "an id", **ways
-            )
+        for ways in ({}, {'status': 503, 'reset_after': 1}):
+            self.assertRaises(ValueError, self.server.inject, 'an id', **ways)
 
 
 class TestLife(GlanceServerTestCase):
@@ -452,19 +442,19 @@ class TestLife(GlanceServerTestCase):
         self.assertEqual(0o700, mode & 0o777)
 
     def test_a_failure_to_start_tells_why(self) -> None:
-        state_dir = self.directory / "unfit"
+        state_dir = self.directory / 'unfit'
         state_dir.mkdir()
-        (state_dir / "images").write_text("no directory")
+        (state_dir / 'images').write_text('no directory')
 
         exc = self.assertRaises(
             glance.GlanceServerError, glance.GlanceServer(state_dir).__enter__
         )
 
-        self.assertIn("FileExistsError", str(exc))
+        self.assertIn('FileExistsError', str(exc))
 
     def test_the_server_goes_with_its_parent(self) -> None:
         parent = subprocess.Popen(
-            [sys.executable, "-c", PARENT, self.directory / "orphan"],
+            [sys.executable, '-c', PARENT, self.directory / 'orphan'],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -475,8 +465,8 @@ class TestLife(GlanceServerTestCase):
             parent.kill()
             parent.wait()
 
-        ready = self.directory / "orphan" / "ready.json"
+        ready = self.directory / 'orphan' / 'ready.json'
         wait_until(lambda: not ready.exists())
-        host = url.removeprefix("http://")
+        host = url.removeprefix('http://')
         connection = http_client.HTTPConnection(host, timeout=PATIENCE)
         self.assertRaises(ConnectionRefusedError, connection.connect)

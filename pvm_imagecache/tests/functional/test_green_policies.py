@@ -62,13 +62,22 @@ class GreenPolicyTestCase(base.BaseTestCase):
     def test_they_stop_nobody(self) -> None:
         done = subprocess.run(
             [sys.executable, '-W', 'ignore', '-c', _SCRIPT],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=60, check=False)
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stderr)
         ended = 'TookTooLongError: it did not end within 0.5 seconds'
-        again = ('TookTooLongError: it is not asked again, since it did '
-                 'not end before')
-        self.assertEqual([
-            f'age; loops: {ended}; sleeps: {ended}',
-            f'age; loops: {again}; sleeps: {again}'],
-            done.stdout.splitlines())
+        again = (
+            'TookTooLongError: it is not asked again, since it did '
+            'not end before'
+        )
+        self.assertEqual(
+            [
+                f'age; loops: {ended}; sleeps: {ended}',
+                f'age; loops: {again}; sleeps: {again}',
+            ],
+            done.stdout.splitlines(),
+        )

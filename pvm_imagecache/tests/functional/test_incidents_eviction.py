@@ -29,12 +29,12 @@ from keystoneauth1 import _fair_semaphore
 from oslo_utils import units
 
 from pvm_imagecache import boot_clock
-from pvm_imagecache.deploy import Outcome
-from pvm_imagecache.eviction import age
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.eviction import age
 from pvm_imagecache.tests.functional import incidents
 
 SIZE = units.Mi + 17
@@ -76,15 +76,17 @@ _FIRST_COLUMNS = (
     'pool, disk_name, image_id, image_name, size, virtual_size,'
     ' disk_format, os_hash_algo, os_hash_value, checksum, state, lease,'
     ' holder, udid, capacity, bytes_done, created_at, progress_at,'
-    ' ready_at, last_used_at, hits')
+    ' ready_at, last_used_at, hits'
+)
 
 
 def _options(policies: str, **options: dict[str, Any]) -> str:
     """The configuration of policies, without a least age."""
     return f'eviction_policies = {policies}\nminimum_age = 0\n' + ''.join(
-        f'\n[pvm_imagecache_{name}]\n' + ''.join(
-            f'{key} = {value}\n' for key, value in values.items())
-        for name, values in options.items())
+        f'\n[pvm_imagecache_{name}]\n'
+        + ''.join(f'{key} = {value}\n' for key, value in values.items())
+        for name, values in options.items()
+    )
 
 
 AGE = _options('age', age={'max_age': 3600})
@@ -99,10 +101,16 @@ class EvictionTestCase(incidents.IncidentTestCase):
         self.passed = self.stepped = 0.0
         self.clock = boot_clock.uptime, time.time
         super().setUp()
-        self.useFixture(fixtures.MockPatchObject(
-            boot_clock, 'uptime', lambda: self.clock[0]() + self.passed))
-        self.useFixture(fixtures.MockPatchObject(
-            time, 'time', lambda: self.clock[1]() + self.stepped))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                boot_clock, 'uptime', lambda: self.clock[0]() + self.passed
+            )
+        )
+        self.useFixture(
+            fixtures.MockPatchObject(
+                time, 'time', lambda: self.clock[1]() + self.stepped
+            )
+        )
 
     def later(self, seconds: float) -> None:
         """Let time pass."""
@@ -132,16 +140,19 @@ class EvictionTestCase(incidents.IncidentTestCase):
     def cached(self) -> set[str]:
         return {each.image.id for each in self.manager.list()}
 
-    def evicted_by(
-        self, in_use: Iterable[str] | None = ()
-    ) -> set[str]:
+    def evicted_by(self, in_use: Iterable[str] | None = ()) -> set[str]:
         """The images that a pass removes."""
         before = self.cached()
         self.manager.run_pass(in_use)
         self.assert_cached(*(left := self.cached()))
-        self.assertEqual(left, {
-            each.image.id for each in self.manager.list()
-            if each.disk_name in self.disks()})
+        self.assertEqual(
+            left,
+            {
+                each.image.id
+                for each in self.manager.list()
+                if each.disk_name in self.disks()
+            },
+        )
         return before - left
 
 
@@ -152,7 +163,7 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
     """
 
     def test_it_goes_after_a_deploy_has_found_it(self) -> None:
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         other = self.other_manager()
         copy_disk = self.manager._driver.copy_disk
 
@@ -167,18 +178,23 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
     def test_it_is_about_to_go_when_the_copy_is_made(self) -> None:
         # The deploy reads the volume group, and sees the disk; meanwhile
         # another process marks it, and waits for its turn to delete it.
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         other = self.other_manager()
         listed = other.list()
         other.usage()
         seen = self.last_request()
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.get', count=1, seconds=1)
+            'latency', kind='VolumeGroup.get', count=1, seconds=1
+        )
         deploy = self.thread(self.deploy, image_id, 'vm1')
         self.wait_until(lambda: self.rows('VolumeGroup.get', seen))
         purge = self.thread(other.purge, listed)
-        self.wait_until(lambda: (record := self.record(image_id)) is None
-                        or record.state.value != 'ready')
+        self.wait_until(
+            lambda: (
+                (record := self.record(image_id)) is None
+                or record.state.value != 'ready'
+            )
+        )
         self.assertIsNone(self.rows('VolumeGroup.get', seen)[0]['status'])
         self.assertEqual([True], [each.removed for each in purge.result()])
         self.assertEqual(Outcome.MISS, deploy.result())
@@ -201,16 +217,16 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
 
     def test_deploys_beside_evictions(self) -> None:
         self.restart(_options('age', age={'max_age': 0}))
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         others = self.other_manager(_options('age', age={'max_age': 0}))
         names = [f'vm{number}' for number in range(6)]
-        deploys = [self.thread(self.deploy, image_id, name)
-                   for name in names]
+        deploys = [self.thread(self.deploy, image_id, name) for name in names]
         while not all(each.done() for each in deploys):
             others.run_pass([])
         outcomes = {each.result() for each in deploys}
-        self.assertLessEqual(outcomes, {
-            Outcome.HIT, Outcome.MISS, Outcome.BYPASS})
+        self.assertLessEqual(
+            outcomes, {Outcome.HIT, Outcome.MISS, Outcome.BYPASS}
+        )
         for name in names:
             self.assert_whole(name, image_id)
         self.assert_cached(*self.cached())
@@ -220,14 +236,14 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
     """Storage was full of cached images, and a deploy failed for it."""
 
     volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 4),)
+        simulator.Group('cachevg', 4),
+    )
     options = _options('watermark')
 
     def test_they_make_room(self) -> None:
         first, second, third = self.cache(1, 2, 3)
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(
-            Outcome.MISS, self.deploy(new, 'vm1', 2 * units.Gi))
+        self.assertEqual(Outcome.MISS, self.deploy(new, 'vm1', 2 * units.Gi))
         self.assert_cached(third, new)
 
     def test_not_more_than_can_be_of_use(self) -> None:
@@ -235,8 +251,7 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         stored = self.cache(1, 2, 3)
         self.plant('other')
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(
-            Outcome.BYPASS, self.deploy(new, 'vm1', 3 * units.Gi))
+        self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1', 3 * units.Gi))
         self.assert_cached()
         self.assertEqual({'other', 'vm1'}, set(self.disks()))
         self.assertEqual(3, len(stored))
@@ -267,8 +282,11 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         new = self.store_raw(SIZE, 4)
         self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1'))
         self.assertRaises(
-            exceptions.NotEnoughSpace, self.manager.create_disk,
-            self.image(new), 'vm2')
+            exceptions.NotEnoughSpace,
+            self.manager.create_disk,
+            self.image(new),
+            'vm2',
+        )
         self.assert_cached(*stored)
         self.assertEqual(4, len(self.disks()))
 
@@ -315,10 +333,11 @@ class Incident09UndeletableByAPassTestCase(EvictionTestCase):
         self.assert_cached(stuck)
 
     def test_the_platform_never_deletes_it(self) -> None:
-        stuck, = self.cache(1)
+        (stuck,) = self.cache(1)
         self.later(2 * HOUR)
         self.powervm.control.add_fault(
-            'status', kind='VolumeGroup.update', status=500)
+            'status', kind='VolumeGroup.update', status=500
+        )
         with fixtures.FakeLogger(level=logging.WARNING) as log:
             self.assertEqual(set(), self.evicted_by())
         self.assertIn(stuck, log.output)
@@ -331,9 +350,10 @@ class Incident09UndeletableByAPassTestCase(EvictionTestCase):
         self.later(2 * HOUR)
         # All at once, and then the first of them alone.
         self.powervm.control.add_fault(
-            'status', kind='VolumeGroup.update', count=2, status=500)
+            'status', kind='VolumeGroup.update', count=2, status=500
+        )
         self.assertEqual(2, len(self.evicted_by()))
-        left, = self.cached()
+        (left,) = self.cached()
         self.assertIn(left, stored)
         self.assertEqual({left}, self.evicted_by())
 
@@ -346,9 +366,9 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.old, = self.cache(1)
+        (self.old,) = self.cache(1)
         self.later(HOUR / 2)
-        self.new, = self.cache(2)
+        (self.new,) = self.cache(2)
 
     def ages_are_kept(self) -> None:
         self.assertEqual(set(), self.evicted_by())
@@ -383,14 +403,18 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
         self.manager.close()
         self.step_clock(down)
         self.passed = 5 - self.clock[0]()
-        self.useFixture(fixtures.MockPatchObject(
-            boot_clock, 'boot', lambda boot=f'boot {down}': boot))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                boot_clock, 'boot', lambda boot=f'boot {down}': boot
+            )
+        )
         self.manager = self.make_manager()
 
     def test_an_upgrade(self) -> None:
         self.manager.close()
         self.as_the_first_release_wrote_it(
-            self.directory / 'state' / 'catalog.sqlite')
+            self.directory / 'state' / 'catalog.sqlite'
+        )
         self.manager = self.make_manager()
         self.assertEqual(set(), self.evicted_by())
         self.later(HOUR / 2)
@@ -400,8 +424,7 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
     @staticmethod
     def as_the_first_release_wrote_it(path: Any) -> None:
         new = sqlite3.connect(path)
-        rows = new.execute(
-            f'SELECT {_FIRST_COLUMNS} FROM base_images')
+        rows = new.execute(f'SELECT {_FIRST_COLUMNS} FROM base_images')
         found = rows.fetchall()
         new.close()
         for each in path.parent.glob(path.name + '*'):
@@ -409,9 +432,7 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
         old = sqlite3.connect(path)
         old.executescript(_FIRST_RELEASE)
         marks = ', '.join('?' * len(found[0]))
-        old.executemany(
-            f'INSERT INTO base_images VALUES ({marks})',
-            found)
+        old.executemany(f'INSERT INTO base_images VALUES ({marks})', found)
         old.commit()
         old.close()
 
@@ -423,7 +444,8 @@ class Incident11LowMarkIgnoredTestCase(EvictionTestCase):
     """
 
     volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 10),)
+        simulator.Group('cachevg', 10),
+    )
     options = _options('watermark', watermark={'high': 80, 'low': 60})
 
     def test_down_to_the_low_mark(self) -> None:
@@ -477,19 +499,26 @@ class Incident12LimitsTestCase(EvictionTestCase):
         # It is of use for deploys at the same time, then it goes, and the
         # small one, which is within the limit, has no reason to.
         self.limit(max_gib=1)
-        small, = self.cache(1)
-        large, = self.cache(2)
-        with contextlib.closing(sqlite3.connect(
-                self.directory / 'state' / 'catalog.sqlite')) as catalogue:
+        (small,) = self.cache(1)
+        (large,) = self.cache(2)
+        with contextlib.closing(
+            sqlite3.connect(self.directory / 'state' / 'catalog.sqlite')
+        ) as catalogue:
             catalogue.execute(
                 'UPDATE base_images SET capacity = ? WHERE image_id = ?',
-                (2 * units.Gi, large))
+                (2 * units.Gi, large),
+            )
             catalogue.commit()
         self.assertEqual(Outcome.HIT, self.deploy(large, 'vm1'))
         # A pass would notice that the disk is not what the record says.
-        self.assertEqual([large], [
-            each.base_image.image.id
-            for each in self.manager.evict().results if each.removed])
+        self.assertEqual(
+            [large],
+            [
+                each.base_image.image.id
+                for each in self.manager.evict().results
+                if each.removed
+            ],
+        )
         self.assertEqual((), self.manager.evict().results)
         self.assert_cached(small)
 
@@ -501,10 +530,14 @@ class Incident13LostPinTestCase(EvictionTestCase):
     """
 
     volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 10),)
+        simulator.Group('cachevg', 10),
+    )
     options = _options(
-        'age,lru,watermark', age={'max_age': 60}, lru={'max_images': 1},
-        watermark={'high': 10, 'low': 0})
+        'age,lru,watermark',
+        age={'max_age': 60},
+        lru={'max_images': 1},
+        watermark={'high': 10, 'low': 0},
+    )
 
     def setUp(self) -> None:
         super().setUp()
@@ -513,9 +546,13 @@ class Incident13LostPinTestCase(EvictionTestCase):
 
     def stays(self) -> None:
         self.later(DAY)
-        self.assertNotIn(self.pinned, {
-            each.image.image_id
-            for each in self.manager.evict(dry_run=True).plan.choices})
+        self.assertNotIn(
+            self.pinned,
+            {
+                each.image.image_id
+                for each in self.manager.evict(dry_run=True).plan.choices
+            },
+        )
         self.assertNotIn(self.pinned, self.evicted_by())
         self.manager.purge(self.manager.list())
         self.assert_cached(self.pinned)
@@ -537,12 +574,13 @@ class Incident13LostPinTestCase(EvictionTestCase):
         self.stays()
 
     def test_after_it_was_fetched_again(self) -> None:
-        self.other_manager(
-            f'state_path = {self.directory}/other').delete_disk(
-                naming.base_image_name(self.pinned))
+        self.other_manager(f'state_path = {self.directory}/other').delete_disk(
+            naming.base_image_name(self.pinned)
+        )
         self.assertEqual(
             (naming.base_image_name(self.pinned),),
-            self.manager.reconcile().forgotten)
+            self.manager.reconcile().forgotten,
+        )
         self.assertEqual(Outcome.MISS, self.deploy(self.pinned, 'vm1'))
         self.stays()
 
@@ -579,7 +617,7 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
         self.assertEqual(Outcome.HIT, self.deploy(used, 'vm1'))
 
     def test_it_ages_from_the_last_use(self) -> None:
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         for _ in range(3):
             self.later(2 * HOUR)
             self.assertEqual(set(), self.evicted_by([image_id]))
@@ -589,7 +627,7 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
         self.assertEqual({image_id}, self.evicted_by())
 
     def test_nobody_knows_what_is_in_use(self) -> None:
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         self.manager.run_pass([image_id])
         self.later(2 * HOUR)
         self.assertEqual(set(), self.evicted_by(None))
@@ -599,13 +637,14 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
 
     def test_in_the_spelling_of_somebody_else(self) -> None:
         image_id = self.store_raw(
-            SIZE, id='ABCDEF00-1111-4000-8000-00000000aaaa')
+            SIZE, id='ABCDEF00-1111-4000-8000-00000000aaaa'
+        )
         self.manager.prefetch(self.image(image_id))
         self.later(2 * HOUR)
         self.assertEqual(set(), self.evicted_by([image_id]))
 
     def test_a_wrong_judgement_harms_no_server(self) -> None:
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         for name in ('vm1', 'vm2'):
             self.deploy(image_id, name)
         self.later(2 * HOUR)
@@ -616,7 +655,8 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
 
     def test_eviction_is_switched_off(self) -> None:
         self.restart(
-            AGE + '\n[image_cache]\nremove_unused_base_images = false\n')
+            AGE + '\n[image_cache]\nremove_unused_base_images = false\n'
+        )
         self.cache(1, 2)
         self.later(2 * DAY)
         self.assertEqual(set(), self.evicted_by())
@@ -630,9 +670,13 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
     """
 
     volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 10),)
-    options = _options('lru,watermark', lru={'max_images': 2},
-                       watermark={'high': 20, 'low': 10})
+        simulator.Group('cachevg', 10),
+    )
+    options = _options(
+        'lru,watermark',
+        lru={'max_images': 2},
+        watermark={'high': 20, 'low': 10},
+    )
 
     def settles(self) -> None:
         """From now on each pass does nothing, by as few requests."""
@@ -655,8 +699,9 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.assertEqual(set(), self.cached())
 
     def test_disks_that_nobody_knows(self) -> None:
-        foreign = [self.plant(f'i_aaaaaaaa_000{number}')
-                   for number in range(8)]
+        foreign = [
+            self.plant(f'i_aaaaaaaa_000{number}') for number in range(8)
+        ]
         self.cache(1)
         self.settles()
         self.assertEqual(set(), self.cached())
@@ -688,8 +733,9 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.assert_untouched(foreign)
 
     def delete_as_a_stranger(self, name: str) -> None:
-        self.other_manager(
-            f'state_path = {self.directory}/other').delete_disk(name)
+        self.other_manager(f'state_path = {self.directory}/other').delete_disk(
+            name
+        )
 
 
 class Incident21SharedStorageTestCase(EvictionTestCase):
@@ -704,15 +750,15 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
     def test_shared_storage(self) -> None:
         self.conf_file = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'protocol = http\ndisk_driver = ssp\n' + AGE)
+            'protocol = http\ndisk_driver = ssp\n' + AGE
+        )
         image_id = self.store_raw(SIZE)
         down, up = self.make_manager(), self.make_manager()
         down.create_disk(self.image(image_id), 'boot_1')
         down.close()
         before = self.disks()
         self.later(10 * DAY)
-        for call in (lambda: up.run_pass([]), up.evict,
-                     lambda: up.purge([])):
+        for call in (lambda: up.run_pass([]), up.evict, lambda: up.purge([])):
             self.assertRaises(exceptions.CacheDisabled, call)
         self.assertEqual(before, self.disks())
         self.assert_whole('boot_1', image_id)
@@ -721,7 +767,8 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
         # Two volume groups with one state directory, by mistake.
         self.conf_file = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'protocol = http\nvolume_group_name = rootvg\n' + AGE)
+            'protocol = http\nvolume_group_name = rootvg\n' + AGE
+        )
         down, up = self.make_manager(), self.manager
         image_id = self.store_raw(SIZE)
         for manager in (down, up):
@@ -731,10 +778,10 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
         up.run_pass([])
         self.assertEqual([], list(up.list()))
         again = self.make_manager()
-        self.assertEqual([image_id],
-                         [each.image.id for each in again.list()])
-        self.assertEqual(Outcome.HIT, again.create_disk(
-            self.image(image_id), 'vm1').outcome)
+        self.assertEqual([image_id], [each.image.id for each in again.list()])
+        self.assertEqual(
+            Outcome.HIT, again.create_disk(self.image(image_id), 'vm1').outcome
+        )
         self.assert_whole('vm1', image_id)
 
 
@@ -745,11 +792,12 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
     """
 
     volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 3),)
+        simulator.Group('cachevg', 3),
+    )
     options = _options('watermark')
 
     def test_it_comes_a_while_later(self) -> None:
-        old, = self.cache(1)
+        (old,) = self.cache(1)
         self.plant('other')
         self.free_slowly()
         new = self.store_raw(SIZE, 2)
@@ -759,8 +807,7 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
     def free_slowly(self) -> None:
         """What is deleted takes up its space for a while yet."""
         delete_disks = self.manager._driver.delete_disks
-        stranger = self.other_manager(
-            f'state_path = {self.directory}/other')
+        stranger = self.other_manager(f'state_path = {self.directory}/other')
 
         def shadowed(disks: Any) -> Any:
             done = delete_disks(disks)
@@ -772,12 +819,15 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
             time.sleep(1)
             stranger.delete_disk('shadow')
 
-        self.useFixture(fixtures.MockPatchObject(
-            self.manager._driver, 'delete_disks', shadowed))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                self.manager._driver, 'delete_disks', shadowed
+            )
+        )
 
     def test_the_platform_does_not_have_what_it_says(self) -> None:
         # Two of three GiB are free, so that one image is not enough.
-        old, = self.cache(1)
+        (old,) = self.cache(1)
         new = self.store_raw(SIZE, 2)
         self.refuse(1)
         self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1'))
@@ -788,15 +838,20 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
         new = self.store_raw(SIZE, 3)
         self.refuse(100)
         self.assertRaises(
-            exceptions.NotEnoughSpace, self.manager.create_disk,
-            self.image(new), 'vm1', 2 * units.Gi)
+            exceptions.NotEnoughSpace,
+            self.manager.create_disk,
+            self.image(new),
+            'vm1',
+            2 * units.Gi,
+        )
         self.assertLess(len(self.rows('VolumeGroup.update')), 20)
         self.assertNotIn('vm1', self.disks())
 
     def refuse(self, count: int) -> None:
         self.manager.usage()
         self.powervm.control.add_fault(
-            'no_space', kind='VolumeGroup.update', count=count)
+            'no_space', kind='VolumeGroup.update', count=count
+        )
 
 
 class Incident30ClockStepsTestCase(EvictionTestCase):
@@ -806,14 +861,14 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
     """
 
     def test_forwards(self) -> None:
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         self.step_clock(10 * 365 * DAY)
         self.assertEqual(set(), self.evicted_by())
         self.later(2 * HOUR)
         self.assertEqual({image_id}, self.evicted_by())
 
     def test_backwards(self) -> None:
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         self.step_clock(-10 * 365 * DAY)
         self.assertEqual(set(), self.evicted_by())
         self.later(2 * HOUR)
@@ -826,8 +881,9 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
         self.step_clock(-DAY)
         self.manager.create_disk(image, 'vm1')
         self.assert_whole('vm1', first)
-        self.assertEqual([second, first], [
-            each.image.id for each in self.manager.list()])
+        self.assertEqual(
+            [second, first], [each.image.id for each in self.manager.list()]
+        )
         self.assertEqual({second}, self.evicted_by())
 
     def test_glance_is_not_asked_later_for_it(self) -> None:
@@ -835,15 +891,21 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
         image_id = self.store_raw(SIZE)
         self.image(image_id)
         sleeps: list[float] = []
-        self.useFixture(fixtures.MockPatchObject(
-            _fair_semaphore, 'time', types.SimpleNamespace(
-                time=lambda: time.time(), sleep=sleeps.append)))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                _fair_semaphore,
+                'time',
+                types.SimpleNamespace(
+                    time=lambda: time.time(), sleep=sleeps.append
+                ),
+            )
+        )
         self.step_clock(-DAY)
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
         self.assertEqual([], sleeps)
 
     def test_a_pin_for_a_while(self) -> None:
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         self.manager.pin(image_id, seconds=10 * HOUR)
         for step in (30 * DAY, -60 * DAY):
             self.step_clock(step)
@@ -854,7 +916,7 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
 
     def test_the_least_age(self) -> None:
         self.restart(AGE.replace('minimum_age = 0', 'minimum_age = 9999'))
-        image_id, = self.cache(1)
+        (image_id,) = self.cache(1)
         self.step_clock(DAY)
         self.later(2 * HOUR)
         self.assertEqual(set(), self.evicted_by())
@@ -873,8 +935,9 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
                 found = self.other_manager().reconcile()
                 self.assertEqual(((), ()), (found.removed, found.forgotten))
                 self.assertFalse(first.done() or second.done())
-            self.assertEqual([Outcome.MISS, Outcome.HIT],
-                             [first.result(), second.result()])
+            self.assertEqual(
+                [Outcome.MISS, Outcome.HIT], [first.result(), second.result()]
+            )
             self.assertEqual(1, len(self.downloads_of(image_id)))
             self.manager.purge(self.manager.list())
 
@@ -884,7 +947,8 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
         pool = self.manager._driver.pool_id()
         for step in (30 * DAY, -60 * DAY):
             self.manager._catalog.begin(
-                pool, naming.base_image_name(image.id), image)
+                pool, naming.base_image_name(image.id), image
+            )
             self.step_clock(step)
             self.assertEqual((), self.manager.reconcile().forgotten)
             self.later(recovery.LONGEST_REQUEST + 1)

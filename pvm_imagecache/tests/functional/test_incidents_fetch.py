@@ -26,15 +26,15 @@ from glanceclient.common import utils as glance_utils
 from keystoneauth1 import token_endpoint
 from oslo_utils import units
 
-from pvm_imagecache.deploy import Outcome
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
 from pvm_imagecache import image_source
 from pvm_imagecache import naming
-from pvm_imagecache.simulator import body
-from pvm_imagecache.tests.functional import incidents
-from pvm_imagecache.tests import images
 from pvm_imagecache import transfer
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.simulator import body
+from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import incidents
 
 SIZE = 3 * units.Mi + 17
 
@@ -60,7 +60,8 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
     def test_killed_between_the_creation_and_the_upload(self) -> None:
         image_id = self.store_raw(SIZE)
         self.powervm.control.add_fault(
-            'latency', kind='File.create', seconds=600)
+            'latency', kind='File.create', seconds=600
+        )
         worker = self.start_worker(image_id, 'dead')
         self.wait_until(lambda: self.rows('File.create'))
         worker.kill()
@@ -75,19 +76,24 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
     def test_the_next_pass_takes_it_away(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         self.kill_in_the_middle(image_id, 'dead')
-        self.wait_until(lambda: all(
-            row['seconds'] is not None for row in self.rows('File.upload')))
+        self.wait_until(
+            lambda: all(
+                row['seconds'] is not None for row in self.rows('File.upload')
+            )
+        )
 
         self.assertEqual(
             {naming.base_image_name(image_id), 'dead'},
-            set(self.manager.reconcile().removed))
+            set(self.manager.reconcile().removed),
+        )
         self.assert_nothing_left()
 
     def test_a_prefetch_that_was_killed(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         with self.slow_glance():
-            process = self.start_process(*self.shell_command(
-                'prefetch', image_id))
+            process = self.start_process(
+                *self.shell_command('prefetch', image_id)
+            )
             self.hold_fetch(image_id)
             process.kill()
             process.wait()
@@ -109,15 +115,26 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
         image = self.image(image_id)
         names = [f'vm{number}' for number in range(16)]
         with self.slow_glance(), futures.ThreadPoolExecutor(8) as pool:
-            workers = [self.start_worker(image_id, *names[8:12]),
-                       self.start_worker(image_id, *names[12:])]
+            workers = [
+                self.start_worker(image_id, *names[8:12]),
+                self.start_worker(image_id, *names[12:]),
+            ]
             self.hold_fetch(image_id)
-            done = [pool.submit(self.manager.create_disk, image, name)
-                    for name in names[:8]]
+            done = [
+                pool.submit(self.manager.create_disk, image, name)
+                for name in names[:8]
+            ]
             # All sixteen have begun before the fetch may end.
-            self.wait_until(lambda: len(names) == len(
-                self.manager._catalog.instance_disks(
-                    self.manager._driver.pool_id())))
+            self.wait_until(
+                lambda: (
+                    len(names)
+                    == len(
+                        self.manager._catalog.instance_disks(
+                            self.manager._driver.pool_id()
+                        )
+                    )
+                )
+            )
             self.glance.set_bandwidth(0)
             outcomes = [each.result().outcome.value for each in done]
         for worker in workers:
@@ -133,8 +150,10 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
 
     def test_a_fetch_that_is_slow_but_not_dead(self) -> None:
         # It takes longer than anybody waits for one without progress.
-        for module, name in ((transfer, '_PROGRESS_INTERVAL'),
-                             (fetch, '_LOOK_INTERVAL')):
+        for module, name in (
+            (transfer, '_PROGRESS_INTERVAL'),
+            (fetch, '_LOOK_INTERVAL'),
+        ):
             self.useFixture(fixtures.MockPatchObject(module, name, 0.05))
         self.manager = self.make_manager(self.conf_with('fetch_timeout = 2'))
         image_id = self.store_raw(incidents.HELD_SIZE)
@@ -161,12 +180,18 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
     def test_a_boot_while_another_process_precaches(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         with self.slow_glance():
-            process = self.start_process(*self.shell_command(
-                'prefetch', image_id, '-f', 'value', '-c', 'Result'))
+            process = self.start_process(
+                *self.shell_command(
+                    'prefetch', image_id, '-f', 'value', '-c', 'Result'
+                )
+            )
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
-            self.wait_until(lambda: self.manager._catalog.instance_disks(
-                self.manager._driver.pool_id()))
+            self.wait_until(
+                lambda: self.manager._catalog.instance_disks(
+                    self.manager._driver.pool_id()
+                )
+            )
             self.assertNotIn('vm1', self.disks())
         self.assertEqual('fetched', self.finish(process).strip())
         self.assertEqual(Outcome.HIT, boot.result())
@@ -178,8 +203,7 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
         with self.slow_glance():
             worker = self.start_worker(image_id, 'vm1')
             self.hold_fetch(image_id)
-            precache = self.thread(
-                self.manager.prefetch, self.image(image_id))
+            precache = self.thread(self.manager.prefetch, self.image(image_id))
             self.assertFalse(precache.done())
         self.assertEqual('miss', self.finish(worker).strip())
         self.assertFalse(precache.result().fetched)
@@ -190,12 +214,16 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
     def test_the_precaching_process_dies(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         with self.slow_glance():
-            process = self.start_process(*self.shell_command(
-                'prefetch', image_id))
+            process = self.start_process(
+                *self.shell_command('prefetch', image_id)
+            )
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
-            self.wait_until(lambda: self.manager._catalog.instance_disks(
-                self.manager._driver.pool_id()))
+            self.wait_until(
+                lambda: self.manager._catalog.instance_disks(
+                    self.manager._driver.pool_id()
+                )
+            )
             process.kill()
             process.wait()
         self.assertEqual(Outcome.MISS, boot.result())
@@ -218,17 +246,27 @@ class Incident08SlowUploadTestCase(incidents.IncidentTestCase):
 
     def use_the_cache(self) -> None:
         """A pass, a hit by the same process, one by another, a purge."""
-        self.assertEqual(((), ()), (
-            (found := self.in_time(self.manager.reconcile)).removed,
-            found.failed))
-        self.assertEqual(Outcome.HIT, self.in_time(
-            self.deploy, self.cached_id, 'vm1'))
+        self.assertEqual(
+            ((), ()),
+            (
+                (found := self.in_time(self.manager.reconcile)).removed,
+                found.failed,
+            ),
+        )
+        self.assertEqual(
+            Outcome.HIT, self.in_time(self.deploy, self.cached_id, 'vm1')
+        )
         other = self.other_manager()
-        self.assertEqual(Outcome.HIT, self.in_time(
-            other.create_disk, self.image(self.cached_id), 'vm2').outcome)
+        self.assertEqual(
+            Outcome.HIT,
+            self.in_time(
+                other.create_disk, self.image(self.cached_id), 'vm2'
+            ).outcome,
+        )
         self.assert_whole('vm2', self.cached_id)
-        result, = self.in_time(
-            self.manager.purge, [self.manager.find(self.purged_id)])
+        (result,) = self.in_time(
+            self.manager.purge, [self.manager.find(self.purged_id)]
+        )
         self.assertTrue(result.removed)
 
     def test_glance_is_slow(self) -> None:
@@ -243,15 +281,21 @@ class Incident08SlowUploadTestCase(incidents.IncidentTestCase):
 
     def test_powervm_is_slow(self) -> None:
         self.powervm.control.add_fault(
-            'stall_after_bytes', kind='File.upload', bytes=units.Mi,
-            seconds=600)
+            'stall_after_bytes',
+            kind='File.upload',
+            bytes=units.Mi,
+            seconds=600,
+        )
         seen = self.last_request()
         worker = self.start_worker(self.slow_id, 'slow')
-        self.wait_until(lambda: self.written(
-            naming.base_image_name(self.slow_id)))
+        self.wait_until(
+            lambda: self.written(naming.base_image_name(self.slow_id))
+        )
         self.use_the_cache()
-        self.assertEqual([None, None], [
-            row['seconds'] for row in self.rows('File.upload', seen)])
+        self.assertEqual(
+            [None, None],
+            [row['seconds'] for row in self.rows('File.upload', seen)],
+        )
         self.assertIsNone(worker.poll())
 
 
@@ -281,8 +325,11 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
 
     def test_wrong_old_checksum(self) -> None:
         image_id = self.store_raw(SIZE)
-        self.sql('UPDATE images SET os_hash_algo = NULL, os_hash_value = '
-                 'NULL WHERE id = ?', image_id)
+        self.sql(
+            'UPDATE images SET os_hash_algo = NULL, os_hash_value = '
+            'NULL WHERE id = ?',
+            image_id,
+        )
         good = self.spoil(image_id, incidents.flip_last)
         self.refused(image_id, exceptions.ImageCorrupt)
         self.mended(image_id, good)
@@ -298,8 +345,11 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         self.forget_hashes(image_id)
         self.spoil(image_id, lambda data: data.pop())
         self.assertRaises(
-            exceptions.ImageTruncated, self.manager.create_disk,
-            self.image(image_id), 'vm1')
+            exceptions.ImageTruncated,
+            self.manager.create_disk,
+            self.image(image_id),
+            'vm1',
+        )
         self.assert_nothing_left()
 
     def stream(
@@ -311,18 +361,21 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         """
         data = self.source._data
         return fixtures.MockPatchObject(
-            self.source, '_data', lambda *args: change(data(*args)))
+            self.source, '_data', lambda *args: change(data(*args))
+        )
 
     def test_short_though_no_length_was_promised(self) -> None:
         for hashes in (True, False):
             image_id = self.store_raw(SIZE)
             if not hashes:
                 self.forget_hashes(image_id)
-            with self.stream(lambda data: iter(
-                    [b''.join(data)[:units.Mi]])):
+            with self.stream(lambda data: iter([b''.join(data)[: units.Mi]])):
                 self.assertRaises(
-                    exceptions.ImageTruncated, self.manager.create_disk,
-                    self.image(image_id), 'vm1')
+                    exceptions.ImageTruncated,
+                    self.manager.create_disk,
+                    self.image(image_id),
+                    'vm1',
+                )
             self.assert_nothing_left()
 
     def test_long(self) -> None:
@@ -363,7 +416,8 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
 
     def test_an_image_of_no_bytes(self) -> None:
         self.assertRaises(
-            exceptions.ImageHasNoData, self.image, self.store(b''))
+            exceptions.ImageHasNoData, self.image, self.store(b'')
+        )
 
     def test_no_size(self) -> None:
         image_id = self.store_raw(SIZE)
@@ -375,13 +429,19 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         self.forget_hashes(image_id)
         for name in ('vm1', 'vm2'):
             self.assertEqual(Outcome.BYPASS, self.deploy(image_id, name))
-        self.assertRaises(exceptions.ImageNotCacheable,
-                          self.manager.prefetch, self.image(image_id))
+        self.assertRaises(
+            exceptions.ImageNotCacheable,
+            self.manager.prefetch,
+            self.image(image_id),
+        )
         self.assert_nothing_left('vm1', 'vm2')
 
     def forget_hashes(self, image_id: str) -> None:
-        self.sql('UPDATE images SET checksum = NULL, os_hash_algo = NULL, '
-                 'os_hash_value = NULL WHERE id = ?', image_id)
+        self.sql(
+            'UPDATE images SET checksum = NULL, os_hash_algo = NULL, '
+            'os_hash_value = NULL WHERE id = ?',
+            image_id,
+        )
 
 
 class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
@@ -396,8 +456,11 @@ class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
         good = self.spoil(image_id, incidents.flip_last)
         for number in (1, 2, 3):
             self.assertRaises(
-                exceptions.ImageCorrupt, self.manager.create_disk,
-                self.image(image_id), 'vm1')
+                exceptions.ImageCorrupt,
+                self.manager.create_disk,
+                self.image(image_id),
+                'vm1',
+            )
             self.assertEqual(number, len(self.downloads_of(image_id)))
             self.assert_nothing_left()
         self.glance.data_path(image_id).write_bytes(good)
@@ -411,13 +474,18 @@ class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
         good = self.spoil(image_id, incidents.flip_last)
         self.manager.usage()
         self.powervm.control.add_fault(
-            'status', kind='VolumeGroup.update', skip=1, status=500)
+            'status', kind='VolumeGroup.update', skip=1, status=500
+        )
         self.assertRaises(
-            exceptions.ImageCorrupt, self.manager.create_disk,
-            self.image(image_id), 'vm1')
+            exceptions.ImageCorrupt,
+            self.manager.create_disk,
+            self.image(image_id),
+            'vm1',
+        )
         self.powervm.control.clear_faults()
-        self.assertEqual({'vm1', naming.base_image_name(image_id)},
-                         set(self.disks()))
+        self.assertEqual(
+            {'vm1', naming.base_image_name(image_id)}, set(self.disks())
+        )
 
         self.glance.data_path(image_id).write_bytes(good)
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
@@ -444,7 +512,8 @@ class Incident17RightToDownloadTestCase(incidents.IncidentTestCase):
 
     def context(self, project: str, *roles: str) -> Any:
         return self.Context(
-            self.glance.token('u', project, roles), self.glance.url)
+            self.glance.token('u', project, roles), self.glance.url
+        )
 
     def setUp(self) -> None:
         super().setUp()
@@ -453,29 +522,45 @@ class Incident17RightToDownloadTestCase(incidents.IncidentTestCase):
     def test_not_cached(self) -> None:
         image = self.image(self.private_id)
         for context, error in (
-                (self.context('other', 'member', 'reader'),
-                 exceptions.ImageNotFound),
-                (self.context('demo', 'reader'), exceptions.ImageForbidden)):
-            self.assertRaises(error, self.manager.create_disk, image, 'vm1',
-                              context=context)
+            (
+                self.context('other', 'member', 'reader'),
+                exceptions.ImageNotFound,
+            ),
+            (self.context('demo', 'reader'), exceptions.ImageForbidden),
+        ):
+            self.assertRaises(
+                error, self.manager.create_disk, image, 'vm1', context=context
+            )
             self.assert_nothing_left()
-        self.assertEqual(Outcome.MISS, self.deploy(
-            self.private_id, 'vm1', context=self.context(
-                'demo', 'member', 'reader')))
+        self.assertEqual(
+            Outcome.MISS,
+            self.deploy(
+                self.private_id,
+                'vm1',
+                context=self.context('demo', 'member', 'reader'),
+            ),
+        )
 
     def test_cached_and_not_to_be_seen(self) -> None:
         self.deploy(self.private_id, 'vm1')
         self.assertRaises(
-            exceptions.ImageNotFound, self.source.get, self.private_id,
-            self.context('other', 'member', 'reader'))
+            exceptions.ImageNotFound,
+            self.source.get,
+            self.private_id,
+            self.context('other', 'member', 'reader'),
+        )
 
     def test_cached_and_not_to_be_downloaded(self) -> None:
         self.deploy(self.private_id, 'vm1')
         context = self.context('demo', 'reader')
         image = self.source.get(self.private_id, context)
         self.assertRaises(
-            exceptions.ImageForbidden, self.manager.create_disk, image,
-            'vm2', context=context)
+            exceptions.ImageForbidden,
+            self.manager.create_disk,
+            image,
+            'vm2',
+            context=context,
+        )
         self.assertNotIn('vm2', self.disks())
 
 
@@ -492,48 +577,57 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
         image = self.image(image_id)
         self.glance.reset_downloads()
         seen = self.last_request()
-        self.assertRaises(
-            error, self.manager.create_disk, image, 'vm1', size)
-        return (len(self.glance.downloads()),
-                len(self.rows('VolumeGroup.update', seen)))
+        self.assertRaises(error, self.manager.create_disk, image, 'vm1', size)
+        return (
+            len(self.glance.downloads()),
+            len(self.rows('VolumeGroup.update', seen)),
+        )
 
     def test_corrupt(self) -> None:
         image_id = self.store_raw(SIZE)
         self.spoil(image_id, incidents.flip_last)
         # One that makes the disks, and one that takes them away.
         self.assertEqual(
-            (1, 2), self.attempts(exceptions.ImageCorrupt, image_id))
+            (1, 2), self.attempts(exceptions.ImageCorrupt, image_id)
+        )
 
     def test_gone_meanwhile(self) -> None:
         image_id = self.store_raw(SIZE)
         image = self.image(image_id)
         self.glance.client().images.delete(image_id)
-        self.assertRaises(exceptions.ImageNotFound,
-                          self.manager.create_disk, image, 'vm1')
+        self.assertRaises(
+            exceptions.ImageNotFound, self.manager.create_disk, image, 'vm1'
+        )
         self.assertEqual(1, len(self.downloads_of(image_id)))
         self.assertEqual([], self.rows('VolumeGroup.update'))
 
     def test_no_room(self) -> None:
         self.plant('large', 999 * units.Gi)
         downloads, updates = self.attempts(
-            exceptions.NotEnoughSpace, self.store_raw(
-                incidents.HELD_SIZE), 2 * units.Gi)
+            exceptions.NotEnoughSpace,
+            self.store_raw(incidents.HELD_SIZE),
+            2 * units.Gi,
+        )
         self.assertEqual((1, 0), (downloads, updates))
         self.assertLess(self.fetched(), incidents.HELD_SIZE)
 
     def test_powervm_refuses_the_disks(self) -> None:
         self.powervm.control.add_fault(
-            'status', kind='VolumeGroup.update', status=500)
+            'status', kind='VolumeGroup.update', status=500
+        )
         downloads, updates = self.attempts(
-            exceptions.PowerVMRequestFailed, self.store_raw(SIZE))
+            exceptions.PowerVMRequestFailed, self.store_raw(SIZE)
+        )
         self.assertEqual(1, downloads)
         self.assertLessEqual(updates, 2)
 
     def test_powervm_refuses_the_data(self) -> None:
         self.powervm.control.add_fault(
-            'status', kind='File.upload', status=500)
+            'status', kind='File.upload', status=500
+        )
         downloads, _ = self.attempts(
-            exceptions.PowerVMRequestFailed, self.store_raw(SIZE))
+            exceptions.PowerVMRequestFailed, self.store_raw(SIZE)
+        )
         self.assertEqual(1, downloads)
         self.assertEqual(2, len(self.rows('File.upload')))
         self.assert_nothing_left()
@@ -541,14 +635,16 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
     def test_name_taken(self) -> None:
         self.plant('vm1')
         downloads, updates = self.attempts(
-            exceptions.DiskExists, self.store_raw(SIZE))
+            exceptions.DiskExists, self.store_raw(SIZE)
+        )
         self.assertLessEqual(downloads, 1)
         self.assertEqual(0, updates)
 
     def test_too_small(self) -> None:
         image_id = self.store(images.qcow2_bytes(2 * units.Gi), 'qcow2')
         downloads, updates = self.attempts(
-            exceptions.DiskTooSmall, image_id, units.Gi)
+            exceptions.DiskTooSmall, image_id, units.Gi
+        )
         self.assertLessEqual(downloads, 1)
         self.assertEqual(0, updates)
 
@@ -570,8 +666,9 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
             if framing._in_chunk:
                 self.sizes.append(framing._in_chunk)
 
-        self.useFixture(fixtures.MockPatchObject(
-            body._ChunkFraming, '_take_line', noting))
+        self.useFixture(
+            fixtures.MockPatchObject(body._ChunkFraming, '_take_line', noting)
+        )
 
     def assert_large(self, disks: int) -> None:
         """As few pieces were sent to PowerVM as there can be."""
@@ -579,11 +676,13 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
         self.assertGreaterEqual(image_source.CHUNK_SIZE, 64 * units.Ki)
         self.assertEqual(
             sorted(([image_source.CHUNK_SIZE] * whole + [rest]) * disks),
-            sorted(self.sizes))
+            sorted(self.sizes),
+        )
 
     def test_a_miss(self) -> None:
-        self.assertEqual(Outcome.MISS, self.deploy(
-            self.store_raw(SIZE), 'vm1'))
+        self.assertEqual(
+            Outcome.MISS, self.deploy(self.store_raw(SIZE), 'vm1')
+        )
         self.assert_large(2)
 
     def test_a_prefetch(self) -> None:
@@ -606,7 +705,7 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
             for part in data(*args):
                 for start in range(0, len(part), 128):
                     parts.append(1)
-                    yield part[start:start + 128]
+                    yield part[start : start + 128]
 
         self.useFixture(fixtures.MockPatchObject(self.source, '_data', tiny))
         self.deploy(image_id, 'vm1')
@@ -623,10 +722,14 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
                 for part in iterable:
                     asked.append(len(part))
                     yield part
+
             return read(each(), length)
 
-        self.useFixture(fixtures.MockPatchObject(
-            glance_utils, 'IterableWithLength', noting))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                glance_utils, 'IterableWithLength', noting
+            )
+        )
         self.deploy(image_id, 'vm1')
         self.assertEqual(SIZE, sum(asked))
         self.assertGreaterEqual(min(asked[:-1]), 16 * units.Ki)
@@ -645,7 +748,8 @@ class Incident29SlowLookupTestCase(incidents.IncidentTestCase):
         self.deploy(image_id, 'first')
         for number in range(self.DISKS):
             self.powervm.control.plant_disk(
-                'cachevg', f'other{number}', units.Gi)
+                'cachevg', f'other{number}', units.Gi
+            )
         for number in range(3):
             self.deploy_without_glance(image_id, f'vm{number}')
 
@@ -663,8 +767,9 @@ class Incident29SlowLookupTestCase(incidents.IncidentTestCase):
         with fixtures.MockPatchObject(self.source, '_client_for', noting):
             done = self.manager.create_disk(image, name)
         self.assertEqual(Outcome.HIT, done.outcome)
-        self.assertEqual(['VolumeGroup.get', 'VolumeGroup.update'],
-                         self.kinds_since(seen))
+        self.assertEqual(
+            ['VolumeGroup.get', 'VolumeGroup.update'], self.kinds_since(seen)
+        )
         self.assertEqual(([], []), (asked, self.glance.downloads()))
         self.assert_whole(name, image_id)
 

@@ -25,13 +25,13 @@ import fixtures
 from oslo_utils import units
 from pypowervm.wrappers import storage as pvm_storage
 
-from pvm_imagecache.deploy import Outcome
-from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
-from pvm_imagecache.tests.functional import incidents
+from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import incidents
 
 SIZE = 3 * units.Mi + 17
 
@@ -46,10 +46,13 @@ class Incident05ReusedIdTestCase(incidents.IncidentTestCase):
     def replace(self, image_id: str, data: bytes) -> None:
         """Delete an image, purge the database, and create it anew."""
         self.glance.client().images.delete(image_id)
-        for table in ('image_properties', 'image_locations',
-                      'image_members', 'image_tags'):
-            self.sql(f'DELETE FROM {table}'
-                     ' WHERE image_id = ?', image_id)
+        for table in (
+            'image_properties',
+            'image_locations',
+            'image_members',
+            'image_tags',
+        ):
+            self.sql(f'DELETE FROM {table} WHERE image_id = ?', image_id)
         self.sql('DELETE FROM images WHERE id = ?', image_id)
         self.store(data, id=image_id)
 
@@ -65,28 +68,38 @@ class Incident05ReusedIdTestCase(incidents.IncidentTestCase):
         image_id = self.store_raw(SIZE, 1)
         image = self.image(image_id)
         self.replace(image_id, images.raw_bytes(SIZE, 2))
-        self.assertRaises(exceptions.ImageCorrupt,
-                          self.manager.create_disk, image, 'vm1')
+        self.assertRaises(
+            exceptions.ImageCorrupt, self.manager.create_disk, image, 'vm1'
+        )
         self.assert_nothing_left()
 
     def test_it_is_used_again_with_another_format(self) -> None:
         data = images.qcow2_bytes(units.Gi, SIZE)
         image_id = self.store(data, 'qcow2')
         self.deploy(image_id, 'vm1')
-        self.sql('UPDATE images SET disk_format = ? WHERE id = ?',
-                 'raw', image_id)
+        self.sql(
+            'UPDATE images SET disk_format = ? WHERE id = ?', 'raw', image_id
+        )
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm2'))
-        self.assertEqual({'vm1': 'qcow2', 'vm2': 'raw'}, {
-            each['name']: each['file_format']
-            for each in self.powervm.control.disks()
-            if each['name'].startswith('vm')})
+        self.assertEqual(
+            {'vm1': 'qcow2', 'vm2': 'raw'},
+            {
+                each['name']: each['file_format']
+                for each in self.powervm.control.disks()
+                if each['name'].startswith('vm')
+            },
+        )
 
     def test_two_share_what_the_name_keeps(self) -> None:
-        one, two = (self.store_raw(
-            SIZE, seed, id=f'12121212-3434-4000-8000-00000000000{seed}')
-            for seed in (1, 2))
-        self.assertEqual(naming.base_image_name(one),
-                         naming.base_image_name(two))
+        one, two = (
+            self.store_raw(
+                SIZE, seed, id=f'12121212-3434-4000-8000-00000000000{seed}'
+            )
+            for seed in (1, 2)
+        )
+        self.assertEqual(
+            naming.base_image_name(one), naming.base_image_name(two)
+        )
         for number in (1, 2):
             self.deploy(one, f'one{number}')
             self.deploy(two, f'two{number}')
@@ -108,11 +121,19 @@ class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):
 
     def test_disks_that_are_called_as_ours(self) -> None:
         image_id = self.store_raw(SIZE)
-        foreign = [self.plant(name) for name in (
-            'i_aaaaaaaa_bbbb', 'i_notes', 'b_server_1234', 'r_server_1234',
-            'imagecache_1')]
-        foreign.append(self.plant(
-            naming.base_image_name(image_id), 2 * units.Gi))
+        foreign = [
+            self.plant(name)
+            for name in (
+                'i_aaaaaaaa_bbbb',
+                'i_notes',
+                'b_server_1234',
+                'r_server_1234',
+                'imagecache_1',
+            )
+        ]
+        foreign.append(
+            self.plant(naming.base_image_name(image_id), 2 * units.Gi)
+        )
         self.deploy(self.store_raw(SIZE, 1), 'vm1')
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm2'))
         self.clean_up()
@@ -123,17 +144,23 @@ class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):
     def test_a_disk_in_the_place_of_a_cached_image(self) -> None:
         image_id = self.store_raw(SIZE)
         name = naming.base_image_name(image_id)
-        for number, clean_up in enumerate((
+        for number, clean_up in enumerate(
+            (
                 lambda: self.manager.purge(self.manager.list()),
-                self.manager.reconcile, self.clean_up)):
+                self.manager.reconcile,
+                self.clean_up,
+            )
+        ):
             self.assertEqual(
-                Outcome.MISS, self.deploy(image_id, f'vm{number}'))
+                Outcome.MISS, self.deploy(image_id, f'vm{number}')
+            )
             self.delete_as_a_stranger(name)
             foreign = self.plant(name, 2 * units.Gi)
             clean_up()
             self.assert_untouched(foreign)
             self.assertEqual(
-                Outcome.BYPASS, self.deploy(image_id, f'other{number}'))
+                Outcome.BYPASS, self.deploy(image_id, f'other{number}')
+            )
             self.assert_untouched(foreign)
             self.delete_as_a_stranger(name)
 
@@ -152,15 +179,18 @@ class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):
         self.deploy(self.store_raw(SIZE, 1), 'vm1')
         image_id = self.store_raw(SIZE)
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.update', seconds=600)
+            'latency', kind='VolumeGroup.update', seconds=600
+        )
         seen = self.last_request()
         worker = self.start_worker(image_id, 'dead')
         self.wait_until(lambda: self.rows('VolumeGroup.update', seen))
         worker.kill()
         worker.wait()
         self.powervm.control.clear_faults()
-        foreign = [self.plant(naming.base_image_name(image_id)),
-                   self.plant('dead')]
+        foreign = [
+            self.plant(naming.base_image_name(image_id)),
+            self.plant('dead'),
+        ]
         self.clean_up()
         for each in foreign:
             self.assert_untouched(each)
@@ -169,12 +199,12 @@ class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):
         image_id = self.store_raw(SIZE)
         self.in_between('between1', self.deploy, image_id, 'vm1')
         self.in_between('between2', self.deploy, image_id, 'vm2')
-        self.in_between(
-            'between3', self.manager.purge, self.manager.list())
+        self.in_between('between3', self.manager.purge, self.manager.list())
         self.in_between('between4', self.manager.delete_disk, 'vm1')
         self.assertEqual(
             {'vm2', 'between1', 'between2', 'between3', 'between4'},
-            set(self.disks()))
+            set(self.disks()),
+        )
 
     def in_between(
         self, name: str, call: Callable[..., Any], *args: Any
@@ -183,20 +213,22 @@ class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):
         self.manager.usage()
         seen = self.last_request()
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.update', count=1, seconds=0.5)
+            'latency', kind='VolumeGroup.update', count=1, seconds=0.5
+        )
         done = self.thread(call, *args)
         self.wait_until(lambda: self.rows('VolumeGroup.update', seen))
         foreign = self.plant(name)
-        self.assertIsNone(
-            self.rows('VolumeGroup.update', seen)[0]['status'])
+        self.assertIsNone(self.rows('VolumeGroup.update', seen)[0]['status'])
         done.result()
         self.assertEqual(
-            412, self.rows('VolumeGroup.update', seen)[0]['status'])
+            412, self.rows('VolumeGroup.update', seen)[0]['status']
+        )
         self.assert_untouched(foreign)
 
     def delete_as_a_stranger(self, name: str) -> None:
-        self.other_manager(
-            f'state_path = {self.directory}/other').delete_disk(name)
+        self.other_manager(f'state_path = {self.directory}/other').delete_disk(
+            name
+        )
 
 
 class Incident07StorageFullTestCase(incidents.IncidentTestCase):
@@ -207,18 +239,21 @@ class Incident07StorageFullTestCase(incidents.IncidentTestCase):
     """
 
     volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 3),)
+        simulator.Group('cachevg', 3),
+    )
 
     def test_room_for_the_disk_alone(self) -> None:
         image_id = self.store_raw(SIZE)
         self.assertEqual(
-            Outcome.BYPASS, self.deploy(image_id, 'vm1', 3 * units.Gi))
+            Outcome.BYPASS, self.deploy(image_id, 'vm1', 3 * units.Gi)
+        )
         self.assert_nothing_left('vm1')
 
     def test_the_platform_has_less_than_it_says(self) -> None:
         self.manager.usage()
         self.powervm.control.add_fault(
-            'no_space', kind='VolumeGroup.update', count=1)
+            'no_space', kind='VolumeGroup.update', count=1
+        )
         image_id = self.store_raw(SIZE)
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1'))
         self.assert_nothing_left('vm1')
@@ -227,15 +262,21 @@ class Incident07StorageFullTestCase(incidents.IncidentTestCase):
     def test_what_does_not_fit_alone_fails_and_takes_nothing(self) -> None:
         image_id = self.store_raw(SIZE)
         self.assertRaises(
-            exceptions.NotEnoughSpace, self.manager.create_disk,
-            self.image(image_id), 'vm1', 4 * units.Gi)
+            exceptions.NotEnoughSpace,
+            self.manager.create_disk,
+            self.image(image_id),
+            'vm1',
+            4 * units.Gi,
+        )
         self.assert_nothing_left()
 
     def test_a_prefetch_takes_no_more_than_there_is(self) -> None:
         foreign = self.plant('large', 3 * units.Gi)
         self.assertRaises(
-            exceptions.NotEnoughSpace, self.manager.prefetch,
-            self.image(self.store_raw(SIZE)))
+            exceptions.NotEnoughSpace,
+            self.manager.prefetch,
+            self.image(self.store_raw(SIZE)),
+        )
         self.assert_untouched(foreign)
         self.assert_nothing_left('large')
 
@@ -252,12 +293,14 @@ class Incident09UndeletableTestCase(incidents.IncidentTestCase):
             self.manager.prefetch(self.image(image_id))
         stuck = self.manager.list()[0].image.id
         self.map_disk(naming.base_image_name(stuck))
-        results = {each.base_image.image.id: each
-                   for each in self.manager.purge(self.manager.list())}
-        self.assertEqual({image_id: image_id != stuck
-                          for image_id in stored},
-                         {image_id: each.removed
-                          for image_id, each in results.items()})
+        results = {
+            each.base_image.image.id: each
+            for each in self.manager.purge(self.manager.list())
+        }
+        self.assertEqual(
+            {image_id: image_id != stuck for image_id in stored},
+            {image_id: each.removed for image_id, each in results.items()},
+        )
         self.assertIn('mapped', results[stuck].reason)
         self.assert_cached(stuck)
         self.assertEqual(Outcome.HIT, self.deploy(stuck, 'vm1'))
@@ -321,7 +364,8 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
                 found = self.in_time(manager.reconcile)
                 self.assertEqual(
                     ((), (), ()),
-                    (found.removed, found.forgotten, found.failed))
+                    (found.removed, found.forgotten, found.failed),
+                )
         self.assertEqual(Outcome.MISS, flying.result())
         self.assert_cached(self.flying_id, self.cached_id)
 
@@ -329,17 +373,21 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
         self.manager.usage()
         seen = self.last_request()
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.update', count=1, seconds=0.5)
+            'latency', kind='VolumeGroup.update', count=1, seconds=0.5
+        )
         flying = self.thread(self.deploy, self.flying_id, 'vm1')
         self.wait_until(lambda: self.rows('VolumeGroup.update', seen))
         other = self.other_manager()
         found = other.reconcile()
         self.assertEqual(((), ()), (found.removed, found.forgotten))
-        self.assertEqual([False], [
-            each.removed for each in other.purge(
-                [self.manager.find(self.flying_id)])])
-        self.assertIsNone(
-            self.rows('VolumeGroup.update', seen)[0]['status'])
+        self.assertEqual(
+            [False],
+            [
+                each.removed
+                for each in other.purge([self.manager.find(self.flying_id)])
+            ],
+        )
+        self.assertIsNone(self.rows('VolumeGroup.update', seen)[0]['status'])
         self.assertEqual(Outcome.MISS, flying.result())
         self.assert_cached(self.flying_id, self.cached_id)
 
@@ -361,7 +409,8 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         image_id = self.store_raw(SIZE)
         self.deploy(image_id, 'vm1')
         done = self.manager.create_disk(
-            incidents.with_md5_only(self.image(image_id)), 'vm2')
+            incidents.with_md5_only(self.image(image_id)), 'vm2'
+        )
         self.assertEqual(Outcome.HIT, done.outcome)
         self.assert_whole('vm2', image_id)
 
@@ -370,8 +419,11 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         image_id = self.store_raw(SIZE)
         name = naming.base_image_name(image_id)
         self.powervm.control.plant_disk(
-            'cachevg', name, units.Gi,
-            content=str(self.glance.data_path(image_id)))
+            'cachevg',
+            name,
+            units.Gi,
+            content=str(self.glance.data_path(image_id)),
+        )
         self.assert_whole(name, image_id)
         return image_id, name
 
@@ -397,8 +449,11 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         before = self.disks()[name]
         self.map_disk(name)
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1'))
-        self.assertRaises(exceptions.ImageNotAdoptable, self.manager.adopt,
-                          self.image(image_id))
+        self.assertRaises(
+            exceptions.ImageNotAdoptable,
+            self.manager.adopt,
+            self.image(image_id),
+        )
         self.manager.reconcile()
         self.assertEqual(before, self.disks()[name])
 
@@ -413,7 +468,7 @@ class Incident22PurgeByHandTestCase(incidents.IncidentTestCase):
         bad, good = (self.store_raw(SIZE, seed) for seed in (1, 2))
         self.deploy(bad, 'vm1')
         self.deploy(good, 'vm2')
-        row, = self.shell_json('purge', bad, '--yes')
+        (row,) = self.shell_json('purge', bad, '--yes')
         self.assertEqual((bad, 'purged'), (row['ID'], row['Result']))
         # The service takes notice, and no server loses its disk.
         self.assert_cached(good)
@@ -431,12 +486,13 @@ class Incident22PurgeByHandTestCase(incidents.IncidentTestCase):
 
     def test_such_images_are_not_let_in(self) -> None:
         image_id = self.store(images.qcow2_bytes(units.Gi), 'qcow2')
-        self.glance.replace_data(image_id, images.qcow2_bytes(
-            units.Gi, backing_file='/etc/passwd'))
+        self.glance.replace_data(
+            image_id, images.qcow2_bytes(units.Gi, backing_file='/etc/passwd')
+        )
         for call in (
-                lambda: self.manager.prefetch(self.image(image_id)),
-                lambda: self.manager.create_disk(
-                    self.image(image_id), 'vm1')):
+            lambda: self.manager.prefetch(self.image(image_id)),
+            lambda: self.manager.create_disk(self.image(image_id), 'vm1'),
+        ):
             self.assertRaises(exceptions.ImageUnsafe, call)
             self.assert_nothing_left()
 
@@ -467,8 +523,10 @@ class Incident23BrokenRegistryTestCase(incidents.IncidentTestCase):
         other_id = self.store_raw(SIZE, 2)
         self.assertEqual(Outcome.MISS, self.deploy(other_id, 'vm3'))
         self.assertEqual(Outcome.HIT, self.deploy(other_id, 'vm4'))
-        self.assertEqual({self.image_id, other_id}, {
-            row['ID'] for row in self.shell_json('list')})
+        self.assertEqual(
+            {self.image_id, other_id},
+            {row['ID'] for row in self.shell_json('list')},
+        )
         self.assert_cached(self.image_id, other_id)
         self.assert_whole('vm1', self.image_id)
 
@@ -483,7 +541,7 @@ class Incident23BrokenRegistryTestCase(incidents.IncidentTestCase):
     def test_cut_off(self) -> None:
         self.manager.close()
         whole = self.path.read_bytes()
-        self.restart(whole[:len(whole) // 2])
+        self.restart(whole[: len(whole) // 2])
         self.goes_on()
 
     def test_broken_under_the_running_service(self) -> None:
@@ -536,7 +594,7 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
 
     def test_the_disk_of_a_cached_image(self) -> None:
         self.delete_as_a_stranger(naming.base_image_name(self.image_id))
-        result, = self.manager.purge(self.manager.list())
+        (result,) = self.manager.purge(self.manager.list())
         self.assertEqual((True, ''), (result.removed, result.reason))
         self.assert_nothing_left('vm1')
 
@@ -544,21 +602,24 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
         name = naming.base_image_name(self.image_id)
         self.delete_as_a_stranger(name)
         found = self.manager.reconcile()
-        self.assertEqual(((name,), (), ()), (
-            found.forgotten, found.removed, found.failed))
+        self.assertEqual(
+            ((name,), (), ()), (found.forgotten, found.removed, found.failed)
+        )
         found = self.manager.reconcile()
-        self.assertEqual(((), (), ()), (
-            found.forgotten, found.removed, found.failed))
+        self.assertEqual(
+            ((), (), ()), (found.forgotten, found.removed, found.failed)
+        )
 
     def test_an_instance_disk(self) -> None:
         driver = self.manager._driver
         disk = driver.find_disk('vm1')
         assert disk is not None
         for _ in range(2):
-            removal, = driver.delete_disks([disk])
+            (removal,) = driver.delete_disks([disk])
             self.assertIsNone(removal.error)
-        self.assertRaises(exceptions.DiskNotFound,
-                          self.manager.delete_disk, 'vm1')
+        self.assertRaises(
+            exceptions.DiskNotFound, self.manager.delete_disk, 'vm1'
+        )
 
     def test_one_of_several_goes_in_the_last_moment(self) -> None:
         # After the purge has looked, and before it acts.
@@ -578,25 +639,32 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
 
     def test_the_answer_of_a_deletion_is_lost(self) -> None:
         self.powervm.control.add_fault(
-            'lose_answer', kind='VolumeGroup.update', count=1)
-        result, = self.manager.purge(self.manager.list())
+            'lose_answer', kind='VolumeGroup.update', count=1
+        )
+        (result,) = self.manager.purge(self.manager.list())
         self.assertTrue(result.removed)
         self.assert_nothing_left('vm1')
 
     def test_the_entry_of_an_upload(self) -> None:
         self.powervm.control.add_fault(
-            'lose_answer', kind='File.delete', count=1)
+            'lose_answer', kind='File.delete', count=1
+        )
         seen = self.last_request()
         with fixtures.FakeLogger(level=logging.WARNING) as log:
             self.deploy(self.store_raw(SIZE, 2), 'vm2')
-        self.assertEqual([None, 204, 404], sorted(
-            (row['status'] for row in self.rows('File.delete', seen)),
-            key=lambda status: status or 0))
+        self.assertEqual(
+            [None, 204, 404],
+            sorted(
+                (row['status'] for row in self.rows('File.delete', seen)),
+                key=lambda status: status or 0,
+            ),
+        )
         self.assertNotIn('Could not delete', log.output)
 
     def delete_as_a_stranger(self, name: str) -> None:
-        self.other_manager(
-            f'state_path = {self.directory}/other').delete_disk(name)
+        self.other_manager(f'state_path = {self.directory}/other').delete_disk(
+            name
+        )
 
 
 class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
@@ -611,17 +679,22 @@ class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
         super().setUp()
         self.conf_file = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'protocol = http\ndisk_driver = ssp\nfetch_timeout = 1\n')
+            'protocol = http\ndisk_driver = ssp\nfetch_timeout = 1\n'
+        )
         self.manager = self.make_manager()
         self.image_id = self.store_raw(SIZE)
-        self.useFixture(fixtures.MockPatchObject(
-            image_unit, '_LOOK_INTERVAL', 0.05))
+        self.useFixture(
+            fixtures.MockPatchObject(image_unit, '_LOOK_INTERVAL', 0.05)
+        )
 
     def die_in_the_middle(self) -> None:
         """Another host dies while it uploads the image to the pool."""
         self.powervm.control.add_fault(
-            'stall_after_bytes', kind='File.upload', bytes=units.Mi,
-            seconds=600)
+            'stall_after_bytes',
+            kind='File.upload',
+            bytes=units.Mi,
+            seconds=600,
+        )
         worker = self.start_worker(self.image_id, 'dead')
         self.wait_until(lambda: self.rows('File.upload'))
         worker.kill()
@@ -641,18 +714,23 @@ class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
         self.die_in_the_middle()
         driver: Any = self.manager._driver
         for unit in pvm_storage.LUEnt.search(
-                self.adapter(), parent=driver._tier(),
-                lu_type=pvm_storage.LUType.IMAGE):
+            self.adapter(),
+            parent=driver._tier(),
+            lu_type=pvm_storage.LUType.IMAGE,
+        ):
             unit.delete()
         self.assertEqual(Outcome.POOL, self.deploy(self.image_id, 'boot_1'))
         self.assertEqual(Outcome.POOL, self.deploy(self.image_id, 'boot_2'))
-        self.assertEqual(SIZE, self.downloads_of(
-            self.image_id)[-1].bytes_sent)
+        self.assertEqual(SIZE, self.downloads_of(self.image_id)[-1].bytes_sent)
 
     def test_one_that_fails_leaves_none(self) -> None:
         good = self.spoil(self.image_id, incidents.flip_last)
-        self.assertRaises(exceptions.ImageCorrupt, self.manager.create_disk,
-                          self.image(self.image_id), 'boot_1')
+        self.assertRaises(
+            exceptions.ImageCorrupt,
+            self.manager.create_disk,
+            self.image(self.image_id),
+            'boot_1',
+        )
         self.assertEqual({}, self.disks())
         self.glance.data_path(self.image_id).write_bytes(good)
         self.assertEqual(Outcome.POOL, self.deploy(self.image_id, 'boot_1'))

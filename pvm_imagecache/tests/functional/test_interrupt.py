@@ -33,10 +33,21 @@ class InterruptTestCase(test_base.BaseTestCase):
     def test_some_lines(self) -> None:
         # A process of its own: it forks, and must have no threads.
         done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', interrupt_test.__name__,
-             f'--every={EVERY}', f'--first={EVERY // 2}'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False)
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-m',
+                interrupt_test.__name__,
+                f'--every={EVERY}',
+                f'--first={EVERY // 2}',
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout)
         self.assertIn(' 0 failures', done.stdout)
         self.assertNotIn(' 0 times nothing', done.stdout)
@@ -49,8 +60,12 @@ class SignalTestCase(base.FunctionalTestCase):
         self.glance.set_bandwidth(2 * units.Mi)
         self.addCleanup(self.glance.set_bandwidth, 0)
         process = subprocess.Popen(
-            self.shell_command(*arguments), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+            self.shell_command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
         end = time.monotonic() + 60
         while not self.disks() and time.monotonic() < end:
             self.assertIsNone(process.poll())
@@ -67,17 +82,23 @@ class SignalTestCase(base.FunctionalTestCase):
     def test_prefetch(self) -> None:
         image_id = self.store_raw(40 * units.Mi)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self.assertEqual(128 + number, self._interrupted(
-                number, 'prefetch', image_id))
+            self.assertEqual(
+                128 + number, self._interrupted(number, 'prefetch', image_id)
+            )
 
     def _held_up(self, *arguments: str) -> tuple[int, str]:
         """Interrupt a command while PowerVM changes the volume group."""
         seen = self.last_request()
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.update', seconds=3, count=1)
+            'latency', kind='VolumeGroup.update', seconds=3, count=1
+        )
         process = subprocess.Popen(
-            self.shell_command(*arguments), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+            self.shell_command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
         while 'VolumeGroup.update' not in self.kinds_since(seen):
             self.assertIsNone(process.poll())
             time.sleep(0.02)
@@ -95,8 +116,10 @@ class SignalTestCase(base.FunctionalTestCase):
         self.assertEqual(128 + signal.SIGINT, status)
         self.assertIn('ending what can not be broken off', errors)
         self.assertEqual(before, list(self.disks()))
-        self.assertEqual(['delete', 'hit'], [
-            each.action for each in made.records.history(limit=2)])
+        self.assertEqual(
+            ['delete', 'hit'],
+            [each.action for each in made.records.history(limit=2)],
+        )
 
     def test_a_purge_is_ended_and_written_down(self) -> None:
         image_id = self.store_raw(units.Mi)
@@ -106,10 +129,15 @@ class SignalTestCase(base.FunctionalTestCase):
         self.assertEqual(128 + signal.SIGINT, status)
         self.assertEqual({}, self.disks())
         self.assertEqual([], made.list())
-        self.assertEqual(['purge'], [
-            each.action for each in made.records.history(limit=1)])
+        self.assertEqual(
+            ['purge'], [each.action for each in made.records.history(limit=1)]
+        )
 
     def test_disk_create(self) -> None:
         image_id = self.store_raw(40 * units.Mi)
-        self.assertEqual(128 + signal.SIGINT, self._interrupted(
-            signal.SIGINT, 'disk', 'create', image_id, 'vm1'))
+        self.assertEqual(
+            128 + signal.SIGINT,
+            self._interrupted(
+                signal.SIGINT, 'disk', 'create', image_id, 'vm1'
+            ),
+        )

@@ -29,10 +29,32 @@ class KillTestCase(base.BaseTestCase):
     def test_some_points(self) -> None:
         # A process of its own: it forks, and must have no threads.
         done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', kill_test.__name__,
-             '--every', str(EVERY), *(f'--only={name}' for name in (
-                 'miss', 'hit', 'prefetch', 'purge-several', 'purge-copied',
-                 'purge-unfinished', 'reconcile', 'hit-being-copied'))],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False)
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-m',
+                kill_test.__name__,
+                '--every',
+                str(EVERY),
+                *(
+                    f'--only={name}'
+                    for name in (
+                        'miss',
+                        'hit',
+                        'prefetch',
+                        'purge-several',
+                        'purge-copied',
+                        'purge-unfinished',
+                        'reconcile',
+                        'hit-being-copied',
+                    )
+                ),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout)

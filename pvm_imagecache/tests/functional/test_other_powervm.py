@@ -27,10 +27,10 @@ import urllib.request
 
 from oslo_utils import units
 
-from pvm_imagecache.deploy import Outcome
 from pvm_imagecache import exceptions
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 
 _START_TIMEOUT = 60.0
 
@@ -41,12 +41,25 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
     def start_powervm(self) -> None:
         ready = self.directory / 'ready'
         process = subprocess.Popen(
-            [sys.executable, '-m',
-             'pvm_imagecache.tests.servers.other_powervm', '--state-dir',
-             str(self.directory / 'other'), '--port', '0', '--ready-file',
-             str(ready), '--user', 'admin', '--password', 'secret',
-             '--watch-stdin'],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            [
+                sys.executable,
+                '-m',
+                'pvm_imagecache.tests.servers.other_powervm',
+                '--state-dir',
+                str(self.directory / 'other'),
+                '--port',
+                '0',
+                '--ready-file',
+                str(ready),
+                '--user',
+                'admin',
+                '--password',
+                'secret',
+                '--watch-stdin',
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
         self.addCleanup(process.wait)
         self.addCleanup(process.stdin.close)
         end = time.monotonic() + _START_TIMEOUT
@@ -56,10 +69,13 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
             time.sleep(0.02)
         self.url = ready.read_text().strip()
         host, port = self.url.removeprefix('http://').rsplit(':', 1)
-        self.options = (f'host = {host}\nport = {port}\nprotocol = http\n'
-                        'user = admin\npassword = secret\n')
+        self.options = (
+            f'host = {host}\nport = {port}\nprotocol = http\n'
+            'user = admin\npassword = secret\n'
+        )
         self.conf_file = self.write_conf(
-            self.options + 'volume_group_name = cachevg')
+            self.options + 'volume_group_name = cachevg'
+        )
 
     def ask(self, what: str) -> Any:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -67,20 +83,27 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
             return json.load(answer)
 
     def disks(self) -> dict[str, pathlib.Path]:
-        return {os.path.basename(each['name']): pathlib.Path(each['path'])
-                for each in self.ask('disks')}
+        return {
+            os.path.basename(each['name']): pathlib.Path(each['path'])
+            for each in self.ask('disks')
+        }
 
     def test_deploys(self) -> None:
         manager = self.make_manager()
         manager.usage()
-        stored = [self.store_raw(1), self.store_raw(units.Mi - 1, 1),
-                  self.store_raw(units.Mi + 1, 2),
-                  self.store(images.qcow2_bytes(units.Gi), 'qcow2')]
+        stored = [
+            self.store_raw(1),
+            self.store_raw(units.Mi - 1, 1),
+            self.store_raw(units.Mi + 1, 2),
+            self.store(images.qcow2_bytes(units.Gi), 'qcow2'),
+        ]
         for number, image_id in enumerate(stored):
             image = self.image(image_id)
-            for name, outcome in ((f'a{number}', Outcome.MISS),
-                                  (f'b{number}', Outcome.HIT),
-                                  (f'c{number}', Outcome.HIT)):
+            for name, outcome in (
+                (f'a{number}', Outcome.MISS),
+                (f'b{number}', Outcome.HIT),
+                (f'c{number}', Outcome.HIT),
+            ):
                 seen = len(self.ask('log'))
                 done = manager.create_disk(image, name)
                 self.assertEqual(outcome, done.outcome)
@@ -90,8 +113,9 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
                     self.assertEqual(['GET', 'POST'], methods)
         self.assertEqual(0, self.ask('files'))
         self.assertEqual(4, len(manager.list()))
-        self.assertTrue(all(
-            each.removed for each in manager.purge(manager.list())))
+        self.assertTrue(
+            all(each.removed for each in manager.purge(manager.list()))
+        )
         self.assertEqual(12, len(self.disks()))
         for name in self.disks():
             self.assert_holds(name, stored[int(name[1])], 1)
@@ -110,16 +134,21 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
         self.assert_holds('vm2', second, 1)
 
     def test_a_name_that_two_servers_have(self) -> None:
-        ambiguous = self.make_manager(self.write_conf(
-            self.options + 'volume_group_name = rootvg'))
+        ambiguous = self.make_manager(
+            self.write_conf(self.options + 'volume_group_name = rootvg')
+        )
         error = self.assertRaises(
-            exceptions.VolumeGroupAmbiguous, ambiguous.usage)
+            exceptions.VolumeGroupAmbiguous, ambiguous.usage
+        )
         self.assertIn('viosA, viosB', str(error))
-        chosen = self.make_manager(self.write_conf(
-            self.options
-            + 'volume_group_name = rootvg\nvios_name = viosB'))
+        chosen = self.make_manager(
+            self.write_conf(
+                self.options + 'volume_group_name = rootvg\nvios_name = viosB'
+            )
+        )
         image_id = self.store_raw(units.Mi)
         chosen.create_disk(self.image(image_id), 'vm1')
         self.assert_holds('vm1', image_id, 1)
-        self.assertEqual({'viosB'}, {
-            each['vios'] for each in self.ask('disks')})
+        self.assertEqual(
+            {'viosB'}, {each['vios'] for each in self.ask('disks')}
+        )

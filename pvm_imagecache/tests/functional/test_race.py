@@ -30,8 +30,19 @@ class RaceTestCase(base.BaseTestCase):
     def test_for_a_short_time(self) -> None:
         # A process of its own: what it counts are its own descriptors.
         done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', race_test.__name__,
-             '--seconds', str(SECONDS)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False)
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-m',
+                race_test.__name__,
+                '--seconds',
+                str(SECONDS),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
         self.assertEqual(0, done.returncode, done.stdout)

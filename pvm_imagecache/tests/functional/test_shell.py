@@ -19,16 +19,19 @@ import socket
 
 from oslo_utils import units
 
-from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 
 
 class BadInputTestCase(base.FunctionalTestCase):
     """One clear line, and an exit code that is not zero."""
 
     def refused(
-        self, *arguments: str, says: str,
-        conf_file: pathlib.Path | None = None, code: int = 1,
+        self,
+        *arguments: str,
+        says: str,
+        conf_file: pathlib.Path | None = None,
+        code: int = 1,
     ) -> None:
         done = self.run_shell(*arguments, conf_file=conf_file)
         self.assertEqual(code, done.returncode, done.stderr)
@@ -37,37 +40,54 @@ class BadInputTestCase(base.FunctionalTestCase):
         self.assertNotIn('Traceback', done.stderr)
         self.assertNotIn(self.glance.token(), done.stderr)
         if code == 1:
-            self.assertEqual(1, len(done.stderr.strip().splitlines()),
-                             done.stderr)
+            self.assertEqual(
+                1, len(done.stderr.strip().splitlines()), done.stderr
+            )
 
     def conf(self, options: str, **kwargs: str) -> pathlib.Path:
         return self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'protocol = http\n' + options, 'bad.conf', **kwargs)
+            'protocol = http\n' + options,
+            'bad.conf',
+            **kwargs,
+        )
 
     def test_wrong_volume_group(self) -> None:
         self.refused(
-            'usage', conf_file=self.conf('volume_group_name = datavg'),
+            'usage',
+            conf_file=self.conf('volume_group_name = datavg'),
             says='There is no volume group "datavg". There are: cachevg on '
-                 'vios1, rootvg on vios1.')
+            'vios1, rootvg on vios1.',
+        )
 
     def test_ambiguous_volume_group(self) -> None:
         self.powervm.control.add_vios('vios2')
         self.powervm.control.add_volume_group('vios2', 'cachevg', units.Gi)
         self.refused('usage', says='Set vios_name in [pvm_imagecache]')
-        done = self.run_shell('usage', conf_file=self.conf(
-            'volume_group_name = cachevg\nvios_name = vios2'))
+        done = self.run_shell(
+            'usage',
+            conf_file=self.conf(
+                'volume_group_name = cachevg\nvios_name = vios2'
+            ),
+        )
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertIn('1 GiB', done.stdout)
 
     def test_wrong_vios(self) -> None:
-        self.refused('usage', conf_file=self.conf(
-            'volume_group_name = cachevg\nvios_name = nobody'),
-            says='There is no Virtual I/O Server "nobody". There are: vios1')
+        self.refused(
+            'usage',
+            conf_file=self.conf(
+                'volume_group_name = cachevg\nvios_name = nobody'
+            ),
+            says='There is no Virtual I/O Server "nobody". There are: vios1',
+        )
 
     def test_no_volume_group(self) -> None:
-        self.refused('usage', conf_file=self.conf(''),
-                     says='volume_group_name in [pvm_imagecache] is not set')
+        self.refused(
+            'usage',
+            conf_file=self.conf(''),
+            says='volume_group_name in [pvm_imagecache] is not set',
+        )
 
     def test_nothing_listens(self) -> None:
         with socket.socket() as unused:
@@ -75,74 +95,123 @@ class BadInputTestCase(base.FunctionalTestCase):
             port = unused.getsockname()[1]
             conf_file = self.write_conf(
                 f'host = 127.0.0.1\nport = {port}\nprotocol = http\n'
-                'volume_group_name = cachevg')
-            self.refused('usage', conf_file=conf_file,
-                         says=f'http://127.0.0.1:{port} does not answer: '
-                              'connection refused')
+                'volume_group_name = cachevg'
+            )
+            self.refused(
+                'usage',
+                conf_file=conf_file,
+                says=f'http://127.0.0.1:{port} does not answer: '
+                'connection refused',
+            )
 
     def test_wrong_password(self) -> None:
-        self.refused('usage', conf_file=self.conf(
-            'volume_group_name = cachevg\nuser = pvmadmin\n'
-            'password = wr0ngwr0ng'), says='refused the logon of pvmadmin')
+        self.refused(
+            'usage',
+            conf_file=self.conf(
+                'volume_group_name = cachevg\nuser = pvmadmin\n'
+                'password = wr0ngwr0ng'
+            ),
+            says='refused the logon of pvmadmin',
+        )
 
     def test_wrong_protocol(self) -> None:
-        self.refused('usage', conf_file=self.conf(
-            'volume_group_name = cachevg\nprotocol = ftp'), says='protocol')
+        self.refused(
+            'usage',
+            conf_file=self.conf('volume_group_name = cachevg\nprotocol = ftp'),
+            says='protocol',
+        )
 
     def test_unknown_image(self) -> None:
-        for text in ('no-such-image', 'cafe', 'cafe0000-1111-4222-8333-'
-                     '444455556666'):
-            self.refused('disk', 'create', text, 'vm1',
-                         says=f'There is no image "{text}"')
+        for text in (
+            'no-such-image',
+            'cafe',
+            'cafe0000-1111-4222-8333-444455556666',
+        ):
+            self.refused(
+                'disk',
+                'create',
+                text,
+                'vm1',
+                says=f'There is no image "{text}"',
+            )
 
     def test_ambiguous_start_of_an_id(self) -> None:
-        start = f'{os.getpid() % 0xffff:04x}5555'
+        start = f'{os.getpid() % 0xFFFF:04x}5555'
         for last in '12':
             self.store_raw(1, id=f'{start}-0000-4000-8000-00000000000{last}')
-        self.refused('disk', 'create', start, 'vm1',
-                     says=f'"{start}" stands for several images')
+        self.refused(
+            'disk',
+            'create',
+            start,
+            'vm1',
+            says=f'"{start}" stands for several images',
+        )
 
     def test_unique_start_of_an_id(self) -> None:
-        start = f'{os.getpid() % 0xffff:04x}6666'
-        image_id = self.store_raw(
-            1, id=f'{start}-0000-4000-8000-000000000001')
+        start = f'{os.getpid() % 0xFFFF:04x}6666'
+        image_id = self.store_raw(1, id=f'{start}-0000-4000-8000-000000000001')
         done = self.run_shell('disk', 'create', start, 'vm1')
         self.assertEqual(0, done.returncode, done.stderr)
         self.assert_holds('vm1', image_id, 1)
 
     def test_too_small(self) -> None:
-        image_id = self.store(
-            images.qcow2_bytes(3 * units.Gi), 'qcow2')
-        self.refused('disk', 'create', image_id, 'vm1', '--size', '2',
-                     says='A disk of 2 GiB (2147483648 bytes) is too small')
+        image_id = self.store(images.qcow2_bytes(3 * units.Gi), 'qcow2')
+        self.refused(
+            'disk',
+            'create',
+            image_id,
+            'vm1',
+            '--size',
+            '2',
+            says='A disk of 2 GiB (2147483648 bytes) is too small',
+        )
 
     def test_no_size(self) -> None:
         image_id = self.store_raw(1)
         for size in ('0', '-1', 'big', 'nan', 'inf'):
-            self.refused('disk', 'create', image_id, 'vm1',
-                         f'--size={size}', says='not a size in GiB', code=2)
+            self.refused(
+                'disk',
+                'create',
+                image_id,
+                'vm1',
+                f'--size={size}',
+                says='not a size in GiB',
+                code=2,
+            )
 
     def test_bad_names(self) -> None:
         image_id = self.store_raw(1)
-        for name, says in (('sixteen_letters_', 'it has 16 characters'),
-                           ('a/b', 'only letters, digits'),
-                           ('', 'it is empty'),
-                           ('i_12345678_1234', 'those of cached images')):
+        for name, says in (
+            ('sixteen_letters_', 'it has 16 characters'),
+            ('a/b', 'only letters, digits'),
+            ('', 'it is empty'),
+            ('i_12345678_1234', 'those of cached images'),
+        ):
             self.refused('disk', 'create', image_id, name, says=says)
 
     def test_unknown_driver(self) -> None:
-        self.refused('usage', conf_file=self.conf('disk_driver = floppy'),
-                     says='There is no plugin "floppy" in '
-                          'pvm_imagecache.drivers. Installed are: localdisk')
+        self.refused(
+            'usage',
+            conf_file=self.conf('disk_driver = floppy'),
+            says='There is no plugin "floppy" in '
+            'pvm_imagecache.drivers. Installed are: localdisk',
+        )
 
     def test_unknown_policy(self) -> None:
-        self.refused('usage', conf_file=self.conf(
-            'volume_group_name = cachevg\neviction_policies = none, magic'),
-            says='There is no plugin "magic" in pvm_imagecache.eviction')
+        self.refused(
+            'usage',
+            conf_file=self.conf(
+                'volume_group_name = cachevg\neviction_policies = none, magic'
+            ),
+            says='There is no plugin "magic" in pvm_imagecache.eviction',
+        )
 
     def test_configuration_that_is_not_there(self) -> None:
-        self.refused('usage', conf_file=self.directory / 'missing.conf',
-                     says='missing.conf can not be read: No such file')
+        self.refused(
+            'usage',
+            conf_file=self.directory / 'missing.conf',
+            says='missing.conf can not be read: No such file',
+        )
 
     def test_configuration_that_is_no_configuration(self) -> None:
         path = self.directory / 'nonsense.conf'
@@ -152,40 +221,55 @@ class BadInputTestCase(base.FunctionalTestCase):
         self.refused('usage', conf_file=path, says='nonsense.conf')
 
     def test_configuration_with_a_wrong_value(self) -> None:
-        self.refused('usage', conf_file=self.conf('port = many'),
-                     says='port')
+        self.refused('usage', conf_file=self.conf('port = many'), says='port')
 
     def test_no_credentials_for_glance(self) -> None:
         path = self.conf('volume_group_name = cachevg')
         path.write_text(path.read_text().split('[glance]')[0])
-        self.refused('prefetch', 'x', conf_file=path,
-                     says='auth_type in [glance] is not set')
+        self.refused(
+            'prefetch',
+            'x',
+            conf_file=path,
+            says='auth_type in [glance] is not set',
+        )
 
     def test_reader_may_not_fetch(self) -> None:
         image_id = self.store_raw(1)
         self.refused(
-            'disk', 'create', image_id, 'vm1',
+            'disk',
+            'create',
+            image_id,
+            'vm1',
             conf_file=self.conf(
                 'volume_group_name = cachevg',
-                token=self.glance.token(roles=('reader',))),
-            says='may not be downloaded')
+                token=self.glance.token(roles=('reader',)),
+            ),
+            says='may not be downloaded',
+        )
         self.assertEqual({}, self.disks())
 
     def test_unsupported_formats(self) -> None:
         image_id = self.store(images.vmdk_bytes(units.Gi), 'vmdk')
-        self.refused('disk', 'create', image_id, 'vm1',
-                     says='has the disk format "vmdk"')
+        self.refused(
+            'disk',
+            'create',
+            image_id,
+            'vm1',
+            says='has the disk format "vmdk"',
+        )
 
     def test_purge_wants_to_be_told_what(self) -> None:
         self.refused('purge', says='Say what to purge', code=2)
         for other in ('x', '--unused', '--deleted', '--older-than=1d'):
-            self.refused('purge', '--all', other, says='can not be combined',
-                         code=2)
+            self.refused(
+                'purge', '--all', other, says='can not be combined', code=2
+            )
         self.refused('purge', 'x', says='No cached image answers to "x"')
 
     def test_disk_that_is_not_there(self) -> None:
-        self.refused('disk', 'delete', 'vm1',
-                     says='There is no disk "vm1" in cachevg')
+        self.refused(
+            'disk', 'delete', 'vm1', says='There is no disk "vm1" in cachevg'
+        )
 
     def test_unknown_command_and_option(self) -> None:
         done = self.run_shell('liste')
@@ -200,27 +284,47 @@ class OutputTestCase(base.FunctionalTestCase):
     def test_a_session(self) -> None:
         image_id = self.store_raw(units.Mi)
         fetched = self.json('prefetch', image_id)
-        self.assertEqual([(image_id, 'fetched', units.Mi)], [
-            (row['ID'], row['Result'], row['Fetched'])
-            for row in fetched])
-        self.assertEqual('was cached already', self.json(
-            'prefetch', image_id)[0]['Result'])
+        self.assertEqual(
+            [(image_id, 'fetched', units.Mi)],
+            [(row['ID'], row['Result'], row['Fetched']) for row in fetched],
+        )
+        self.assertEqual(
+            'was cached already', self.json('prefetch', image_id)[0]['Result']
+        )
         created = self.json('disk', 'create', image_id, 'vm1', '--size', '2')
         self.assertEqual(
             ('vm1', 2 * units.Gi, 'hit', 0),
-            (created['name'], created['size'], created['outcome'],
-             created['bytes_from_glance']))
+            (
+                created['name'],
+                created['size'],
+                created['outcome'],
+                created['bytes_from_glance'],
+            ),
+        )
         shown = self.json('show', image_id[:6])
         self.assertEqual(
             (image_id, 'ready', units.Mi, units.Gi, 1),
-            (shown['id'], shown['state'], shown['size'],
-             shown['disk_size'], shown['hits']))
+            (
+                shown['id'],
+                shown['state'],
+                shown['size'],
+                shown['disk_size'],
+                shown['hits'],
+            ),
+        )
         self.assertRegex(shown['ready_at'], r'^\d{4}-\d\d-\d\dT.*\+00:00$')
         usage = self.json('usage')
         self.assertEqual(
             (1000 * units.Gi, 3 * units.Gi, 1, units.Gi, 1, units.Mi),
-            (usage['pool_size'], usage['pool_used'], usage['cached_images'],
-             usage['cache_size'], usage['hits'], usage['bytes_saved']))
+            (
+                usage['pool_size'],
+                usage['pool_used'],
+                usage['cached_images'],
+                usage['cache_size'],
+                usage['hits'],
+                usage['bytes_saved'],
+            ),
+        )
 
     def test_cached_image_is_no_instance_disk(self) -> None:
         image_id = self.store_raw(units.Mi)
@@ -232,19 +336,23 @@ class OutputTestCase(base.FunctionalTestCase):
     def test_purge_asks(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.json('prefetch', image_id)
-        self.assertEqual('would go', self.json(
-            'purge', '--all', '--dry-run')[0]['Result'])
+        self.assertEqual(
+            'would go', self.json('purge', '--all', '--dry-run')[0]['Result']
+        )
         done = self.run_shell('purge', '--all')
         self.assertEqual(1, done.returncode)
         self.assertIn('say --yes', done.stderr)
         self.assertEqual(1, len(self.json('list')))
-        self.assertEqual('purged', self.json(
-            'purge', '--all', '--yes')[0]['Result'])
+        self.assertEqual(
+            'purged', self.json('purge', '--all', '--yes')[0]['Result']
+        )
         self.assertEqual([], self.json('list'))
 
     def test_plugins(self) -> None:
-        rows = {(row['Namespace'], row['Name']): row
-                for row in self.json('plugin', 'list')}
+        rows = {
+            (row['Namespace'], row['Name']): row
+            for row in self.json('plugin', 'list')
+        }
         driver = rows['pvm_imagecache.drivers', 'localdisk']
         self.assertTrue(driver['Enabled'])
         self.assertEqual('', driver['Error'])
@@ -262,13 +370,14 @@ class NothingThereTestCase(base.FunctionalTestCase):
     def refused(self, glance: str, says: str) -> None:
         path = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'volume_group_name = cachevg', 'nothing.conf')
+            'volume_group_name = cachevg',
+            'nothing.conf',
+        )
         path.write_text(path.read_text().replace(self.glance.url, glance))
         done = self.run_shell('prefetch', 'image', conf_file=path)
         self.assertEqual(1, done.returncode)
         self.assertIn(says, done.stderr)
-        self.assertEqual(1, len(done.stderr.strip().splitlines()),
-                         done.stderr)
+        self.assertEqual(1, len(done.stderr.strip().splitlines()), done.stderr)
 
     def test_no_glance(self) -> None:
         with socket.socket() as unused:
@@ -282,5 +391,6 @@ class NothingThereTestCase(base.FunctionalTestCase):
     def test_a_column_that_there_is_not(self) -> None:
         done = self.run_shell('list', '-c', 'nope')
         self.assertEqual(2, done.returncode)
-        self.assertIn('There is no column "nope". There are: ID, ',
-                      done.stderr)
+        self.assertIn(
+            'There is no column "nope". There are: ID, ', done.stderr
+        )

@@ -27,8 +27,8 @@ import tempfile
 
 from oslo_utils import units
 
-from pvm_imagecache.cmd import main as command
 from pvm_imagecache import identity
+from pvm_imagecache.cmd import main as command
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import keystone as keystone_server
 
@@ -42,7 +42,8 @@ def keystone() -> keystone_server.KeystoneServer:
     """The Keystone of this process, started when first asked for."""
     directory = tempfile.mkdtemp(prefix='keystone-', dir=_TEMPORARY)
     server = keystone_server.KeystoneServer(
-        os.path.join(directory, 'keystone'))
+        os.path.join(directory, 'keystone')
+    )
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     atexit.register(server.stop)
     server.start()
@@ -69,12 +70,17 @@ class KeystoneTestCase(base.FunctionalTestCase):
             f'auth_strategy = keystone\n'
             f'policy_file = {self.directory}/policy.yaml\n'
             + (options or f'keystone_auth_urls = {self.keystone.url}'),
-            'keystone.conf')
+            'keystone.conf',
+        )
 
-    def run_as(self, user: str, *arguments: str, **changes: str) -> tuple[
-            int, str, str]:
-        environment = {name: value for name, value in os.environ.items()
-                       if not name.startswith('OS_')}
+    def run_as(
+        self, user: str, *arguments: str, **changes: str
+    ) -> tuple[int, str, str]:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith('OS_')
+        }
         if user:
             environment |= self.keystone.environment(user, _SECRET, 'ops')
         done = self.run_shell(*arguments, env=environment | changes)
@@ -83,38 +89,53 @@ class KeystoneTestCase(base.FunctionalTestCase):
         return done.returncode, done.stdout, done.stderr
 
     def test_a_reader_reads_and_purges_nothing(self) -> None:
-        for arguments in (('list',), ('show', self.image_id), ('usage',),
-                          ('history',), ('explain', self.image_id),
-                          ('plugin', 'list'), ('purge', '--all', '--dry-run'),
-                          ('evict', '--dry-run')):
+        for arguments in (
+            ('list',),
+            ('show', self.image_id),
+            ('usage',),
+            ('history',),
+            ('explain', self.image_id),
+            ('plugin', 'list'),
+            ('purge', '--all', '--dry-run'),
+            ('evict', '--dry-run'),
+        ):
             code, _, errors = self.run_as('rita', *arguments)
             self.assertEqual((0, ''), (code, errors), arguments)
         for rule, arguments in (
-                ('purge', ('purge', '--all', '--yes')),
-                ('prefetch', ('prefetch', self.image_id)),
-                ('evict', ('evict',)), ('verify', ('verify',)),
-                ('pin', ('pin', self.image_id)),
-                ('pin', ('unpin', self.image_id)),
-                ('adopt', ('adopt', self.image_id, '--yes')),
-                ('create_disk', ('disk', 'create', self.image_id, 'vm1')),
-                ('delete_disk', ('disk', 'delete', 'vm1'))):
+            ('purge', ('purge', '--all', '--yes')),
+            ('prefetch', ('prefetch', self.image_id)),
+            ('evict', ('evict',)),
+            ('verify', ('verify',)),
+            ('pin', ('pin', self.image_id)),
+            ('pin', ('unpin', self.image_id)),
+            ('adopt', ('adopt', self.image_id, '--yes')),
+            ('create_disk', ('disk', 'create', self.image_id, 'vm1')),
+            ('delete_disk', ('disk', 'delete', 'vm1')),
+        ):
             code, output, errors = self.run_as('rita', *arguments)
             self.assertEqual((1, ''), (code, output), arguments)
-            self.assertIn(f'the rule "pvm_imagecache:{rule}" is role:admin, '
-                          'and rita (project ops) has the role reader',
-                          errors)
+            self.assertIn(
+                f'the rule "pvm_imagecache:{rule}" is role:admin, '
+                'and rita (project ops) has the role reader',
+                errors,
+            )
         self.assertEqual(1, len(self.make_manager().list()))
 
     def test_an_admin_purges_and_that_is_known(self) -> None:
         code, output, _ = self.run_as(
-            'ann', 'purge', '--all', '--yes', '--reason', 'CVE', '-f', 'json')
-        self.assertEqual((0, 'purged'),
-                         (code, json.loads(output)[0]['Result']))
+            'ann', 'purge', '--all', '--yes', '--reason', 'CVE', '-f', 'json'
+        )
+        self.assertEqual(
+            (0, 'purged'), (code, json.loads(output)[0]['Result'])
+        )
         code, output, _ = self.run_as(
-            'ann', 'history', '--action', 'purge', '-f', 'json')
-        row, = json.loads(output)
-        self.assertEqual(('ann (project ops)', self.image_id, 'CVE'),
-                         (row['Who'], row['Image'], row['Why']))
+            'ann', 'history', '--action', 'purge', '-f', 'json'
+        )
+        (row,) = json.loads(output)
+        self.assertEqual(
+            ('ann (project ops)', self.image_id, 'CVE'),
+            (row['Who'], row['Image'], row['Why']),
+        )
 
     def test_others_may_nothing(self) -> None:
         code, output, errors = self.run_as('max', 'list')
@@ -126,27 +147,38 @@ class KeystoneTestCase(base.FunctionalTestCase):
         code, _, errors = self.run_as('', 'list')
         self.assertEqual(1, code)
         self.assertIn('you have not said who you are', errors)
-        for changes in ({'OS_PASSWORD': 'wrong'}, {'OS_USERNAME': 'nobody'},
-                        {'OS_PROJECT_NAME': 'none'}, {'OS_PASSWORD': ''},
-                        {'OS_AUTH_TYPE': 'nonsense'}):
+        for changes in (
+            {'OS_PASSWORD': 'wrong'},
+            {'OS_USERNAME': 'nobody'},
+            {'OS_PROJECT_NAME': 'none'},
+            {'OS_PASSWORD': ''},
+            {'OS_AUTH_TYPE': 'nonsense'},
+        ):
             code, output, errors = self.run_as('ann', 'list', **changes)
             self.assertEqual((1, ''), (code, output))
             self.assertIn('Keystone does not tell who you are', errors)
             self.assertEqual(1, len(errors.splitlines()), errors)
 
     def test_help_is_for_everybody(self) -> None:
-        for arguments in (('--help',), ('help', 'purge'), ('--version',),
-                          ('complete',)):
+        for arguments in (
+            ('--help',),
+            ('help', 'purge'),
+            ('--version',),
+            ('complete',),
+        ):
             self.assertEqual(0, self.run_as('', *arguments)[0])
 
     def test_the_admin_of_another_cloud(self) -> None:
         self.conf_file = self.conf(
-            'keystone_auth_urls = https://keystone.example.com/v3')
+            'keystone_auth_urls = https://keystone.example.com/v3'
+        )
         code, _, errors = self.run_as('ann', 'list')
         self.assertEqual(1, code)
-        self.assertIn(f'{self.keystone.url} is not the Keystone of this '
-                      'host, which is https://keystone.example.com/v3',
-                      errors)
+        self.assertIn(
+            f'{self.keystone.url} is not the Keystone of this '
+            'host, which is https://keystone.example.com/v3',
+            errors,
+        )
 
     def test_no_keystone_that_counts(self) -> None:
         self.conf_file = self.conf('# none')
@@ -166,37 +198,48 @@ clouds:
       project_domain_name: Default
 """)
         (self.directory / 'secure.yaml').write_text(
-            f'clouds: {{prod: {{auth: {{password: {_SECRET}}}}}}}')
+            f'clouds: {{prod: {{auth: {{password: {_SECRET}}}}}}}'
+        )
         variables = {
             'OS_CLIENT_CONFIG_FILE': str(self.directory / 'clouds.yaml'),
-            'OS_CLIENT_SECURE_FILE': str(self.directory / 'secure.yaml')}
+            'OS_CLIENT_SECURE_FILE': str(self.directory / 'secure.yaml'),
+        }
         code, _, errors = self.run_as(
-            '', '--os-cloud', 'prod', 'list', **variables)
+            '', '--os-cloud', 'prod', 'list', **variables
+        )
         self.assertEqual((0, ''), (code, errors))
         code, _, errors = self.run_as(
-            '', 'purge', '--all', '--yes', OS_CLOUD='prod', **variables)
+            '', 'purge', '--all', '--yes', OS_CLOUD='prod', **variables
+        )
         self.assertEqual(1, code)
         self.assertIn('pvm_imagecache:purge', errors)
         code, _, errors = self.run_as(
-            '', '--os-cloud', 'other', 'list', **variables)
+            '', '--os-cloud', 'other', 'list', **variables
+        )
         self.assertEqual(1, code)
         self.assertIn('there is no cloud "other"', errors)
 
     def test_a_policy_file(self) -> None:
         (self.directory / 'policy.yaml').write_text(
             '"pvm_imagecache:list": "role:service"\n'
-            '"pvm_imagecache:purge": "role:admin and user_id:nobody"\n')
+            '"pvm_imagecache:purge": "role:admin and user_id:nobody"\n'
+        )
         self.assertEqual(0, self.run_as('max', 'list')[0])
         self.assertEqual(1, self.run_as('rita', 'list')[0])
         self.assertEqual(0, self.run_as('rita', 'usage')[0])
         code, _, errors = self.run_as('ann', 'purge', '--all', '--yes')
         self.assertEqual(1, code)
-        self.assertIn('"pvm_imagecache:purge" is (role:admin and '
-                      'user_id:nobody)', errors)
+        self.assertIn(
+            '"pvm_imagecache:purge" is (role:admin and user_id:nobody)', errors
+        )
 
     def test_a_policy_file_that_is_none(self) -> None:
-        for text in ('[', '"pvm_imagecache:list": "role:"x"',
-                     '"pvm_imagecache:list": "rule:nothing"', 'x'):
+        for text in (
+            '[',
+            '"pvm_imagecache:list": "role:"x"',
+            '"pvm_imagecache:list": "rule:nothing"',
+            'x',
+        ):
             (self.directory / 'policy.yaml').write_text(text)
             code, output, errors = self.run_as('ann', 'list')
             self.assertEqual((1, ''), (code, output), text)
@@ -215,22 +258,30 @@ class LocalTestCase(base.FunctionalTestCase):
         for arguments in (('list',), ('purge', '--all', '--yes')):
             self.assertEqual(0, self.run_shell(*arguments).returncode)
         output = self.run_shell('history', '-f', 'json').stdout
-        self.assertEqual({identity.user()},
-                         {row['Who'] for row in json.loads(output)})
+        self.assertEqual(
+            {identity.user()}, {row['Who'] for row in json.loads(output)}
+        )
 
     def test_the_environment_names_nobody(self) -> None:
-        done = self.run_shell('pin', self.image_id, env=os.environ | {
-            'USER': 'mallory', 'SUDO_USER': 'mallory'})
+        done = self.run_shell(
+            'pin',
+            self.image_id,
+            env=os.environ | {'USER': 'mallory', 'SUDO_USER': 'mallory'},
+        )
         self.assertEqual(0, done.returncode, done.stderr)
-        output = self.run_shell('history', '--action', 'pin', '-f',
-                                'json').stdout
+        output = self.run_shell(
+            'history', '--action', 'pin', '-f', 'json'
+        ).stdout
         self.assertEqual(identity.user(), json.loads(output)[0]['Who'])
 
     def test_a_user_without_rights(self) -> None:
         status, errors = self._as_nobody('purge', '--all', '--yes')
         self.assertEqual(1, status)
-        self.assertIn('the rule "pvm_imagecache:purge" is role:admin, and '
-                      f'{self._nobody().pw_name} has no role', errors)
+        self.assertIn(
+            'the rule "pvm_imagecache:purge" is role:admin, and '
+            f'{self._nobody().pw_name} has no role',
+            errors,
+        )
         self.assertIn('admin_groups', errors)
         status, errors = self._as_nobody('list')
         self.assertEqual(1, status)
@@ -260,14 +311,16 @@ class LocalTestCase(base.FunctionalTestCase):
         for words in (('list',), ('history',), ('show', self.image_id)):
             status, output = self._as_nobody(*words)
             self.assertEqual(1, status)
-            self.assertIn('catalog.sqlite can not be used: Permission '
-                          'denied', output)
+            self.assertIn(
+                'catalog.sqlite can not be used: Permission denied', output
+            )
             self.assertEqual(1, len(output.splitlines()), output)
         self.assertEqual([], self.kinds_since(seen))
         status, output = self._as_nobody('list', mode=0o600)
         self.assertEqual(1, status)
-        self.assertIn(f'{self.conf_file} can not be read: Permission '
-                      'denied.', output)
+        self.assertIn(
+            f'{self.conf_file} can not be read: Permission denied.', output
+        )
 
     def test_an_admin_by_group(self) -> None:
         self.conf_file = self._conf(f'admin_groups = {self._group()}')
@@ -279,7 +332,8 @@ class LocalTestCase(base.FunctionalTestCase):
         return self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
             f'protocol = http\nvolume_group_name = cachevg\n{options}\n',
-            'local.conf')
+            'local.conf',
+        )
 
     @staticmethod
     def _nobody() -> pwd.struct_passwd:
@@ -297,8 +351,12 @@ class LocalTestCase(base.FunctionalTestCase):
         """
         if os.getuid():
             self.skipTest('only root can become nobody')
-        for path in (sys.executable, sysconfig.get_path('stdlib'),
-                     sysconfig.get_path('purelib'), command.__file__):
+        for path in (
+            sys.executable,
+            sysconfig.get_path('stdlib'),
+            sysconfig.get_path('purelib'),
+            command.__file__,
+        ):
             if not _is_open_to_all(pathlib.Path(path)):
                 self.skipTest(f'nobody else can read {path}')
         os.chmod(self.conf_file, mode)
@@ -307,13 +365,19 @@ class LocalTestCase(base.FunctionalTestCase):
                 os.chmod(path, 0o755)
         nobody = self._nobody()
         done = self.run_shell(
-            *arguments, user=nobody.pw_uid, group=nobody.pw_gid,
-            extra_groups=[], cwd='/')
+            *arguments,
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            cwd='/',
+        )
         return done.returncode, done.stdout + done.stderr
 
 
 def _is_open_to_all(path: pathlib.Path) -> bool:
     """Whether everybody may read something, wherever a link leads to."""
-    return all(each.stat().st_mode & stat.S_IROTH
-               for place in (path, path.resolve())
-               for each in (place, *place.parents))
+    return all(
+        each.stat().st_mode & stat.S_IROTH
+        for place in (path, path.resolve())
+        for each in (place, *place.parents)
+    )

@@ -34,13 +34,24 @@ from oslo_utils import units
 from prometheus_client import parser
 import yaml
 
-from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests import schemas
+from pvm_imagecache.tests.functional import base
 
 # What is in no process that only lists: told by sys.modules at its end.
-_HEAVY = ('nova', 'openstack', 'pypowervm', 'glanceclient', 'keystoneauth1',
-          'eventlet', 'requests', 'oslo_log.log', 'oslo_policy', 'taskflow',
-          'prometheus_client', 'lxml')
+_HEAVY = (
+    'nova',
+    'openstack',
+    'pypowervm',
+    'glanceclient',
+    'keystoneauth1',
+    'eventlet',
+    'requests',
+    'oslo_log.log',
+    'oslo_policy',
+    'taskflow',
+    'prometheus_client',
+    'lxml',
+)
 _TELL = """
 import json, sys
 from pvm_imagecache.cmd import main
@@ -56,8 +67,9 @@ sys.exit(status)
 class OutputTestCase(base.FunctionalTestCase):
     """Runs commands, and holds what they print against their schemas."""
 
-    def json(self, command: str, *arguments: str, code: int = 0,
-             schema: str = '') -> Any:
+    def json(
+        self, command: str, *arguments: str, code: int = 0, schema: str = ''
+    ) -> Any:
         done = self.run_shell(*command.split(), *arguments, '-f', 'json')
         self.assertEqual(code, done.returncode, done.stderr)
         found = json.loads(done.stdout)
@@ -87,7 +99,8 @@ class JSONTestCase(OutputTestCase):
         shown = self.json('show', first)
         self.assertEqual('why', shown['pin_note'])
         left = datetime.datetime.fromisoformat(
-            shown['pinned_until']) - datetime.datetime.now(datetime.UTC)
+            shown['pinned_until']
+        ) - datetime.datetime.now(datetime.UTC)
         self.assertLess(datetime.timedelta(hours=23), left)
         self.assertLessEqual(left, datetime.timedelta(days=1))
         self.json('explain', first)
@@ -96,10 +109,11 @@ class JSONTestCase(OutputTestCase):
         self.assertEqual('pinned', self.json('explain', first)['code'])
         name = shown['name']
         self.assertEqual('unpinned', self.json('unpin', name)[0]['Result'])
-        self.assertEqual('was not pinned',
-                         self.json('unpin', first)[0]['Result'])
+        self.assertEqual(
+            'was not pinned', self.json('unpin', first)[0]['Result']
+        )
         for action in ('pin', 'unpin'):
-            row, = self.json('history', '--action', action)
+            (row,) = self.json('history', '--action', action)
             self.assertEqual((first, name), (row['Image'], row['Name']))
         self.assertIsNone(self.json('usage')['last_pass'])
         self.make_manager().run_pass([first])
@@ -118,32 +132,42 @@ class JSONTestCase(OutputTestCase):
         self.json('history', '--limit', '0')
         self.json('plugin list')
         usage = self.json('usage')
-        self.assertEqual((2, 2, 1), (usage['prefetches'], usage['purges'],
-                                     usage['hits']))
+        self.assertEqual(
+            (2, 2, 1), (usage['prefetches'], usage['purges'], usage['hits'])
+        )
         self.assertEqual(units.Mi, usage['bytes_saved'])
 
     def test_evict(self) -> None:
         image_id = self.store_raw(units.Mi)
-        self.conf_file.write_text(self.conf_file.read_text().replace(
-            '[glance]', 'minimum_age = 0\neviction_policies = lru\n'
-            '[pvm_imagecache_lru]\nmax_images = 1\n[glance]'))
+        self.conf_file.write_text(
+            self.conf_file.read_text().replace(
+                '[glance]',
+                'minimum_age = 0\neviction_policies = lru\n'
+                '[pvm_imagecache_lru]\nmax_images = 1\n[glance]',
+            )
+        )
         self.json('prefetch', image_id, self.store_raw(units.Mi, 2))
         explained = self.json('explain', image_id)
-        self.assertEqual(('lru', 'too-many'),
-                         (explained['policy'], explained['code']))
-        row, = self.json('evict', '--dry-run')
-        self.assertEqual(('would go', 'lru', 'too-many'),
-                         (row['Result'], row['Policy'], row['Code']))
+        self.assertEqual(
+            ('lru', 'too-many'), (explained['policy'], explained['code'])
+        )
+        (row,) = self.json('evict', '--dry-run')
+        self.assertEqual(
+            ('would go', 'lru', 'too-many'),
+            (row['Result'], row['Policy'], row['Code']),
+        )
         self.assertNotIn('Code', self.text('evict', '--dry-run'))
-        self.assertIn('too-many', self.text('evict', '--dry-run', '-c',
-                                            'code'))
-        row, = self.json('evict')
-        self.assertEqual(('evicted', 'too-many'),
-                         (row['Result'], row['Code']))
+        self.assertIn(
+            'too-many', self.text('evict', '--dry-run', '-c', 'code')
+        )
+        (row,) = self.json('evict')
+        self.assertEqual(('evicted', 'too-many'), (row['Result'], row['Code']))
         self.assertEqual([], self.json('evict'))
         event = self.json('history', '--action', 'evict')[0]
-        self.assertEqual((image_id, True, 'too-many'), (
-            event['Image'], event['Why'].startswith('lru: '), event['Code']))
+        self.assertEqual(
+            (image_id, True, 'too-many'),
+            (event['Image'], event['Why'].startswith('lru: '), event['Code']),
+        )
 
     def _left_over(self) -> str:
         if not hasattr(self, '_image_id'):
@@ -153,18 +177,25 @@ class JSONTestCase(OutputTestCase):
         return self._image_id
 
     def test_one_prefetch_fails_and_the_others_are_made(self) -> None:
-        good, bad, last = (self.store_raw(units.Mi, seed)
-                           for seed in (1, 2, 3))
+        good, bad, last = (
+            self.store_raw(units.Mi, seed) for seed in (1, 2, 3)
+        )
         data = bytearray(self.glance.data_path(bad).read_bytes())
         data[7] ^= 1
         self.glance.data_path(bad).write_bytes(data)
         rows = self.json('prefetch', good, bad, last, code=1)
-        self.assertEqual(['fetched', True, 'fetched'], [
-            row['Result'] if row['Result'] == 'fetched'
-            else row['Result'].startswith('failed: The data of image')
-            for row in rows])
-        self.assertEqual({good, last},
-                         {row['ID'] for row in self.json('list')})
+        self.assertEqual(
+            ['fetched', True, 'fetched'],
+            [
+                row['Result']
+                if row['Result'] == 'fetched'
+                else row['Result'].startswith('failed: The data of image')
+                for row in rows
+            ],
+        )
+        self.assertEqual(
+            {good, last}, {row['ID'] for row in self.json('list')}
+        )
 
     def test_a_name_that_is_being_made(self) -> None:
         image_id = self.store_raw(8 * units.Mi)
@@ -172,7 +203,9 @@ class JSONTestCase(OutputTestCase):
         self.addCleanup(self.glance.set_bandwidth, 0)
         first = subprocess.Popen(
             self.shell_command('disk', 'create', image_id, 'vm1'),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         while 'vm1' not in self.disks():
             self.assertIsNone(first.poll())
         done = self.run_shell('disk', 'create', image_id, 'vm1')
@@ -185,7 +218,8 @@ class JSONTestCase(OutputTestCase):
 
     def test_glance_and_what_is_cached(self) -> None:
         kept, deleted, off, changed = (
-            self.store_raw(units.Mi, seed) for seed in range(4))
+            self.store_raw(units.Mi, seed) for seed in range(4)
+        )
         self.json('prefetch', kept, deleted, off, changed)
         client = self.glance.client().images
         client.delete(deleted)
@@ -193,28 +227,41 @@ class JSONTestCase(OutputTestCase):
         self.glance.replace_data(changed, b'other bytes')
         rows = {row['ID']: row for row in self.json('verify', code=1)}
         self.assertEqual(
-            {kept: 'active, same hash', deleted: 'not there',
-             off: 'deactivated', changed: 'has other bytes'},
-            {image_id: row['Glance'] for image_id, row in rows.items()})
+            {
+                kept: 'active, same hash',
+                deleted: 'not there',
+                off: 'deactivated',
+                changed: 'has other bytes',
+            },
+            {image_id: row['Glance'] for image_id, row in rows.items()},
+        )
         self.assertEqual({'sound'}, {row['Result'] for row in rows.values()})
-        self.assertEqual([kept], [
-            row['ID'] for row in self.json('verify', kept)])
-        self.assertEqual({None}, {
-            row['Glance'] for row in self.json('verify', '--no-glance')})
-        self.assertEqual([deleted], [
-            row['ID'] for row in self.json('purge', '--deleted', '--yes')])
+        self.assertEqual(
+            [kept], [row['ID'] for row in self.json('verify', kept)]
+        )
+        self.assertEqual(
+            {None},
+            {row['Glance'] for row in self.json('verify', '--no-glance')},
+        )
+        self.assertEqual(
+            [deleted],
+            [row['ID'] for row in self.json('purge', '--deleted', '--yes')],
+        )
         self.assertEqual([], self.json('purge', '--deleted', '--yes'))
 
     def test_unused_and_older_than(self) -> None:
         used, unused = (self.store_raw(units.Mi, seed) for seed in (1, 2))
         self.json('prefetch', used, unused)
         self.json('disk create', used, 'vm1')
-        self.assertEqual([], self.json('purge', '--older-than', '1h',
-                                       '--yes'))
-        self.assertEqual([], self.json('purge', '--unused', '--older-than',
-                                       '1h', '--dry-run'))
-        self.assertEqual([unused], [
-            row['ID'] for row in self.json('purge', '--unused', '--yes')])
+        self.assertEqual([], self.json('purge', '--older-than', '1h', '--yes'))
+        self.assertEqual(
+            [],
+            self.json('purge', '--unused', '--older-than', '1h', '--dry-run'),
+        )
+        self.assertEqual(
+            [unused],
+            [row['ID'] for row in self.json('purge', '--unused', '--yes')],
+        )
         self.assertEqual([used], [row['ID'] for row in self.json('list')])
 
     def test_no_state_is_made_by_looking(self) -> None:
@@ -227,52 +274,84 @@ class JSONTestCase(OutputTestCase):
 class FormatTestCase(OutputTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.ids = [self.store_raw(size * units.Mi, size)
-                    for size in (2, 1, 3)]
+        self.ids = [
+            self.store_raw(size * units.Mi, size) for size in (2, 1, 3)
+        ]
         self.make_manager()
         for image_id in self.ids:
             self.run_shell('prefetch', '-q', image_id)
 
     def test_formats(self) -> None:
         rows = self.json('list', '--long', schema='list --long')
-        self.assertEqual(rows, yaml.safe_load(
-            self.text('list', '--long', '-f', 'yaml')))
-        table = list(csv.DictReader(io.StringIO(
-            self.text('list', '-f', 'csv'))))
-        self.assertEqual([(row['ID'], str(row['Size'])) for row in rows],
-                         [(row['ID'], row['Size']) for row in table])
         self.assertEqual(
-            ''.join(f"{row['ID']} {row['Last Accessed']}\n" for row in rows),
-            self.text('list', '-f', 'value', '-c', 'ID', '-c',
-                      'Last Accessed'))
+            rows, yaml.safe_load(self.text('list', '--long', '-f', 'yaml'))
+        )
+        table = list(
+            csv.DictReader(io.StringIO(self.text('list', '-f', 'csv')))
+        )
+        self.assertEqual(
+            [(row['ID'], str(row['Size'])) for row in rows],
+            [(row['ID'], row['Size']) for row in table],
+        )
+        self.assertEqual(
+            ''.join(f'{row["ID"]} {row["Last Accessed"]}\n' for row in rows),
+            self.text(
+                'list', '-f', 'value', '-c', 'ID', '-c', 'Last Accessed'
+            ),
+        )
 
     def test_sorted_and_chosen(self) -> None:
-        sizes = [int(each) for each in self.text(
-            'list', '-f', 'value', '-c', 'size', '--sort-column', 'Size',
-            '--sort-descending').split()]
+        sizes = [
+            int(each)
+            for each in self.text(
+                'list',
+                '-f',
+                'value',
+                '-c',
+                'size',
+                '--sort-column',
+                'Size',
+                '--sort-descending',
+            ).split()
+        ]
         self.assertEqual([3 * units.Mi, 2 * units.Mi, units.Mi], sizes)
-        self.assertEqual('i_', self.text(
-            'list', '-f', 'value', '-c', 'Disk')[:2])
+        self.assertEqual(
+            'i_', self.text('list', '-f', 'value', '-c', 'Disk')[:2]
+        )
         for option in ('-c', '--sort-column'):
             done = self.run_shell('list', option, 'nope')
             self.assertEqual((2, ''), (done.returncode, done.stdout))
             self.assertIn('There is no column "nope"', done.stderr)
 
     def test_a_wrong_column_stops_before_anything_is_done(self) -> None:
-        self.assertEqual(2, self.run_shell(
-            'purge', '--all', '--yes', '-c', 'nope').returncode)
+        self.assertEqual(
+            2,
+            self.run_shell('purge', '--all', '--yes', '-c', 'nope').returncode,
+        )
         self.assertEqual(3, len(self.json('list')))
 
     def test_a_table_is_sorted_by_what_is_not_always_there(self) -> None:
         self.run_shell('pin', self.ids[0])
         for column in ('Seconds', 'Fetched', 'Name', 'Why', 'Code'):
             for arguments in (('--long',), ()):
-                done = self.run_shell('history', *arguments,
-                                      '--sort-column', column)
+                done = self.run_shell(
+                    'history', *arguments, '--sort-column', column
+                )
                 self.assertEqual((0, ''), (done.returncode, done.stderr))
-        self.assertEqual('pin', self.text(
-            'history', '-c', 'Action', '-c', 'Seconds', '--sort-column',
-            'Seconds').splitlines()[-2].split()[1])
+        self.assertEqual(
+            'pin',
+            self.text(
+                'history',
+                '-c',
+                'Action',
+                '-c',
+                'Seconds',
+                '--sort-column',
+                'Seconds',
+            )
+            .splitlines()[-2]
+            .split()[1],
+        )
 
     def test_nothing_of_nothing(self) -> None:
         self.json('purge', '--all', '--yes')
@@ -282,11 +361,14 @@ class FormatTestCase(OutputTestCase):
         self.assertEqual('', self.text('evict'))
 
     def test_a_table_fits(self) -> None:
-        for arguments in (('list',), ('verify',), ('history',),
-                          ('purge', '--all', '--dry-run')):
+        for arguments in (
+            ('list',),
+            ('verify',),
+            ('history',),
+            ('purge', '--all', '--dry-run'),
+        ):
             table = self.on_terminal(80, *arguments)
-            self.assertLessEqual(max(map(len, table.splitlines())), 80,
-                                 table)
+            self.assertLessEqual(max(map(len, table.splitlines())), 80, table)
             self.assertIn(self.ids[0][:8], table)
 
     def test_many_columns_are_shown_row_by_row(self) -> None:
@@ -300,28 +382,44 @@ class FormatTestCase(OutputTestCase):
         name = '\x1b[31mred\x07\n| x'
         image_id = self.glance.create_image(name, b'x' * units.Ki)
         self.assertNotIn('\x1b', self.run_shell('prefetch', image_id).stderr)
-        for arguments in (('list',), ('show', image_id), ('history',),
-                          ('list', '-f', 'value'), ('list', '-f', 'json'),
-                          ('show', image_id, '-f', 'shell'),
-                          ('purge', '--all', '--dry-run')):
+        for arguments in (
+            ('list',),
+            ('show', image_id),
+            ('history',),
+            ('list', '-f', 'value'),
+            ('list', '-f', 'json'),
+            ('show', image_id, '-f', 'shell'),
+            ('purge', '--all', '--dry-run'),
+        ):
             shown = self.on_terminal(120, *arguments)
             self.assertNotIn('\x1b', shown)
             self.assertNotIn('\x07', shown)
             self.assertIn('red', shown)
         # A program gets the name as it is.
-        self.assertEqual(f'{name}\n', self.text(
-            'show', image_id, '-f', 'value', '-c', 'name'))
+        self.assertEqual(
+            f'{name}\n',
+            self.text('show', image_id, '-f', 'value', '-c', 'name'),
+        )
 
     def on_terminal(self, columns: int, *arguments: str) -> str:
         """What a command prints on a terminal of that width."""
         leader, follower = pty.openpty()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ,
-                    struct.pack('HHHH', 24, columns, 0, 0))
+        fcntl.ioctl(
+            follower,
+            termios.TIOCSWINSZ,
+            struct.pack('HHHH', 24, columns, 0, 0),
+        )
         process = subprocess.Popen(
-            self.shell_command(*arguments), stdin=follower, stdout=follower,
-            stderr=subprocess.PIPE, env={
-                name: value for name, value in os.environ.items()
-                if name not in ('COLUMNS', 'CLIFF_FIT_WIDTH')})
+            self.shell_command(*arguments),
+            stdin=follower,
+            stdout=follower,
+            stderr=subprocess.PIPE,
+            env={
+                name: value
+                for name, value in os.environ.items()
+                if name not in ('COLUMNS', 'CLIFF_FIT_WIDTH')
+            },
+        )
         os.close(follower)
         pieces = []
         try:
@@ -346,29 +444,46 @@ class FormatTestCase(OutputTestCase):
     def test_a_log_that_can_not_be_written(self) -> None:
         done = self.run_shell('--log-file', '/dev/full', '-vv', 'show', 'x')
         self.assertEqual(1, done.returncode)
-        self.assertEqual(1, done.stderr.count(
-            'The log can not be written: [Errno 28]'), done.stderr)
+        self.assertEqual(
+            1,
+            done.stderr.count('The log can not be written: [Errno 28]'),
+            done.stderr,
+        )
         self.assertIn('No cached image answers to "x"', done.stderr)
         self.assertNotIn('Traceback', done.stderr)
 
     def test_nobody_reads(self) -> None:
         with open('/dev/full', 'w') as full:
             done = subprocess.run(
-                self.shell_command('list'), stdout=full,
-                stderr=subprocess.PIPE, text=True, check=False)
+                self.shell_command('list'),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
         self.assertEqual(1, done.returncode)
         self.assertIn('No space left on device', done.stderr)
         self.assertEqual(1, len(done.stderr.splitlines()))
         for arguments in (('list',), ('help',), ('usage',)):
             done = subprocess.run(
-                ['sh', '-c', '"$@" >&-', '-',
-                 *self.shell_command(*arguments)],
-                stderr=subprocess.PIPE, text=True, check=False)
+                ['sh', '-c', '"$@" >&-', '-', *self.shell_command(*arguments)],
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
             self.assertEqual((0, ''), (done.returncode, done.stderr))
             done = subprocess.run(
-                ['bash', '-c', 'set -o pipefail; "$@" | true', '-',
-                 *self.shell_command(*arguments)],
-                stderr=subprocess.PIPE, text=True, check=False)
+                [
+                    'bash',
+                    '-c',
+                    'set -o pipefail; "$@" | true',
+                    '-',
+                    *self.shell_command(*arguments),
+                ],
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
             self.assertEqual('', done.stderr)
 
 
@@ -383,27 +498,38 @@ class TextfileTestCase(OutputTestCase):
         found = {
             (sample.name, *sorted(sample.labels.values())): sample.value
             for family in parser.text_string_to_metric_families(
-                path.read_text()) for sample in family.samples}
+                path.read_text()
+            )
+            for sample in family.samples
+        }
         for name, value in (
-                ('size_bytes', usage['cache_size']),
-                ('images', 1), ('pool_size_bytes', usage['pool_size']),
-                ('pool_used_bytes', usage['pool_used']),
-                ('saved_bytes_total', units.Mi),
-                ('fetched_bytes_total', units.Mi)):
-            self.assertEqual(
-                value, found[f'pvm_imagecache_{name}', 'cachevg'])
+            ('size_bytes', usage['cache_size']),
+            ('images', 1),
+            ('pool_size_bytes', usage['pool_size']),
+            ('pool_used_bytes', usage['pool_used']),
+            ('saved_bytes_total', units.Mi),
+            ('fetched_bytes_total', units.Mi),
+        ):
+            self.assertEqual(value, found[f'pvm_imagecache_{name}', 'cachevg'])
         self.assertEqual(
-            1, found['pvm_imagecache_deploys_total', 'cachevg', 'hit'])
+            1, found['pvm_imagecache_deploys_total', 'cachevg', 'hit']
+        )
         self.assertEqual(0o644, stat.S_IMODE(path.stat().st_mode))
-        self.assertEqual(['pvm.prom'], [
-            each.name for each in self.directory.iterdir()
-            if 'prom' in each.name or each.name.startswith('.')])
+        self.assertEqual(
+            ['pvm.prom'],
+            [
+                each.name
+                for each in self.directory.iterdir()
+                if 'prom' in each.name or each.name.startswith('.')
+            ],
+        )
 
     def test_a_place_that_can_not_be_written(self) -> None:
         for path, says in (
-                ('/no/such/place.prom', 'No such file'),
-                ('/dev/null', 'it is there, and is no plain file'),
-                (str(self.directory), 'it is there, and is no plain file')):
+            ('/no/such/place.prom', 'No such file'),
+            ('/dev/null', 'it is there, and is no plain file'),
+            (str(self.directory), 'it is there, and is no plain file'),
+        ):
             done = self.run_shell('usage', '--textfile', path)
             self.assertEqual((1, ''), (done.returncode, done.stdout))
             self.assertIn(says, done.stderr)
@@ -411,12 +537,16 @@ class TextfileTestCase(OutputTestCase):
 
     def test_after_each_pass(self) -> None:
         path = self.directory / 'pass.prom'
-        self.conf_file.write_text(self.conf_file.read_text().replace(
-            '[glance]', f'metrics_textfile = {path}\n[glance]'))
+        self.conf_file.write_text(
+            self.conf_file.read_text().replace(
+                '[glance]', f'metrics_textfile = {path}\n[glance]'
+            )
+        )
         made = self.make_manager()
         made.run_pass([])
-        self.assertIn('pvm_imagecache_images{pool="cachevg"} 0.0',
-                      path.read_text())
+        self.assertIn(
+            'pvm_imagecache_images{pool="cachevg"} 0.0', path.read_text()
+        )
         path.unlink()
         path.mkdir()
         # A pass does its work without.
@@ -428,20 +558,38 @@ class ImportsTestCase(OutputTestCase):
 
     def modules(self, *arguments: str) -> set[str]:
         done = subprocess.run(
-            [sys.executable, '-c', _TELL, '--config-file',
-             str(self.conf_file), *arguments], capture_output=True,
-            text=True, check=False, stdin=subprocess.DEVNULL)
+            [
+                sys.executable,
+                '-c',
+                _TELL,
+                '--config-file',
+                str(self.conf_file),
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         self.assertEqual(0, done.returncode, done.stderr)
         return set(json.loads(done.stderr.splitlines()[-1]))
 
     def test_what_only_reads(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.json('prefetch', image_id)
-        for arguments in (('--version',), ('--help',), ('list',),
-                          ('list', '--long'), ('show', image_id),
-                          ('history',), ('help', 'purge'), ('complete',)):
-            self.assertEqual(set(), self.modules(*arguments) & set(_HEAVY),
-                             arguments)
+        for arguments in (
+            ('--version',),
+            ('--help',),
+            ('list',),
+            ('list', '--long'),
+            ('show', image_id),
+            ('history',),
+            ('help', 'purge'),
+            ('complete',),
+        ):
+            self.assertEqual(
+                set(), self.modules(*arguments) & set(_HEAVY), arguments
+            )
 
     def test_what_talks_to_powervm_only(self) -> None:
         found = self.modules('usage')
@@ -468,14 +616,17 @@ class UsageErrorTestCase(OutputTestCase):
         self.assertIn('There is no command "nope"', done.stderr)
 
     def test_every_help_teaches(self) -> None:
-        listed = re.findall(r'(?m)^  ([a-z]+(?: [a-z]+)?)  ',
-                            self.text('--help').partition('commands:')[2])
+        listed = re.findall(
+            r'(?m)^  ([a-z]+(?: [a-z]+)?)  ',
+            self.text('--help').partition('commands:')[2],
+        )
         self.assertGreater(len(listed), 15)
         for command in set(listed) - {'help', 'complete'}:
             text = self.text('help', *command.split())
             self.assertIn('Examples::', text)
-            for line in re.findall(r'(?m)^  pvm-imagecache (.*)',
-                                   text.partition('Examples::')[2]):
+            for line in re.findall(
+                r'(?m)^  pvm-imagecache (.*)', text.partition('Examples::')[2]
+            ):
                 self.assertTrue(line.startswith(command), line)
 
     def test_a_relative_state_path(self) -> None:
@@ -486,17 +637,23 @@ class UsageErrorTestCase(OutputTestCase):
         self.assertIn('"state" is no absolute path', done.stderr)
 
     def test_a_plugin_that_is_not_there(self) -> None:
-        self.conf_file.write_text(self.conf_file.read_text().replace(
-            '[glance]', 'eviction_policies = age,magic\n[glance]'))
-        row, = [row for row in self.json('plugin list')
-                if row['Name'] == 'magic']
-        self.assertEqual((True, 'it is not installed'),
-                         (row['Enabled'], row['Error']))
+        self.conf_file.write_text(
+            self.conf_file.read_text().replace(
+                '[glance]', 'eviction_policies = age,magic\n[glance]'
+            )
+        )
+        (row,) = [
+            row for row in self.json('plugin list') if row['Name'] == 'magic'
+        ]
+        self.assertEqual(
+            (True, 'it is not installed'), (row['Enabled'], row['Error'])
+        )
 
     def test_a_password_that_is_not_set(self) -> None:
         self.conf_file.write_text(
             self.conf_file.read_text().split('[glance]')[0]
-            + '[glance]\nauth_type = password\nusername = u\n')
+            + '[glance]\nauth_type = password\nusername = u\n'
+        )
         done = self.run_shell('prefetch', 'x')
         self.assertEqual(1, done.returncode)
         self.assertIn('auth_url', done.stderr)
@@ -504,8 +661,9 @@ class UsageErrorTestCase(OutputTestCase):
         self.assertNotIn('Glance refused', done.stderr)
 
     def test_much_too_large(self) -> None:
-        done = self.run_shell('disk', 'create', 'x', 'vm1', '--size',
-                              str(1 << 31))
+        done = self.run_shell(
+            'disk', 'create', 'x', 'vm1', '--size', str(1 << 31)
+        )
         self.assertEqual(2, done.returncode)
         self.assertIn('not above 1073741824', done.stderr)
 
@@ -515,69 +673,111 @@ class CompletionTestCase(OutputTestCase):
         script = self.directory / 'completion'
         script.write_text(self.text('complete'))
         for words, expected in (
-                (('pu',), {'purge'}), (('purge', '--ol'), {'--older-than'}),
-                (('disk', ''), {'create', 'delete'})):
+            (('pu',), {'purge'}),
+            (('purge', '--ol'), {'--older-than'}),
+            (('disk', ''), {'create', 'delete'}),
+        ):
             # The function is one of the package bash-completion.
             done = subprocess.run(
-                ['bash', '-c', f'''
+                [
+                    'bash',
+                    '-c',
+                    f'''
 _get_comp_words_by_ref() {{ words=("${{COMP_WORDS[@]}}")
     cur="${{COMP_WORDS[COMP_CWORD]}}" prev="${{COMP_WORDS[COMP_CWORD-1]}}"; }}
 source {script}
 COMP_WORDS=(pvm-imagecache "$@") COMP_CWORD=$#
 _pvm_imagecache
-echo "${{COMPREPLY[@]}}"''', 'bash', *words],
-                capture_output=True, text=True, check=False)
-            self.assertEqual((expected, ''),
-                             (set(done.stdout.split()), done.stderr))
+echo "${{COMPREPLY[@]}}"''',
+                    'bash',
+                    *words,
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual(
+                (expected, ''), (set(done.stdout.split()), done.stderr)
+            )
 
 
 class StatusTestCase(OutputTestCase):
     def status(self, code: int) -> dict[str, str]:
         done = subprocess.run(
-            [sys.executable, '-m', 'pvm_imagecache.cmd.status',
-             '--config-file', str(self.conf_file), 'upgrade', 'check',
-             '--json'], capture_output=True, text=True, check=False)
+            [
+                sys.executable,
+                '-m',
+                'pvm_imagecache.cmd.status',
+                '--config-file',
+                str(self.conf_file),
+                'upgrade',
+                'check',
+                '--json',
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         self.assertEqual(code, done.returncode, done.stdout + done.stderr)
-        return {each['check']: each['details'] or ''
-                for each in json.loads(done.stdout)['checks']}
+        return {
+            each['check']: each['details'] or ''
+            for each in json.loads(done.stdout)['checks']
+        }
 
     def test_all_is_well(self) -> None:
         self.json('prefetch', self.store_raw(units.Mi))
         before = sorted((self.directory / 'state').iterdir())
         found = self.status(0)
         self.assertEqual(
-            {'Policy file', 'Catalogue', 'pypowervm', 'Plugins',
-             'Watermarks', 'Pool', 'Untracked disks'}, set(found))
-        self.assertEqual(before,
-                         sorted((self.directory / 'state').iterdir()))
+            {
+                'Policy file',
+                'Catalogue',
+                'pypowervm',
+                'Plugins',
+                'Watermarks',
+                'Pool',
+                'Untracked disks',
+            },
+            set(found),
+        )
+        self.assertEqual(before, sorted((self.directory / 'state').iterdir()))
 
     def test_an_untracked_disk(self) -> None:
-        self.powervm.control.plant_disk(
-            'cachevg', 'i_12345678_1234', units.Gi)
+        self.powervm.control.plant_disk('cachevg', 'i_12345678_1234', units.Gi)
         self.assertIn('i_12345678_1234', self.status(1)['Untracked disks'])
 
     def test_a_catalogue_of_another_version(self) -> None:
         self.json('prefetch', self.store_raw(units.Mi))
         for version, code in ((2, 1), (99, 2)):
             with sqlite3.connect(
-                    self.directory / 'state' / 'catalog.sqlite') as file:
+                self.directory / 'state' / 'catalog.sqlite'
+            ) as file:
                 file.execute(f'PRAGMA user_version = {version}')
-            self.assertIn(f'has version {version}',
-                          self.status(code)['Catalogue'])
+            self.assertIn(
+                f'has version {version}', self.status(code)['Catalogue']
+            )
             # Looking has not brought it up to date.
             with sqlite3.connect(
-                    self.directory / 'state' / 'catalog.sqlite') as file:
-                self.assertEqual((version,), file.execute(
-                    'PRAGMA user_version').fetchone())
+                self.directory / 'state' / 'catalog.sqlite'
+            ) as file:
+                self.assertEqual(
+                    (version,), file.execute('PRAGMA user_version').fetchone()
+                )
 
     def test_what_can_not_work(self) -> None:
         policy = self.directory / 'policy.yaml'
         policy.write_text('"pvm_imagecache:list": "rule:nobody"')
-        self.conf_file.write_text(self.conf_file.read_text().replace(
-            'volume_group_name = cachevg', 'volume_group_name = other\n'
-            f'policy_file = {policy}').replace(
-            '[glance]', '[pvm_imagecache_watermark]\nhigh = 50\nlow = 60\n'
-            '[glance]'))
+        self.conf_file.write_text(
+            self.conf_file.read_text()
+            .replace(
+                'volume_group_name = cachevg',
+                f'volume_group_name = other\npolicy_file = {policy}',
+            )
+            .replace(
+                '[glance]',
+                '[pvm_imagecache_watermark]\nhigh = 50\nlow = 60\n[glance]',
+            )
+        )
         found = self.status(2)
         self.assertIn(str(policy), found['Policy file'])
         self.assertIn('no volume group "other"', found['Pool'])
@@ -586,14 +786,27 @@ class StatusTestCase(OutputTestCase):
     def test_a_rule_that_nobody_asks_for(self) -> None:
         policy = self.directory / 'policy.yaml'
         policy.write_text('"pvm_imagecache:lisst": "role:admin"')
-        self.conf_file.write_text(self.conf_file.read_text().replace(
-            '[glance]', f'policy_file = {policy}\n[glance]'))
+        self.conf_file.write_text(
+            self.conf_file.read_text().replace(
+                '[glance]', f'policy_file = {policy}\n[glance]'
+            )
+        )
         self.assertIn('pvm_imagecache:lisst', self.status(1)['Policy file'])
 
     def test_no_configuration(self) -> None:
         done = subprocess.run(
-            [sys.executable, '-m', 'pvm_imagecache.cmd.status',
-             '--config-file', '/no/such/file', 'upgrade', 'check'],
-            capture_output=True, text=True, check=False)
+            [
+                sys.executable,
+                '-m',
+                'pvm_imagecache.cmd.status',
+                '--config-file',
+                '/no/such/file',
+                'upgrade',
+                'check',
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         self.assertEqual(255, done.returncode)
         self.assertNotIn('Traceback', done.stdout + done.stderr)

@@ -74,7 +74,8 @@ class SimulatorCase(base.BaseTestCase):
         super().setUp()
         self.state_dir = self.useFixture(fixtures.TempDir()).path
         self.sim = simulator_package.Simulator(
-            self.state_dir, cluster=('cluster1', 100))
+            self.state_dir, cluster=('cluster1', 100)
+        )
         self.sim.start()
         self.addCleanup(self.sim.stop)
         self.control = self.sim.control
@@ -84,13 +85,17 @@ class SimulatorCase(base.BaseTestCase):
 
     def fresh_vg(self):
         return storage_wrappers.VG.get(
-            self.adapter, self.vg.uuid, parent=self.vios)
+            self.adapter, self.vg.uuid, parent=self.vios
+        )
 
     def create(self, name, gb=1, base_image=None, **kwargs):
         """Create a disk the safe way: with If-Match."""
         vg = self.fresh_vg()
-        vg.virtual_disks.append(storage_wrappers.VDisk.bld(
-            self.adapter, name, gb, base_image=base_image, **kwargs))
+        vg.virtual_disks.append(
+            storage_wrappers.VDisk.bld(
+                self.adapter, name, gb, base_image=base_image, **kwargs
+            )
+        )
         return self.pick(vg.update(), name)
 
     def pick(self, vg, name):
@@ -100,8 +105,11 @@ class SimulatorCase(base.BaseTestCase):
         return [disk.name for disk in self.fresh_vg().virtual_disks]
 
     def path(self, udid):
-        return next(disk['path'] for disk in self.control.disks()
-                    if disk['udid'] == udid)
+        return next(
+            disk['path']
+            for disk in self.control.disks()
+            if disk['udid'] == udid
+        )
 
     def head(self, udid, size):
         with open(self.path(udid), 'rb') as disk:
@@ -109,8 +117,13 @@ class SimulatorCase(base.BaseTestCase):
 
     def file_for(self, disk, **kwargs):
         return vios_file.File.bld(
-            self.adapter, disk.name, vios_file.FileType.DISK_IMAGE,
-            self.vios.uuid, tdev_udid=disk.udid, **kwargs).create()
+            self.adapter,
+            disk.name,
+            vios_file.FileType.DISK_IMAGE,
+            self.vios.uuid,
+            tdev_udid=disk.udid,
+            **kwargs,
+        ).create()
 
     def files(self):
         return vios_file.File.get(self.adapter, service='web')
@@ -120,8 +133,7 @@ class SimulatorCase(base.BaseTestCase):
 
     def refused(self, status, function, *args, **kwargs):
         """The HttpErrorResponse wrapper that a call is answered with."""
-        error = self.assertRaises(pvm_exc.HttpError, function, *args,
-                                  **kwargs)
+        error = self.assertRaises(pvm_exc.HttpError, function, *args, **kwargs)
         self.assertEqual(status, error.response.status)
         wrapper = error.her_wrap
         self.assertEqual(status, wrapper.status)
@@ -129,12 +141,12 @@ class SimulatorCase(base.BaseTestCase):
 
 
 class TestSession(SimulatorCase):
-
     def test_file_token(self):
         tokens = os.path.join(self.state_dir, 'sessions')
         [token] = os.listdir(tokens)
         self.assertEqual(
-            0o600, os.stat(os.path.join(tokens, token)).st_mode & 0o777)
+            0o600, os.stat(os.path.join(tokens, token)).st_mode & 0o777
+        )
         self.assertEqual('PVM', self.adapter.session.mc_type)
         self.assertEqual('V1_3_0', self.adapter.session.schema_version)
         self.assertTrue(self.adapter.traits.local_api)
@@ -142,29 +154,42 @@ class TestSession(SimulatorCase):
         self.assertEqual([], os.listdir(tokens))
 
     def test_password(self):
-        adapter = log_on(self, self.sim.url, protocol='http',
-                         username='pvmadmin', password='pvmadmin')
+        adapter = log_on(
+            self,
+            self.sim.url,
+            protocol='http',
+            username='pvmadmin',
+            password='pvmadmin',
+        )
         self.assertEqual(self.adapter.sys_uuid, adapter.sys_uuid)
 
     def test_wrong_password(self):
         self.assertRaises(
-            pvm_exc.HttpUnauth, log_on, self, self.sim.url, protocol='http',
-            username='pvmadmin', password='guess')
+            pvm_exc.HttpUnauth,
+            log_on,
+            self,
+            self.sim.url,
+            protocol='http',
+            username='pvmadmin',
+            password='guess',
+        )
 
     def test_expired_session_logs_on_again(self):
         self.assertEqual(1, self.control.expire_sessions())
         self.assertEqual([], self.names())
-        self.assertEqual(['VolumeGroup.get', 'Logon.create',
-                          'VolumeGroup.get'], self.kinds())
+        self.assertEqual(
+            ['VolumeGroup.get', 'Logon.create', 'VolumeGroup.get'],
+            self.kinds(),
+        )
 
     def test_unknown_path(self):
-        error = self.assertRaises(pvm_exc.HttpNotFound, self.adapter.read,
-                                  'NoSuchThing')
+        error = self.assertRaises(
+            pvm_exc.HttpNotFound, self.adapter.read, 'NoSuchThing'
+        )
         self.assertEqual(404, error.her_wrap.status)
 
 
 class TestReading(SimulatorCase):
-
     def test_system(self):
         [system] = managed_system.System.get(self.adapter)
         self.assertEqual(self.adapter.sys_uuid, system.uuid)
@@ -176,14 +201,18 @@ class TestReading(SimulatorCase):
         self.assertEqual('active', self.vios.rmc_state)
         self.assertIn(self.vios.uuid[0], '01234567')
         for found in (
-                virtual_io_server.VIOS.search(self.adapter, name='vios1'),
-                virtual_io_server.VIOS.search(self.adapter, id=1),
-                virtual_io_server.VIOS.get(
-                    self.adapter, parent_type=managed_system.System,
-                    parent_uuid=self.adapter.sys_uuid)):
+            virtual_io_server.VIOS.search(self.adapter, name='vios1'),
+            virtual_io_server.VIOS.search(self.adapter, id=1),
+            virtual_io_server.VIOS.get(
+                self.adapter,
+                parent_type=managed_system.System,
+                parent_uuid=self.adapter.sys_uuid,
+            ),
+        ):
             self.assertEqual([self.vios.uuid], [vios.uuid for vios in found])
-        self.assertEqual([], virtual_io_server.VIOS.search(
-            self.adapter, name='vios2'))
+        self.assertEqual(
+            [], virtual_io_server.VIOS.search(self.adapter, name='vios2')
+        )
 
     def test_ambiguous_volume_group(self):
         self.control.add_vios('vios2')
@@ -192,8 +221,12 @@ class TestReading(SimulatorCase):
         self.assertEqual(('vios2', 10.0), (found.name, vg.capacity))
         self.assertNotEqual(self.vg.uuid, vg.uuid)
         self.assertRaises(
-            control_module.ControlError, self.control.plant_disk, 'cachevg',
-            'which', GIB)
+            control_module.ControlError,
+            self.control.plant_disk,
+            'cachevg',
+            'which',
+            GIB,
+        )
 
     def test_etags(self):
         vg = self.fresh_vg()
@@ -207,16 +240,26 @@ class TestReading(SimulatorCase):
     def test_etag_depends_on_group(self):
         plain = virtual_io_server.VIOS.get(self.adapter, uuid=self.vios.uuid)
         mapped = virtual_io_server.VIOS.get(
-            self.adapter, uuid=self.vios.uuid, xag=['ViosSCSIMapping'])
+            self.adapter, uuid=self.vios.uuid, xag=['ViosSCSIMapping']
+        )
         self.assertNotEqual(plain.etag, mapped.etag)
         self.assertTrue(mapped.href.endswith('?group=ViosSCSIMapping'))
 
     def test_quick(self):
-        for name, text in (('PartitionID', '1'), ('PartitionName', '"vios1"'),
-                           ('PartitionState', '"running"')):
-            self.assertEqual(text, self.adapter.read(
-                'VirtualIOServer', self.vios.uuid, suffix_type='quick',
-                suffix_parm=name).body)
+        for name, text in (
+            ('PartitionID', '1'),
+            ('PartitionName', '"vios1"'),
+            ('PartitionState', '"running"'),
+        ):
+            self.assertEqual(
+                text,
+                self.adapter.read(
+                    'VirtualIOServer',
+                    self.vios.uuid,
+                    suffix_type='quick',
+                    suffix_parm=name,
+                ).body,
+            )
 
     def test_empty_feed(self):
         self.assertEqual([], self.files())
@@ -224,11 +267,11 @@ class TestReading(SimulatorCase):
 
 
 class TestDisks(SimulatorCase):
-
     def test_create_and_delete(self):
         disk = self.create('disk', 2.5, label='mine', file_format='raw')
-        self.assertEqual((2.5, 'mine', 'raw'),
-                         (disk.capacity, disk.label, disk.file_format))
+        self.assertEqual(
+            (2.5, 'mine', 'raw'), (disk.capacity, disk.label, disk.file_format)
+        )
         self.assertRegex(disk.udid, r'^0300f8d6de00004b[0-9a-f]+\.1$')
         self.assertEqual(997.5, self.fresh_vg().free_space)
         path = self.path(disk.udid)
@@ -248,8 +291,14 @@ class TestDisks(SimulatorCase):
             file.seek(900 * MIB)
             file.write(data)
         copy = pvm_storage.crt_copy_vdisk(
-            self.adapter, self.vios.uuid, self.vg.uuid, base.udid, GIB,
-            'copy', d_size=2 * GIB)
+            self.adapter,
+            self.vios.uuid,
+            self.vg.uuid,
+            base.udid,
+            GIB,
+            'copy',
+            d_size=2 * GIB,
+        )
         self.assertEqual(2.0, copy.capacity)
         with open(self.path(copy.udid), 'rb') as file:
             self.assertEqual(data, file.read(5 * MIB))
@@ -265,9 +314,14 @@ class TestDisks(SimulatorCase):
         with open(self.path(base.udid), 'r+b') as file:
             file.write(b'bytes of the base')
         vg = self.fresh_vg()
-        vg.virtual_disks.extend([storage_wrappers.VDisk.bld(
-            self.adapter, f'copy{number}', 1, base_image=base.udid)
-            for number in range(5)])
+        vg.virtual_disks.extend(
+            [
+                storage_wrappers.VDisk.bld(
+                    self.adapter, f'copy{number}', 1, base_image=base.udid
+                )
+                for number in range(5)
+            ]
+        )
         for disk in vg.update().virtual_disks:
             self.assertEqual(b'bytes of the base', self.head(disk.udid, 17))
 
@@ -282,20 +336,26 @@ class TestDisks(SimulatorCase):
     def test_no_space(self):
         vg = self.fresh_vg()
         for name, gb in (('fits', 600), ('fits_not', 500)):
-            vg.virtual_disks.append(storage_wrappers.VDisk.bld(
-                self.adapter, name, gb))
+            vg.virtual_disks.append(
+                storage_wrappers.VDisk.bld(self.adapter, name, gb)
+            )
         error = self.refused(500, vg.update)
         self.assertIn('not have enough free space', error.message)
         # All or nothing.
         self.assertEqual([], self.names())
         self.assertEqual(1000.0, self.fresh_vg().free_space)
-        self.assertEqual([], os.listdir(
-            os.path.join(self.state_dir, 'disks')))
+        self.assertEqual([], os.listdir(os.path.join(self.state_dir, 'disks')))
 
     def test_refused_names(self):
         self.create('taken')
-        for name in ('taken', '/dev/taken', 'sixteen_letters_', 'a-b', 'a b',
-                     'x/'):
+        for name in (
+            'taken',
+            '/dev/taken',
+            'sixteen_letters_',
+            'a-b',
+            'a b',
+            'x/',
+        ):
             self.refused(400, self.create, name)
         self.create('/dev/fifteen_letters')
         self.assertEqual(['taken', '/dev/fifteen_letters'], self.names())
@@ -309,8 +369,9 @@ class TestDisks(SimulatorCase):
     def test_stale_update(self):
         vg = self.fresh_vg()
         self.create('other')
-        vg.virtual_disks.append(storage_wrappers.VDisk.bld(
-            self.adapter, 'mine', 1))
+        vg.virtual_disks.append(
+            storage_wrappers.VDisk.bld(self.adapter, 'mine', 1)
+        )
         self.refused(412, vg.update)
         self.assertEqual(['other'], self.names())
 
@@ -325,8 +386,9 @@ class TestDisks(SimulatorCase):
         vg = self.fresh_vg()
         self.create('other')
         vg._etag = None
-        vg.virtual_disks.append(storage_wrappers.VDisk.bld(
-            self.adapter, 'mine', 1))
+        vg.virtual_disks.append(
+            storage_wrappers.VDisk.bld(self.adapter, 'mine', 1)
+        )
         vg.update()
         self.assertEqual(['mine'], self.names())
 
@@ -335,8 +397,9 @@ class TestDisks(SimulatorCase):
         vg = self.fresh_vg()
         self.create('other')
         vg._etag = None
-        vg.virtual_disks.append(storage_wrappers.VDisk.bld(
-            self.adapter, 'mine', 1))
+        vg.virtual_disks.append(
+            storage_wrappers.VDisk.bld(self.adapter, 'mine', 1)
+        )
         vg.update()
         self.assertEqual(['other', 'mine'], self.names())
 
@@ -345,16 +408,20 @@ class TestDisks(SimulatorCase):
         stale = self.fresh_vg()
         self.control.change_settings(copy_rate=256 * MIB)
         copying = threading.Thread(
-            target=self.create, args=('copy',),
-            kwargs={'base_image': base.udid})
+            target=self.create,
+            args=('copy',),
+            kwargs={'base_image': base.udid},
+        )
         copying.start()
-        eventually(lambda: len(os.listdir(
-            os.path.join(self.state_dir, 'disks'))) == 2)
+        eventually(
+            lambda: len(os.listdir(os.path.join(self.state_dir, 'disks'))) == 2
+        )
         # Reads show the state before; the update waits, then is stale.
         self.assertEqual(['base'], self.names())
         self.assertIs(stale, stale.refresh())
-        stale.virtual_disks.append(storage_wrappers.VDisk.bld(
-            self.adapter, 'late', 1))
+        stale.virtual_disks.append(
+            storage_wrappers.VDisk.bld(self.adapter, 'late', 1)
+        )
         self.refused(412, stale.update)
         copying.join()
         self.assertEqual(['base', 'copy'], self.names())
@@ -370,7 +437,6 @@ class TestDisks(SimulatorCase):
 
 
 class TestUploads(SimulatorCase):
-
     def setUp(self):
         super().setUp()
         self.data = os.urandom(3 * MIB + 17)
@@ -378,45 +444,75 @@ class TestUploads(SimulatorCase):
 
     def upload(self, file, data=None, **kwargs):
         return self.adapter.upload_file(
-            file.element, io.BytesIO(self.data if data is None else data),
-            **kwargs)
+            file.element,
+            io.BytesIO(self.data if data is None else data),
+            **kwargs,
+        )
 
     def test_task(self):
         disk, leaked = pvm_storage.upload_new_vdisk(
-            self.adapter, self.vios.uuid, self.vg.uuid,
-            io.BytesIO(self.data), 'disk', len(self.data),
-            sha_chksum=self.sha256, file_format='raw')
+            self.adapter,
+            self.vios.uuid,
+            self.vg.uuid,
+            io.BytesIO(self.data),
+            'disk',
+            len(self.data),
+            sha_chksum=self.sha256,
+            file_format='raw',
+        )
         self.assertIsNone(leaked)
         self.assertEqual(self.data, self.head(disk.udid, len(self.data)))
-        self.assertEqual([
-            'VolumeGroup.get', 'VolumeGroup.update', 'File.create',
-            'File.upload', 'File.delete'], self.kinds())
+        self.assertEqual(
+            [
+                'VolumeGroup.get',
+                'VolumeGroup.update',
+                'File.create',
+                'File.upload',
+                'File.delete',
+            ],
+            self.kinds(),
+        )
         with open(self.path(disk.udid), 'rb') as file:
             file.seek(len(self.data))
             self.assertEqual(bytes(MIB), file.read(MIB))
 
     def test_sizes_of_chunks(self):
         disk = self.create('disk')
-        file = self.file_for(disk, f_size=len(self.data),
-                             sha_chksum=self.sha256)
+        file = self.file_for(
+            disk, f_size=len(self.data), sha_chksum=self.sha256
+        )
         for size in (4093, 65536, MIB, len(self.data)):
             self.upload(file, chunksize=size)
             self.assertEqual(self.data, self.head(disk.udid, len(self.data)))
-        pieces = [self.data[at:at + 7] for at in range(0, 70000, 7)]
+        pieces = [self.data[at : at + 7] for at in range(0, 70000, 7)]
         file = self.file_for(disk)
         self.adapter.upload_file(file.element, iter(pieces), replacing=True)
         self.assertEqual(self.data[:70000], self.head(disk.udid, 70000))
 
     def test_file_entry(self):
         disk = self.create('disk')
-        self.upload(self.file_for(disk, f_size=len(self.data),
-                                  sha_chksum=self.sha256))
+        self.upload(
+            self.file_for(disk, f_size=len(self.data), sha_chksum=self.sha256)
+        )
         [file] = self.files()
         self.assertEqual(
-            ('disk', len(self.data), len(self.data), disk.udid,
-             self.vios.uuid, 'BROKERED_DISK_IMAGE'),
-            (file.file_name, file.expected_file_size, file.current_file_size,
-             file.tdev_udid, file.vios_uuid, file.enum_type))
+            (
+                'disk',
+                len(self.data),
+                len(self.data),
+                disk.udid,
+                self.vios.uuid,
+                'BROKERED_DISK_IMAGE',
+            ),
+            (
+                file.file_name,
+                file.expected_file_size,
+                file.current_file_size,
+                file.tdev_udid,
+                file.vios_uuid,
+                file.enum_type,
+            ),
+        )
         got = io.BytesIO()
         self.adapter.download_file(file.element, got)
         self.assertEqual(self.data, got.getvalue())
@@ -463,48 +559,63 @@ class TestUploads(SimulatorCase):
             yield self.data[:MIB]
             raise RuntimeError('the source failed')
 
-        self.assertRaises(pvm_exc.Error, self.adapter.upload_file,
-                          file.element, pieces())
+        self.assertRaises(
+            pvm_exc.Error, self.adapter.upload_file, file.element, pieces()
+        )
         eventually(lambda: self.files()[0].current_file_size == MIB)
-        self.assertEqual(self.data[:MIB] + bytes(MIB),
-                         self.head(disk.udid, 2 * MIB))
+        self.assertEqual(
+            self.data[:MIB] + bytes(MIB), self.head(disk.udid, 2 * MIB)
+        )
 
     def test_session_expires_within(self):
-        self.control.add_fault('expire_after_bytes', kind='File.upload',
-                               bytes=MIB, count=1)
+        self.control.add_fault(
+            'expire_after_bytes', kind='File.upload', bytes=MIB, count=1
+        )
         disk = self.create('disk')
         file = self.file_for(disk, f_size=len(self.data))
         # pypowervm repeats the upload with an empty body.
         self.refused(400, self.upload, file)
-        uploads = [row for row in self.control.requests()
-                   if row['type'] == 'File.upload']
-        self.assertEqual([(401, MIB), (400, 0)], [
-            (row['status'], row['bytes_in']) for row in uploads])
+        uploads = [
+            row
+            for row in self.control.requests()
+            if row['type'] == 'File.upload'
+        ]
+        self.assertEqual(
+            [(401, MIB), (400, 0)],
+            [(row['status'], row['bytes_in']) for row in uploads],
+        )
 
 
 class TestFaults(SimulatorCase):
-
     def read(self):
         return self.fresh_vg()
 
     def test_status(self):
         rule = self.control.add_fault(
-            'status', status=503, message='later', kind='VolumeGroup.get',
-            skip=1, count=2)
+            'status',
+            status=503,
+            message='later',
+            kind='VolumeGroup.get',
+            skip=1,
+            count=2,
+        )
         self.read()
         self.assertEqual('later', self.refused(503, self.read).message)
         self.refused(503, self.read)
         self.read()
         [state] = self.control.faults()
-        self.assertEqual((rule, 2, 4),
-                         (state['id'], state['hits'], state['matched']))
+        self.assertEqual(
+            (rule, 2, 4), (state['id'], state['hits'], state['matched'])
+        )
         self.assertEqual(
             [None, 'status', 'status', None],
-            [row['fault'] for row in self.control.requests()])
+            [row['fault'] for row in self.control.requests()],
+        )
 
     def test_match(self):
-        self.control.add_fault('status', method='POST',
-                               path_regex='/VolumeGroup/')
+        self.control.add_fault(
+            'status', method='POST', path_regex='/VolumeGroup/'
+        )
         self.read()
         self.refused(500, self.create, 'disk')
         self.control.clear_faults()
@@ -512,18 +623,21 @@ class TestFaults(SimulatorCase):
 
     def test_vios_busy(self):
         self.control.add_fault('vios_busy', kind='VolumeGroup.get', count=1)
-        self.useFixture(fixtures.MockPatchObject(
-            vios_busy, 'SLEEP', lambda seconds: None))
+        self.useFixture(
+            fixtures.MockPatchObject(vios_busy, 'SLEEP', lambda seconds: None)
+        )
         self.assertTrue(self.refused(500, self.read).is_vios_busy())
         self.control.add_fault('vios_busy', kind='VolumeGroup.get', count=2)
         adapter = pvm_adapter.Adapter(
-            self.adapter.session, helpers=[vios_busy.vios_busy_retry_helper])
+            self.adapter.session, helpers=[vios_busy.vios_busy_retry_helper]
+        )
         storage_wrappers.VG.get(adapter, self.vg.uuid, parent=self.vios)
 
     def test_precondition(self):
         disk = self.create('disk')
-        self.control.add_fault('precondition', kind='VolumeGroup.update',
-                               count=1)
+        self.control.add_fault(
+            'precondition', kind='VolumeGroup.update', count=1
+        )
         pvm_storage.rm_vg_storage(self.fresh_vg(), vdisks=[disk])
         self.assertEqual([], self.names())
 
@@ -548,22 +662,31 @@ class TestFaults(SimulatorCase):
         self.control.add_fault('hang', kind='VolumeGroup.get', seconds=0.1)
         self.assertRaises(pvm_exc.ConnectionError, self.read)
         self.control.clear_faults()
-        self.control.add_fault('hang', kind='VolumeGroup.get',
-                               seconds=PATIENCE)
+        self.control.add_fault(
+            'hang', kind='VolumeGroup.get', seconds=PATIENCE
+        )
         self.assertRaises(
-            pvm_exc.TimeoutError, self.adapter.read, 'VirtualIOServer',
-            self.vios.uuid, 'VolumeGroup', self.vg.uuid, timeout=0.2)
+            pvm_exc.TimeoutError,
+            self.adapter.read,
+            'VirtualIOServer',
+            self.vios.uuid,
+            'VolumeGroup',
+            self.vg.uuid,
+            timeout=0.2,
+        )
 
     def test_latency(self):
         self.control.add_fault('latency', seconds=0.01)
         self.control.add_fault('status', kind='VolumeGroup.get')
         self.refused(500, self.read)
-        self.assertEqual([1, 1], [rule['hits']
-                                  for rule in self.control.faults()])
+        self.assertEqual(
+            [1, 1], [rule['hits'] for rule in self.control.faults()]
+        )
 
     def test_expire_session(self):
-        self.control.add_fault('expire_session', kind='VolumeGroup.update',
-                               count=1)
+        self.control.add_fault(
+            'expire_session', kind='VolumeGroup.update', count=1
+        )
         self.create('disk')
         self.assertEqual(['disk'], self.names())
         self.assertIn('Logon.create', self.kinds())
@@ -572,37 +695,51 @@ class TestFaults(SimulatorCase):
         disk = self.create('disk')
         data = os.urandom(5 * MIB)
         file = self.file_for(disk, f_size=len(data))
-        self.control.add_fault('reset_after_bytes', bytes=3 * MIB + 1,
-                               kind='File.upload', count=1)
-        self.assertRaises(pvm_exc.ConnectionError, self.adapter.upload_file,
-                          file.element, io.BytesIO(data))
+        self.control.add_fault(
+            'reset_after_bytes', bytes=3 * MIB + 1, kind='File.upload', count=1
+        )
+        self.assertRaises(
+            pvm_exc.ConnectionError,
+            self.adapter.upload_file,
+            file.element,
+            io.BytesIO(data),
+        )
         self.assertEqual(
-            3 * MIB + 1, eventually(lambda: self.files()[0])
-            .current_file_size)
-        self.assertEqual(data[:3 * MIB + 1] + bytes(9),
-                         self.head(disk.udid, 3 * MIB + 10))
-        self.control.add_fault('stall_after_bytes', bytes=MIB, seconds=0.1,
-                               kind='File.upload')
+            3 * MIB + 1, eventually(lambda: self.files()[0]).current_file_size
+        )
+        self.assertEqual(
+            data[: 3 * MIB + 1] + bytes(9), self.head(disk.udid, 3 * MIB + 10)
+        )
+        self.control.add_fault(
+            'stall_after_bytes', bytes=MIB, seconds=0.1, kind='File.upload'
+        )
         self.adapter.upload_file(file.element, io.BytesIO(data))
         self.assertEqual(data, self.head(disk.udid, len(data)))
 
     def test_refused_rules(self):
-        for action, wanted in (('nonsense', {}), ('status', {'statu': 1}),
-                               ('status', {'path_regex': '('})):
-            self.assertRaises(control_module.ControlError,
-                              self.control.add_fault, action, **wanted)
+        for action, wanted in (
+            ('nonsense', {}),
+            ('status', {'statu': 1}),
+            ('status', {'path_regex': '('}),
+        ):
+            self.assertRaises(
+                control_module.ControlError,
+                self.control.add_fault,
+                action,
+                **wanted,
+            )
         self.assertEqual([], self.control.faults())
 
 
 class TestControl(SimulatorCase):
-
     def test_request_log(self):
         vg = self.fresh_vg()
         self.create('disk')
         rows = self.control.requests()
         self.assertEqual(
             ['VolumeGroup.get', 'VolumeGroup.get', 'VolumeGroup.update'],
-            [row['type'] for row in rows])
+            [row['type'] for row in rows],
+        )
         update = rows[2]
         self.assertEqual(vg.etag, update['if_match'])
         self.assertEqual(('POST', 200), (update['method'], update['status']))
@@ -618,18 +755,26 @@ class TestControl(SimulatorCase):
 
     def test_settings(self):
         before = self.control.settings()
-        for wrong in ({'copy_rate': -1}, {'nonsense': 1},
-                      {'copies': 'sometimes'}, {'file_limit': 'x'}):
-            self.assertRaises(control_module.ControlError,
-                              self.control.change_settings, upload_rate=5,
-                              **wrong)
+        for wrong in (
+            {'copy_rate': -1},
+            {'nonsense': 1},
+            {'copies': 'sometimes'},
+            {'file_limit': 'x'},
+        ):
+            self.assertRaises(
+                control_module.ControlError,
+                self.control.change_settings,
+                upload_rate=5,
+                **wrong,
+            )
         self.assertEqual(before, self.control.settings())
         self.control.change_settings(copies='parallel', upload_rate=7)
         self.assertEqual(7, self.control.settings()['upload_rate'])
 
     def test_unknown_request(self):
-        self.assertRaises(control_module.ControlError, self.control._call,
-                          'GET', 'nonsense')
+        self.assertRaises(
+            control_module.ControlError, self.control._call, 'GET', 'nonsense'
+        )
 
     def test_stops_without_leftovers(self):
         threads = threading.active_count()
@@ -639,9 +784,16 @@ class TestControl(SimulatorCase):
             adapter = log_on(self, sim.url)
             vios, vg = pvm_storage.find_vg(adapter, 'cachevg')
             sim.control.add_fault('hang', kind='VolumeGroup.get', seconds=900)
-            hanging = threading.Thread(target=self.assertRaises, args=(
-                pvm_exc.Error, storage_wrappers.VG.get, adapter, vg.uuid),
-                kwargs={'parent': vios})
+            hanging = threading.Thread(
+                target=self.assertRaises,
+                args=(
+                    pvm_exc.Error,
+                    storage_wrappers.VG.get,
+                    adapter,
+                    vg.uuid,
+                ),
+                kwargs={'parent': vios},
+            )
             hanging.start()
             eventually(lambda: sim.control.faults()[0]['hits'])
             adapter.session._logoff()
@@ -659,22 +811,31 @@ class PartitionCase(SimulatorCase):
     def lpar(self, **attributes):
         return self.built(**attributes).create(
             parent_type=managed_system.System,
-            parent_uuid=self.adapter.sys_uuid)
+            parent_uuid=self.adapter.sys_uuid,
+        )
 
     def built(self, name='vm1', uuid=UUID, **attributes):
         [system] = managed_system.System.get(self.adapter)
-        wanted = {'name': name, 'uuid': uuid, 'memory': 2048, 'vcpu': 2,
-                  'env': 'AIX/Linux', **attributes}
+        wanted = {
+            'name': name,
+            'uuid': uuid,
+            'memory': 2048,
+            'vcpu': 2,
+            'env': 'AIX/Linux',
+            **attributes,
+        }
         return lpar_builder.LPARBuilder(
-            self.adapter, wanted, lpar_builder.DefaultStandardize(
-                system, proc_units_factor=0.1)).build()
+            self.adapter,
+            wanted,
+            lpar_builder.DefaultStandardize(system, proc_units_factor=0.1),
+        ).build()
 
 
 class TestPartitions(PartitionCase):
-
     def job_sleeps(self):
-        self.useFixture(fixtures.MockPatch(
-            'pypowervm.wrappers.job.time.sleep'))
+        self.useFixture(
+            fixtures.MockPatch('pypowervm.wrappers.job.time.sleep')
+        )
 
     def test_life(self):
         self.job_sleeps()
@@ -695,14 +856,19 @@ class TestPartitions(PartitionCase):
         power.power_off(lpar, None)
         lpar.delete()
         self.assertEqual(
-            [], logical_partition.LPAR.search(self.adapter, name='vm1'))
+            [], logical_partition.LPAR.search(self.adapter, name='vm1')
+        )
         self.assertIn('Job.delete', self.kinds())
 
     def test_running_job(self):
         self.control.change_settings(job_milliseconds=1000 * PATIENCE)
         self.job_sleeps()
-        self.assertRaises(pvm_exc.VMPowerOnTimeout, power.PowerOp.start,
-                          self.lpar(), timeout=0.01)
+        self.assertRaises(
+            pvm_exc.VMPowerOnTimeout,
+            power.PowerOp.start,
+            self.lpar(),
+            timeout=0.01,
+        )
 
     def test_dedicated_processors(self):
         lpar = self.lpar(dedicated_proc='true', vcpu=3)
@@ -716,8 +882,10 @@ class TestPartitions(PartitionCase):
         lpar.mem_config.min = 512
         lpar.name = 'renamed'
         lpar = lpar.update()
-        self.assertEqual(('renamed', 1024, 512), (
-            lpar.name, lpar.mem_config.desired, lpar.mem_config.min))
+        self.assertEqual(
+            ('renamed', 1024, 512),
+            (lpar.name, lpar.mem_config.desired, lpar.mem_config.min),
+        )
         stale.name = 'late'
         self.refused(412, stale.update)
 
@@ -725,12 +893,17 @@ class TestPartitions(PartitionCase):
         # pypowervm itself does not let such a UUID pass.
         lpar = self.built()
         lpar.element.find('PartitionUUID').text = '8' + self.UUID[1:]
-        self.refused(400, lpar.create, parent_type=managed_system.System,
-                     parent_uuid=self.adapter.sys_uuid)
+        self.refused(
+            400,
+            lpar.create,
+            parent_type=managed_system.System,
+            parent_uuid=self.adapter.sys_uuid,
+        )
         self.lpar()
         self.refused(400, self.lpar, name='vm2')
-        self.refused(400, self.lpar,
-                     uuid='22345678-90AB-4CDE-8F01-234567890ABC')
+        self.refused(
+            400, self.lpar, uuid='22345678-90AB-4CDE-8F01-234567890ABC'
+        )
 
     def test_management_partition(self):
         found = partition.get_mgmt_partition(self.adapter)
@@ -742,29 +915,36 @@ class TestPartitions(PartitionCase):
         disks = [self.create(f'disk{number}') for number in range(3)]
         for disk in disks:
             scsi_mapper.add_vscsi_mapping(
-                None, self.vios.uuid, lpar.uuid, disk)
+                None, self.vios.uuid, lpar.uuid, disk
+            )
         vios = virtual_io_server.VIOS.get(
-            self.adapter, uuid=self.vios.uuid, xag=['ViosSCSIMapping'])
+            self.adapter, uuid=self.vios.uuid, xag=['ViosSCSIMapping']
+        )
         maps = vios.scsi_mappings
-        self.assertEqual([disk.udid for disk in disks],
-                         [item.backing_storage.udid for item in maps])
+        self.assertEqual(
+            [disk.udid for disk in disks],
+            [item.backing_storage.udid for item in maps],
+        )
         # One pair of adapters for all, a target device for each.
-        self.assertEqual(1, len({item.server_adapter.udid
-                                 for item in maps}))
+        self.assertEqual(1, len({item.server_adapter.udid for item in maps}))
         self.assertEqual(3, len({item.target_dev.name for item in maps}))
         self.assertEqual(
-            ['0x8100000000000000', '0x8101000000000000',
-             '0x8102000000000000'], [item.target_dev.lua for item in maps])
-        self.assertEqual({lpar.id}, {item.server_adapter.lpar_id
-                                     for item in maps})
-        self.assertEqual({lpar.id}, {item.client_adapter.lpar_id
-                                     for item in maps})
+            ['0x8100000000000000', '0x8101000000000000', '0x8102000000000000'],
+            [item.target_dev.lua for item in maps],
+        )
+        self.assertEqual(
+            {lpar.id}, {item.server_adapter.lpar_id for item in maps}
+        )
+        self.assertEqual(
+            {lpar.id}, {item.client_adapter.lpar_id for item in maps}
+        )
         self.assertEqual(['vm1'], self.control.disks()[0]['mapped_to'])
-        self.refused(400, pvm_storage.rm_vg_storage, self.fresh_vg(),
-                     vdisks=disks)
+        self.refused(
+            400, pvm_storage.rm_vg_storage, self.fresh_vg(), vdisks=disks
+        )
         _, removed = scsi_mapper.remove_vdisk_mapping(
-            self.adapter, self.vios.uuid, lpar.id,
-            udids=[disks[1].udid])
+            self.adapter, self.vios.uuid, lpar.id, udids=[disks[1].udid]
+        )
         self.assertEqual([disks[1].udid], [disk.udid for disk in removed])
         pvm_storage.rm_vg_storage(self.fresh_vg(), vdisks=[disks[1]])
         self.assertEqual(['disk0', 'disk2'], self.names())
@@ -773,19 +953,27 @@ class TestPartitions(PartitionCase):
         lpar = self.lpar()
         self.create('disk')
         scsi_mapper.add_vscsi_mapping(
-            None, self.vios.uuid, lpar.uuid,
-            storage_wrappers.VDisk.bld_ref(self.adapter, 'disk'))
+            None,
+            self.vios.uuid,
+            lpar.uuid,
+            storage_wrappers.VDisk.bld_ref(self.adapter, 'disk'),
+        )
         self.assertEqual(['vm1'], self.control.disks()[0]['mapped_to'])
         self.refused(
-            400, scsi_mapper.add_vscsi_mapping, None, self.vios.uuid,
-            lpar.uuid, storage_wrappers.VDisk.bld_ref(self.adapter, 'none'))
+            400,
+            scsi_mapper.add_vscsi_mapping,
+            None,
+            self.vios.uuid,
+            lpar.uuid,
+            storage_wrappers.VDisk.bld_ref(self.adapter, 'none'),
+        )
 
     def test_update_of_other_group_keeps_mappings(self):
         lpar = self.lpar()
-        scsi_mapper.add_vscsi_mapping(None, self.vios.uuid, lpar.uuid,
-                                      self.create('disk'))
-        virtual_io_server.VIOS.get(
-            self.adapter, uuid=self.vios.uuid).update()
+        scsi_mapper.add_vscsi_mapping(
+            None, self.vios.uuid, lpar.uuid, self.create('disk')
+        )
+        virtual_io_server.VIOS.get(self.adapter, uuid=self.vios.uuid).update()
         self.assertEqual(['vm1'], self.control.disks()[0]['mapped_to'])
 
     def test_feed_task(self):
@@ -795,8 +983,9 @@ class TestPartitions(PartitionCase):
 
         def add(vios):
             return scsi_mapper.add_map(
-                vios, scsi_mapper.build_vscsi_mapping(
-                    None, vios, lpar.uuid, disk))
+                vios,
+                scsi_mapper.build_vscsi_mapping(None, vios, lpar.uuid, disk),
+            )
 
         task.add_functor_subtask(add)
         task.execute()
@@ -804,11 +993,13 @@ class TestPartitions(PartitionCase):
 
     def test_orphans_are_scrubbed(self):
         lpar = self.lpar()
-        scsi_mapper.add_vscsi_mapping(None, self.vios.uuid, lpar.uuid,
-                                      self.create('disk'))
+        scsi_mapper.add_vscsi_mapping(
+            None, self.vios.uuid, lpar.uuid, self.create('disk')
+        )
         lpar.delete()
-        self.assertEqual([f'id {lpar.id}'],
-                         self.control.disks()[0]['mapped_to'])
+        self.assertEqual(
+            [f'id {lpar.id}'], self.control.disks()[0]['mapped_to']
+        )
         pvm_storage.ComprehensiveScrub(self.adapter).execute()
         self.assertEqual([], self.names())
 
@@ -817,12 +1008,12 @@ class TestPartitions(PartitionCase):
         disk = self.create('disk')
         pvm_storage.rescan_vstor(self.vios, disk)
         pvm_storage.rm_vg_storage(self.fresh_vg(), vdisks=[disk])
-        self.assertRaises(pvm_exc.VstorNotFound, pvm_storage.rescan_vstor,
-                          self.vios, disk)
+        self.assertRaises(
+            pvm_exc.VstorNotFound, pvm_storage.rescan_vstor, self.vios, disk
+        )
 
 
 class TestSharedStoragePool(PartitionCase):
-
     def setUp(self):
         super().setUp()
         [self.cluster] = cluster.Cluster.get(self.adapter)
@@ -832,44 +1023,70 @@ class TestSharedStoragePool(PartitionCase):
 
     def image(self, name='image'):
         return cluster_ssp.get_or_upload_image_lu(
-            self.tier, name, self.vios.uuid,
-            lambda: io.BytesIO(self.data), len(self.data))
+            self.tier,
+            name,
+            self.vios.uuid,
+            lambda: io.BytesIO(self.data),
+            len(self.data),
+        )
 
     def units(self):
         return storage_wrappers.LUEnt.get(self.adapter, parent=self.tier)
 
     def test_cluster(self):
         self.assertEqual('cluster1', self.cluster.name)
-        self.assertEqual([self.vios.uuid], [
-            node.vios_uuid for node in self.cluster.nodes])
+        self.assertEqual(
+            [self.vios.uuid], [node.vios_uuid for node in self.cluster.nodes]
+        )
         self.assertEqual(self.ssp.uuid, self.cluster.ssp_uuid)
         self.assertEqual(100.0, self.ssp.capacity)
         self.assertEqual(self.ssp.uuid, self.tier.ssp_uuid)
-        self.assertEqual(self.cluster.uuid, cluster.Cluster.search(
-            self.adapter, name='cluster1')[0].uuid)
-        self.assertEqual(self.ssp.uuid, storage_wrappers.SSP.search(
-            self.adapter, name='cluster1')[0].uuid)
+        self.assertEqual(
+            self.cluster.uuid,
+            cluster.Cluster.search(self.adapter, name='cluster1')[0].uuid,
+        )
+        self.assertEqual(
+            self.ssp.uuid,
+            storage_wrappers.SSP.search(self.adapter, name='cluster1')[0].uuid,
+        )
 
     def test_image(self):
         image = self.image()
-        self.assertEqual([
-            'LogicalUnit.feed', 'LogicalUnit.create', 'LogicalUnit.feed',
-            'LogicalUnit.create', 'File.create', 'File.upload',
-            'File.delete', 'LogicalUnit.delete'], self.kinds()[-8:])
+        self.assertEqual(
+            [
+                'LogicalUnit.feed',
+                'LogicalUnit.create',
+                'LogicalUnit.feed',
+                'LogicalUnit.create',
+                'File.create',
+                'File.upload',
+                'File.delete',
+                'LogicalUnit.delete',
+            ],
+            self.kinds()[-8:],
+        )
         self.assertEqual(self.data, self.head(image.udid, len(self.data)))
         self.control.clear_requests()
         self.assertEqual(image.udid, self.image().udid)
         self.assertEqual(['LogicalUnit.feed'], self.kinds())
-        self.assertEqual([image.udid], [
-            found.udid for found in storage_wrappers.LUEnt.search(
-                self.adapter, parent=self.tier,
-                lu_type=storage_wrappers.LUType.IMAGE)])
+        self.assertEqual(
+            [image.udid],
+            [
+                found.udid
+                for found in storage_wrappers.LUEnt.search(
+                    self.adapter,
+                    parent=self.tier,
+                    lu_type=storage_wrappers.LUType.IMAGE,
+                )
+            ],
+        )
 
     def test_clones(self):
         image = self.image()
         _, clone = pvm_storage.crt_lu(self.tier, 'boot', 3, clone=image)
-        self.assertEqual((3.0, image.udid),
-                         (clone.capacity, clone.cloned_from_udid))
+        self.assertEqual(
+            (3.0, image.udid), (clone.capacity, clone.cloned_from_udid)
+        )
         self.assertEqual('27', clone.udid[:2])
         self.assertEqual(self.data, self.head(clone.udid, len(self.data)))
         # A clone is never smaller than its image, and keeps it there.
@@ -877,29 +1094,30 @@ class TestSharedStoragePool(PartitionCase):
         self.assertEqual(image.capacity, small.capacity)
         self.refused(400, image.delete)
         pvm_storage.rm_tier_storage([clone], tier=self.tier)
-        self.assertEqual(['image', 'small'],
-                         [unit.name for unit in self.units()])
+        self.assertEqual(
+            ['image', 'small'], [unit.name for unit in self.units()]
+        )
         pvm_storage.rm_tier_storage([small], tier=self.tier)
         self.assertEqual([], self.units())
-        self.assertEqual([], os.listdir(
-            os.path.join(self.state_dir, 'disks')))
+        self.assertEqual([], os.listdir(os.path.join(self.state_dir, 'disks')))
 
     def test_refused(self):
         _, unit = pvm_storage.crt_lu(self.tier, 'unit', 1, thin=True)
         self.refused(400, pvm_storage.crt_lu, self.tier, 'unit', 1)
-        error = self.refused(500, pvm_storage.crt_lu, self.tier, 'thick', 200,
-                             thin=False)
+        error = self.refused(
+            500, pvm_storage.crt_lu, self.tier, 'thick', 200, thin=False
+        )
         self.assertIn('not have enough free space', error.message)
         unit.delete()
-        self.refused(400, pvm_storage.crt_lu, self.tier, 'clone', 1,
-                     clone=unit)
+        self.refused(
+            400, pvm_storage.crt_lu, self.tier, 'clone', 1, clone=unit
+        )
 
     def test_thick(self):
         ssp, unit = pvm_storage.crt_lu(self.ssp, 'thick', 60, thin=False)
         self.assertEqual(40.0, ssp.free_space)
         self.assertFalse(unit.is_thin)
-        self.assertEqual(['thick'],
-                         [unit.name for unit in ssp.logical_units])
+        self.assertEqual(['thick'], [unit.name for unit in ssp.logical_units])
 
     def test_mapped(self):
         _, unit = pvm_storage.crt_lu(self.tier, 'unit', 1)
@@ -925,10 +1143,21 @@ class ProcessCase(base.BaseTestCase):
         if os.path.exists(ready):
             os.unlink(ready)
         process = subprocess.Popen(
-            [sys.executable, '-m', 'pvm_imagecache.simulator',
-             '--state-dir', self.state_dir, '--ready-file', ready, *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            **kwargs)
+            [
+                sys.executable,
+                '-m',
+                'pvm_imagecache.simulator',
+                '--state-dir',
+                self.state_dir,
+                '--ready-file',
+                ready,
+                *options,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **kwargs,
+        )
         self.addCleanup(process.wait)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
@@ -945,13 +1174,13 @@ class ProcessCase(base.BaseTestCase):
 
 
 class TestProcess(ProcessCase):
-
     def test_terminated(self):
         process, _ = self.start()
         process.send_signal(signal.SIGTERM)
         self.assertEqual(0, process.wait(PATIENCE))
-        self.assertEqual(('', ''),
-                         (process.stdout.read(), process.stderr.read()))
+        self.assertEqual(
+            ('', ''), (process.stdout.read(), process.stderr.read())
+        )
 
     def test_ends_with_whoever_started_it(self):
         process, _ = self.start('--watch-stdin', stdin=subprocess.PIPE)
@@ -963,26 +1192,56 @@ class TestProcess(ProcessCase):
 
     def test_refuses_to_listen_to_others(self):
         done = subprocess.run(
-            [sys.executable, '-m', 'pvm_imagecache.simulator', '--state-dir',
-             self.state_dir, '--bind', '0.0.0.0'], capture_output=True,
-            text=True, timeout=PATIENCE)
+            [
+                sys.executable,
+                '-m',
+                'pvm_imagecache.simulator',
+                '--state-dir',
+                self.state_dir,
+                '--bind',
+                '0.0.0.0',
+            ],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
         self.assertEqual(1, done.returncode)
         self.assertIn('not a loopback address', done.stderr)
 
     def test_one_at_a_time(self):
         self.start()
         done = subprocess.run(
-            [sys.executable, '-m', 'pvm_imagecache.simulator', '--state-dir',
-             self.state_dir], capture_output=True, text=True,
-            timeout=PATIENCE)
+            [
+                sys.executable,
+                '-m',
+                'pvm_imagecache.simulator',
+                '--state-dir',
+                self.state_dir,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
         self.assertEqual(1, done.returncode)
         self.assertIn('locked by another simulator', done.stderr)
 
     def test_options(self):
         _, url = self.start(
-            '--vios', 'a', '--vios', 'b', '--volume-group', 'cachevg=7',
-            '--volume-group', 'b/other=0.5', '--copy-rate', '250m',
-            '--copies', 'parallel', '--unconditional-update', 'merge')
+            '--vios',
+            'a',
+            '--vios',
+            'b',
+            '--volume-group',
+            'cachevg=7',
+            '--volume-group',
+            'b/other=0.5',
+            '--copy-rate',
+            '250m',
+            '--copies',
+            'parallel',
+            '--unconditional-update',
+            'merge',
+        )
         adapter, vios, vg = self.connect(url)
         self.assertEqual(('a', 7.0), (vios.name, vg.capacity))
         vios, vg = pvm_storage.find_vg(adapter, 'other')
@@ -996,26 +1255,43 @@ class TestProcess(ProcessCase):
         adapter, vios, vg = self.connect(url)
         disk = pvm_storage.crt_vdisk(adapter, vios.uuid, vg.uuid, 'disk', 1)
         file = vios_file.File.bld(
-            adapter, 'disk', vios_file.FileType.DISK_IMAGE, vios.uuid,
-            f_size=GIB, tdev_udid=disk.udid).create()
+            adapter,
+            'disk',
+            vios_file.FileType.DISK_IMAGE,
+            vios.uuid,
+            f_size=GIB,
+            tdev_udid=disk.udid,
+        ).create()
         data = os.urandom(MIB)
 
         def pieces():
             for _ in range(70):
                 yield data
-            eventually(lambda: vios_file.File.get(
-                adapter, service='web')[0].current_file_size >= 64 * MIB)
+            eventually(
+                lambda: (
+                    vios_file.File.get(adapter, service='web')[
+                        0
+                    ].current_file_size
+                    >= 64 * MIB
+                )
+            )
             process.kill()
             while True:
                 yield data
 
-        self.assertRaises(pvm_exc.ConnectionError, adapter.upload_file,
-                          file.element, pieces())
+        self.assertRaises(
+            pvm_exc.ConnectionError,
+            adapter.upload_file,
+            file.element,
+            pieces(),
+        )
         process.wait()
         process, url = self.start()
         adapter, vios, vg = self.connect(url)
-        self.assertEqual([(disk.name, disk.udid)], [
-            (found.name, found.udid) for found in vg.virtual_disks])
+        self.assertEqual(
+            [(disk.name, disk.udid)],
+            [(found.name, found.udid) for found in vg.virtual_disks],
+        )
         [file] = vios_file.File.get(adapter, service='web')
         self.assertGreaterEqual(file.current_file_size, 64 * MIB)
         self.assertEqual(disk.udid, file.tdev_udid)
@@ -1026,11 +1302,22 @@ class TestProcess(ProcessCase):
     def test_killed_within_a_copy(self):
         process, url = self.start('--copy-rate', '32m')
         adapter, vios, vg = self.connect(url)
-        base_disk = pvm_storage.crt_vdisk(adapter, vios.uuid, vg.uuid,
-                                          'base', 1)
-        copying = threading.Thread(target=self.assertRaises, args=(
-            pvm_exc.ConnectionError, pvm_storage.crt_vdisk, adapter,
-            vios.uuid, vg.uuid, 'copy', 1, base_disk.udid))
+        base_disk = pvm_storage.crt_vdisk(
+            adapter, vios.uuid, vg.uuid, 'base', 1
+        )
+        copying = threading.Thread(
+            target=self.assertRaises,
+            args=(
+                pvm_exc.ConnectionError,
+                pvm_storage.crt_vdisk,
+                adapter,
+                vios.uuid,
+                vg.uuid,
+                'copy',
+                1,
+                base_disk.udid,
+            ),
+        )
         copying.start()
         disks = os.path.join(self.state_dir, 'disks')
         eventually(lambda: len(os.listdir(disks)) == 2)
@@ -1040,11 +1327,12 @@ class TestProcess(ProcessCase):
         adapter, vios, vg = self.connect(url)
         self.assertEqual(['base'], [disk.name for disk in vg.virtual_disks])
         self.assertEqual(1, len(os.listdir(disks)))
-        pvm_storage.crt_vdisk(adapter, vios.uuid, vg.uuid, 'copy', 1,
-                              base_disk.udid)
+        pvm_storage.crt_vdisk(
+            adapter, vios.uuid, vg.uuid, 'copy', 1, base_disk.udid
+        )
 
 
-_CREATOR = '''
+_CREATOR = """
 import sys
 from concurrent import futures
 from pypowervm import adapter
@@ -1060,7 +1348,7 @@ def create(number):
     return 1
 with futures.ThreadPoolExecutor(4) as pool:
     print(sum(pool.map(create, range(20))))
-'''
+"""
 
 
 class TestTwoProcesses(ProcessCase):
@@ -1069,19 +1357,24 @@ class TestTwoProcesses(ProcessCase):
     def create(self, *options):
         _, url = self.start(*options)
         port = url.rpartition(':')[2]
-        creators = [subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c', _CREATOR, port, name],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            for name in 'ab']
+        creators = [
+            subprocess.Popen(
+                [sys.executable, '-W', 'ignore', '-c', _CREATOR, port, name],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for name in 'ab'
+        ]
         told = sum(int(creator.communicate()[0]) for creator in creators)
-        names = [disk['name']
-                 for disk in control_module.Control(url).disks()]
+        names = [disk['name'] for disk in control_module.Control(url).disks()]
         self.assertEqual(len(names), len(set(names)))
         return told, len(names)
 
     def test_merge(self):
-        self.assertEqual((40, 40), self.create(
-            '--unconditional-update', 'merge'))
+        self.assertEqual(
+            (40, 40), self.create('--unconditional-update', 'merge')
+        )
 
     def test_overwrite(self):
         told, there = self.create('--unconditional-update', 'overwrite')

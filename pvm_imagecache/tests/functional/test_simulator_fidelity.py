@@ -25,10 +25,10 @@ import io
 import os
 
 from lxml import etree
+from pypowervm import tests as pvm_tests
 from pypowervm.tasks import cluster_ssp
 from pypowervm.tasks import scsi_mapper
 from pypowervm.tasks import storage as pvm_storage
-from pypowervm import tests as pvm_tests
 from pypowervm.tests.test_utils import pvmhttp
 from pypowervm.wrappers import storage as storage_wrappers
 import requests
@@ -37,26 +37,38 @@ from pvm_imagecache.tests.functional import test_simulator
 
 RECORDINGS = {
     'VolumeGroup': (
-        'fake_volume_group.txt', 'fake_volume_group2.txt',
-        'upload_volgrp.txt', 'upload_volgrp2.txt', 'get_volume_group.txt',
-        'get_volume_group_no_rep.txt'),
+        'fake_volume_group.txt',
+        'fake_volume_group2.txt',
+        'upload_volgrp.txt',
+        'upload_volgrp2.txt',
+        'get_volume_group.txt',
+        'get_volume_group_no_rep.txt',
+    ),
     'VirtualIOServer': (
-        'fake_vios_feed.txt', 'fake_vios_ssp_npiv.txt',
-        'fake_vios_mappings.txt', 'vio_multi_vscsi_mapping.txt'),
+        'fake_vios_feed.txt',
+        'fake_vios_ssp_npiv.txt',
+        'fake_vios_mappings.txt',
+        'vio_multi_vscsi_mapping.txt',
+    ),
     'File': ('file_feed.txt', 'upload_file.txt'),
-    'LogicalPartition': ('lpar.txt', 'fake_lpar_feed.txt',
-                         'lpar_ibmi.txt'),
+    'LogicalPartition': ('lpar.txt', 'fake_lpar_feed.txt', 'lpar_ibmi.txt'),
     'ManagedSystem': ('managedsystem.txt', 'fake_managedsystem.txt'),
     'SharedStoragePool': ('ssp.txt',),
     'Tier': ('tier.txt',),
     'LogicalUnit': ('lufeed.txt',),
     'Cluster': ('cluster.txt',),
-    'JobRequest': ('job_request_power_off.txt',
-                   'cluster_LULinkedClone_job_template.txt'),
-    'JobResponse': ('job_response_completed_ok.txt',
-                    'job_response_completed_failed.txt'),
-    'HttpErrorResponse': ('fake_httperror.txt',
-                          'fake_httperror_service_unavail.txt'),
+    'JobRequest': (
+        'job_request_power_off.txt',
+        'cluster_LULinkedClone_job_template.txt',
+    ),
+    'JobResponse': (
+        'job_response_completed_ok.txt',
+        'job_response_completed_failed.txt',
+    ),
+    'HttpErrorResponse': (
+        'fake_httperror.txt',
+        'fake_httperror_service_unavail.txt',
+    ),
     'LogonResponse': ('logon.xml', 'logon_file.xml'),
 }
 # What no recording has, and where the simulator takes it from: the child
@@ -64,10 +76,22 @@ RECORDINGS = {
 UNRECORDED = {
     ('VolumeGroup', 'VirtualDisks', 'VirtualDisk', 'VirtualDiskType'),
     ('VolumeGroup', 'VirtualDisks', 'VirtualDisk', 'FileFormat'),
-    ('VirtualIOServer', 'VirtualSCSIMappings', 'VirtualSCSIMapping',
-     'Storage', 'VirtualDisk', 'VirtualDiskType'),
-    ('VirtualIOServer', 'VirtualSCSIMappings', 'VirtualSCSIMapping',
-     'Storage', 'VirtualDisk', 'FileFormat'),
+    (
+        'VirtualIOServer',
+        'VirtualSCSIMappings',
+        'VirtualSCSIMapping',
+        'Storage',
+        'VirtualDisk',
+        'VirtualDiskType',
+    ),
+    (
+        'VirtualIOServer',
+        'VirtualSCSIMappings',
+        'VirtualSCSIMapping',
+        'Storage',
+        'VirtualDisk',
+        'FileFormat',
+    ),
     # Recorded in LogicalUnit entries, but not in this pool.
     ('SharedStoragePool', 'LogicalUnits', 'LogicalUnit', 'ClonedFrom'),
 }
@@ -81,8 +105,9 @@ FREE_VALUES = ('schemaVersion', 'type')
 def recorded(name):
     """The root element of a recording."""
     if name.endswith('.xml'):
-        return etree.parse(os.path.join(
-            os.path.dirname(pvm_tests.__file__), 'data', name)).getroot()
+        return etree.parse(
+            os.path.join(os.path.dirname(pvm_tests.__file__), 'data', name)
+        ).getroot()
     return etree.fromstring(pvmhttp.PVMFile(name).body.strip().encode())
 
 
@@ -92,20 +117,27 @@ def places(root):
     A place is the path of local names from the document's own element on;
     of the Atom frame, from the feed or entry on.
     """
+
     def walk(element, place):
         yield place, element
         for child in element.iterchildren(tag=etree.Element):
             name = etree.QName(child).localname
             frame = place[-1] in ('feed', 'content')
-            yield from walk(child, (name,) if frame and name not in (
-                'id', 'updated', 'link', 'generator') else (*place, name))
+            yield from walk(
+                child,
+                (name,)
+                if frame and name not in ('id', 'updated', 'link', 'generator')
+                else (*place, name),
+            )
 
     yield from walk(root, (etree.QName(root).localname,))
 
 
 def child_names(element):
-    return [etree.QName(child).localname
-            for child in element.iterchildren(tag=etree.Element)]
+    return [
+        etree.QName(child).localname
+        for child in element.iterchildren(tag=etree.Element)
+    ]
 
 
 @dataclasses.dataclass
@@ -115,7 +147,8 @@ class Fact:
     seen: int = 0
     namespaces: set = dataclasses.field(default_factory=set)
     attributes: dict = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(collections.Counter))
+        default_factory=lambda: collections.defaultdict(collections.Counter)
+    )
     # Pairs of children that were seen in this order.
     order: set = dataclasses.field(default_factory=set)
     with_metadata: int = 0
@@ -149,8 +182,12 @@ def facts_of(kind):
 
 
 def pairs(names):
-    return {(one, other) for index, one in enumerate(names)
-            for other in names[index + 1:] if one != other}
+    return {
+        (one, other)
+        for index, one in enumerate(names)
+        for other in names[index + 1 :]
+        if one != other
+    }
 
 
 def problems(root, facts):
@@ -172,8 +209,7 @@ def problems(root, facts):
         if not has_metadata and fact.with_metadata == fact.seen:
             yield f'{where}: no Metadata'
         for one, other in sorted(pairs(names)):
-            if (other, one) in fact.order and (
-                    one, other) not in fact.order:
+            if (other, one) in fact.order and (one, other) not in fact.order:
                 yield f'{where}: {one} before {other}'
 
 
@@ -198,19 +234,22 @@ class FidelityCase(test_simulator.PartitionCase):
         self.disk = self.create('disk', label='label', file_format='raw')
         self.file = self.file_for(self.disk, f_size=5, sha_chksum='00' * 32)
         self.client = self.lpar()
-        scsi_mapper.add_vscsi_mapping(None, self.vios.uuid, self.client.uuid,
-                                      self.disk)
+        scsi_mapper.add_vscsi_mapping(
+            None, self.vios.uuid, self.client.uuid, self.disk
+        )
         [self.ssp] = storage_wrappers.SSP.get(self.adapter)
         self.tier = pvm_storage.default_tier_for_ssp(self.ssp)
         image = cluster_ssp.get_or_upload_image_lu(
-            self.tier, 'image', self.vios.uuid, lambda: io.BytesIO(b'image'),
-            5)
+            self.tier, 'image', self.vios.uuid, lambda: io.BytesIO(b'image'), 5
+        )
         _, self.unit = pvm_storage.crt_lu(self.tier, 'boot', 1, clone=image)
-        scsi_mapper.add_vscsi_mapping(None, self.vios.uuid, self.client.uuid,
-                                      self.unit)
+        scsi_mapper.add_vscsi_mapping(
+            None, self.vios.uuid, self.client.uuid, self.unit
+        )
         orphan = self.lpar(name='gone', uuid='3' + self.UUID[1:])
-        scsi_mapper.add_vscsi_mapping(None, self.vios.uuid, orphan.uuid,
-                                      self.create('other'))
+        scsi_mapper.add_vscsi_mapping(
+            None, self.vios.uuid, orphan.uuid, self.create('other')
+        )
         orphan.delete()
 
     def get(self, *args, **kwargs):
@@ -223,37 +262,56 @@ class FidelityCase(test_simulator.PartitionCase):
         ways = {
             'VolumeGroup': [
                 ((*vios, 'VolumeGroup'), {}),
-                ((*vios, 'VolumeGroup', self.vg.uuid), {})],
+                ((*vios, 'VolumeGroup', self.vg.uuid), {}),
+            ],
             'VirtualIOServer': [
-                (('VirtualIOServer',), everything), (vios, everything),
-                (vios, {}), (vios, {'xag': ['ViosSCSIMapping']}),
-                (('ManagedSystem', self.adapter.sys_uuid,
-                  'VirtualIOServer'), everything)],
+                (('VirtualIOServer',), everything),
+                (vios, everything),
+                (vios, {}),
+                (vios, {'xag': ['ViosSCSIMapping']}),
+                (
+                    (
+                        'ManagedSystem',
+                        self.adapter.sys_uuid,
+                        'VirtualIOServer',
+                    ),
+                    everything,
+                ),
+            ],
             'File': [
                 (('File',), {'service': 'web'}),
-                (('File', self.file.uuid), {'service': 'web'})],
+                (('File', self.file.uuid), {'service': 'web'}),
+            ],
             'LogicalPartition': [
                 (('LogicalPartition',), everything),
-                (('LogicalPartition', self.client.uuid), {})],
+                (('LogicalPartition', self.client.uuid), {}),
+            ],
             'ManagedSystem': [
                 (('ManagedSystem',), {}),
-                (('ManagedSystem', self.adapter.sys_uuid), everything)],
+                (('ManagedSystem', self.adapter.sys_uuid), everything),
+            ],
             'SharedStoragePool': [
                 (('SharedStoragePool',), {}),
-                (('SharedStoragePool', self.ssp.uuid), {})],
+                (('SharedStoragePool', self.ssp.uuid), {}),
+            ],
             'Tier': [(('Tier',), {}), (('Tier', self.tier.uuid), {})],
             'LogicalUnit': [
                 (('Tier', self.tier.uuid, 'LogicalUnit'), {}),
-                (('Tier', self.tier.uuid, 'LogicalUnit', self.unit.uuid),
-                 {})],
+                (('Tier', self.tier.uuid, 'LogicalUnit', self.unit.uuid), {}),
+            ],
             'Cluster': [(('Cluster',), {})],
             'JobRequest': [
-                (('LogicalPartition', self.client.uuid),
-                 {'suffix_type': 'do', 'suffix_parm': 'PowerOn'})],
+                (
+                    ('LogicalPartition', self.client.uuid),
+                    {'suffix_type': 'do', 'suffix_parm': 'PowerOn'},
+                )
+            ],
         }
-        special = {'JobResponse': self.job_responses,
-                   'HttpErrorResponse': self.error_responses,
-                   'LogonResponse': self.logon_responses}
+        special = {
+            'JobResponse': self.job_responses,
+            'HttpErrorResponse': self.error_responses,
+            'LogonResponse': self.logon_responses,
+        }
         if kind in special:
             return special[kind]()
         return [self.get(*args, **kwargs) for args, kwargs in ways[kind]]
@@ -262,10 +320,14 @@ class FidelityCase(test_simulator.PartitionCase):
         found = []
         for operation in ('PowerOff', 'PowerOn'):
             template = self.adapter.read(
-                'LogicalPartition', self.client.uuid, suffix_type='do',
-                suffix_parm=operation)
+                'LogicalPartition',
+                self.client.uuid,
+                suffix_type='do',
+                suffix_parm=operation,
+            )
             answer = self.adapter.create_job(
-                template.entry.element, 'LogicalPartition', self.client.uuid)
+                template.entry.element, 'LogicalPartition', self.client.uuid
+            )
             job = answer.entry.element.findtext('JobID')
             # Still running, then over: with an error, and well.
             found += [etree.fromstring(answer.body), self.get('jobs', job)]
@@ -275,33 +337,44 @@ class FidelityCase(test_simulator.PartitionCase):
         found = []
         for path in ('uom/VirtualIOServer/none', 'uom/None', 'web/File/none'):
             answer = requests.get(
-                f'{self.sim.url}/rest/api/{path}', timeout=60, headers={
-                    'X-API-Session': self.adapter.session._sessToken})
+                f'{self.sim.url}/rest/api/{path}',
+                timeout=60,
+                headers={'X-API-Session': self.adapter.session._sessToken},
+            )
             self.assertEqual(404, answer.status_code)
             found.append(etree.fromstring(answer.content))
         return found
 
     def logon_responses(self):
-        request = ('<LogonRequest xmlns="http://www.ibm.com/xmlns/systems/'
-                   'power/firmware/web/mc/2012_10/"><UserID>pvmadmin'
-                   '</UserID>{}</LogonRequest>')
-        return [etree.fromstring(requests.put(
-            f'{self.sim.url}/rest/api/web/Logon', request.format(way),
-            timeout=60).content) for way in (
+        request = (
+            '<LogonRequest xmlns="http://www.ibm.com/xmlns/systems/'
+            'power/firmware/web/mc/2012_10/"><UserID>pvmadmin'
+            '</UserID>{}</LogonRequest>'
+        )
+        return [
+            etree.fromstring(
+                requests.put(
+                    f'{self.sim.url}/rest/api/web/Logon',
+                    request.format(way),
+                    timeout=60,
+                ).content
+            )
+            for way in (
                 '<Password>pvmadmin</Password>',
-                '<GenerateX-API-SessionFile>true'
-                '</GenerateX-API-SessionFile>')]
+                '<GenerateX-API-SessionFile>true</GenerateX-API-SessionFile>',
+            )
+        ]
 
 
 class TestFidelity(FidelityCase):
-
     def test_documents(self):
         found = {}
         for kind in RECORDINGS:
             facts = facts_of(kind)
             for document in self.documents(kind):
-                self.assertIn(kind, {place[0]
-                                     for place, _ in places(document)})
+                self.assertIn(
+                    kind, {place[0] for place, _ in places(document)}
+                )
                 wrong = sorted(set(problems(document, facts)))
                 if wrong:
                     found[kind] = wrong
@@ -309,16 +382,19 @@ class TestFidelity(FidelityCase):
 
     def test_unrecorded_elements_follow_pypowervm(self):
         order = list(storage_wrappers._VDISK_EL_ORDER)
-        document = self.get('VirtualIOServer', self.vios.uuid, 'VolumeGroup',
-                            self.vg.uuid)
+        document = self.get(
+            'VirtualIOServer', self.vios.uuid, 'VolumeGroup', self.vg.uuid
+        )
         names = child_names(next(document.iter('{*}VirtualDisk')))[1:]
         self.assertIn('FileFormat', names)
         self.assertEqual(sorted(names, key=order.index), names)
 
     def test_headers(self):
         answer = self.adapter.read('Tier')
-        headers = {name.lower(): value for name, value
-                   in pvmhttp.PVMFile('tier.txt').headers.items()}
+        headers = {
+            name.lower(): value
+            for name, value in pvmhttp.PVMFile('tier.txt').headers.items()
+        }
         for name in ('X-MC-Type', 'Content-Type'):
             self.assertEqual(headers[name.lower()], answer.headers[name])
         self.assertRegex(headers['etag'], r'^-?\d+$')
@@ -328,9 +404,13 @@ class TestFidelity(FidelityCase):
         # As recorded in tier.txt.
         for group in ('None', 'ViosSCSIMapping,ViosStorage'):
             document = self.get('VirtualIOServer', xag=group.split(','))
-            links = [element.get('href') for place, element
-                     in places(document) if place[0] in ('feed', 'entry')
-                     and place[-1] == 'link' and element.get('rel') == 'SELF']
+            links = [
+                element.get('href')
+                for place, element in places(document)
+                if place[0] in ('feed', 'entry')
+                and place[-1] == 'link'
+                and element.get('rel') == 'SELF'
+            ]
             self.assertEqual(2, len(links))
             for link in links:
                 self.assertTrue(link.endswith(f'?group={group}'), link)
@@ -339,10 +419,18 @@ class TestFidelity(FidelityCase):
         # A document that went through a wrapper is still in order.
         facts = facts_of('VolumeGroup')
         vg = self.fresh_vg()
-        vg.virtual_disks.append(storage_wrappers.VDisk.bld(
-            self.adapter, 'late', 1))
-        self.assertEqual([], list(problems(etree.fromstring(
-            vg.update().entry.element.toxmlstring()), facts)))
+        vg.virtual_disks.append(
+            storage_wrappers.VDisk.bld(self.adapter, 'late', 1)
+        )
+        self.assertEqual(
+            [],
+            list(
+                problems(
+                    etree.fromstring(vg.update().entry.element.toxmlstring()),
+                    facts,
+                )
+            ),
+        )
 
 
 class TestComparison(FidelityCase):
@@ -351,8 +439,9 @@ class TestComparison(FidelityCase):
     def setUp(self):
         super().setUp()
         self.facts = facts_of('VolumeGroup')
-        self.document = self.get('VirtualIOServer', self.vios.uuid,
-                                 'VolumeGroup')
+        self.document = self.get(
+            'VirtualIOServer', self.vios.uuid, 'VolumeGroup'
+        )
         self.assertEqual([], list(problems(self.document, self.facts)))
 
     def broken(self, tag, breakage):
@@ -365,8 +454,12 @@ class TestComparison(FidelityCase):
             element.addprevious(element.getnext())
 
         self.assertEqual(
-            ['VolumeGroup/VirtualDisks/VirtualDisk: DiskName before '
-             'DiskLabel'], self.broken('DiskLabel', swap))
+            [
+                'VolumeGroup/VirtualDisks/VirtualDisk: DiskName before '
+                'DiskLabel'
+            ],
+            self.broken('DiskLabel', swap),
+        )
         self.assertNotEqual([], self.broken('title', swap))
         self.assertNotEqual([], self.broken('author', swap))
 
@@ -375,12 +468,19 @@ class TestComparison(FidelityCase):
             del element.attrib[name]
 
         for name in ('kb', 'kxe'):
-            self.assertNotEqual([], self.broken(
-                'FreeSpace', functools.partial(drop, name)))
-        self.assertNotEqual([], self.broken(
-            'FreeSpace', lambda element: element.set('kb', 'CUD')))
-        self.assertNotEqual([], self.broken(
-            'VirtualDisk', functools.partial(drop, 'schemaVersion')))
+            self.assertNotEqual(
+                [], self.broken('FreeSpace', functools.partial(drop, name))
+            )
+        self.assertNotEqual(
+            [],
+            self.broken('FreeSpace', lambda element: element.set('kb', 'CUD')),
+        )
+        self.assertNotEqual(
+            [],
+            self.broken(
+                'VirtualDisk', functools.partial(drop, 'schemaVersion')
+            ),
+        )
 
     def test_namespace(self):
         def move(element):
@@ -389,12 +489,18 @@ class TestComparison(FidelityCase):
         self.assertNotEqual([], self.broken('FreeSpace', move))
 
     def test_metadata(self):
-        self.assertNotEqual([], self.broken(
-            'VirtualDisk', lambda element: element.remove(element[0])))
+        self.assertNotEqual(
+            [],
+            self.broken(
+                'VirtualDisk', lambda element: element.remove(element[0])
+            ),
+        )
 
     def test_unknown_element(self):
-        self.assertNotEqual([], self.broken(
-            'FreeSpace', lambda element: element.addnext(
-                etree.Element('FreeSpaces'))))
-
-
+        self.assertNotEqual(
+            [],
+            self.broken(
+                'FreeSpace',
+                lambda element: element.addnext(etree.Element('FreeSpaces')),
+            ),
+        )

@@ -20,11 +20,11 @@ import fixtures
 from oslo_utils import units
 from pypowervm.tasks import cluster_ssp as pvm_cluster_ssp
 
+from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers.ssp import driver
 from pvm_imagecache.drivers.ssp import image_unit
-from pvm_imagecache import exceptions
-from pvm_imagecache import image as image_module
 from pvm_imagecache.tests.functional import base
 
 SIZE = 3 * units.Mi + 5
@@ -39,7 +39,8 @@ class SSPTestCase(base.FunctionalTestCase):
         super().setUp()
         self.conf_file = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'disk_driver = ssp\n')
+            'disk_driver = ssp\n'
+        )
         self.manager = self.make_manager()
 
     def units_by_name(self) -> dict[str, pathlib.Path]:
@@ -49,7 +50,8 @@ class SSPTestCase(base.FunctionalTestCase):
         image_id = self.store_raw(SIZE)
         for name, fetched in (('boot_one', SIZE), ('boot_two', 0)):
             done = self.manager.create_disk(
-                self.image(image_id), name, 2 * units.Gi)
+                self.image(image_id), name, 2 * units.Gi
+            )
             self.assertEqual(Outcome.POOL, done.outcome)
             self.assertEqual(fetched, done.bytes_fetched)
             self.assertEqual(fetched, self.fetched())
@@ -61,10 +63,14 @@ class SSPTestCase(base.FunctionalTestCase):
     def test_several_hosts_at_once(self) -> None:
         # Each manager has a state of its own, as a host has; one of them
         # is nova-powervm.
-        self.useFixture(fixtures.MockPatchObject(
-            image_unit, '_LOOK_INTERVAL', 0.05))
-        self.useFixture(fixtures.MockPatchObject(
-            pvm_cluster_ssp, '_sleep_for_upload', lambda: time.sleep(0.05)))
+        self.useFixture(
+            fixtures.MockPatchObject(image_unit, '_LOOK_INTERVAL', 0.05)
+        )
+        self.useFixture(
+            fixtures.MockPatchObject(
+                pvm_cluster_ssp, '_sleep_for_upload', lambda: time.sleep(0.05)
+            )
+        )
         image_id = self.store_raw(SIZE)
         image = self.image(image_id)
         managers = [self.make_manager() for _ in range(3)]
@@ -72,20 +78,26 @@ class SSPTestCase(base.FunctionalTestCase):
 
         def old_way() -> object:
             return pvm_cluster_ssp.get_or_upload_image_lu(
-                theirs._tier(), driver.image_lu_name(image),
-                theirs._upload_vios(), lambda: iter(
-                    [self.glance.data_path(image_id).read_bytes()]), SIZE)
+                theirs._tier(),
+                driver.image_lu_name(image),
+                theirs._upload_vios(),
+                lambda: iter([self.glance.data_path(image_id).read_bytes()]),
+                SIZE,
+            )
 
         with futures.ThreadPoolExecutor(4) as pool:
             old = pool.submit(old_way)
-            done = [pool.submit(each.create_disk, image, f'vm{number}')
-                    for number, each in enumerate(managers)]
+            done = [
+                pool.submit(each.create_disk, image, f'vm{number}')
+                for number, each in enumerate(managers)
+            ]
             self.assertTrue(old.result())
             for each in done:
                 self.assertEqual(Outcome.POOL, each.result().outcome)
         self.assertEqual(
             {'vm0', 'vm1', 'vm2', driver.image_lu_name(image)},
-            set(self.units_by_name()))
+            set(self.units_by_name()),
+        )
         for number in range(3):
             self.assert_holds(f'vm{number}', image_id, SIZE)
         self.assertLessEqual(self.fetched(), SIZE)
@@ -97,22 +109,26 @@ class SSPTestCase(base.FunctionalTestCase):
         self.manager.delete_disk('one')
         self.assertNotIn('one', self.units_by_name())
         self.assert_holds('two', image_id, SIZE)
-        self.assertRaises(exceptions.DiskNotFound,
-                          self.manager.delete_disk, 'one')
+        self.assertRaises(
+            exceptions.DiskNotFound, self.manager.delete_disk, 'one'
+        )
 
     def test_a_refused_deletion_is_no_success(self) -> None:
         self.manager.create_disk(self.image(self.store_raw(SIZE)), 'one')
         self.powervm.control.add_fault(
-            'status', method='DELETE', path_regex='LogicalUnit', status=500)
-        self.assertRaises(exceptions.PowerVMRequestFailed,
-                          self.manager.delete_disk, 'one')
+            'status', method='DELETE', path_regex='LogicalUnit', status=500
+        )
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed, self.manager.delete_disk, 'one'
+        )
         self.assertIn('one', self.units_by_name())
 
     def test_taken_name(self) -> None:
         image = self.image(self.store_raw(SIZE))
         self.manager.create_disk(image, 'one')
-        self.assertRaises(exceptions.DiskExists, self.manager.create_disk,
-                          image, 'one')
+        self.assertRaises(
+            exceptions.DiskExists, self.manager.create_disk, image, 'one'
+        )
 
     def test_corrupt_image(self) -> None:
         image_id = self.store_raw(SIZE)
@@ -121,16 +137,21 @@ class SSPTestCase(base.FunctionalTestCase):
         data[-1] ^= 1
         path.write_bytes(data)
         self.assertRaises(
-            exceptions.ImageCorrupt, self.manager.create_disk,
-            self.image(image_id), 'one')
+            exceptions.ImageCorrupt,
+            self.manager.create_disk,
+            self.image(image_id),
+            'one',
+        )
         self.assertEqual({}, self.units_by_name())
         self.assertEqual(0, self.file_entries())
 
     def test_no_base_images(self) -> None:
         image = self.image(self.store_raw(SIZE))
-        for call in (self.manager.list,
-                     lambda: self.manager.prefetch(image),
-                     lambda: self.manager.purge([])):
+        for call in (
+            self.manager.list,
+            lambda: self.manager.prefetch(image),
+            lambda: self.manager.purge([]),
+        ):
             error = self.assertRaises(exceptions.CacheDisabled, call)
             self.assertIn('keeps images in its own pool', str(error))
         usage = self.manager.usage()
@@ -139,8 +160,9 @@ class SSPTestCase(base.FunctionalTestCase):
 
     def test_the_shell(self) -> None:
         image_id = self.store_raw(SIZE)
-        done = self.run_shell('disk', 'create', image_id, 'boot_of_a_server',
-                              '-f', 'json')
+        done = self.run_shell(
+            'disk', 'create', image_id, 'boot_of_a_server', '-f', 'json'
+        )
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertIn('"outcome": "pool"', done.stdout)
         done = self.run_shell('list')
@@ -151,21 +173,35 @@ class SSPTestCase(base.FunctionalTestCase):
         self.assertIn('kept by the pool itself', done.stdout)
 
     def test_wrong_cluster(self) -> None:
-        other = self.make_manager(self.write_conf(
-            f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'disk_driver = ssp\ncluster_name = other', 'other.conf'))
+        other = self.make_manager(
+            self.write_conf(
+                f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+                'disk_driver = ssp\ncluster_name = other',
+                'other.conf',
+            )
+        )
         error = self.assertRaises(exceptions.ClusterNotFound, other.usage)
-        self.assertIn('no cluster "other" here. There are: cluster1',
-                      str(error))
+        self.assertIn(
+            'no cluster "other" here. There are: cluster1', str(error)
+        )
 
 
 class NamesTestCase(base.base.BaseTestCase):
     """Two images never share the name of an image LU."""
 
     def test_long_names_keep_the_hash(self) -> None:
-        names = {driver.image_lu_name(image_module.Image(
-            id='x', name='n' * 200, size=1, disk_format='raw',
-            checksum=checksum)) for checksum in ('a' * 32, 'b' * 32)}
+        names = {
+            driver.image_lu_name(
+                image_module.Image(
+                    id='x',
+                    name='n' * 200,
+                    size=1,
+                    disk_format='raw',
+                    checksum=checksum,
+                )
+            )
+            for checksum in ('a' * 32, 'b' * 32)
+        }
         self.assertEqual(2, len(names))
         for name in names:
             self.assertEqual(67, len(name))
@@ -173,11 +209,20 @@ class NamesTestCase(base.base.BaseTestCase):
     def test_as_nova_powervm_has_it(self) -> None:
         self.assertEqual(
             'image_my_image_' + 'a' * 32,
-            driver.image_lu_name(image_module.Image(
-                id='x', name='my image', size=1, disk_format='raw',
-                checksum='a' * 32)))
+            driver.image_lu_name(
+                image_module.Image(
+                    id='x',
+                    name='my image',
+                    size=1,
+                    disk_format='raw',
+                    checksum='a' * 32,
+                )
+            ),
+        )
 
     def test_no_hash(self) -> None:
         self.assertRaises(
-            exceptions.ImageNotCacheable, driver.image_lu_name,
-            image_module.Image(id='x', name='n', size=1, disk_format='raw'))
+            exceptions.ImageNotCacheable,
+            driver.image_lu_name,
+            image_module.Image(id='x', name='n', size=1, disk_format='raw'),
+        )

@@ -34,11 +34,8 @@ import uuid
 import fixtures
 from keystoneauth1 import token_endpoint
 import nova.conf
-from nova import context as nova_context
-from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
-import nova.virt.pvm_imagecache
 from oslotest import base as test_base
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
@@ -48,11 +45,14 @@ from pypowervm.wrappers import logical_partition as pvm_lpar
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
+from nova import context as nova_context
+from nova import objects
+import nova.virt.pvm_imagecache
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.conf import compute
 from pvm_imagecache import simulator
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.conf import compute
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 
 CONF = nova.conf.CONF
 MIB = base.MIB
@@ -82,12 +82,22 @@ class RealGlance(fixtures.Fixture):
             if not (context.user_id and context.project_id):
                 raise AssertionError('Glance is asked, but for nobody')
             roles = context.roles or ['member', 'reader']
-            return token_endpoint.Token(server.url, server.token(
-                context.user_id, context.project_id,
-                {*roles, 'member', 'reader'}))
-        self.useFixture(fixtures.MockPatchObject(
-            nova_context.RequestContext, 'get_auth_plugin',
-            lambda context, **kwargs: plugin_of(context)))
+            return token_endpoint.Token(
+                server.url,
+                server.token(
+                    context.user_id,
+                    context.project_id,
+                    {*roles, 'member', 'reader'},
+                ),
+            )
+
+        self.useFixture(
+            fixtures.MockPatchObject(
+                nova_context.RequestContext,
+                'get_auth_plugin',
+                lambda context, **kwargs: plugin_of(context),
+            )
+        )
 
 
 class QuickJobs(fixtures.Fixture):
@@ -97,10 +107,16 @@ class QuickJobs(fixtures.Fixture):
     """
 
     def _setUp(self) -> None:
-        self.useFixture(fixtures.MockPatchObject(
-            pvm_job, 'time', types.SimpleNamespace(
-                time=time.time, sleep=lambda seconds: time.sleep(
-                    seconds / 20))))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                pvm_job,
+                'time',
+                types.SimpleNamespace(
+                    time=time.time,
+                    sleep=lambda seconds: time.sleep(seconds / 20),
+                ),
+            )
+        )
 
 
 class FilesTestCase(test_base.BaseTestCase):
@@ -119,71 +135,105 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     microversion = 'latest'
     CAST_AS_CALL = False
 
-    volume_groups = (simulator.Group('rootvg', 100),
-                     simulator.Group('cachevg', 1000))
+    volume_groups = (
+        simulator.Group('rootvg', 100),
+        simulator.Group('cachevg', 1000),
+    )
     cluster: tuple[str, float] | None = None
     options: dict[str, Any] = {'volume_group_name': 'cachevg'}
 
     def setUp(self) -> None:
-        for name in ('pypowervm', 'urllib3', 'charset_normalizer',
-                     'keystoneauth', 'glanceclient', 'stevedore'):
+        for name in (
+            'pypowervm',
+            'urllib3',
+            'charset_normalizer',
+            'keystoneauth',
+            'glanceclient',
+            'stevedore',
+        ):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='nova-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.powervm = simulator.Simulator(
-            str(self.directory / 'powervm'), cluster=self.cluster,
-            volume_groups=self.volume_groups)
+            str(self.directory / 'powervm'),
+            cluster=self.cluster,
+            volume_groups=self.volume_groups,
+        )
         self.powervm.__enter__()
         self.useFixture(QuickJobs())
         self.addCleanup(self.powervm.__exit__, None, None, None)
-        patch = mock.patch.object(
-            nova_fixtures, 'GlanceFixture', RealGlance)
+        patch = mock.patch.object(nova_fixtures, 'GlanceFixture', RealGlance)
         patch.start()
         self.addCleanup(patch.stop)
         super().setUp()
 
     def _setup_services(self) -> None:
-        self.flags(api_paste_config=os.path.join(
-            sys.prefix, 'etc', 'nova', 'api-paste.ini'), group='wsgi')
+        self.flags(
+            api_paste_config=os.path.join(
+                sys.prefix, 'etc', 'nova', 'api-paste.ini'
+            ),
+            group='wsgi',
+        )
         compute.register(CONF)
-        self.flags(compute_driver='pvm_imagecache.PowerVMDriver',
-                   instances_path=str(self.directory))
-        self.flags(group='pvm_imagecache', host=self.powervm.host,
-                   port=self.powervm.port, protocol='http',
-                   state_path=str(self.directory / 'state'), **self.options)
+        self.flags(
+            compute_driver='pvm_imagecache.PowerVMDriver',
+            instances_path=str(self.directory),
+        )
+        self.flags(
+            group='pvm_imagecache',
+            host=self.powervm.host,
+            port=self.powervm.port,
+            protocol='http',
+            state_path=str(self.directory / 'state'),
+            **self.options,
+        )
         super()._setup_services()
         self.server = base.glance()
         self.flavor = self._create_flavor(
-            memory_mb=1000, vcpu=1, disk=1, ephemeral=0)
+            memory_mb=1000, vcpu=1, disk=1, ephemeral=0
+        )
 
     # -- images and servers
 
     def store(self, size: int, seed: int = 0, **properties: Any) -> str:
         """Put a raw image of so many bytes into Glance; returns its id."""
         return self.server.create_image(
-            f'image-{uuid.uuid4().hex[:8]}', images.raw_bytes(size, seed),
-            **properties)
+            f'image-{uuid.uuid4().hex[:8]}',
+            images.raw_bytes(size, seed),
+            **properties,
+        )
 
     def boot(self, image_id: str, **kwargs: Any) -> dict[str, Any]:
         """Make a server, and wait for it."""
         kwargs.setdefault('flavor_id', self.flavor)
         return self._create_server(
-            image_uuid=image_id, networks='none', **kwargs)
+            image_uuid=image_id, networks='none', **kwargs
+        )
 
     def _wait_for_server_parameter(
-        self, server: dict[str, Any], expected: dict[str, Any],
-        max_retries: int = _RETRIES, *args: Any, **kwargs: Any,
+        self,
+        server: dict[str, Any],
+        expected: dict[str, Any],
+        max_retries: int = _RETRIES,
+        *args: Any,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         # nova's harness gives up after five seconds: its drivers are fakes.
         return super()._wait_for_server_parameter(
-            server, expected, max_retries, *args, **kwargs)
+            server, expected, max_retries, *args, **kwargs
+        )
 
     def _wait_for_state_change(
-        self, server: dict[str, Any], expected_status: str,
-        max_retries: int = _RETRIES, *args: Any, **kwargs: Any,
+        self,
+        server: dict[str, Any],
+        expected_status: str,
+        max_retries: int = _RETRIES,
+        *args: Any,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         return super()._wait_for_state_change(
-            server, expected_status, max_retries, *args, **kwargs)
+            server, expected_status, max_retries, *args, **kwargs
+        )
 
     def fetched(self) -> int:
         """The bytes that Glance has sent since it was asked last."""
@@ -194,13 +244,15 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     def run_pass(self) -> None:
         """What nova does every ``manager_interval`` seconds."""
         self.compute.manager._run_image_cache_manager_pass(
-            nova_context.get_admin_context())
+            nova_context.get_admin_context()
+        )
 
     def instance(self, server: dict[str, Any]) -> objects.Instance:
         """A server as nova-compute knows it."""
         context = nova_context.get_admin_context()
         with nova_context.target_cell(
-                context, self.cell_mappings['cell1']) as in_cell:
+            context, self.cell_mappings['cell1']
+        ) as in_cell:
             return objects.Instance.get_by_uuid(in_cell, server['id'])
 
     # -- looking at PowerVM, and changing it
@@ -208,7 +260,8 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     @property
     def catalog(self) -> catalog_module.Catalog:
         return catalog_module.Catalog(
-            str(self.directory / 'state' / 'catalog.sqlite'))
+            str(self.directory / 'state' / 'catalog.sqlite')
+        )
 
     def disks(self) -> dict[str, Any]:
         """What the control API tells of all disks, by name."""
@@ -216,8 +269,11 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
 
     def instance_disks(self) -> dict[str, Any]:
         """Those that are no base images."""
-        return {name: each for name, each in self.disks().items()
-                if not name.startswith('i_')}
+        return {
+            name: each
+            for name, each in self.disks().items()
+            if not name.startswith('i_')
+        }
 
     def base_images(self) -> set[str]:
         """The names of base images."""
@@ -226,15 +282,18 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     def partitions(self) -> dict[str, str]:
         """By name, the state of each partition of an instance."""
         with self.adapter() as adapter:
-            return {each.name: each.state
-                    for each in pvm_lpar.LPAR.get(adapter)
-                    if not each.is_mgmt_partition}
+            return {
+                each.name: each.state
+                for each in pvm_lpar.LPAR.get(adapter)
+                if not each.is_mgmt_partition
+            }
 
     @contextlib.contextmanager
     def adapter(self) -> Iterator[Any]:
         """A session with PowerVM beside nova's."""
         session = pvm_adapter.Session(
-            host=self.powervm.host, port=self.powervm.port)
+            host=self.powervm.host, port=self.powervm.port
+        )
         try:
             yield pvm_adapter.Adapter(session)
         finally:
@@ -243,36 +302,54 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     def attach(self, server: dict[str, Any], disk: str) -> None:
         """Map a disk to a server's partition, without nova."""
         with self.adapter() as adapter:
-            vios = pvm_vios.VIOS.get(
-                adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
-            partition, = (
-                each for each in pvm_lpar.LPAR.get(adapter)
-                if each.name == server['OS-EXT-SRV-ATTR:instance_name'])
-            scsi_mapper.add_map(vios, scsi_mapper.build_vscsi_mapping(
-                None, vios, partition.uuid,
-                pvm_storage.VDisk.bld_ref(adapter, disk)))
+            vios = pvm_vios.VIOS.get(adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
+            (partition,) = (
+                each
+                for each in pvm_lpar.LPAR.get(adapter)
+                if each.name == server['OS-EXT-SRV-ATTR:instance_name']
+            )
+            scsi_mapper.add_map(
+                vios,
+                scsi_mapper.build_vscsi_mapping(
+                    None,
+                    vios,
+                    partition.uuid,
+                    pvm_storage.VDisk.bld_ref(adapter, disk),
+                ),
+            )
             vios.update()
 
     def disk_of(self, server: dict[str, Any]) -> dict[str, Any]:
         """The disk that a server's partition has."""
         name = server['OS-EXT-SRV-ATTR:instance_name']
-        disk, = (each for each in self.powervm.control.disks()
-                 if each['mapped_to'] == [name])
+        (disk,) = (
+            each
+            for each in self.powervm.control.disks()
+            if each['mapped_to'] == [name]
+        )
         return disk
 
-    def assert_boots_from(
-        self, server: dict[str, Any], image_id: str
-    ) -> None:
+    def assert_boots_from(self, server: dict[str, Any], image_id: str) -> None:
         """Every byte of the server's disk is the image's."""
-        base.assert_same_bytes(self, self.server.data_path(image_id),
-                               self.disk_of(server)['path'])
+        base.assert_same_bytes(
+            self, self.server.data_path(image_id), self.disk_of(server)['path']
+        )
 
     def assert_nothing_left(self) -> None:
         """No partition, instance disk, mapping or record is there."""
         self.assertEqual({}, self.partitions())
         self.assertEqual({}, self.instance_disks())
-        self.assertEqual([], [
-            each for each in self.powervm.control.disks()
-            if each['mapped_to']])
-        self.assertEqual([], self.catalog.instance_disks(
-            self.compute.driver.image_cache.driver.pool_id()))
+        self.assertEqual(
+            [],
+            [
+                each
+                for each in self.powervm.control.disks()
+                if each['mapped_to']
+            ],
+        )
+        self.assertEqual(
+            [],
+            self.catalog.instance_disks(
+                self.compute.driver.image_cache.driver.pool_id()
+            ),
+        )

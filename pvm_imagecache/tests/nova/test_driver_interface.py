@@ -22,30 +22,42 @@ import tempfile
 from typing import Any
 from unittest import mock
 
-from nova import context as nova_context
-from nova import objects
-from nova import test
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.unit import utils as test_utils
 from nova.tests.unit.virt import test_virt_drivers
 from oslo_utils import units
 
-from pvm_imagecache.conf import compute
+from nova import context as nova_context
+from nova import objects
+from nova import test
 from pvm_imagecache import simulator
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.conf import compute
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.nova import base as nova_base
 
 #: What may not be answered with NotImplementedError.
-SUPPORTED = frozenset((
-    'init_host', 'list_instances', 'list_instance_uuids', 'spawn', 'reboot',
-    'power_off', 'power_on', 'destroy', 'get_info', 'get_available_resource',
-    'get_available_nodes', 'cleanup'))
+SUPPORTED = frozenset(
+    (
+        'init_host',
+        'list_instances',
+        'list_instance_uuids',
+        'spawn',
+        'reboot',
+        'power_off',
+        'power_on',
+        'destroy',
+        'get_info',
+        'get_available_resource',
+        'get_available_nodes',
+        'cleanup',
+    )
+)
 
 
 class PowerVMDriverTestCase(
-        test_virt_drivers._VirtDriverTestCase, test.TestCase):
-
+    test_virt_drivers._VirtDriverTestCase, test.TestCase
+):
     def setUp(self) -> None:
         self.driver_module = 'nova.virt.pvm_imagecache.PowerVMDriver'
         self.unimplemented: list[str] = []
@@ -57,13 +69,18 @@ class PowerVMDriverTestCase(
         self.addCleanup(powervm.__exit__, None, None, None)
         compute.register(nova_base.CONF)
         self.flags(
-            group='pvm_imagecache', host=powervm.host, port=powervm.port,
-            protocol='http', volume_group_name='cachevg',
-            state_path=f'{directory}/state')
+            group='pvm_imagecache',
+            host=powervm.host,
+            port=powervm.port,
+            protocol='http',
+            volume_group_name='cachevg',
+            state_path=f'{directory}/state',
+        )
         self.useFixture(nova_base.QuickJobs())
         self.useFixture(nova_base.RealGlance(self))
         self.image_id = base.glance().create_image(
-            'image', images.raw_bytes(units.Mi))
+            'image', images.raw_bytes(units.Mi)
+        )
         self.connection.init_host('myhostname')
         self.addCleanup(self.connection.cleanup_host, 'myhostname')
 
@@ -92,7 +109,12 @@ class PowerVMDriverTestCase(
         instance = test_utils.get_test_instance(obj=obj)
         with mock.patch.object(objects.Instance, 'save', autospec=True):
             self.connection.spawn(
-                nova_context.RequestContext('user', 'project'), instance,
-                objects.ImageMeta(id=self.image_id), [], 'herp', {},
-                network_info=[])
+                nova_context.RequestContext('user', 'project'),
+                instance,
+                objects.ImageMeta(id=self.image_id),
+                [],
+                'herp',
+                {},
+                network_info=[],
+            )
         return instance, []

@@ -16,9 +16,9 @@ from unittest import mock
 import uuid
 
 from nova.compute import provider_tree
+
 from nova import context as nova_context
 from nova.virt import fake
-
 from pvm_imagecache import boot_clock
 from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
@@ -29,13 +29,12 @@ SIZE = 3 * base.MIB + 1
 
 
 class PrecachingTestCase(base.NovaTestCase):
-
     def setUp(self) -> None:
         super().setUp()
         self.aggregate = self.api.post_aggregate(
-            {'aggregate': {'name': 'fleet'}})
-        self.api.add_host_to_aggregate(
-            self.aggregate['id'], self.compute.host)
+            {'aggregate': {'name': 'fleet'}}
+        )
+        self.api.add_host_to_aggregate(self.aggregate['id'], self.compute.host)
 
     def cache(self, *image_ids: str) -> None:
         """Ask for images through the API, and wait until that is done."""
@@ -43,9 +42,11 @@ class PrecachingTestCase(base.NovaTestCase):
         self.api.api_post(
             f'/os-aggregates/{self.aggregate["id"]}/images',
             {'cache': [{'id': each} for each in image_ids]},
-            check_response_status=[202])
+            check_response_status=[202],
+        )
         self.notifier.wait_for_versioned_notifications(
-            'aggregate.cache_images.end', timeout=30)
+            'aggregate.cache_images.end', timeout=30
+        )
 
     def test_caching(self) -> None:
         image_id = self.store(SIZE)
@@ -68,7 +69,8 @@ class PrecachingTestCase(base.NovaTestCase):
     def results(self, image_id: str) -> dict[str, str]:
         """What nova-compute answers the conductor."""
         return self.compute.manager.cache_images(
-            nova_context.RequestContext('user', 'project'), [image_id])
+            nova_context.RequestContext('user', 'project'), [image_id]
+        )
 
     def test_switched_off(self) -> None:
         self.flags(enabled=False, group='pvm_imagecache')
@@ -84,6 +86,7 @@ class PrecachingTestCase(base.NovaTestCase):
         def disk() -> dict:
             self._run_periodics()
             return self._get_provider_inventory(provider)['DISK_GB']
+
         self.flags(reserved_host_disk_mb=1024)
         self.assertEqual((1000, 1), (disk()['total'], disk()['reserved']))
         for seed in range(3):
@@ -91,11 +94,18 @@ class PrecachingTestCase(base.NovaTestCase):
         self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
         # What can't be told now is as it was.
         with mock.patch.object(
-                catalog.Catalog, 'images', autospec=True, side_effect=(
-                    exceptions.CatalogError(path='x', reason='no luck'))):
+            catalog.Catalog,
+            'images',
+            autospec=True,
+            side_effect=(exceptions.CatalogError(path='x', reason='no luck')),
+        ):
             self.assertEqual(4, disk()['reserved'])
-        self.assertEqual(1, self.stdlog.logger.output.count(
-            'can not tell how full the cache is'))
+        self.assertEqual(
+            1,
+            self.stdlog.logger.output.count(
+                'can not tell how full the cache is'
+            ),
+        )
 
 
 class MixinTestCase(base.NovaTestCase):
@@ -106,8 +116,7 @@ class MixinTestCase(base.NovaTestCase):
             """As a fork of nova-powervm would be."""
 
         driver = Theirs(None)
-        driver.capabilities = {
-            **driver.capabilities, 'has_imagecache': False}
+        driver.capabilities = {**driver.capabilities, 'has_imagecache': False}
         driver.init_host('fork')
         self.addCleanup(driver.cleanup_host, 'fork')
         self.assertTrue(driver.capabilities['has_imagecache'])
@@ -126,13 +135,17 @@ class MixinTestCase(base.NovaTestCase):
         before = plain.data('fork').inventory['DISK_GB']
         self.assertEqual({**before, 'reserved': before['reserved'] + 1}, disk)
         made = driver.image_cache.create_disk(
-            driver.image_source.get(image_id, context), 'b_theirs',
-            context=context)
+            driver.image_source.get(image_id, context),
+            'b_theirs',
+            context=context,
+        )
         self.assertEqual('hit', made.outcome.value)
         self.assertEqual(
-            'b_theirs', driver.image_cache.driver.mappable(made.disk).name)
+            'b_theirs', driver.image_cache.driver.mappable(made.disk).name
+        )
         uptime = boot_clock.uptime
-        with mock.patch.object(boot_clock, 'uptime',
-                               lambda: uptime() + 100_000):
+        with mock.patch.object(
+            boot_clock, 'uptime', lambda: uptime() + 100_000
+        ):
             driver.manage_image_cache(context, [])
         self.assertEqual(set(), self.base_images())

@@ -15,10 +15,10 @@
 import os
 from unittest import mock
 
-from nova import exception
-from nova import monkey_patch
 from nova.tests import fixtures as nova_fixtures
 
+from nova import exception
+from nova import monkey_patch
 from pvm_imagecache import boot_clock
 from pvm_imagecache import identity
 from pvm_imagecache.tests import images
@@ -30,13 +30,14 @@ SIZE = 5 * base.MIB + 3
 
 
 class ServersTestCase(base.NovaTestCase):
-
     def test_how_nova_runs(self) -> None:
         # What says that the other tests run in the way they are said to.
         wanted = os.environ.get(
-            'OS_NOVA_DISABLE_EVENTLET_PATCHING', '').lower()
-        self.assertEqual(wanted in ('false', '0', 'no'),
-                         monkey_patch.is_patched())
+            'OS_NOVA_DISABLE_EVENTLET_PATCHING', ''
+        ).lower()
+        self.assertEqual(
+            wanted in ('false', '0', 'no'), monkey_patch.is_patched()
+        )
 
     def test_life_of_a_base_image(self) -> None:
         image_id = self.store(SIZE)
@@ -47,13 +48,15 @@ class ServersTestCase(base.NovaTestCase):
         self.assertEqual(1, self.fetched())
         for server in (first, second):
             self.assert_boots_from(server, image_id)
-        self.assertEqual(['running', 'running'],
-                         list(self.partitions().values()))
+        self.assertEqual(
+            ['running', 'running'], list(self.partitions().values())
+        )
         # In use, it stays however old it is.
         passed = 0.0
         uptime = boot_clock.uptime
-        with mock.patch.object(boot_clock, 'uptime',
-                               lambda: uptime() + passed):
+        with mock.patch.object(
+            boot_clock, 'uptime', lambda: uptime() + passed
+        ):
             passed = 10.0 * DAY
             self.run_pass()
             self.assertEqual(1, len(self.base_images()))
@@ -73,29 +76,41 @@ class ServersTestCase(base.NovaTestCase):
     def check_who(self, image_id: str) -> None:
         """The history has the user who has asked nova, beside its own."""
         pool = self.compute.driver.image_cache.driver.pool_id()
-        found = {(each.action, each.who)
-                 for each in self.catalog.history(pool)}
+        found = {
+            (each.action, each.who) for each in self.catalog.history(pool)
+        }
         ours = identity.user()
         theirs = f'{self.api.auth_user} as {ours}'
         self.assertLessEqual(
-            {('miss', theirs), ('hit', theirs), ('delete', theirs),
-             ('evict', ours)}, found)
+            {
+                ('miss', theirs),
+                ('hit', theirs),
+                ('delete', theirs),
+                ('evict', ours),
+            },
+            found,
+        )
 
     def test_twenty_servers_at_once(self) -> None:
         self.flags(instances=-1, cores=-1, ram=-1, group='quota')
         image_id = self.store(SIZE)
         server = self._build_server(
-            image_uuid=image_id, networks='none', flavor_id=self.flavor)
+            image_uuid=image_id, networks='none', flavor_id=self.flavor
+        )
         server['min_count'] = server['max_count'] = 20
         self.api.post_server({'server': server})
-        servers = [self._wait_for_server_parameter(
-            each, {'status': 'ACTIVE'}, max_retries=120)
-            for each in self.api.get_servers()]
+        servers = [
+            self._wait_for_server_parameter(
+                each, {'status': 'ACTIVE'}, max_retries=120
+            )
+            for each in self.api.get_servers()
+        ]
         self.assertEqual(20, len(servers))
         downloads = self.server.downloads()
         # One fetch; of each of the others only the right to it was asked.
-        self.assertEqual([1] * 19 + [SIZE],
-                         sorted(each.bytes_sent for each in downloads))
+        self.assertEqual(
+            [1] * 19 + [SIZE], sorted(each.bytes_sent for each in downloads)
+        )
         disks = {self.disk_of(each)['udid'] for each in servers}
         self.assertEqual(20, len(disks))
         for each in servers:
@@ -109,8 +124,10 @@ class ServersTestCase(base.NovaTestCase):
     def test_disk_name_taken_by_another_server(self) -> None:
         image_id = self.store(SIZE)
         with mock.patch.object(
-                boot_disks, 'short_names',
-                lambda name, uuid: ['b_same', f'b_{uuid[:8]}']):
+            boot_disks,
+            'short_names',
+            lambda name, uuid: ['b_same', f'b_{uuid[:8]}'],
+        ):
             first, second = self.boot(image_id), self.boot(image_id)
             for server in (first, second):
                 self.assert_boots_from(server, image_id)
@@ -143,9 +160,11 @@ class ServersTestCase(base.NovaTestCase):
         self.assertEqual(['running'], list(self.partitions().values()))
         # Somebody else stops and starts it: nova finds out.
         self.compute.driver._partitions.power_off(
-            self.compute.driver._partitions.find(server['id']))
-        self.assertEqual(4, self.compute.manager._get_power_state(
-            self.instance(server)))
+            self.compute.driver._partitions.find(server['id'])
+        )
+        self.assertEqual(
+            4, self.compute.manager._get_power_state(self.instance(server))
+        )
         self._delete_server(server)
         self.assert_nothing_left()
 
@@ -154,11 +173,13 @@ class ServersTestCase(base.NovaTestCase):
         server = self.boot(self.store(SIZE))
         driver = self.compute.driver
         plain = self.powervm.control.plant_disk(
-            'cachevg', 'their_data', base.GIB)
+            'cachevg', 'their_data', base.GIB
+        )
         self.attach(server, 'their_data')
         self.assertEqual(
             [server['OS-EXT-SRV-ATTR:instance_name']],
-            self.disks()['their_data']['mapped_to'])
+            self.disks()['their_data']['mapped_to'],
+        )
         self._delete_server(server)
         self.assertEqual({'their_data'}, set(self.instance_disks()))
         self.assertEqual(plain['udid'], self.disks()['their_data']['udid'])
@@ -172,8 +193,10 @@ class ServersTestCase(base.NovaTestCase):
         partitions.power_off(partition)
         partitions.delete(partition)
         self.assertRaises(
-            exception.InstanceNotFound, self.compute.driver.get_info,
-            self.instance(server))
+            exception.InstanceNotFound,
+            self.compute.driver.get_info,
+            self.instance(server),
+        )
         self._delete_server(server)
         self.assertEqual({}, self.partitions())
 
@@ -182,7 +205,8 @@ class ServersTestCase(base.NovaTestCase):
         first = self.boot(image_id)
         self.fetched()
         self.compute = self.restart_compute_service(
-            self.compute, keep_hypervisor_state=False)
+            self.compute, keep_hypervisor_state=False
+        )
         second = self.boot(image_id)
         self.assertEqual(1, self.fetched())
         self.assert_boots_from(second, image_id)
@@ -212,11 +236,13 @@ class FailedSpawnTestCase(base.NovaTestCase):
     def test_at_powervm(self) -> None:
         image_id = self.store(SIZE)
         for cause, match in (
-                ('make partition', {'kind': 'LogicalPartition.create'}),
-                ('change the mappings', {'kind': 'VirtualIOServer.update'}),
-                ('power on', {'method': 'PUT', 'path_regex': 'do/PowerOn'})):
+            ('make partition', {'kind': 'LogicalPartition.create'}),
+            ('change the mappings', {'kind': 'VirtualIOServer.update'}),
+            ('power on', {'method': 'PUT', 'path_regex': 'do/PowerOn'}),
+        ):
             self.powervm.control.add_fault(
-                'status', message='No luck.', **match)
+                'status', message='No luck.', **match
+            )
             self.check_failing(image_id, f'PowerVM refused to {cause}')
         self.assertEqual(1, len(self.base_images()))
 
@@ -230,24 +256,29 @@ class FailedSpawnTestCase(base.NovaTestCase):
         # It is not mapped, as one that is being made, or was detached.
         image_id = self.store(SIZE)
         self.server.inject(image_id, status=403, count=99)
-        with mock.patch.object(boot_disks, 'short_names',
-                               lambda name, uuid: ['b_same', 'b_other']):
+        with mock.patch.object(
+            boot_disks, 'short_names', lambda name, uuid: ['b_same', 'b_other']
+        ):
             for name in ('b_same', 'b_other'):
                 theirs = self.powervm.control.plant_disk(
-                    'cachevg', name, base.GIB)
+                    'cachevg', name, base.GIB
+                )
                 server = self.boot(image_id, expected_state='ERROR')
                 self._delete_server(server)
                 self.assertEqual(theirs['udid'], self.disks()[name]['udid'])
 
     def test_what_can_not_be_undone_is_undone_by_the_delete(self) -> None:
         self.powervm.control.add_fault(
-            'status', method='PUT', path_regex='do/PowerOn')
+            'status', method='PUT', path_regex='do/PowerOn'
+        )
         # The disk can't be unmapped for now: only the first update passes.
         self.powervm.control.add_fault(
-            'status', kind='VirtualIOServer.update', skip=1)
+            'status', kind='VirtualIOServer.update', skip=1
+        )
         server = self.boot(self.store(SIZE), expected_state='ERROR')
-        self.assertIn('What was made could not all be removed',
-                      self.stdlog.logger.output)
+        self.assertIn(
+            'What was made could not all be removed', self.stdlog.logger.output
+        )
         self.assertEqual(1, len(self.instance_disks()))
         self.powervm.control.clear_faults()
         self._delete_server(server)
@@ -255,16 +286,21 @@ class FailedSpawnTestCase(base.NovaTestCase):
     def test_what_is_not_supported(self) -> None:
         image_id = self.store(SIZE)
         flavor = self._create_flavor(
-            memory_mb=1000, vcpu=1, disk=1, ephemeral=1)
+            memory_mb=1000, vcpu=1, disk=1, ephemeral=1
+        )
         for what, wanted in (
-                ('ephemeral disks', {'flavor_id': flavor}),
-                ('config drives', {}),
-                ('networks', {'networks': 'auto'})):
-            server = self._build_server(image_uuid=image_id, **(
-                {'networks': 'none', 'flavor_id': self.flavor} | wanted))
+            ('ephemeral disks', {'flavor_id': flavor}),
+            ('config drives', {}),
+            ('networks', {'networks': 'auto'}),
+        ):
+            server = self._build_server(
+                image_uuid=image_id,
+                **({'networks': 'none', 'flavor_id': self.flavor} | wanted),
+            )
             server['config_drive'] = what == 'config drives'
             server = self._wait_for_state_change(
-                self.api.post_server({'server': server}), 'ERROR')
+                self.api.post_server({'server': server}), 'ERROR'
+            )
             self.assertIn(f'supports no {what}', server['fault']['message'])
             # nova asks for the ephemeral disk's file system by then.
             self.run_pass()
@@ -274,7 +310,8 @@ class FailedSpawnTestCase(base.NovaTestCase):
 
     def test_too_small_a_flavor(self) -> None:
         image_id = self.server.create_image(
-            'large', images.qcow2_bytes(2 * base.GIB), disk_format='qcow2')
+            'large', images.qcow2_bytes(2 * base.GIB), disk_format='qcow2'
+        )
         server = self.boot(image_id, expected_state='ERROR')
         self.assertIn('is too small for image', server['fault']['message'])
         self.assert_nothing_left()
@@ -282,12 +319,17 @@ class FailedSpawnTestCase(base.NovaTestCase):
     def test_server_on_a_volume(self) -> None:
         server = self._build_server(networks='none', flavor_id=self.flavor)
         del server['imageRef']
-        server['block_device_mapping_v2'] = [{
-            'source_type': 'volume', 'destination_type': 'volume',
-            'boot_index': 0, 'uuid':
-            nova_fixtures.CinderFixture.IMAGE_BACKED_VOL}]
+        server['block_device_mapping_v2'] = [
+            {
+                'source_type': 'volume',
+                'destination_type': 'volume',
+                'boot_index': 0,
+                'uuid': nova_fixtures.CinderFixture.IMAGE_BACKED_VOL,
+            }
+        ]
         server = self._wait_for_state_change(
-            self.api.post_server({'server': server}), 'ERROR')
+            self.api.post_server({'server': server}), 'ERROR'
+        )
         self.assertIn('supports no volumes', server['fault']['message'])
         # Its image is called ''.
         self.assertEqual('', self.instance(server).image_ref)

@@ -27,20 +27,29 @@ class SSPTestCase(base.NovaTestCase):
         image_id = self.store(SIZE)
         first, second = self.boot(image_id), self.boot(image_id)
         # The pool has fetched it, once.
-        self.assertEqual([SIZE], [
-            each.bytes_sent for each in self.server.downloads()
-            if each.bytes_sent > 1])
+        self.assertEqual(
+            [SIZE],
+            [
+                each.bytes_sent
+                for each in self.server.downloads()
+                if each.bytes_sent > 1
+            ],
+        )
         for server in (first, second):
             self.assert_boots_from(server, image_id)
             self.assertEqual('LogicalUnit', self.disk_of(server)['type'])
-            self.assertIn(server['id'].replace('-', '_'),
-                          self.disk_of(server)['name'])
+            self.assertIn(
+                server['id'].replace('-', '_'), self.disk_of(server)['name']
+            )
         self.run_pass()
         driver.manage_image_cache(None, None)
-        self.assertRaises(NotImplementedError, driver.cache_image, None,
-                          image_id)
-        self.assertEqual({image_id: 'unsupported'},
-                         self.compute.manager.cache_images(None, [image_id]))
+        self.assertRaises(
+            NotImplementedError, driver.cache_image, None, image_id
+        )
+        self.assertEqual(
+            {image_id: 'unsupported'},
+            self.compute.manager.cache_images(None, [image_id]),
+        )
         self.assertEqual(0, driver.cached_gb())
         self._delete_server(first)
         self.assert_boots_from(second, image_id)

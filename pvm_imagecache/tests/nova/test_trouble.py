@@ -17,16 +17,16 @@ import time
 from typing import Any
 from unittest import mock
 
-from nova import exception
 from oslo_config import cfg
 
+from nova import exception
 from pvm_imagecache import boot_clock
 from pvm_imagecache import catalog
-from pvm_imagecache.conf import compute
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
+from pvm_imagecache.conf import compute
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin
 from pvm_imagecache.virt import notifications
@@ -35,14 +35,14 @@ SIZE = 3 * base.MIB + 1
 
 
 class TroubleTestCase(base.NovaTestCase):
-
     def log(self) -> str:
         return self.stdlog.logger.output
 
     def restart(self, **options: Any) -> None:
         self.flags(group='pvm_imagecache', **options)
         self.compute = self.restart_compute_service(
-            self.compute, keep_hypervisor_state=False)
+            self.compute, keep_hypervisor_state=False
+        )
         self.computes['compute'] = self.compute
 
     def test_powervm_is_not_there(self) -> None:
@@ -53,23 +53,34 @@ class TroubleTestCase(base.NovaTestCase):
         self._run_periodics()
         self.run_pass()
         self.run_pass()
-        self.assertEqual(1, self.log().count('can not tidy up the image '
-                                             'cache, and'))
+        self.assertEqual(
+            1, self.log().count('can not tidy up the image cache, and')
+        )
         self.assertEqual(1, self.log().count('can not reach PowerVM'))
         self.assertEqual([], self.compute.driver.list_instance_uuids())
-        self.assertRaises(exception.VirtDriverNotReady,
-                          self.compute.driver.get_available_nodes)
+        self.assertRaises(
+            exception.VirtDriverNotReady,
+            self.compute.driver.get_available_nodes,
+        )
         self.assertNotIn('Error updating resources', self.log())
         # nova does not take the server for lost.
-        self.assertEqual('ACTIVE', self.api.get_server(
-            server['id'])['status'])
+        self.assertEqual('ACTIVE', self.api.get_server(server['id'])['status'])
         # Once it answers, all is as before, without a restart.
-        for adapters in (self.compute.driver._adapters,
-                         self.compute.driver.image_cache.driver._adapters):
+        for adapters in (
+            self.compute.driver._adapters,
+            self.compute.driver.image_cache.driver._adapters,
+        ):
             adapters.connection = mock.Mock(
-                wraps=adapters.connection, host=self.powervm.host,
-                port=port, protocol='http', user=None, password=None,
-                timeout=60, verify_tls=True, url='')
+                wraps=adapters.connection,
+                host=self.powervm.host,
+                port=port,
+                protocol='http',
+                user=None,
+                password=None,
+                timeout=60,
+                verify_tls=True,
+                url='',
+            )
         self._run_periodics()
         self.run_pass()
         for what in ('tidy up the image cache', 'reach PowerVM'):
@@ -86,49 +97,74 @@ class TroubleTestCase(base.NovaTestCase):
 
     def test_a_policy_is_missing(self) -> None:
         self.restart(eviction_policies=['no-such', 'age'])
-        self.assertIn('Going on without the eviction policy no-such',
-                      self.log())
-        self.assertEqual(['age'], [
-            each.name for each
-            in self.compute.driver.image_cache._parts.policies])
+        self.assertIn(
+            'Going on without the eviction policy no-such', self.log()
+        )
+        self.assertEqual(
+            ['age'],
+            [
+                each.name
+                for each in self.compute.driver.image_cache._parts.policies
+            ],
+        )
         self.run_pass()
 
     def test_a_bad_disk_driver(self) -> None:
-        for name, kind in (('no-such', exceptions.PluginNotFound),
-                           ('localdisk', exceptions.ConfigurationError)):
-            self.flags(group='pvm_imagecache', disk_driver=name,
-                       volume_group_name='')
+        for name, kind in (
+            ('no-such', exceptions.PluginNotFound),
+            ('localdisk', exceptions.ConfigurationError),
+        ):
+            self.flags(
+                group='pvm_imagecache', disk_driver=name, volume_group_name=''
+            )
             self.assertRaises(kind, self.compute.driver.init_host, 'host')
 
     def test_the_start_fails(self) -> None:
-        for error in (exceptions.CatalogError(path='x', reason='no luck'),
-                      ZeroDivisionError('oops')):
-            with mock.patch.object(manager.ImageManager, 'reconcile',
-                                   autospec=True, side_effect=error):
+        for error in (
+            exceptions.CatalogError(path='x', reason='no luck'),
+            ZeroDivisionError('oops'),
+        ):
+            with mock.patch.object(
+                manager.ImageManager,
+                'reconcile',
+                autospec=True,
+                side_effect=error,
+            ):
                 self.restart()
-            self.assertEqual(1, self.log().count(
-                'can not tidy up the image cache at the start, and will try '
-                f'it again: {error}'))
+            self.assertEqual(
+                1,
+                self.log().count(
+                    'can not tidy up the image cache at the start, and will '
+                    f'try it again: {error}'
+                ),
+            )
         image_id = self.store(SIZE)
         self.assert_boots_from(self.boot(image_id), image_id)
 
     def test_a_pass_fails(self) -> None:
         self.run_pass()
-        for error in (exceptions.CatalogError(path='x', reason='no luck'),
-                      ZeroDivisionError('oops')):
-            with mock.patch.object(catalog.Catalog, 'set_in_use',
-                                   autospec=True, side_effect=error):
+        for error in (
+            exceptions.CatalogError(path='x', reason='no luck'),
+            ZeroDivisionError('oops'),
+        ):
+            with mock.patch.object(
+                catalog.Catalog, 'set_in_use', autospec=True, side_effect=error
+            ):
                 self.run_pass()
                 self.run_pass()
-            self.assertEqual(1, self.log().count(
-                f'and will try it again: {error}'))
+            self.assertEqual(
+                1, self.log().count(f'and will try it again: {error}')
+            )
         self.run_pass()
 
     def test_a_deploy_without_a_catalogue(self) -> None:
         image_id = self.store(SIZE)
         with mock.patch.object(
-                catalog.Catalog, '_session', autospec=True, side_effect=(
-                    exceptions.CatalogError(path='x', reason='no luck'))):
+            catalog.Catalog,
+            '_session',
+            autospec=True,
+            side_effect=(exceptions.CatalogError(path='x', reason='no luck')),
+        ):
             server = self.boot(image_id)
             self.assert_boots_from(server, image_id)
             self._delete_server(server)
@@ -150,23 +186,31 @@ class MutationTestCase(base.FilesTestCase):
         path.write_text(
             '[pvm_imagecache]\nvolume_group_name = vg\n'
             f'state_path = {self.directory}\nminimum_age = {minimum_age}\n'
-            f'[pvm_imagecache_age]\nmax_age = {max_age}\n')
+            f'[pvm_imagecache_age]\nmax_age = {max_age}\n'
+        )
         return str(path)
 
     def test_mutation(self) -> None:
         conf = cfg.ConfigOpts()
         compute.register(conf)
-        conf(['--config-file', self.write(50, 60)], default_config_files=[],
-             default_config_dirs=[])
+        conf(
+            ['--config-file', self.write(50, 60)],
+            default_config_files=[],
+            default_config_dirs=[],
+        )
         images = manager.ImageManager.from_conf(
-            conf, mock.Mock(), plugins.load_usable_policies)
+            conf, mock.Mock(), plugins.load_usable_policies
+        )
         self.addCleanup(images.close)
         conf.register_mutate_hook(mixin._reconfigurer(images))
 
         def seen() -> tuple[float, float]:
             parts = images._parts
-            return (parts.settings.minimum_age,
-                    parts.policies[0].policy._max_age)
+            return (
+                parts.settings.minimum_age,
+                parts.policies[0].policy._max_age,
+            )
+
         self.assertEqual((50, 60), seen())
         self.write(70, 80)
         conf.mutate_config_files()
@@ -191,38 +235,53 @@ class NotificationsTestCase(base.NovaTestCase):
         payload = cached['payload']
         self.assertEqual(
             ('PVMImageCachePayload', 'pvm_imagecache', '1.0'),
-            (payload['nova_object.name'], payload['nova_object.namespace'],
-             payload['nova_object.version']))
+            (
+                payload['nova_object.name'],
+                payload['nova_object.namespace'],
+                payload['nova_object.version'],
+            ),
+        )
         data = payload['nova_object.data']
-        name, = self.base_images()
+        (name,) = self.base_images()
         self.assertEqual(
             ('compute', image_id, SIZE, name, ''),
-            (data['host'], data['image_id'], data['image_size'],
-             data['disk_name'], data['reason']))
+            (
+                data['host'],
+                data['image_id'],
+                data['image_size'],
+                data['disk_name'],
+                data['reason'],
+            ),
+        )
         self._delete_server(server)
         self.run_pass()
         uptime = boot_clock.uptime
-        with mock.patch.object(boot_clock, 'uptime',
-                               lambda: uptime() + 100_000):
+        with mock.patch.object(
+            boot_clock, 'uptime', lambda: uptime() + 100_000
+        ):
             self.run_pass()
-        data = self.await_one('pvm_imagecache.image.evicted')[
-            'payload']['nova_object.data']
+        data = self.await_one('pvm_imagecache.image.evicted')['payload'][
+            'nova_object.data'
+        ]
         self.assertEqual(image_id, data['image_id'])
         self.assertIn('age: ', data['reason'])
         # Somebody else's disk has the name.
         other = self.store(SIZE, seed=1)
         self.powervm.control.plant_disk(
-            'cachevg', naming.base_image_name(other), 7 * base.GIB)
+            'cachevg', naming.base_image_name(other), 7 * base.GIB
+        )
         self.boot(other)
-        data = self.await_one('pvm_imagecache.image.bypassed')[
-            'payload']['nova_object.data']
+        data = self.await_one('pvm_imagecache.image.bypassed')['payload'][
+            'nova_object.data'
+        ]
         self.assertEqual(other, data['image_id'])
         self.assertIn('is taken', data['reason'])
         self.assertTrue(data['disk_name'].startswith('b_'))
 
     def await_one(self, event_type: str) -> dict:
-        found, = self.notifier.wait_for_versioned_notifications(
-            event_type, timeout=30)
+        (found,) = self.notifier.wait_for_versioned_notifications(
+            event_type, timeout=30
+        )
         return found
 
     def test_a_bus_that_is_gone(self) -> None:
@@ -232,17 +291,23 @@ class NotificationsTestCase(base.NovaTestCase):
         def fail(event: object) -> None:
             tried.release()
             raise RuntimeError('no bus')
+
         with mock.patch.object(notifications, '_send', fail):
             for seed in range(2):
                 image_id = self.store(SIZE, seed)
                 self.assert_boots_from(self.boot(image_id), image_id)
                 self.assertTrue(tried.acquire(timeout=30))
             self.await_log('can not send notifications')
-        self.assertEqual(1, self.stdlog.logger.output.count(
-            'can not send notifications of the cache'))
+        self.assertEqual(
+            1,
+            self.stdlog.logger.output.count(
+                'can not send notifications of the cache'
+            ),
+        )
 
         def hang(event: object) -> None:
             hangs.wait()
+
         # Nobody waits for a bus that takes nothing: this would never end.
         with mock.patch.object(notifications, '_send', hang):
             image_id = self.store(SIZE, seed=2)

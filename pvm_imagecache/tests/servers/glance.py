@@ -92,7 +92,7 @@ class GlanceServer:
         python: str = sys.executable,
     ) -> None:
         self.state_dir = pathlib.Path(state_dir).resolve()
-        self.log_path = self.state_dir / "glance.log"
+        self.log_path = self.state_dir / 'glance.log'
         self._bandwidth = bandwidth
         self._python = python
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,7 +100,7 @@ class GlanceServer:
         self._sessions: list[requests.Session] = []
         self._reservation = _reserve_port()
         self._port: int = self._reservation.getsockname()[1]
-        self.url = f"http://{glance_wsgi.HOST}:{self._port}"
+        self.url = f'http://{glance_wsgi.HOST}:{self._port}'
 
     def __enter__(self) -> typing.Self:
         try:
@@ -138,7 +138,7 @@ class GlanceServer:
             _wait_for(ready, self._process)
         except GlanceServerError as exc:
             self._end_process()
-            raise GlanceServerError(f"{exc}\n{self._log_tail()}") from None
+            raise GlanceServerError(f'{exc}\n{self._log_tail()}') from None
         except BaseException:
             self._end_process()
             raise
@@ -155,18 +155,18 @@ class GlanceServer:
 
     def token(
         self,
-        user: str = "admin",
-        project: str = "demo",
-        roles: abc.Iterable[str] = ("admin", "member", "reader"),
+        user: str = 'admin',
+        project: str = 'demo',
+        roles: abc.Iterable[str] = ('admin', 'member', 'reader'),
     ) -> str:
         """Return a token of that user, for ``X-Auth-Token``.
 
         Roles imply no other roles here, as they would with Keystone.
         """
-        fields = (user, project, ",".join(roles))
-        if any(":" in field for field in fields):
+        fields = (user, project, ','.join(roles))
+        if any(':' in field for field in fields):
             raise ValueError(f"no colons in tokens' fields: {fields}")
-        return ":".join(fields)
+        return ':'.join(fields)
 
     def client(self, token: str | None = None) -> typing.Any:
         """Return a glanceclient for that token, by default an admin's."""
@@ -183,15 +183,15 @@ class GlanceServer:
         self,
         name: str,
         data: Data,
-        disk_format: str = "raw",
-        container_format: str = "bare",
+        disk_format: str = 'raw',
+        container_format: str = 'bare',
         id: str | None = None,
-        visibility: str = "public",
+        visibility: str = 'public',
         **props: typing.Any,
     ) -> str:
         """Create an image of a file's or the given bytes; return its id."""
         if id is not None:
-            props["id"] = id
+            props['id'] = id
         images = self.client().images
         image_id: str = images.create(
             name=name,
@@ -204,8 +204,8 @@ class GlanceServer:
             images.upload(image_id, stream)
 
         status = images.get(image_id).status
-        if status != "active":
-            raise GlanceServerError(f"image {image_id} is {status}")
+        if status != 'active':
+            raise GlanceServerError(f'image {image_id} is {status}')
         return image_id
 
     def data_path(self, image_id: str) -> pathlib.Path:
@@ -220,7 +220,7 @@ class GlanceServer:
         """
         md5, sha512 = hashlib.md5(), hashlib.sha512()
         size = 0
-        with _open(data) as source, self.data_path(image_id).open("wb") as to:
+        with _open(data) as source, self.data_path(image_id).open('wb') as to:
             while piece := source.read(_COPY_SIZE):
                 md5.update(piece)
                 sha512.update(piece)
@@ -231,8 +231,8 @@ class GlanceServer:
         )
         with contextlib.closing(database), database:
             database.execute(
-                "UPDATE images SET size = ?, checksum = ?, os_hash_value = ?"
-                " WHERE id = ?",
+                'UPDATE images SET size = ?, checksum = ?, os_hash_value = ?'
+                ' WHERE id = ?',
                 (size, md5.hexdigest(), sha512.hexdigest(), image_id),
             )
 
@@ -250,16 +250,16 @@ class GlanceServer:
         """Forget the requests for image data so far."""
         self._earlier_downloads.clear()
         if self._process is not None:
-            self._control("DELETE", "downloads")
+            self._control('DELETE', 'downloads')
 
     def bandwidth(self) -> int:
         """Return what each download gets, bytes per second, 0 for all."""
-        return int(self._control("GET", "bandwidth"))
+        return int(self._control('GET', 'bandwidth'))
 
     def set_bandwidth(self, bytes_per_s: int) -> None:
         """Set what each download gets, those under way included."""
         self._bandwidth = bytes_per_s
-        self._control("PUT", "bandwidth", bytes_per_s)
+        self._control('PUT', 'bandwidth', bytes_per_s)
 
     def inject(
         self,
@@ -283,7 +283,7 @@ class GlanceServer:
         """
         ways = (reset_after, stall_after, status)
         if sum(way is not None for way in ways) != 1 or count < 1:
-            raise ValueError("one of reset_after, stall_after, status")
+            raise ValueError('one of reset_after, stall_after, status')
 
         fault = glance_wsgi.Fault(
             image_id=image_id,
@@ -293,24 +293,24 @@ class GlanceServer:
             stall_after=stall_after,
             seconds=seconds,
         )
-        self._control("POST", "faults", dataclasses.asdict(fault))
+        self._control('POST', 'faults', dataclasses.asdict(fault))
 
     def clear_faults(self) -> None:
         """Take back the faults that no download has met yet."""
-        self._control("DELETE", "faults")
+        self._control('DELETE', 'faults')
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [
             self._python,
             # The directory it starts in holds state, not modules.
-            "-P",
-            "-m",
+            '-P',
+            '-m',
             glance_wsgi.__name__,
-            f"--state-dir={self.state_dir}",
-            f"--port={self._port}",
-            f"--bandwidth={self._bandwidth}",
+            f'--state-dir={self.state_dir}',
+            f'--port={self._port}',
+            f'--bandwidth={self._bandwidth}',
         ]
-        with self.log_path.open("ab") as log:
+        with self.log_path.open('ab') as log:
             return subprocess.Popen(
                 command,
                 # Its end tells the server that we are gone.
@@ -330,7 +330,7 @@ class GlanceServer:
             process_module.end(process)
 
     def _served_downloads(self) -> list[Download]:
-        return [Download(**d) for d in self._control("GET", "downloads")]
+        return [Download(**d) for d in self._control('GET', 'downloads')]
 
     def _control(
         self, method: str, name: str, body: typing.Any = None
@@ -346,13 +346,13 @@ class GlanceServer:
             answer = response.read()
         if response.status != 200:
             raise GlanceServerError(
-                f"{method} {name}: {response.status}\n{self._log_tail()}"
+                f'{method} {name}: {response.status}\n{self._log_tail()}'
             )
         return json.loads(answer)
 
     def _log_tail(self) -> str:
-        lines = self.log_path.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-_LOG_TAIL_LINES:])
+        lines = self.log_path.read_text(errors='replace').splitlines()
+        return '\n'.join(lines[-_LOG_TAIL_LINES:])
 
 
 def _reserve_port() -> socket.socket:
@@ -373,12 +373,12 @@ def _server_environment() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         # OS_GROUP__OPTION would override Glance's configuration.
-        if not name.startswith("OS_")
+        if not name.startswith('OS_')
     }
     root = pathlib.Path(glance_wsgi.__file__).parents[3]
-    if root.name not in ("site-packages", "dist-packages"):
-        path = [str(root), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    if root.name not in ('site-packages', 'dist-packages'):
+        path = [str(root), environment.get('PYTHONPATH', '')]
+        environment['PYTHONPATH'] = os.pathsep.join(filter(None, path))
     return environment
 
 
@@ -387,14 +387,14 @@ def _wait_for(ready: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
     while not ready.exists():
         if process.poll() is not None:
             raise GlanceServerError(
-                f"Glance ended at its start, status {process.returncode}"
+                f'Glance ended at its start, status {process.returncode}'
             )
         if time.monotonic() > deadline:
             raise GlanceServerError(
-                f"Glance has not started within {_START_TIMEOUT:.0f} s"
+                f'Glance has not started within {_START_TIMEOUT:.0f} s'
             )
         time.sleep(0.05)
 
 
 def _open(data: Data) -> typing.BinaryIO:
-    return io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb")
+    return io.BytesIO(data) if isinstance(data, bytes) else open(data, 'rb')

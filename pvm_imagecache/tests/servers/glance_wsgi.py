@@ -43,11 +43,11 @@ from wsgiref import headers
 from wsgiref import simple_server
 from wsgiref import types
 
-HOST = "127.0.0.1"
-READY_FILE = "ready.json"
-IMAGES_DIR = "images"
-DATABASE_FILE = "glance.sqlite"
-CONTROL_PREFIX = "/control/"
+HOST = '127.0.0.1'
+READY_FILE = 'ready.json'
+IMAGES_DIR = 'images'
+DATABASE_FILE = 'glance.sqlite'
+CONTROL_PREFIX = '/control/'
 
 # The pieces image data is read from the store and sent in, bytes.
 _CHUNK = 1 << 20
@@ -62,7 +62,7 @@ _LINGER = 10.0
 # How long an orderly exit may take before it is cut short, seconds.
 _EXIT_GRACE = 5.0
 
-_DATA_PATH = re.compile(r"/v2(?:\.\d+)?/images/([^/]+)/file/?")
+_DATA_PATH = re.compile(r'/v2(?:\.\d+)?/images/([^/]+)/file/?')
 
 # Nothing below loosens Glance: its policy is the one in its code, uploads
 # are inspected as by default ([image_format] require_image_format_match).
@@ -193,7 +193,7 @@ class Fault:
         """Do to the connection what this fault is about."""
         if self.reset_after is not None:
             _reset(connection)
-            raise ConnectionAbortedError("injected reset")
+            raise ConnectionAbortedError('injected reset')
         time.sleep(self.seconds)
 
 
@@ -266,25 +266,25 @@ class ControlAPI:
         environ: types.WSGIEnvironment,
         start_response: types.StartResponse,
     ) -> abc.Iterable[bytes]:
-        path = environ["PATH_INFO"]
+        path = environ['PATH_INFO']
         if not path.startswith(CONTROL_PREFIX):
             return self._app(environ, start_response)
 
-        name = f"{environ['REQUEST_METHOD']}_{path[len(CONTROL_PREFIX):]}"
+        name = f'{environ["REQUEST_METHOD"]}_{path[len(CONTROL_PREFIX) :]}'
         operation = getattr(self._controls, name.lower())
         answer = json.dumps(operation(_read_json(environ))).encode()
         start_response(
-            "200 OK",
+            '200 OK',
             [
-                ("Content-Type", "application/json"),
-                ("Content-Length", str(len(answer))),
+                ('Content-Type', 'application/json'),
+                ('Content-Length', str(len(answer))),
             ],
         )
         return [answer]
 
 
 def _read_json(environ: types.WSGIEnvironment) -> typing.Any:
-    body = environ["wsgi.input"].read()
+    body = environ['wsgi.input'].read()
     return json.loads(body) if body else None
 
 
@@ -336,15 +336,15 @@ class Downloads:
         environ: types.WSGIEnvironment,
         start_response: types.StartResponse,
     ) -> abc.Iterable[bytes]:
-        match = _DATA_PATH.fullmatch(environ["PATH_INFO"])
-        if environ["REQUEST_METHOD"] != "GET" or not match:
+        match = _DATA_PATH.fullmatch(environ['PATH_INFO'])
+        if environ['REQUEST_METHOD'] != 'GET' or not match:
             return self._app(environ, start_response)
 
         transfer, fault = self._controls.begin(match[1])
         if fault and fault.status:
             transfer.status = fault.status
             start_response(
-                f"{fault.status} Injected Fault", [("Content-Length", "0")]
+                f'{fault.status} Injected Fault', [('Content-Length', '0')]
             )
             return []
 
@@ -359,7 +359,7 @@ class Downloads:
         data = self._app(environ, noting_start)
         if transfer.status not in (200, 206):
             return data
-        return self._send(data, transfer, fault, environ["pvm.connection"])
+        return self._send(data, transfer, fault, environ['pvm.connection'])
 
     def _send(
         self,
@@ -404,7 +404,7 @@ def _closing(data: abc.Iterable[bytes]) -> abc.Iterator[None]:
     try:
         yield
     finally:
-        close = getattr(data, "close", None)
+        close = getattr(data, 'close', None)
         if close:
             close()
 
@@ -412,7 +412,7 @@ def _closing(data: abc.Iterable[bytes]) -> abc.Iterator[None]:
 def _reset(connection: socket.socket) -> None:
     """Reset the connection once the peer has got all that was sent."""
     deadline = time.monotonic() + _LINGER
-    unsent = struct.pack("i", 1)
+    unsent = struct.pack('i', 1)
     while any(unsent) and time.monotonic() < deadline:
         # A reset discards what still waits in the socket, and the fault is
         # to come after an exact number of bytes. TIOCOUTQ: bytes that the
@@ -421,7 +421,7 @@ def _reset(connection: socket.socket) -> None:
         time.sleep(0.001)
 
     connection.setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)
     )
     # Closing the socket object alone would wait for its file objects, and
     # the HTTP server shuts a connection down in good order.
@@ -452,7 +452,7 @@ class RequestBody:
             pieces.append(piece)
             if size > 0:
                 size -= len(piece)
-        return b"".join(pieces)
+        return b''.join(pieces)
 
     def _read_some(self, size: int) -> bytes:
         if self._chunked and not self._left:
@@ -460,7 +460,7 @@ class RequestBody:
         size = min(size, self._left)
         piece = self._stream.read(size)
         if len(piece) < size:
-            raise ConnectionAbortedError("the client left amid its upload")
+            raise ConnectionAbortedError('the client left amid its upload')
         self._left -= size
         if self._chunked and piece and not self._left:
             self._stream.readline()
@@ -469,21 +469,21 @@ class RequestBody:
     def _next_chunk(self) -> None:
         header = self._stream.readline()
         if not header:
-            raise ConnectionAbortedError("the client left amid its upload")
-        self._left = int(header.split(b";")[0], 16)
+            raise ConnectionAbortedError('the client left amid its upload')
+        self._left = int(header.split(b';')[0], 16)
         if not self._left:
             self._chunked = False
             while self._stream.readline().strip():
                 pass
 
     def readline(self, size: int = -1) -> bytes:
-        raise NotImplementedError("Glance reads blocks")
+        raise NotImplementedError('Glance reads blocks')
 
     def readlines(self, hint: int = -1) -> list[bytes]:
-        raise NotImplementedError("Glance reads blocks")
+        raise NotImplementedError('Glance reads blocks')
 
     def __iter__(self) -> abc.Iterator[bytes]:
-        return iter(lambda: self.read(_CHUNK), b"")
+        return iter(lambda: self.read(_CHUNK), b'')
 
     def close(self) -> None:
         """Leave the connection open."""
@@ -492,7 +492,7 @@ class RequestBody:
 class GatewayHandler(simple_server.ServerHandler):
     """Run the application for one request, the connection's only one."""
 
-    http_version = "1.1"
+    http_version = '1.1'
     # Otherwise the variables of the process, HTTP_PROXY say, would look
     # like headers of every request.
     os_environ: dict[str, str] = {}
@@ -506,18 +506,18 @@ class GatewayHandler(simple_server.ServerHandler):
         super().cleanup_headers()
         # Bodies that end short of their length make a kept connection
         # useless for the next request.
-        self.headers["Connection"] = "close"
+        self.headers['Connection'] = 'close'
 
     def release(self) -> None:
         """Close what the application returned, if a failure left it open."""
-        if self.result is not None and hasattr(self.result, "close"):
+        if self.result is not None and hasattr(self.result, 'close'):
             self.result.close()
 
 
 class RequestHandler(simple_server.WSGIRequestHandler):
     """Speak HTTP/1.1, chunked uploads included, on one connection."""
 
-    protocol_version = "HTTP/1.1"
+    protocol_version = 'HTTP/1.1'
     rbufsize = 256 * 1024
     # Headers and body leave in separate writes.
     disable_nagle_algorithm = True
@@ -543,17 +543,17 @@ class RequestHandler(simple_server.WSGIRequestHandler):
         self._drain(body)
 
     def _body(self) -> RequestBody:
-        encoding = self.headers.get("Transfer-Encoding", "")
+        encoding = self.headers.get('Transfer-Encoding', '')
         return RequestBody(
             typing.cast(typing.BinaryIO, self.rfile),
-            int(self.headers.get("Content-Length") or 0),
-            chunked=encoding.lower() == "chunked",
+            int(self.headers.get('Content-Length') or 0),
+            chunked=encoding.lower() == 'chunked',
         )
 
     def get_environ(self) -> types.WSGIEnvironment:
         environ = super().get_environ()
-        environ["wsgi.input_terminated"] = True
-        environ["pvm.connection"] = self.connection
+        environ['wsgi.input_terminated'] = True
+        environ['pvm.connection'] = self.connection
         return environ
 
     def _drain(self, body: RequestBody) -> None:
@@ -582,22 +582,22 @@ class Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
 
 def write_config(state_dir: pathlib.Path, port: int) -> None:
     """Write all that Glance reads at its start."""
-    for name in (IMAGES_DIR, "staging", "tasks", "locks"):
+    for name in (IMAGES_DIR, 'staging', 'tasks', 'locks'):
         (state_dir / name).mkdir(exist_ok=True)
 
     config = _GLANCE_CONF.format(
         # oslo.config substitutes what follows a dollar sign.
-        state=str(state_dir).replace("$", "$$"),
+        state=str(state_dir).replace('$', '$$'),
         database=DATABASE_FILE,
         images=IMAGES_DIR,
         chunk=_CHUNK,
         host=HOST,
         port=port,
     )
-    (state_dir / "glance-api.conf").write_text(config)
-    (state_dir / "glance-api-paste.ini").write_text(_PASTE_INI)
+    (state_dir / 'glance-api.conf').write_text(config)
+    (state_dir / 'glance-api-paste.ini').write_text(_PASTE_INI)
     # Empty, lest a policy file of this machine be found instead.
-    (state_dir / "policy.yaml").write_text("{}\n")
+    (state_dir / 'policy.yaml').write_text('{}\n')
 
 
 def tune_sqlite() -> None:
@@ -611,14 +611,14 @@ def tune_sqlite() -> None:
     from sqlalchemy import event
     from sqlalchemy import pool
 
-    @event.listens_for(pool.Pool, "connect")
+    @event.listens_for(pool.Pool, 'connect')
     def set_pragmas(connection: typing.Any, record: typing.Any) -> None:
-        connection.execute("PRAGMA busy_timeout = 60000")
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute('PRAGMA busy_timeout = 60000')
+        connection.execute('PRAGMA journal_mode = WAL')
         # The state need not outlive a power failure.
-        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute('PRAGMA synchronous = OFF')
 
-    @event.listens_for(engine.Engine, "before_cursor_execute", retval=True)
+    @event.listens_for(engine.Engine, 'before_cursor_execute', retval=True)
     def begin_immediate(
         connection: typing.Any,
         cursor: typing.Any,
@@ -626,8 +626,8 @@ def tune_sqlite() -> None:
         parameters: typing.Any,
         *rest: typing.Any,
     ) -> tuple[str, typing.Any]:
-        if statement == "BEGIN":
-            statement = "BEGIN IMMEDIATE"
+        if statement == 'BEGIN':
+            statement = 'BEGIN IMMEDIATE'
         return statement, parameters
 
 
@@ -638,19 +638,19 @@ def sync_database(state_dir: pathlib.Path) -> None:
     from oslo_config import cfg
     from oslo_log import log
 
-    done = state_dir / "database-created"
+    done = state_dir / 'database-created'
     if done.exists():
         return
 
-    for remains in state_dir.glob(f"{DATABASE_FILE}*"):
+    for remains in state_dir.glob(f'{DATABASE_FILE}*'):
         remains.unlink()
     log.register_options(cfg.CONF)
     config.set_config_defaults()
     cfg.CONF(
         [],
-        project="glance",
-        prog="glance-api",
-        default_config_files=[str(state_dir / "glance-api.conf")],
+        project='glance',
+        prog='glance-api',
+        default_config_files=[str(state_dir / 'glance-api.conf')],
     )
     manage.DbCommands().sync()
     done.touch()
@@ -660,12 +660,12 @@ def load_application(state_dir: pathlib.Path) -> types.WSGIApplication:
     """Import Glance and return its application."""
     # Glance parses the command line of its process.
     sys.argv[1:] = []
-    os.environ["OS_GLANCE_CONFIG_DIR"] = str(state_dir)
+    os.environ['OS_GLANCE_CONFIG_DIR'] = str(state_dir)
     tune_sqlite()
     sync_database(state_dir)
     # On its way out Glance asks for a thread pool even if it had none, and
     # then it is too late to import this.
-    importlib.import_module("concurrent.futures.thread")
+    importlib.import_module('concurrent.futures.thread')
     from glance.wsgi import api
 
     return typing.cast(types.WSGIApplication, api.application)
@@ -674,8 +674,8 @@ def load_application(state_dir: pathlib.Path) -> types.WSGIApplication:
 def write_ready(state_dir: pathlib.Path, port: int) -> pathlib.Path:
     """Tell the launcher, in one step, that the server answers."""
     ready = state_dir / READY_FILE
-    draft = ready.with_suffix(".tmp")
-    draft.write_text(json.dumps({"port": port, "pid": os.getpid()}))
+    draft = ready.with_suffix('.tmp')
+    draft.write_text(json.dumps({'port': port, 'pid': os.getpid()}))
     return draft.replace(ready)
 
 
@@ -700,13 +700,13 @@ def serve(server: Server, state_dir: pathlib.Path) -> None:
 def parse_arguments() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--state-dir", type=pathlib.Path, required=True)
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument('--state-dir', type=pathlib.Path, required=True)
+    parser.add_argument('--port', type=int, default=0)
     parser.add_argument(
-        "--bandwidth",
+        '--bandwidth',
         type=int,
         default=0,
-        help="bytes per second of each download, 0 for no limit",
+        help='bytes per second of each download, 0 for no limit',
     )
     return parser.parse_args()
 
@@ -743,5 +743,5 @@ def main() -> None:
     serve(server, state_dir)
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     main()

@@ -24,8 +24,8 @@ import sys
 import time
 from typing import Any
 
-from keystoneauth1.identity import v3
 from keystoneauth1 import session as ksa_session
+from keystoneauth1.identity import v3
 import requests
 
 from pvm_imagecache.tests.servers import glance_wsgi
@@ -53,36 +53,63 @@ class KeystoneServer:
         ready = self._state / glance_wsgi.READY_FILE
         log_path = self._state / 'log'
         environment = {
-            name: value for name, value in os.environ.items()
+            name: value
+            for name, value in os.environ.items()
             # OS_GROUP__OPTION would override Keystone's configuration.
-            if not name.startswith('OS_')}
-        environment['PYTHONPATH'] = os.pathsep.join(filter(None, (
-            str(pathlib.Path(__file__).resolve().parents[3]),
-            environment.get('PYTHONPATH'))))
+            if not name.startswith('OS_')
+        }
+        environment['PYTHONPATH'] = os.pathsep.join(
+            filter(
+                None,
+                (
+                    str(pathlib.Path(__file__).resolve().parents[3]),
+                    environment.get('PYTHONPATH'),
+                ),
+            )
+        )
         with open(log_path, 'wb') as log:
             self._process = subprocess.Popen(
-                [sys.executable, '-P', '-m', keystone_wsgi.__name__,
-                 f'--state-dir={self._state}'],
+                [
+                    sys.executable,
+                    '-P',
+                    '-m',
+                    keystone_wsgi.__name__,
+                    f'--state-dir={self._state}',
+                ],
                 # Its end tells the server that we are gone.
-                stdin=subprocess.PIPE, stdout=log, stderr=log,
-                cwd=self._state, env=environment, umask=0o077,
-                start_new_session=True)
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self._state,
+                env=environment,
+                umask=0o077,
+                start_new_session=True,
+            )
         end = time.monotonic() + _START_TIMEOUT
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > end:
                 self.stop()
-                raise RuntimeError('Keystone has not started:\n'
-                                   + log_path.read_text()[-4000:])
+                raise RuntimeError(
+                    'Keystone has not started:\n'
+                    + log_path.read_text()[-4000:]
+                )
             time.sleep(0.05)
         port = json.loads(ready.read_text())['port']
         self.url = f'http://{glance_wsgi.HOST}:{port}/v3'
         transport = requests.Session()
         # No proxy that the environment names leads to the loopback.
         transport.trust_env = False
-        self._session = ksa_session.Session(v3.Password(
-            self.url, username='admin', password=keystone_wsgi.PASSWORD,
-            user_domain_id='default', project_name='admin',
-            project_domain_id='default'), session=transport)
+        self._session = ksa_session.Session(
+            v3.Password(
+                self.url,
+                username='admin',
+                password=keystone_wsgi.PASSWORD,
+                user_domain_id='default',
+                project_name='admin',
+                project_domain_id='default',
+            ),
+            session=transport,
+        )
 
     def stop(self) -> None:
         """Stop the server."""
@@ -92,32 +119,46 @@ class KeystoneServer:
 
     def add_project(self, name: str) -> str:
         """Make a project; returns its id."""
-        return self._post('projects', {'project': {
-            'name': name, 'domain_id': 'default'}})['project']['id']
+        return self._post(
+            'projects', {'project': {'name': name, 'domain_id': 'default'}}
+        )['project']['id']
 
     def add_user(
         self, name: str, password: str, project_id: str, *roles: str
     ) -> None:
         """Make a user with these roles in a project."""
-        user_id = self._post('users', {'user': {
-            'name': name, 'password': password,
-            'domain_id': 'default'}})['user']['id']
-        known = {each['name']: each['id'] for each in self._session.get(
-            f'{self.url}/roles').json()['roles']}
+        user_id = self._post(
+            'users',
+            {
+                'user': {
+                    'name': name,
+                    'password': password,
+                    'domain_id': 'default',
+                }
+            },
+        )['user']['id']
+        known = {
+            each['name']: each['id']
+            for each in self._session.get(f'{self.url}/roles').json()['roles']
+        }
         for role in roles:
             self._session.put(
                 f'{self.url}/projects/{project_id}/users/{user_id}/roles/'
-                f'{known[role]}')
+                f'{known[role]}'
+            )
 
     def environment(
         self, user: str, password: str, project: str
     ) -> dict[str, str]:
         """What that user would have in the environment."""
         return {
-            'OS_AUTH_URL': self.url, 'OS_USERNAME': user,
-            'OS_PASSWORD': password, 'OS_PROJECT_NAME': project,
+            'OS_AUTH_URL': self.url,
+            'OS_USERNAME': user,
+            'OS_PASSWORD': password,
+            'OS_PROJECT_NAME': project,
             'OS_USER_DOMAIN_NAME': 'Default',
-            'OS_PROJECT_DOMAIN_NAME': 'Default'}
+            'OS_PROJECT_DOMAIN_NAME': 'Default',
+        }
 
     def _post(self, path: str, body: Any) -> Any:
         return self._session.post(f'{self.url}/{path}', json=body).json()

@@ -59,16 +59,36 @@ def set_up(state: pathlib.Path, url: str) -> None:
     user = str(os.getuid())
     keys = ('--keystone-user', user, '--keystone-group', str(os.getgid()))
     for arguments in (
-            ('db_sync',), ('fernet_setup', *keys),
-            ('bootstrap', '--bootstrap-password', PASSWORD,
-             '--bootstrap-admin-url', url, '--bootstrap-internal-url', url,
-             '--bootstrap-public-url', url, '--bootstrap-region-id', 'one')):
+        ('db_sync',),
+        ('fernet_setup', *keys),
+        (
+            'bootstrap',
+            '--bootstrap-password',
+            PASSWORD,
+            '--bootstrap-admin-url',
+            url,
+            '--bootstrap-internal-url',
+            url,
+            '--bootstrap-public-url',
+            url,
+            '--bootstrap-region-id',
+            'one',
+        ),
+    ):
         subprocess.run(
-            [sys.executable, '-c',
-             'import sys; from keystone.cmd import manage;'
-             ' sys.exit(manage.main())',
-             '--config-file', str(conf), *arguments],
-            check=True, stdin=subprocess.DEVNULL, cwd=state)
+            [
+                sys.executable,
+                '-c',
+                'import sys; from keystone.cmd import manage;'
+                ' sys.exit(manage.main())',
+                '--config-file',
+                str(conf),
+                *arguments,
+            ],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            cwd=state,
+        )
 
 
 def main() -> None:
@@ -77,15 +97,19 @@ def main() -> None:
     parser.add_argument('--state-dir', type=pathlib.Path, required=True)
     state = parser.parse_args().state_dir.resolve()
     server = glance_wsgi.Server(
-        (glance_wsgi.HOST, 0), glance_wsgi.RequestHandler,
-        bind_and_activate=False)
+        (glance_wsgi.HOST, 0),
+        glance_wsgi.RequestHandler,
+        bind_and_activate=False,
+    )
     server.server_bind()
 
     def stop(*_: object) -> None:
         threading.Thread(target=server.shutdown, daemon=True).start()
+
     signal.signal(signal.SIGTERM, stop)
-    threading.Thread(target=glance_wsgi.stop_at_end_of_input, args=(stop,),
-                     daemon=True).start()
+    threading.Thread(
+        target=glance_wsgi.stop_at_end_of_input, args=(stop,), daemon=True
+    ).start()
     set_up(state, f'http://{glance_wsgi.HOST}:{server.server_port}/v3')
     # Keystone parses the command line of its process.
     sys.argv[1:] = []

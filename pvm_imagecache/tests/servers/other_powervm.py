@@ -186,28 +186,41 @@ def _etag(name: str, version: int, group: str) -> str:
 
 
 def _els(**values: object) -> str:
-    return ''.join(f'<q:{name} kb="CUR" kxe="false">'
-                   f'{saxutils.escape(str(value))}</q:{name}>'
-                   for name, value in values.items() if value is not None)
+    return ''.join(
+        f'<q:{name} kb="CUR" kxe="false">'
+        f'{saxutils.escape(str(value))}</q:{name}>'
+        for name, value in values.items()
+        if value is not None
+    )
 
 
 def _list(name: str, *items: str) -> str:
-    return (f'<q:{name} kb="CUD" kxe="false" schemaVersion="V1_9_0">{META}'
-            f'{"".join(items)}</q:{name}>')
+    return (
+        f'<q:{name} kb="CUD" kxe="false" schemaVersion="V1_9_0">{META}'
+        f'{"".join(items)}</q:{name}>'
+    )
 
 
-def _entry(service: str, kind: str, uid: str, body: str, href: str = '',
-           etag: str = '') -> str:
+def _entry(
+    service: str,
+    kind: str,
+    uid: str,
+    body: str,
+    href: str = '',
+    etag: str = '',
+) -> str:
     if href:
         href = f'<link rel="SELF" href={saxutils.quoteattr(href)}/>'
     if etag:
         etag = f'<e:etag xmlns:e="{MC % "uom"}">{etag}</e:etag>'
     mime = f'application/vnd.ibm.powervm.{service}+xml; type={kind}'
-    return (f'<entry xmlns="{ATOM}"><id>{uid}</id><title>{kind}</title>{href}'
-            f'{etag}<content type="{mime}"><q:{kind} xmlns:q="{MC % service}"'
-            f' schemaVersion="V1_9_0"><q:Metadata><q:Atom><q:AtomID>{uid}'
-            f'</q:AtomID></q:Atom></q:Metadata>{body}</q:{kind}></content>'
-            '</entry>')
+    return (
+        f'<entry xmlns="{ATOM}"><id>{uid}</id><title>{kind}</title>{href}'
+        f'{etag}<content type="{mime}"><q:{kind} xmlns:q="{MC % service}"'
+        f' schemaVersion="V1_9_0"><q:Metadata><q:Atom><q:AtomID>{uid}'
+        f'</q:AtomID></q:Atom></q:Metadata>{body}</q:{kind}></content>'
+        '</entry>'
+    )
 
 
 def _feed(entries: list[str]) -> Answer:
@@ -241,8 +254,9 @@ def _copy(source: str, target: str) -> None:
 
 
 class Server:
-    def __init__(self, state_dir: str, user: str, password: str,
-                 capacity: int) -> None:
+    def __init__(
+        self, state_dir: str, user: str, password: str, capacity: int
+    ) -> None:
         os.makedirs(state_dir, exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix='other_powervm-', dir=state_dir)
         self.credentials = (user, password)
@@ -254,43 +268,77 @@ class Server:
         self.lock = asyncio.Lock()
         self.system_uuid = _uuid()
         self.vioses = [
-            Vios(name, number, '5' + _uuid()[1:], [
-                VolumeGroup(vg, _uuid(), name, capacity) for vg in vgs])
-            for name, number, vgs in (('viosB', 3, ['rootvg']),
-                                      ('viosA', 2, ['rootvg', 'cachevg']))]
+            Vios(
+                name,
+                number,
+                '5' + _uuid()[1:],
+                [VolumeGroup(vg, _uuid(), name, capacity) for vg in vgs],
+            )
+            for name, number, vgs in (
+                ('viosB', 3, ['rootvg']),
+                ('viosA', 2, ['rootvg', 'cachevg']),
+            )
+        ]
 
-    async def connection(self, reader: asyncio.StreamReader,
-                         writer: asyncio.StreamWriter) -> None:
+    async def connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             request = Request(await reader.readuntil(b'\r\n\r\n'), reader)
             status, text, headers = await self._answer(request)
             async for _piece in request.pieces:
-                pass    # else closing would reset the client's connection
+                pass  # else closing would reset the client's connection
             body = text.encode()
-            headers = {'Content-Type': 'application/atom+xml; charset=UTF-8',
-                       'Content-Length': str(len(body)), 'X-MC-Type': 'PVM',
-                       'Connection': 'close', **headers}
+            headers = {
+                'Content-Type': 'application/atom+xml; charset=UTF-8',
+                'Content-Length': str(len(body)),
+                'X-MC-Type': 'PVM',
+                'Connection': 'close',
+                **headers,
+            }
             if status in (204, 304):
                 del headers['Content-Length']
-            lines = [f'HTTP/1.1 {status} {http.HTTPStatus(status).phrase}',
-                     *(f'{name}: {value}' for name, value in headers.items())]
+            lines = [
+                f'HTTP/1.1 {status} {http.HTTPStatus(status).phrase}',
+                *(f'{name}: {value}' for name, value in headers.items()),
+            ]
             writer.write('\r\n'.join([*lines, '', '']).encode() + body)
             await writer.drain()
-        except (EOFError, OSError, ValueError, asyncio.LimitOverrunError,
-                asyncio.CancelledError):
-            pass    # gone, no HTTP, or the server ends
+        except (
+            EOFError,
+            OSError,
+            ValueError,
+            asyncio.LimitOverrunError,
+            asyncio.CancelledError,
+        ):
+            pass  # gone, no HTTP, or the server ends
         finally:
             writer.close()
 
     async def _answer(self, request: Request) -> Answer:
         if request.parts[0] == 'other':
-            data = {'files': len(self.files), 'log': self.log, 'disks': [
-                {'name': disk.name, 'udid': disk.udid, 'vg': vg.name,
-                 'vios': vg.vios, 'path': disk.path, 'size': disk.gb * GIB}
-                for vios in self.vioses for vg in vios.groups
-                for disk in vg.disks]}
-            return 200, json.dumps(data.get(request.parts[1])), {
-                'Content-Type': 'application/json'}
+            data = {
+                'files': len(self.files),
+                'log': self.log,
+                'disks': [
+                    {
+                        'name': disk.name,
+                        'udid': disk.udid,
+                        'vg': vg.name,
+                        'vios': vg.vios,
+                        'path': disk.path,
+                        'size': disk.gb * GIB,
+                    }
+                    for vios in self.vioses
+                    for vg in vios.groups
+                    for disk in vg.disks
+                ],
+            }
+            return (
+                200,
+                json.dumps(data.get(request.parts[1])),
+                {'Content-Type': 'application/json'},
+            )
         self.log.append(f'{request.method} {request.path}')
         try:
             return await self._route(request, request.group)
@@ -300,11 +348,17 @@ class Server:
             status = getattr(e, 'status', 500)
             if not isinstance(e, RestError):
                 traceback.print_exc()
-            body = _els(HTTPStatus=status, RequestURI=request.path,
-                        ReasonCode=http.HTTPStatus(status).phrase,
-                        Message=str(e) or repr(e))
-            return status, _entry('web', 'HttpErrorResponse', _uuid(),
-                                  body), {}
+            body = _els(
+                HTTPStatus=status,
+                RequestURI=request.path,
+                ReasonCode=http.HTTPStatus(status).phrase,
+                Message=str(e) or repr(e),
+            )
+            return (
+                status,
+                _entry('web', 'HttpErrorResponse', _uuid(), body),
+                {},
+            )
 
     async def _route(self, request: Request, group: str) -> Answer:
         if request.path == '/rest/api/web/Logon' and request.method == 'PUT':
@@ -318,23 +372,44 @@ class Server:
                 return 204, '', {}
             case ['GET', 'uom', 'ManagedSystem']:
                 body = _els(State='operating', SystemName='another')
-                return _feed([_entry(
-                    'uom', 'ManagedSystem', self.system_uuid, body,
-                    self._href(group, 'ManagedSystem', self.system_uuid))])
+                return _feed(
+                    [
+                        _entry(
+                            'uom',
+                            'ManagedSystem',
+                            self.system_uuid,
+                            body,
+                            self._href(
+                                group, 'ManagedSystem', self.system_uuid
+                            ),
+                        )
+                    ]
+                )
             case ['GET', 'uom', 'VirtualIOServer']:
                 return _feed([self._vios(v, group) for v in self.vioses])
             case ['GET', 'uom', 'VirtualIOServer', 'search', what]:
-                return _feed([self._vios(v, group) for v in self.vioses
-                              if what == f"(PartitionName=='{v.name}')"])
+                return _feed(
+                    [
+                        self._vios(v, group)
+                        for v in self.vioses
+                        if what == f"(PartitionName=='{v.name}')"
+                    ]
+                )
             case ['GET', 'uom', 'VirtualIOServer', uid]:
-                return _one(request,
-                            self._vios(_find(self.vioses, uid), group))
+                return _one(
+                    request, self._vios(_find(self.vioses, uid), group)
+                )
             case ['GET', 'uom', 'VirtualIOServer', uid, 'VolumeGroup']:
                 vios = _find(self.vioses, uid)
-                return _feed([self._vg(vios, vg, group)
-                              for vg in vios.groups])
-            case ['GET' | 'POST' as method, 'uom', 'VirtualIOServer', v_uid,
-                  'VolumeGroup', uid]:
+                return _feed([self._vg(vios, vg, group) for vg in vios.groups])
+            case [
+                'GET' | 'POST' as method,
+                'uom',
+                'VirtualIOServer',
+                v_uid,
+                'VolumeGroup',
+                uid,
+            ]:
                 vios = _find(self.vioses, v_uid)
                 vg = _find(vios.groups, uid)
                 if method == 'POST':
@@ -353,8 +428,10 @@ class Server:
             case ['DELETE', 'web', 'File', uid]:
                 self.files.remove(_find(self.files, uid))
                 return 204, '', {}
-        raise RestError(404 if request.method == 'GET' else 405,
-                        'This server does not do that.')
+        raise RestError(
+            404 if request.method == 'GET' else 405,
+            'This server does not do that.',
+        )
 
     async def _logon(self, request: Request) -> Answer:
         root = await request.xml('web', 'LogonRequest')
@@ -366,47 +443,83 @@ class Server:
         token = base64.b64encode(os.urandom(30)).decode()
         self.sessions.add(token)
         body = _els(**{'X-API-Session': token})
-        return 200, (f'<q:LogonResponse xmlns:q="{MC % "web"}" schemaVersion='
-                     f'"V1_9_0">{META}{body}</q:LogonResponse>'), {}
+        return (
+            200,
+            (
+                f'<q:LogonResponse xmlns:q="{MC % "web"}" schemaVersion='
+                f'"V1_9_0">{META}{body}</q:LogonResponse>'
+            ),
+            {},
+        )
 
     def _href(self, group: str, *parts: str) -> str:
         query = '?group=' + parse.quote(group, ',') if group else ''
         return '/'.join([self.base, 'rest/api/uom', *parts]) + query
 
     def _vios(self, vios: Vios, group: str) -> str:
-        body = _els(PartitionID=vios.number, PartitionName=vios.name,
-                    PartitionState='running', PartitionUUID=vios.uuid,
-                    ResourceMonitoringControlState='active')
-        return _entry('uom', 'VirtualIOServer', vios.uuid, body,
-                      self._href(group, 'VirtualIOServer', vios.uuid),
-                      _etag(vios.name, 1, group))
+        body = _els(
+            PartitionID=vios.number,
+            PartitionName=vios.name,
+            PartitionState='running',
+            PartitionUUID=vios.uuid,
+            ResourceMonitoringControlState='active',
+        )
+        return _entry(
+            'uom',
+            'VirtualIOServer',
+            vios.uuid,
+            body,
+            self._href(group, 'VirtualIOServer', vios.uuid),
+            _etag(vios.name, 1, group),
+        )
 
     def _vg(self, vios: Vios, vg: VolumeGroup, group: str) -> str:
         where = ('VirtualIOServer', vios.uuid, 'VolumeGroup', vg.uuid)
         disks = [
-            '<q:VirtualDisk schemaVersion="V1_9_0">' + META +
-            _els(DiskCapacity=f'{disk.gb}.000', DiskName=disk.name if
-                 zlib.crc32(disk.name.encode()) % 2 else
-                 '/var/vio/VMLibrary/' + disk.name) +
-            f'<q:VolumeGroup rel="related" href="{self._href("", *where)}"/>' +
-            _els(UniqueDeviceID=disk.udid, VirtualDiskType='LogicalVolume',
-                 MirrorPolicy='strict') + '</q:VirtualDisk>'
-            for disk in vg.shuffled()]
-        body = (_els(QuorumPolicy='majority',
-                     AvailableSize=f'{max(vg.free - RESERVE_GB, 0):.2f}',
-                     FreeSpace=f'{vg.free:.2f}',
-                     GroupCapacity=f'{vg.capacity:.1f}', GroupName=vg.name,
-                     GroupState='active', MinimumAllocationSize=RESERVE_GB) +
-                _list('PhysicalVolumes') +
-                _els(UniqueDeviceID='04' + vg.uuid) +
-                (_list('VirtualDisks', *disks) if disks else '') +
-                _list('SnapshotPolicies'))
-        return _entry('uom', 'VolumeGroup', vg.uuid, body,
-                      self._href(group, *where),
-                      _etag(vg.name, vg.version, group))
+            '<q:VirtualDisk schemaVersion="V1_9_0">'
+            + META
+            + _els(
+                DiskCapacity=f'{disk.gb}.000',
+                DiskName=disk.name
+                if zlib.crc32(disk.name.encode()) % 2
+                else '/var/vio/VMLibrary/' + disk.name,
+            )
+            + f'<q:VolumeGroup rel="related" href="{self._href("", *where)}"/>'
+            + _els(
+                UniqueDeviceID=disk.udid,
+                VirtualDiskType='LogicalVolume',
+                MirrorPolicy='strict',
+            )
+            + '</q:VirtualDisk>'
+            for disk in vg.shuffled()
+        ]
+        body = (
+            _els(
+                QuorumPolicy='majority',
+                AvailableSize=f'{max(vg.free - RESERVE_GB, 0):.2f}',
+                FreeSpace=f'{vg.free:.2f}',
+                GroupCapacity=f'{vg.capacity:.1f}',
+                GroupName=vg.name,
+                GroupState='active',
+                MinimumAllocationSize=RESERVE_GB,
+            )
+            + _list('PhysicalVolumes')
+            + _els(UniqueDeviceID='04' + vg.uuid)
+            + (_list('VirtualDisks', *disks) if disks else '')
+            + _list('SnapshotPolicies')
+        )
+        return _entry(
+            'uom',
+            'VolumeGroup',
+            vg.uuid,
+            body,
+            self._href(group, *where),
+            _etag(vg.name, vg.version, group),
+        )
 
-    async def _update_vg(self, request: Request, vios: Vios,
-                         vg: VolumeGroup) -> None:
+    async def _update_vg(
+        self, request: Request, vios: Vios, vg: VolumeGroup
+    ) -> None:
         root = await request.xml('uom', 'VolumeGroup')
         async with self.lock:
             match = request.headers.get('if-match')
@@ -440,8 +553,9 @@ class Server:
             vg.version += 1
 
     @staticmethod
-    def _compare(vios: Vios, vg: VolumeGroup, root: ElementTree.Element
-                 ) -> tuple[list[Disk], list[tuple[str, int, Disk | None]]]:
+    def _compare(
+        vios: Vios, vg: VolumeGroup, root: ElementTree.Element
+    ) -> tuple[list[Disk], list[tuple[str, int, Disk | None]]]:
         """Tell the disks that stay from (name, GB, base) of new ones."""
         known = {disk.udid: disk for disk in vg.disks}
         kept: list[Disk] = []
@@ -454,23 +568,32 @@ class Server:
             try:
                 gb = math.ceil(float(_text(node, 'DiskCapacity')))
             except (ValueError, OverflowError):
-                raise RestError(
-                    400, f'{name} has no DiskCapacity.') from None
+                raise RestError(400, f'{name} has no DiskCapacity.') from None
             if udid:
                 if udid not in known or known[udid].gb != gb:
-                    raise RestError(400, f'{name} (UDID {udid}) is unknown, '
-                                    'repeated, or to be resized.')
+                    raise RestError(
+                        400,
+                        f'{name} (UDID {udid}) is unknown, '
+                        'repeated, or to be resized.',
+                    )
                 kept.append(known.pop(udid))
                 continue
             if not re.fullmatch(r'[\w.-]{1,15}', name, re.A) or gb < 1:
                 raise RestError(400, f'Bad name or size: {name!r}, {gb} GB.')
             if base_udid and (base is None or base.gb > gb):
-                raise RestError(400, f'{base_udid}, the base image of {name},'
-                                ' does not exist or is larger.')
+                raise RestError(
+                    400,
+                    f'{base_udid}, the base image of {name},'
+                    ' does not exist or is larger.',
+                )
             wanted.append((name, gb, base))
         gone = list(known.values())
-        names = [disk.name for group in vios.groups for disk in group.disks
-                 if disk not in gone] + [name for name, _gb, _base in wanted]
+        names = [
+            disk.name
+            for group in vios.groups
+            for disk in group.disks
+            if disk not in gone
+        ] + [name for name, _gb, _base in wanted]
         if len(names) > len(set(names)):
             raise RestError(400, 'A logical volume name is already used.')
         if any(base in gone for _name, _gb, base in wanted):
@@ -481,13 +604,21 @@ class Server:
         return kept, wanted
 
     def _file(self, file: File) -> str:
-        return _entry('web', 'File', file.uuid, _els(
-            Filename=file.name, InternetMediaType='application/octet-stream',
-            FileUUID=file.file_uuid, ExpectedFileSizeInBytes=file.expected,
-            CurrentFileSizeInBytes=file.current,
-            FileEnumType='BROKERED_DISK_IMAGE',
-            TargetVirtualIOServerUUID=file.vios.uuid,
-            TargetDeviceUniqueDeviceID=file.disk.udid))
+        return _entry(
+            'web',
+            'File',
+            file.uuid,
+            _els(
+                Filename=file.name,
+                InternetMediaType='application/octet-stream',
+                FileUUID=file.file_uuid,
+                ExpectedFileSizeInBytes=file.expected,
+                CurrentFileSizeInBytes=file.current,
+                FileEnumType='BROKERED_DISK_IMAGE',
+                TargetVirtualIOServerUUID=file.vios.uuid,
+                TargetDeviceUniqueDeviceID=file.disk.udid,
+            ),
+        )
 
     async def _create_file(self, request: Request) -> File:
         root = await request.xml('web', 'File')
@@ -498,9 +629,17 @@ class Server:
         size = _text(root, 'ExpectedFileSizeInBytes')
         if disk is None or not re.fullmatch('[0-9]*', size):
             raise RestError(400, 'Not a File for a disk of that VIOS.')
-        self.files.append(File(
-            _text(root, 'Filename'), vios, disk, _text(root, 'SHA256').lower(),
-            int(size) if size else None, _uuid(), _uuid()))
+        self.files.append(
+            File(
+                _text(root, 'Filename'),
+                vios,
+                disk,
+                _text(root, 'SHA256').lower(),
+                int(size) if size else None,
+                _uuid(),
+                _uuid(),
+            )
+        )
         return self.files[-1]
 
     async def _upload(self, request: Request, file: File) -> None:
@@ -519,8 +658,10 @@ class Server:
                     file.current += len(piece)
         finally:
             file.busy = False
-        if (file.expected not in (None, file.current) or
-                file.sha256 not in ('', digest.hexdigest())):
+        if file.expected not in (None, file.current) or file.sha256 not in (
+            '',
+            digest.hexdigest(),
+        ):
             raise RestError(400, 'The size or the SHA-256 is not as said.')
         if file.disk.gone:
             raise RestError(409, 'The disk was deleted during the upload.')
@@ -533,7 +674,8 @@ async def serve(args: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     server = Server(args.state_dir, args.user, args.password, args.capacity)
     listener = await asyncio.start_server(
-        server.connection, '127.0.0.1', args.port, limit=PIECE, backlog=256)
+        server.connection, '127.0.0.1', args.port, limit=PIECE, backlog=256
+    )
     port = listener.sockets[0].getsockname()[1]
     server.base = f'http://127.0.0.1:{port}'
 
@@ -560,10 +702,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--ready-file')
     parser.add_argument('--user', required=True)
     parser.add_argument('--password', required=True)
-    parser.add_argument('--capacity', type=int, default=256,
-                        help='GB of each volume group (default: 256)')
-    parser.add_argument('--watch-stdin', action='store_true',
-                        help='end at the end of standard input')
+    parser.add_argument(
+        '--capacity',
+        type=int,
+        default=256,
+        help='GB of each volume group (default: 256)',
+    )
+    parser.add_argument(
+        '--watch-stdin',
+        action='store_true',
+        help='end at the end of standard input',
+    )
     asyncio.run(serve(parser.parse_args(argv)))
     return 0
 

@@ -53,12 +53,22 @@ class PowerVMServer:
         ready = self._state_dir.with_name(f'{self._state_dir.name}-ready')
         with contextlib.ExitStack() as held:
             process = subprocess.Popen(
-                [sys.executable, '-m', 'pvm_imagecache.simulator',
-                 '--state-dir', str(self._state_dir), '--ready-file',
-                 str(ready), '--watch-stdin', *self._options],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                [
+                    sys.executable,
+                    '-m',
+                    'pvm_imagecache.simulator',
+                    '--state-dir',
+                    str(self._state_dir),
+                    '--ready-file',
+                    str(ready),
+                    '--watch-stdin',
+                    *self._options,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 # Ctrl-C is for whoever started it to handle.
-                start_new_session=True)
+                start_new_session=True,
+            )
             held.callback(process.wait)
             held.callback(process.terminate)
             if process.stdin:
@@ -75,8 +85,10 @@ class PowerVMServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None,
-        error: BaseException | None, where: types.TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: types.TracebackType | None,
     ) -> None:
         self._held.close()
 

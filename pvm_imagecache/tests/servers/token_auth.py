@@ -25,35 +25,35 @@ from wsgiref import types
 
 # What keystonemiddleware sets, and therefore nobody else may.
 _IDENTITY_PREFIXES = (
-    "HTTP_OPENSTACK_SYSTEM_SCOPE",
-    "HTTP_X_DOMAIN",
-    "HTTP_X_IDENTITY",
-    "HTTP_X_IS_ADMIN",
-    "HTTP_X_PROJECT",
-    "HTTP_X_ROLE",
-    "HTTP_X_SERVICE",
-    "HTTP_X_TENANT",
-    "HTTP_X_USER",
+    'HTTP_OPENSTACK_SYSTEM_SCOPE',
+    'HTTP_X_DOMAIN',
+    'HTTP_X_IDENTITY',
+    'HTTP_X_IS_ADMIN',
+    'HTTP_X_PROJECT',
+    'HTTP_X_ROLE',
+    'HTTP_X_SERVICE',
+    'HTTP_X_TENANT',
+    'HTTP_X_USER',
 )
 
 
 def identity_headers(token: str) -> dict[str, str]:
     """Return the WSGI variables of a token's identity, none if invalid."""
     # glanceclient percent-encodes every header it sends.
-    parts = urllib.parse.unquote(token).split(":")
+    parts = urllib.parse.unquote(token).split(':')
     if len(parts) != 3 or not all(parts):
-        return {"HTTP_X_IDENTITY_STATUS": "Invalid"}
+        return {'HTTP_X_IDENTITY_STATUS': 'Invalid'}
 
     user, project, roles = parts
     return {
-        "HTTP_X_IDENTITY_STATUS": "Confirmed",
-        "HTTP_X_USER_ID": user,
-        "HTTP_X_USER_NAME": user,
-        "HTTP_X_USER_DOMAIN_ID": "default",
-        "HTTP_X_PROJECT_ID": project,
-        "HTTP_X_PROJECT_NAME": project,
-        "HTTP_X_PROJECT_DOMAIN_ID": "default",
-        "HTTP_X_ROLES": roles,
+        'HTTP_X_IDENTITY_STATUS': 'Confirmed',
+        'HTTP_X_USER_ID': user,
+        'HTTP_X_USER_NAME': user,
+        'HTTP_X_USER_DOMAIN_ID': 'default',
+        'HTTP_X_PROJECT_ID': project,
+        'HTTP_X_PROJECT_NAME': project,
+        'HTTP_X_PROJECT_DOMAIN_ID': 'default',
+        'HTTP_X_ROLES': roles,
     }
 
 
@@ -71,7 +71,7 @@ class TokenAuth:
         for name in [n for n in environ if n.startswith(_IDENTITY_PREFIXES)]:
             del environ[name]
 
-        environ.update(identity_headers(environ.get("HTTP_X_AUTH_TOKEN", "")))
+        environ.update(identity_headers(environ.get('HTTP_X_AUTH_TOKEN', '')))
         return self._app(environ, start_response)
 
 

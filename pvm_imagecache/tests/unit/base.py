@@ -22,12 +22,12 @@ import hypothesis
 from oslo_config import cfg
 from oslotest import base
 
-from pvm_imagecache.conf import cache
-from pvm_imagecache.conf import glance
 from pvm_imagecache import deploy
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import image as image_module
 from pvm_imagecache import image_source
+from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import glance
+from pvm_imagecache.drivers import powervm
 
 #: Bounds a wait that should end at once; never a figure that is tested.
 PATIENCE = 30
@@ -36,8 +36,11 @@ IMAGE_ID = '3e865d14-8c1e-4615-b73f-f78eaecabfbd'
 
 #: Examples are found anew each time, and take as long as they take.
 generated = hypothesis.settings(
-    deadline=None, max_examples=60, database=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    deadline=None,
+    max_examples=60,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 
 
 class TestCase(base.BaseTestCase):
@@ -50,12 +53,18 @@ class TestCase(base.BaseTestCase):
         self.directory = self.useFixture(fixtures.TempDir()).path
         for module in (cache, glance):
             # What is registered in a group is seen by every ConfigOpts.
-            self.patch(module, 'GROUP', cfg.OptGroup(
-                module.GROUP.name, module.GROUP.title, module.GROUP.help))
+            self.patch(
+                module,
+                'GROUP',
+                cfg.OptGroup(
+                    module.GROUP.name, module.GROUP.title, module.GROUP.help
+                ),
+            )
         for module in (deploy, image_source, powervm):
             # What is tried again is tried at once.
-            self.patch(module, 'RETRY_DELAYS',
-                       tuple(0 for _ in module.RETRY_DELAYS))
+            self.patch(
+                module, 'RETRY_DELAYS', tuple(0 for _ in module.RETRY_DELAYS)
+            )
         before = set(threading.enumerate())
         self.addCleanup(self._check_threads, before)
 
@@ -80,7 +89,8 @@ class TestCase(base.BaseTestCase):
 
         threads = [
             threading.Thread(target=run, args=each, daemon=True)
-            for each in enumerate(functions)]
+            for each in enumerate(functions)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -103,8 +113,10 @@ class TestCase(base.BaseTestCase):
         """As assertEqual, without showing megabytes."""
         if expected != actual:
             at = len(os.path.commonprefix([expected, actual]))
-            self.fail(f'{len(expected)} bytes expected and {len(actual)} '
-                      f'found, which differ from byte {at}')
+            self.fail(
+                f'{len(expected)} bytes expected and {len(actual)} '
+                f'found, which differ from byte {at}'
+            )
 
     def wait(self, event):
         self.assertTrue(event.wait(PATIENCE), 'it never happened')
@@ -113,7 +125,9 @@ class TestCase(base.BaseTestCase):
 def image_of(content, image_id=IMAGE_ID, **values):
     """The description that Glance would give of these bytes."""
     defaults = {
-        'name': 'an image', 'size': len(content), 'disk_format': 'raw',
+        'name': 'an image',
+        'size': len(content),
+        'disk_format': 'raw',
         'os_hash_algo': 'sha512',
         'os_hash_value': hashlib.sha512(content).hexdigest(),
         'checksum': hashlib.md5(content).hexdigest(),

@@ -21,9 +21,9 @@ import threading
 
 from oslo_utils import units
 
-from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import image_source
+from pvm_imagecache.drivers import base
 
 
 class FakeDriver(base.DiskDriver):
@@ -73,9 +73,12 @@ class FakeDriver(base.DiskDriver):
     def add(self, name, gib=1, content=b'', label=''):
         """Make a disk behind everybody's back."""
         with self._guard:
-            disk = base.Disk(name, f'udid{next(self._serial)}',
-                             gib * units.Gi,
-                             label if self.keeps_labels else '')
+            disk = base.Disk(
+                name,
+                f'udid{next(self._serial)}',
+                gib * units.Gi,
+                label if self.keeps_labels else '',
+            )
             self._disks[name] = disk
             self._contents[disk.udid] = bytearray(content)
             return disk
@@ -95,9 +98,12 @@ class FakeDriver(base.DiskDriver):
     def pool(self):
         with self._guard:
             used = sum(disk.capacity for disk in self._disks.values())
-            return base.Pool(id='pool', name='the pool',
-                             capacity=self._capacity,
-                             free=self._capacity - used)
+            return base.Pool(
+                id='pool',
+                name='the pool',
+                capacity=self._capacity,
+                free=self._capacity - used,
+            )
 
     def pool_id(self):
         return 'pool'
@@ -120,15 +126,21 @@ class FakeDriver(base.DiskDriver):
             for each in new:
                 if each.name in self._disks:
                     raise exceptions.DiskExists(
-                        name=each.name, pool='the pool')
+                        name=each.name, pool='the pool'
+                    )
             gib = [-(-each.size // units.Gi) for each in new]
             if sum(gib) * units.Gi > self.pool().free:
                 raise exceptions.NotEnoughSpace(
-                    pool='the pool', free=self.pool().free,
-                    needed=sum(gib), needed_bytes=sum(gib) * units.Gi,
-                    what=new)
-            return [self.add(each.name, size, label=each.label or '')
-                    for each, size in zip(new, gib, strict=True)]
+                    pool='the pool',
+                    free=self.pool().free,
+                    needed=sum(gib),
+                    needed_bytes=sum(gib) * units.Gi,
+                    what=new,
+                )
+            return [
+                self.add(each.name, size, label=each.label or '')
+                for each, size in zip(new, gib, strict=True)
+            ]
 
     def upload(self, disk, pieces, size, sha256=None):
         self._called('upload', disk)
@@ -141,7 +153,8 @@ class FakeDriver(base.DiskDriver):
                 content += piece
             if len(content) != size:
                 raise exceptions.PowerVMRequestFailed(
-                    action='take the data', reason='it has another size')
+                    action='take the data', reason='it has another size'
+                )
         except Exception:
             self.uploads.discard(disk.udid)
             raise
@@ -153,11 +166,13 @@ class FakeDriver(base.DiskDriver):
             found = self._disks.get(source.name)
             if found is None or found.udid != source.udid:
                 raise exceptions.BaseImageGone(
-                    name=source.name, reason='it is not there')
+                    name=source.name, reason='it is not there'
+                )
             if not still_valid():
                 raise exceptions.BaseImageGone(
-                    name=source.name, reason='it was given up')
-            disk, = self.create_disks([new])
+                    name=source.name, reason='it was given up'
+                )
+            (disk,) = self.create_disks([new])
             self._contents[disk.udid] += self._contents[source.udid]
             return disk
 
@@ -234,7 +249,8 @@ class FakeSource(image_source.ImageSource):
     def open(self, image, context=None):
         self.opened.append(image.id)
         stream = image_source.ImageStream(
-            image, lambda position: self._body(image, position))
+            image, lambda position: self._body(image, position)
+        )
         try:
             stream.begin()
             yield stream
@@ -256,5 +272,6 @@ class FakeSource(image_source.ImageSource):
 def chunks(content):
     """Cut bytes into parts that streams leave as they are."""
     size = image_source.CHUNK_SIZE
-    return [content[start:start + size]
-            for start in range(0, len(content), size)]
+    return [
+        content[start : start + size] for start in range(0, len(content), size)
+    ]

@@ -22,22 +22,24 @@ from pvm_imagecache.tests.unit import test_deploy
 
 class AdoptTest(test_deploy.DeployTestCase):
     def add(self, **values):
-        return self.driver.add(self.base_name, **({
-            'content': self.content} | values))
+        return self.driver.add(
+            self.base_name, **({'content': self.content} | values)
+        )
 
     def adopt(self):
         return adoption.adopt(self.parts, self.image)
 
     def refused(self, word):
-        error = self.assertRaises(
-            exceptions.ImageNotAdoptable, self.adopt)
+        error = self.assertRaises(exceptions.ImageNotAdoptable, self.adopt)
         self.assertIn(word, str(error))
 
     def test_it_is_served(self):
         disk = self.add()
         record = self.adopt()
-        self.assertEqual((disk.udid, disk.capacity, test_deploy.READY),
-                         (record.udid, record.capacity, record.state))
+        self.assertEqual(
+            (disk.udid, disk.capacity, test_deploy.READY),
+            (record.udid, record.capacity, record.state),
+        )
         self.check(self.deploy(), test_deploy.HIT)
         self.assertEqual([], self.source.opened)
 
@@ -69,8 +71,7 @@ class AdoptTest(test_deploy.DeployTestCase):
 
     def _qcow2(self, **values):
         self.content = images.qcow2_bytes(3 * base.GIB)
-        self.image = base.image_of(
-            self.content, disk_format='qcow2', **values)
+        self.image = base.image_of(self.content, disk_format='qcow2', **values)
         self.source.put(self.image, *fakes.chunks(self.content))
 
     def test_whose_copies_could_be_too_small(self):
@@ -89,8 +90,9 @@ class AdoptTest(test_deploy.DeployTestCase):
     def test_adopted_before_that_was_asked(self):
         self._qcow2()
         disk = self.add()
-        self.catalog.adopt('pool', self.base_name, self.image, disk.udid,
-                           disk.capacity)
+        self.catalog.adopt(
+            'pool', self.base_name, self.image, disk.udid, disk.capacity
+        )
         done = self.deploy()
         self.check(done, test_deploy.MISS)
         self.assertEqual(3 * base.GIB, done.disk.capacity)
@@ -117,9 +119,14 @@ class AdoptTest(test_deploy.DeployTestCase):
 
 class DoubtTest(base.TestCase):
     def test_two_of_a_name(self):
-        self.assertIn('2 disks', adoption.doubt_about(
-            [object(), object()], base.image_of(b'x'), (), ()))
+        self.assertIn(
+            '2 disks',
+            adoption.doubt_about(
+                [object(), object()], base.image_of(b'x'), (), ()
+            ),
+        )
 
     def test_none(self):
-        self.assertIsNone(adoption.doubt_about(
-            [], base.image_of(b'x'), (), ()))
+        self.assertIsNone(
+            adoption.doubt_about([], base.image_of(b'x'), (), ())
+        )

@@ -106,20 +106,36 @@ class LifeTest(CatalogTestCase):
         self.assertIn(f'/{os.getpid()}', record.holder)
         self.assertEqual(
             (None, None, 0, None, None, 0),
-            (record.udid, record.capacity, record.bytes_done,
-             record.ready_at, record.last_used_at, record.hits))
+            (
+                record.udid,
+                record.capacity,
+                record.bytes_done,
+                record.ready_at,
+                record.last_used_at,
+                record.hits,
+            ),
+        )
 
     def test_every_fact_of_an_image_is_kept(self):
         image = image_module.Image(
-            id='ABC', name='naïve \U0001f4be "name"; --', size=2 ** 62,
-            disk_format='qcow2', virtual_size=2 ** 40, os_hash_algo='a',
-            os_hash_value='b', checksum='c')
+            id='ABC',
+            name='naïve \U0001f4be "name"; --',
+            size=2**62,
+            disk_format='qcow2',
+            virtual_size=2**40,
+            os_hash_algo='a',
+            os_hash_value='b',
+            checksum='c',
+        )
         self.assertEqual(
-            image, self.catalog.begin('pool', 'disk', image).image)
+            image, self.catalog.begin('pool', 'disk', image).image
+        )
         image = image_module.Image(
-            id='ABC', name=None, size=1, disk_format='raw')
+            id='ABC', name=None, size=1, disk_format='raw'
+        )
         self.assertEqual(
-            image, self.catalog.begin('pool', 'other', image).image)
+            image, self.catalog.begin('pool', 'other', image).image
+        )
 
     def test_from_populating_to_ready(self):
         record = self.begin()
@@ -128,43 +144,53 @@ class LifeTest(CatalogTestCase):
         found = self.catalog.get('pool', 'disk')
         self.assertEqual(
             (POPULATING, 'udid', 2 * base.GIB, 5),
-            (found.state, found.udid, found.capacity, found.bytes_done))
+            (found.state, found.udid, found.capacity, found.bytes_done),
+        )
         self.catalog.commit(record, self.image)
         found = self.catalog.get('pool', 'disk')
-        self.assertEqual((READY, self.image.size, record.lease),
-                         (found.state, found.bytes_done, found.lease))
+        self.assertEqual(
+            (READY, self.image.size, record.lease),
+            (found.state, found.bytes_done, found.lease),
+        )
         self.assertIsNotNone(found.ready_at)
         self.assertEqual(found.ready_at, found.last_used_at)
 
     def test_commit_keeps_the_virtual_size(self):
         record = self.begin()
         self.catalog.created(record, 'udid', base.GIB)
-        self.catalog.commit(record, base.image_of(
-            b'some bytes', virtual_size=77))
+        self.catalog.commit(
+            record, base.image_of(b'some bytes', virtual_size=77)
+        )
         self.assertEqual(
-            77, self.catalog.get('pool', 'disk').image.virtual_size)
+            77, self.catalog.get('pool', 'disk').image.virtual_size
+        )
 
     def test_commit_needs_a_disk(self):
         record = self.begin()
-        self.assertRaises(exceptions.CatalogConflict, self.catalog.commit,
-                          record, self.image)
+        self.assertRaises(
+            exceptions.CatalogConflict, self.catalog.commit, record, self.image
+        )
         self.catalog.created(record, '', base.GIB)
-        self.assertRaises(exceptions.CatalogConflict, self.catalog.commit,
-                          record, self.image)
+        self.assertRaises(
+            exceptions.CatalogConflict, self.catalog.commit, record, self.image
+        )
         self.assertIs(POPULATING, self.catalog.get('pool', 'disk').state)
 
     def test_commit_needs_a_record(self):
         record = self.begin()
         self.catalog.remove(record)
-        self.assertRaises(exceptions.CatalogConflict, self.catalog.commit,
-                          record, self.image)
+        self.assertRaises(
+            exceptions.CatalogConflict, self.catalog.commit, record, self.image
+        )
         self.assertIsNone(self.catalog.get('pool', 'disk'))
 
     def test_what_is_ready_is_filled_no_more(self):
         record = self.make_ready()
-        for change in (lambda: self.catalog.commit(record, self.image),
-                       lambda: self.catalog.created(record, 'other', 1),
-                       lambda: self.catalog.progressed(record, 1)):
+        for change in (
+            lambda: self.catalog.commit(record, self.image),
+            lambda: self.catalog.created(record, 'other', 1),
+            lambda: self.catalog.progressed(record, 1),
+        ):
             self.assertRaises(exceptions.CatalogConflict, change)
         self.assertEqual(record, self.catalog.get('pool', 'disk'))
 
@@ -188,10 +214,12 @@ class LifeTest(CatalogTestCase):
         current = self.begin()
         self.catalog.created(current, 'new udid', base.GIB)
         current = self.catalog.get('pool', 'disk')
-        for change in (lambda: self.catalog.created(stale, 'x', 1),
-                       lambda: self.catalog.progressed(stale, 9),
-                       lambda: self.catalog.commit(stale, self.image),
-                       lambda: self.catalog.start_eviction(stale)):
+        for change in (
+            lambda: self.catalog.created(stale, 'x', 1),
+            lambda: self.catalog.progressed(stale, 9),
+            lambda: self.catalog.commit(stale, self.image),
+            lambda: self.catalog.start_eviction(stale),
+        ):
             self.assertRaises(exceptions.CatalogConflict, change)
         self.catalog.used(stale)
         self.catalog.remove(stale)
@@ -229,8 +257,9 @@ class LifeTest(CatalogTestCase):
         record = self.begin()
         self.catalog.created(record, 'udid', base.GIB)
         self.catalog.commit(record, self.image)
-        self.assertRaises(exceptions.CatalogConflict,
-                          self.catalog.start_eviction, record)
+        self.assertRaises(
+            exceptions.CatalogConflict, self.catalog.start_eviction, record
+        )
         self.assertIs(READY, self.catalog.get('pool', 'disk').state)
 
     def test_hits_are_counted(self):
@@ -248,12 +277,14 @@ class LifeTest(CatalogTestCase):
         self.catalog.used(self.catalog.get('pool', 'a'))
         self.assertEqual(
             ['b', 'c', 'filling', 'a'],
-            [each.disk_name for each in self.catalog.images('pool')])
+            [each.disk_name for each in self.catalog.images('pool')],
+        )
 
     def test_a_clock_that_is_set_back_makes_nothing_older(self):
         record = self.make_ready()
-        self.patch(catalog_module, 'time',
-                   types.SimpleNamespace(time=lambda: 1.0))
+        self.patch(
+            catalog_module, 'time', types.SimpleNamespace(time=lambda: 1.0)
+        )
         self.catalog.used(record)
         found = self.catalog.get('pool', 'disk')
         self.assertEqual((1, 1.0), (found.hits, found.last_used_at))
@@ -270,10 +301,16 @@ class HistoryTest(CatalogTestCase):
         self.catalog.add_history('pool', 'purge')
         self.catalog.add_history('other', 'hit', bytes_saved=100)
         self.assertEqual(
-            {'miss': Total(2, 15, 0), 'hit': Total(2, 0, 15),
-             'purge': Total(1, 0, 0)}, self.catalog.totals('pool'))
-        self.assertEqual({'hit': Total(1, 0, 100)},
-                         self.catalog.totals('other'))
+            {
+                'miss': Total(2, 15, 0),
+                'hit': Total(2, 0, 15),
+                'purge': Total(1, 0, 0),
+            },
+            self.catalog.totals('pool'),
+        )
+        self.assertEqual(
+            {'hit': Total(1, 0, 100)}, self.catalog.totals('other')
+        )
 
     def test_the_history_is_kept_for_a_while_and_counted_for_ever(self):
         self.patch(catalog_module, 'HISTORY_LENGTH', 3)
@@ -281,7 +318,8 @@ class HistoryTest(CatalogTestCase):
             self.catalog.add_history('pool', 'hit', detail=str(number))
         with sqlite3.connect(self.catalog.path) as connection:
             rows = connection.execute(
-                'SELECT detail FROM history ORDER BY id').fetchall()
+                'SELECT detail FROM history ORDER BY id'
+            ).fetchall()
         self.assertEqual([('7',), ('8',), ('9',)], rows)
         self.assertEqual(10, self.catalog.totals('pool')['hit'].times)
 
@@ -289,11 +327,14 @@ class HistoryTest(CatalogTestCase):
         self.catalog.add_history('pool', 'hit')
         with sqlite3.connect(self.catalog.path) as connection:
             connection.execute('DROP TABLE totals')
-        self.assertRaises(exceptions.CatalogError,
-                          self.catalog.add_history, 'pool', 'hit')
+        self.assertRaises(
+            exceptions.CatalogError, self.catalog.add_history, 'pool', 'hit'
+        )
         with sqlite3.connect(self.catalog.path) as connection:
-            self.assertEqual((1,), connection.execute(
-                'SELECT COUNT(*) FROM history').fetchone())
+            self.assertEqual(
+                (1,),
+                connection.execute('SELECT COUNT(*) FROM history').fetchone(),
+            )
         # The one that failed holds no lock on the file.
         self.begin()
 
@@ -305,9 +346,11 @@ class HistoryTest(CatalogTestCase):
         made.pin('pool', 'image', '', None)
         self.assertEqual(
             ['ann (project ops)', identity.user()],
-            [each.who for each in self.catalog.history('pool')])
-        self.assertEqual('ann (project ops)',
-                         self.catalog.pins('pool')['image'].who)
+            [each.who for each in self.catalog.history('pool')],
+        )
+        self.assertEqual(
+            'ann (project ops)', self.catalog.pins('pool')['image'].who
+        )
 
 
 class StoredTest(CatalogTestCase):
@@ -317,8 +360,7 @@ class StoredTest(CatalogTestCase):
             file.write(content)
 
     def _sql(self, statement):
-        connection = sqlite3.connect(
-            self.catalog.path, isolation_level=None)
+        connection = sqlite3.connect(self.catalog.path, isolation_level=None)
         self.addCleanup(connection.close)
         return connection.execute(statement)
 
@@ -327,7 +369,8 @@ class StoredTest(CatalogTestCase):
             lambda: self.catalog.get('pool', 'disk'),
             lambda: self.catalog.images('pool'),
             lambda: self.catalog.totals('pool'),
-            *self._every_change(record))
+            *self._every_change(record),
+        )
 
     def _every_change(self, record):
         return (
@@ -338,7 +381,8 @@ class StoredTest(CatalogTestCase):
             lambda: self.catalog.used(record),
             lambda: self.catalog.start_eviction(record),
             lambda: self.catalog.remove(record),
-            lambda: self.catalog.add_history('pool', 'a'))
+            lambda: self.catalog.add_history('pool', 'a'),
+        )
 
     def test_everything_is_there_when_it_is_opened_again(self):
         record = self.make_ready()
@@ -359,13 +403,15 @@ class StoredTest(CatalogTestCase):
         for umask in (0o000, 0o077):
             self.addCleanup(os.umask, os.umask(umask))
             self.catalog = catalog_module.Catalog(
-                self.path(f'{umask:o}', 'c.sqlite'))
+                self.path(f'{umask:o}', 'c.sqlite')
+            )
             self.addCleanup(self.catalog.close)
             self.begin()
             directory = self.path(f'{umask:o}')
             self.assertEqual(
-                ['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal',
-                 'c.sqlite.lock'], sorted(os.listdir(directory)))
+                ['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal', 'c.sqlite.lock'],
+                sorted(os.listdir(directory)),
+            )
             self.assertEqual(0o750, stat.S_IMODE(os.stat(directory).st_mode))
             for name in os.listdir(directory):
                 found = os.stat(os.path.join(directory, name))
@@ -379,15 +425,17 @@ class StoredTest(CatalogTestCase):
         self.begin()
         for name in os.listdir(self.path('state')):
             found = os.stat(self.path('state', name))
-            self.assertEqual((12345, 54321), (found.st_uid, found.st_gid),
-                             name)
+            self.assertEqual(
+                (12345, 54321), (found.st_uid, found.st_gid), name
+            )
 
     def test_it_is_in_wal_mode(self):
         self.begin()
-        self.assertEqual(('wal',), self._sql('PRAGMA journal_mode')
-                         .fetchone())
-        self.assertEqual((catalog_schema.VERSION,),
-                         self._sql('PRAGMA user_version').fetchone())
+        self.assertEqual(('wal',), self._sql('PRAGMA journal_mode').fetchone())
+        self.assertEqual(
+            (catalog_schema.VERSION,),
+            self._sql('PRAGMA user_version').fetchone(),
+        )
 
     def test_a_corrupt_file_is_set_aside(self):
         self.begin()
@@ -399,7 +447,7 @@ class StoredTest(CatalogTestCase):
             self.catalog.close()
             self.assertEqual([record], self.catalog.images('pool'))
             self.catalog.close()
-            kept, = self._set_aside()
+            (kept,) = self._set_aside()
             with open(kept, 'rb') as file:
                 self.assertEqual(content, file.read())
             os.remove(kept)
@@ -416,8 +464,7 @@ class StoredTest(CatalogTestCase):
         holder = sqlite3.connect(self.catalog.path, isolation_level=None)
         self.addCleanup(holder.close)
         holder.execute('BEGIN EXCLUSIVE')
-        self.assertRaises(exceptions.CatalogError,
-                          self.catalog.images, 'pool')
+        self.assertRaises(exceptions.CatalogError, self.catalog.images, 'pool')
         holder.execute('COMMIT')
         self.assertEqual([], self._set_aside())
         self.assertEqual(1, len(self.catalog.images('pool')))
@@ -430,9 +477,17 @@ class StoredTest(CatalogTestCase):
             file.seek(4096)
             file.write(b'\xff' * (os.path.getsize(self.catalog.path) - 4096))
         self.assertEqual([], self.catalog.images('pool'))
-        self.assertEqual(1, len([
-            name for name in os.listdir(os.path.dirname(self.catalog.path))
-            if '.corrupt-' in name and not name.endswith(('-wal', '-shm'))]))
+        self.assertEqual(
+            1,
+            len(
+                [
+                    name
+                    for name in os.listdir(os.path.dirname(self.catalog.path))
+                    if '.corrupt-' in name
+                    and not name.endswith(('-wal', '-shm'))
+                ]
+            ),
+        )
 
     def test_a_file_that_is_damaged_while_it_is_open(self):
         self.begin()
@@ -458,8 +513,7 @@ class StoredTest(CatalogTestCase):
     def test_a_file_without_our_tables(self):
         os.mkdir(self.path('state'))
         self._sql(f'PRAGMA user_version = {catalog_schema.VERSION}')
-        self.assertRaises(exceptions.CatalogError,
-                          self.catalog.images, 'pool')
+        self.assertRaises(exceptions.CatalogError, self.catalog.images, 'pool')
 
     def test_the_file_of_a_newer_release(self):
         record = self.begin()
@@ -469,14 +523,16 @@ class StoredTest(CatalogTestCase):
             error = self.assertRaises(exceptions.CatalogTooNew, call)
         self.assertIn('version 99', str(error))
         self.assertEqual((99,), self._sql('PRAGMA user_version').fetchone())
-        self.assertEqual((1,), self._sql(
-            'SELECT COUNT(*) FROM base_images').fetchone())
+        self.assertEqual(
+            (1,), self._sql('SELECT COUNT(*) FROM base_images').fetchone()
+        )
 
     def test_a_place_that_can_not_be_used(self):
         record = self.begin()
         self.catalog.close()
         self.catalog = catalog_module.Catalog(
-            os.path.join(self.catalog.path, 'c.sqlite'))
+            os.path.join(self.catalog.path, 'c.sqlite')
+        )
         for call in self._every_call(record):
             self.assertRaises(exceptions.CatalogError, call)
 
@@ -509,8 +565,9 @@ class StoredTest(CatalogTestCase):
         def child():
             self._as_nobody()
             self.assertRaises(exceptions.CatalogError, self.begin)
-            self.assertRaises(exceptions.CatalogError,
-                              self.catalog.images, 'pool')
+            self.assertRaises(
+                exceptions.CatalogError, self.catalog.images, 'pool'
+            )
 
         self.in_child(child)
 
@@ -533,45 +590,50 @@ class StoredTest(CatalogTestCase):
     def test_who_only_reads_sees_what_is_written_later(self):
         record = self.make_ready()
         self.catalog.close()
-        reader = catalog_module.Catalog(
-            self.catalog.path, read_only=True)
+        reader = catalog_module.Catalog(self.catalog.path, read_only=True)
         self.addCleanup(reader.close)
         self.assertEqual([record], reader.images('pool'))
         # It was not open anywhere, and is not any more.
         self.catalog.quarantine(record, 'it was changed')
         self.catalog.close()
-        self.assertEqual('it was changed',
-                         reader.get('pool', 'disk').reason)
+        self.assertEqual('it was changed', reader.get('pool', 'disk').reason)
 
     def test_no_room_is_told_of_as_that(self):
         self.begin()
         with self.catalog._session() as connection:
             connection.execute('PRAGMA max_page_count = 1')
         error = self.assertRaises(
-            exceptions.CatalogError, lambda: [
+            exceptions.CatalogError,
+            lambda: [
                 self.catalog.add_history('pool', 'a', detail='x' * 5000)
-                for _ in range(100)])
+                for _ in range(100)
+            ],
+        )
         self.assertIn('is full', str(error))
 
     def test_a_file_that_somebody_keeps_locked(self):
         self.patch(catalog_file, '_BUSY_TIMEOUT', 0)
         record = self.begin()
         self._sql('BEGIN IMMEDIATE')
-        for call in (lambda: self.begin('other'),
-                     lambda: self.catalog.progressed(record, 1),
-                     lambda: self.catalog.used(record),
-                     lambda: self.catalog.remove(record),
-                     lambda: self.catalog.add_history('pool', 'a')):
+        for call in (
+            lambda: self.begin('other'),
+            lambda: self.catalog.progressed(record, 1),
+            lambda: self.catalog.used(record),
+            lambda: self.catalog.remove(record),
+            lambda: self.catalog.add_history('pool', 'a'),
+        ):
             error = self.assertRaises(exceptions.CatalogError, call)
             self.assertIn('locked', str(error))
         # Reading goes on.
         self.assertEqual(record, self.catalog.get('pool', 'disk'))
 
     def test_the_kinds_of_being_busy(self):
-        for code, is_busy in ((sqlite3.SQLITE_BUSY, True),
-                              (sqlite3.SQLITE_BUSY_RECOVERY, True),
-                              (sqlite3.SQLITE_READONLY, False),
-                              (None, False)):
+        for code, is_busy in (
+            (sqlite3.SQLITE_BUSY, True),
+            (sqlite3.SQLITE_BUSY_RECOVERY, True),
+            (sqlite3.SQLITE_READONLY, False),
+            (None, False),
+        ):
             error = sqlite3.OperationalError('x')
             if code is not None:
                 error.sqlite_errorcode = code
@@ -589,13 +651,16 @@ class StoredTest(CatalogTestCase):
             pauses.append(seconds)
             if len(pauses) == 3:
                 holder.execute('COMMIT')
+
         self.patch(catalog_file.time, 'sleep', sleep)
-        for call in (lambda: self.begin('other'),
-                     lambda: self.catalog.progressed(record, 1),
-                     lambda: self.catalog.used(record),
-                     lambda: self.catalog.remove(record),
-                     lambda: self.catalog.saw_labels('pool', True),
-                     lambda: self.catalog.add_history('pool', 'a')):
+        for call in (
+            lambda: self.begin('other'),
+            lambda: self.catalog.progressed(record, 1),
+            lambda: self.catalog.used(record),
+            lambda: self.catalog.remove(record),
+            lambda: self.catalog.saw_labels('pool', True),
+            lambda: self.catalog.add_history('pool', 'a'),
+        ):
             holder.execute('BEGIN IMMEDIATE')
             pauses.clear()
             call()
@@ -609,8 +674,9 @@ class StoredTest(CatalogTestCase):
         self._write(b'this is no database')
         self.catalog.images('pool')
         self.catalog.close()
-        with contextlib.closing(sqlite3.connect(
-                self.catalog.path)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(self.catalog.path)
+        ) as connection:
             connection.execute('PRAGMA user_version = 99')
         for _ in range(3):
             self.assertRaises(exceptions.CatalogTooNew, self.begin)
@@ -639,25 +705,32 @@ class SharingTest(CatalogTestCase):
             return begun
 
         self.assertEqual(10, sum(self.in_threads(*[work] * 4)))
-        self.assertEqual({'tried': Total(40, 40, 0)},
-                         self.catalog.totals('pool'))
+        self.assertEqual(
+            {'tried': Total(40, 40, 0)}, self.catalog.totals('pool')
+        )
 
     def test_threads_open_it_at_once(self):
         catalogs = [self.make_catalog() for _ in range(4)]
-        self.in_threads(*[
-            lambda each=each: each.add_history('pool', 'opened')
-            for each in catalogs])
-        self.assertEqual({'opened': Total(4, 0, 0)},
-                         self.catalog.totals('pool'))
+        self.in_threads(
+            *[
+                lambda each=each: each.add_history('pool', 'opened')
+                for each in catalogs
+            ]
+        )
+        self.assertEqual(
+            {'opened': Total(4, 0, 0)}, self.catalog.totals('pool')
+        )
 
     def test_at_once(self):
         other = self.make_catalog()
         first, second = self.make_ready('a'), self.make_ready('b')
         with self.catalog.at_once():
             self.catalog.start_eviction(first)
-            self.assertRaises(exceptions.CatalogConflict,
-                              self.catalog.start_eviction,
-                              dataclasses.replace(second, lease='other'))
+            self.assertRaises(
+                exceptions.CatalogConflict,
+                self.catalog.start_eviction,
+                dataclasses.replace(second, lease='other'),
+            )
             self.catalog.start_eviction(second)
             self.assertIs(READY, other.get('pool', 'a').state)
         for name in ('a', 'b'):
@@ -695,13 +768,18 @@ class SharingTest(CatalogTestCase):
 
     def test_a_forked_process_has_a_connection_of_its_own(self):
         record = self.begin()
-        self.in_child(lambda: (
-            self.catalog.created(record, 'udid', base.GIB),
-            self.catalog.commit(record, self.image),
-            self.begin('of the child')))
+        self.in_child(
+            lambda: (
+                self.catalog.created(record, 'udid', base.GIB),
+                self.catalog.commit(record, self.image),
+                self.begin('of the child'),
+            )
+        )
         self.assertIs(READY, self.catalog.get('pool', 'disk').state)
-        self.assertIn('of the child', [
-            each.disk_name for each in self.catalog.images('pool')])
+        self.assertIn(
+            'of the child',
+            [each.disk_name for each in self.catalog.images('pool')],
+        )
         self.catalog.remove(record)
 
     def test_a_forked_process_uses_nothing_of_its_parent(self):
@@ -727,7 +805,10 @@ class SharingTest(CatalogTestCase):
         for name in 'ab':
             process = subprocess.Popen(
                 [sys.executable, '-c', _OTHER, self.catalog.path, name],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
             self.addCleanup(process.kill)
             processes.append(process)
         for process in processes:
@@ -738,8 +819,9 @@ class SharingTest(CatalogTestCase):
         begun = [int(process.communicate()[0]) for process in processes]
         self.assertEqual(20, sum(begun))
         self.assertEqual(20, len(self.catalog.images('pool')))
-        self.assertEqual({'tried': Total(40, 40, 0)},
-                         self.catalog.totals('pool'))
+        self.assertEqual(
+            {'tried': Total(40, 40, 0)}, self.catalog.totals('pool')
+        )
 
 
 class CatalogMachine(stateful.RuleBasedStateMachine):
@@ -770,15 +852,21 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
     def _expect(self, record, state, call, *args):
         """Returns the model's record if the call is to succeed."""
         known = self.model.get(record.disk_name)
-        if (known and known['lease'] == record.lease
-                and known['state'] is state):
+        if (
+            known
+            and known['lease'] == record.lease
+            and known['state'] is state
+        ):
             call(*args)
             return known
         self._refused(call, *args)
         return {}
 
-    @stateful.rule(target=records, name=names,
-                   content=strategies.sampled_from([b'x', b'yy']))
+    @stateful.rule(
+        target=records,
+        name=names,
+        content=strategies.sampled_from([b'x', b'yy']),
+    )
     def begin(self, name, content):
         image = base.image_of(content)
         if name in self.model:
@@ -787,8 +875,13 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
         record = self.catalog.begin('pool', name, image)
         self.were_ready.discard(name)
         self.model[name] = {
-            'state': POPULATING, 'lease': record.lease, 'udid': None,
-            'image': image, 'hits': 0, 'bytes_done': 0}
+            'state': POPULATING,
+            'lease': record.lease,
+            'udid': None,
+            'image': image,
+            'hits': 0,
+            'bytes_done': 0,
+        }
         return record
 
     @stateful.rule(target=records, name=names)
@@ -801,13 +894,15 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(record=records, udid=udids)
     def created(self, record, udid):
-        self._expect(record, POPULATING, self.catalog.created, record,
-                     udid, 1).update(udid=udid)
+        self._expect(
+            record, POPULATING, self.catalog.created, record, udid, 1
+        ).update(udid=udid)
 
     @stateful.rule(record=records, done=strategies.integers(0, 9))
     def progressed(self, record, done):
-        self._expect(record, POPULATING, self.catalog.progressed, record,
-                     done).update(bytes_done=done)
+        self._expect(
+            record, POPULATING, self.catalog.progressed, record, done
+        ).update(bytes_done=done)
 
     @stateful.rule(record=records)
     def commit(self, record):
@@ -816,7 +911,8 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
             self._refused(self.catalog.commit, record, record.image)
             return
         known = self._expect(
-            record, POPULATING, self.catalog.commit, record, record.image)
+            record, POPULATING, self.catalog.commit, record, record.image
+        )
         if known:
             self.were_ready.add(record.disk_name)
         known.update(state=READY, bytes_done=record.image.size)
@@ -830,16 +926,20 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(record=records)
     def start_eviction(self, record):
-        self._expect(record, record.state, self.catalog.start_eviction,
-                     record).update(state=EVICTING)
+        self._expect(
+            record, record.state, self.catalog.start_eviction, record
+        ).update(state=EVICTING)
 
     @stateful.rule(record=records)
     def stop_eviction(self, record):
         self.catalog.stop_eviction(record)
         known = self.model.get(record.disk_name)
-        if (known and known['lease'] == record.lease
-                and known['state'] is EVICTING
-                and record.disk_name in self.were_ready):
+        if (
+            known
+            and known['lease'] == record.lease
+            and known['state'] is EVICTING
+            and record.disk_name in self.were_ready
+        ):
             known['state'] = READY
 
     @stateful.rule(record=records)
@@ -856,15 +956,27 @@ class CatalogMachine(stateful.RuleBasedStateMachine):
     @stateful.invariant()
     def agree(self):
         found = {
-            each.disk_name: {name: getattr(each, name) for name in
-                             ('state', 'lease', 'udid', 'image', 'hits',
-                              'bytes_done')}
-            for each in self.catalog.images('pool')}
+            each.disk_name: {
+                name: getattr(each, name)
+                for name in (
+                    'state',
+                    'lease',
+                    'udid',
+                    'image',
+                    'hits',
+                    'bytes_done',
+                )
+            }
+            for each in self.catalog.images('pool')
+        }
         assert found == self.model, f'{found} != {self.model}'
 
 
 class MachineTest(testtools.TestCase):
     def test_it_is_what_a_dict_would_be(self):
         stateful.run_state_machine_as_test(
-            CatalogMachine, settings=hypothesis.settings(
-                base.generated, max_examples=25, stateful_step_count=25))
+            CatalogMachine,
+            settings=hypothesis.settings(
+                base.generated, max_examples=25, stateful_step_count=25
+            ),
+        )

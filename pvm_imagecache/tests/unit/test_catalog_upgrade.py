@@ -24,9 +24,11 @@ from pvm_imagecache import catalog_schema
 from pvm_imagecache import exceptions
 from pvm_imagecache.tests.unit import base
 
-_ROW = ("INSERT INTO base_images VALUES ('pool', '{name}', '{name}', 'n', 10,"
-        " NULL, 'raw', 'sha256', 'ab', NULL, '{state}', 'lease-{name}', 'h/1',"
-        " 'udid-{name}', 1073741824, 10, 5.0, 5.0, {ready}, {used}, 3)")
+_ROW = (
+    "INSERT INTO base_images VALUES ('pool', '{name}', '{name}', 'n', 10,"
+    " NULL, 'raw', 'sha256', 'ab', NULL, '{state}', 'lease-{name}', 'h/1',"
+    " 'udid-{name}', 1073741824, 10, 5.0, 5.0, {ready}, {used}, 3)"
+)
 _YEARS = 10 * 365 * 86400.0
 
 
@@ -36,8 +38,11 @@ class ClockTestCase(base.TestCase):
     def setUp(self):
         super().setUp()
         self.now, self.up, self.boot = 1e9, 100.0, 'first'
-        self.patch(catalog_module, 'time',
-                   types.SimpleNamespace(time=lambda: self.now))
+        self.patch(
+            catalog_module,
+            'time',
+            types.SimpleNamespace(time=lambda: self.now),
+        )
         self.patch(boot_clock, 'uptime', lambda: self.up)
         self.patch(boot_clock, 'boot', lambda: self.boot)
         os.mkdir(self.path('state'))
@@ -64,8 +69,7 @@ class ClockTestCase(base.TestCase):
         self.up, self.boot = 20.0, self.boot + '+'
 
     def age(self, name='disk'):
-        return (self.catalog.clock()
-                - self.catalog.get('pool', name).used_clock)
+        return self.catalog.clock() - self.catalog.get('pool', name).used_clock
 
 
 class AgeTest(ClockTestCase):
@@ -136,8 +140,7 @@ class PinTest(ClockTestCase):
         self.catalog.pin('pool', 'image', '', 100)
         self.now += _YEARS
         self.later(99)
-        self.assertEqual(
-            1, self.catalog.pins('pool')['image'].seconds_left)
+        self.assertEqual(1, self.catalog.pins('pool')['image'].seconds_left)
         self.later(1)
         self.assertEqual({}, self.catalog.pins('pool'))
 
@@ -152,8 +155,9 @@ class PinTest(ClockTestCase):
     def test_what_is_pinned_is_not_evicted(self):
         record = self.make_ready()
         self.catalog.pin('pool', record.image.id, '', None)
-        self.assertRaises(exceptions.ImagePinned,
-                          self.catalog.start_eviction, record)
+        self.assertRaises(
+            exceptions.ImagePinned, self.catalog.start_eviction, record
+        )
         self.catalog.unpin('pool', record.image.id)
         self.catalog.start_eviction(record)
 
@@ -164,8 +168,9 @@ class InUseTest(ClockTestCase):
         self.later(10)
         self.catalog.set_in_use('pool', iter(['b', 'c']))
         self.catalog.set_in_use('other', ['z'])
-        self.assertEqual(dict.fromkeys('bc', self.now),
-                         self.catalog.in_use('pool'))
+        self.assertEqual(
+            dict.fromkeys('bc', self.now), self.catalog.in_use('pool')
+        )
 
     def test_use_by_instances_is_use(self):
         record = self.make_ready()
@@ -173,9 +178,10 @@ class InUseTest(ClockTestCase):
         self.later(1000)
         self.catalog.set_in_use('pool', [record.image.id])
         self.assertEqual((0, 1000), (self.age(), self.age('other')))
-        self.assertEqual(['other', 'disk'], [
-            each.disk_name for each in self.catalog.images('pool')])
-
+        self.assertEqual(
+            ['other', 'disk'],
+            [each.disk_name for each in self.catalog.images('pool')],
+        )
 
     def test_what_is_not_there_yet_is_not_used(self):
         # It may be there already for a server that is just being made.
@@ -189,8 +195,12 @@ class LabelsTest(ClockTestCase):
         # Until one of ours is seen without, all disks have theirs; and one
         # that is seen with it says more.
         self.assertTrue(self.catalog.keeps_labels('pool'))
-        for seen, kept in ((False, False), (False, False), (True, True),
-                           (False, True)):
+        for seen, kept in (
+            (False, False),
+            (False, False),
+            (True, True),
+            (False, True),
+        ):
             self.catalog.saw_labels('pool', seen)
             self.assertEqual(kept, self.open().keeps_labels('pool'))
         self.assertTrue(self.catalog.keeps_labels('other'))
@@ -202,75 +212,104 @@ class UpgradeTest(ClockTestCase):
         with contextlib.closing(sqlite3.connect(self.catalog.path)) as file:
             file.executescript(catalog_schema.STEPS[1])
             for name, state, ready, used in (
-                    ('new', 'ready', 7.0, 900.0),
-                    ('old', 'ready', 6.0, 400.0),
-                    ('half', 'populating', 'NULL', 'NULL')):
-                file.execute(_ROW.format(
-                    name=name, state=state, ready=ready, used=used))
-            file.execute("INSERT INTO instance_disks VALUES"
-                         " ('pool', 'vm', 5, 'l', 'h/1', NULL, 5.0)")
-            file.execute("INSERT INTO totals VALUES"
-                         " ('pool', 'hit', 4, 0, 40),"
-                         " ('pool', 'miss', 3, 9, 0),"
-                         " ('other', 'hit', 2, 0, 1)")
+                ('new', 'ready', 7.0, 900.0),
+                ('old', 'ready', 6.0, 400.0),
+                ('half', 'populating', 'NULL', 'NULL'),
+            ):
+                file.execute(
+                    _ROW.format(name=name, state=state, ready=ready, used=used)
+                )
+            file.execute(
+                'INSERT INTO instance_disks VALUES'
+                " ('pool', 'vm', 5, 'l', 'h/1', NULL, 5.0)"
+            )
+            file.execute(
+                'INSERT INTO totals VALUES'
+                " ('pool', 'hit', 4, 0, 40),"
+                " ('pool', 'miss', 3, 9, 0),"
+                " ('other', 'hit', 2, 0, 1)"
+            )
             # The events of a long time ago are not kept.
             for pool, action, seconds in (
-                    ('pool', 'hit', 1.0), ('pool', 'hit', 2.0),
-                    ('other', 'hit', 50.0), ('pool', 'pin', 'NULL')):
+                ('pool', 'hit', 1.0),
+                ('pool', 'hit', 2.0),
+                ('other', 'hit', 50.0),
+                ('pool', 'pin', 'NULL'),
+            ):
                 file.execute(
                     'INSERT INTO history (at, pool, action, image_id,'
                     f" seconds, who) VALUES (5.0, '{pool}', '{action}',"
-                    f" 'i', {seconds}, 'root')")
+                    f" 'i', {seconds}, 'root')"
+                )
             file.execute('PRAGMA user_version = 1')
             file.commit()
 
     def test_nothing_is_forgotten(self):
-        found = {each.disk_name: each
-                 for each in self.catalog.images('pool')}
+        found = {each.disk_name: each for each in self.catalog.images('pool')}
         self.assertEqual({'new', 'old', 'half'}, set(found))
         self.assertEqual(
             (catalog_module.State.READY, 'lease-new', 'udid-new', 3, None),
-            (found['new'].state, found['new'].lease, found['new'].udid,
-             found['new'].hits, found['new'].reason))
+            (
+                found['new'].state,
+                found['new'].lease,
+                found['new'].udid,
+                found['new'].hits,
+                found['new'].reason,
+            ),
+        )
         self.assertEqual(4, self.catalog.totals('pool')['hit'].times)
-        entry, = self.catalog.instance_disks('pool')
+        (entry,) = self.catalog.instance_disks('pool')
         self.assertEqual(('vm', 'l'), (entry.disk_name, entry.lease))
 
     def test_what_took_how_long_is_estimated(self):
         found = self.catalog.totals('pool')
-        self.assertEqual((6.0, 0.0),
-                         (found['hit'].seconds, found['miss'].seconds))
+        self.assertEqual(
+            (6.0, 0.0), (found['hit'].seconds, found['miss'].seconds)
+        )
         self.assertEqual(100.0, self.catalog.totals('other')['hit'].seconds)
         self.catalog.add_history('pool', 'hit', seconds=0.5)
         self.assertEqual(6.5, self.catalog.totals('pool')['hit'].seconds)
 
     def test_the_history_is_read_on(self):
-        self.catalog.add_history('pool', 'evict', image_id='i',
-                                 image_name='n')
+        self.catalog.add_history('pool', 'evict', image_id='i', image_name='n')
         found = self.catalog.history('pool')
         self.assertEqual(
             [('evict', 'n'), ('pin', None), ('hit', None), ('hit', None)],
-            [(each.action, each.image_name) for each in found])
+            [(each.action, each.image_name) for each in found],
+        )
         self.assertEqual({None}, {each.code for each in found})
 
     def test_passes_are_kept_from_now_on(self):
         self.catalog.saw_labels('pool', False)
         self.assertIsNone(self.catalog.last_pass('pool'))
-        for trouble, is_news in (('', False), ('x', True), ('x', False),
-                                 ('y', True), ('', True), ('', False)):
+        for trouble, is_news in (
+            ('', False),
+            ('x', True),
+            ('x', False),
+            ('y', True),
+            ('', True),
+            ('', False),
+        ):
             self.later(10)
             self.assertEqual(is_news, self.catalog.saw_pass('pool', trouble))
-            self.assertEqual(catalog_module.LastPass(self.now, trouble),
-                             self.open().last_pass('pool'))
+            self.assertEqual(
+                catalog_module.LastPass(self.now, trouble),
+                self.open().last_pass('pool'),
+            )
         self.assertFalse(self.catalog.keeps_labels('pool'))
         self.assertIsNone(self.catalog.last_pass('other'))
 
     def test_nor_what_was_used_before_what(self):
         self.catalog.tick()
         self.assertEqual(500, self.age('old') - self.age('new'))
-        self.assertEqual(['old', 'new'], [
-            each.disk_name for each in self.catalog.images('pool')
-            if each.ready_at])
+        self.assertEqual(
+            ['old', 'new'],
+            [
+                each.disk_name
+                for each in self.catalog.images('pool')
+                if each.ready_at
+            ],
+        )
 
     def test_it_is_used_on(self):
         record = self.catalog.get('pool', 'old')
@@ -278,22 +317,27 @@ class UpgradeTest(ClockTestCase):
         self.catalog.start_eviction(record)
         self.catalog.remove(record)
         self.make_ready('next')
-        self.assertEqual(['half', 'new', 'next'], sorted(
-            each.disk_name for each in self.open().images('pool')))
+        self.assertEqual(
+            ['half', 'new', 'next'],
+            sorted(each.disk_name for each in self.open().images('pool')),
+        )
 
     def test_a_step_that_fails_is_not_taken_by_half(self):
         steps = dict(catalog_schema.STEPS)
         steps[2] += 'CREATE TABLE pins (twice TEXT);'
         self.patch(catalog_schema, 'STEPS', steps)
-        self.assertRaises(exceptions.CatalogError, self.catalog.images,
-                          'pool')
+        self.assertRaises(exceptions.CatalogError, self.catalog.images, 'pool')
         self.catalog.close()
         with contextlib.closing(sqlite3.connect(self.catalog.path)) as file:
-            self.assertEqual((1,), file.execute(
-                'PRAGMA user_version').fetchone())
-            self.assertEqual([], file.execute(
-                "SELECT name FROM sqlite_master WHERE name = 'clock'"
-            ).fetchall())
+            self.assertEqual(
+                (1,), file.execute('PRAGMA user_version').fetchone()
+            )
+            self.assertEqual(
+                [],
+                file.execute(
+                    "SELECT name FROM sqlite_master WHERE name = 'clock'"
+                ).fetchall(),
+            )
 
 
 class ForkTest(ClockTestCase):
@@ -316,8 +360,9 @@ class ForkTest(ClockTestCase):
             finally:
                 os._exit(status)
         try:
-            self.assertEqual(0, os.waitstatus_to_exitcode(
-                os.waitpid(child, 0)[1]))
+            self.assertEqual(
+                0, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            )
         finally:
             done.set()
             thread.join()

@@ -26,12 +26,14 @@ from pvm_imagecache.tests.unit import base
 class ConfTestCase(base.TestCase):
     def read(self, text, register=cache.register):
         """The configuration that a file's text makes."""
-        path = self.useFixture(
-            base.file(self.path('nova.conf'), text)).path
+        path = self.useFixture(base.file(self.path('nova.conf'), text)).path
         conf = cfg.ConfigOpts()
         register(conf)
-        conf(['--config-file', path], default_config_files=[],
-             default_config_dirs=[])
+        conf(
+            ['--config-file', path],
+            default_config_files=[],
+            default_config_dirs=[],
+        )
         return conf
 
 
@@ -39,42 +41,82 @@ class CacheOptionsTest(ConfTestCase):
     def test_defaults(self):
         options = self.read('').pvm_imagecache
         self.assertEqual(
-            (True, 'localdisk', '', None, '', ['age', 'watermark'],
-             300, True,
-             '/var/lib/nova/pvm_imagecache', 'localhost', None, None, None,
-             None, True, 1200, 300, 600),
-            (options.enabled, options.disk_driver,
-             options.volume_group_name, options.vios_name,
-             options.cluster_name, options.eviction_policies,
-             options.minimum_age, options.check_download_right,
-             options.state_path, options.host, options.port,
-             options.protocol, options.user, options.password,
-             options.verify_tls, options.request_timeout,
-             options.stall_timeout, options.fetch_timeout))
+            (
+                True,
+                'localdisk',
+                '',
+                None,
+                '',
+                ['age', 'watermark'],
+                300,
+                True,
+                '/var/lib/nova/pvm_imagecache',
+                'localhost',
+                None,
+                None,
+                None,
+                None,
+                True,
+                1200,
+                300,
+                600,
+            ),
+            (
+                options.enabled,
+                options.disk_driver,
+                options.volume_group_name,
+                options.vios_name,
+                options.cluster_name,
+                options.eviction_policies,
+                options.minimum_age,
+                options.check_download_right,
+                options.state_path,
+                options.host,
+                options.port,
+                options.protocol,
+                options.user,
+                options.password,
+                options.verify_tls,
+                options.request_timeout,
+                options.stall_timeout,
+                options.fetch_timeout,
+            ),
+        )
 
     def test_a_nova_conf_of_nova_powervm_works(self):
         options = self.read(
             '[powervm]\ndisk_driver = ssp\nvolume_group_name = vg1\n'
-            'cluster_name = c1\nproc_units_factor = 0.1\n').pvm_imagecache
+            'cluster_name = c1\nproc_units_factor = 0.1\n'
+        ).pvm_imagecache
         self.assertEqual(
             ('ssp', 'vg1', 'c1'),
-            (options.disk_driver, options.volume_group_name,
-             options.cluster_name))
+            (
+                options.disk_driver,
+                options.volume_group_name,
+                options.cluster_name,
+            ),
+        )
 
     def test_our_own_options_go_before_those(self):
         options = self.read(
             '[powervm]\nvolume_group_name = old\n'
-            '[pvm_imagecache]\nvolume_group_name = new\n').pvm_imagecache
+            '[pvm_imagecache]\nvolume_group_name = new\n'
+        ).pvm_imagecache
         self.assertEqual('new', options.volume_group_name)
 
     def test_nonsense(self):
-        for text in ('port = 70000', 'port = x', 'protocol = ftp',
-                     'enabled = perhaps', 'stall_timeout = 0',
-                     'fetch_timeout = 0', 'request_timeout = -1'):
+        for text in (
+            'port = 70000',
+            'port = x',
+            'protocol = ftp',
+            'enabled = perhaps',
+            'stall_timeout = 0',
+            'fetch_timeout = 0',
+            'request_timeout = -1',
+        ):
             options = self.read(f'[pvm_imagecache]\n{text}').pvm_imagecache
             name = text.split()[0]
-            self.assertRaises(cfg.ConfigFileValueError, getattr, options,
-                              name)
+            self.assertRaises(cfg.ConfigFileValueError, getattr, options, name)
 
     def test_the_password_is_never_logged(self):
         conf = self.read('[pvm_imagecache]\npassword = hush-hush\n')
@@ -103,19 +145,26 @@ class ComputeOptionsTest(ConfTestCase):
         options = self.read('', compute.register).pvm_imagecache
         self.assertEqual(
             (0.1, False, 'localdisk'),
-            (options.proc_units_factor, options.send_notifications,
-             options.disk_driver))
+            (
+                options.proc_units_factor,
+                options.send_notifications,
+                options.disk_driver,
+            ),
+        )
 
     def test_a_nova_conf_of_nova_powervm_works(self):
-        options = self.read('[powervm]\nproc_units_factor = 0.5\n',
-                            compute.register).pvm_imagecache
+        options = self.read(
+            '[powervm]\nproc_units_factor = 0.5\n', compute.register
+        ).pvm_imagecache
         self.assertEqual(0.5, options.proc_units_factor)
 
     def test_nonsense(self):
-        options = self.read('[pvm_imagecache]\nproc_units_factor = 2\n',
-                            compute.register).pvm_imagecache
-        self.assertRaises(cfg.ConfigFileValueError, getattr, options,
-                          'proc_units_factor')
+        options = self.read(
+            '[pvm_imagecache]\nproc_units_factor = 2\n', compute.register
+        ).pvm_imagecache
+        self.assertRaises(
+            cfg.ConfigFileValueError, getattr, options, 'proc_units_factor'
+        )
 
 
 class GlanceOptionsTest(ConfTestCase):
@@ -123,31 +172,48 @@ class GlanceOptionsTest(ConfTestCase):
         options = self.read('', glance.register).glance
         self.assertEqual(
             ([], None, None, None),
-            (options.api_servers, options.auth_type, options.region_name,
-             options.endpoint_override))
+            (
+                options.api_servers,
+                options.auth_type,
+                options.region_name,
+                options.endpoint_override,
+            ),
+        )
 
     def test_registered_twice(self):
-        conf = self.read('[glance]\napi_servers = http://a, http://b\n',
-                         glance.register)
+        conf = self.read(
+            '[glance]\napi_servers = http://a, http://b\n', glance.register
+        )
         glance.register(conf)
         self.assertEqual(['http://a', 'http://b'], conf.glance.api_servers)
 
     def test_those_of_nova_stay(self):
         def register(conf):
-            conf.register_opts([cfg.ListOpt('api_servers', help='nova')],
-                               group='glance')
+            conf.register_opts(
+                [cfg.ListOpt('api_servers', help='nova')], group='glance'
+            )
             glance.register(conf)
-        options = self.read('[glance]\nauth_type = password\n',
-                            register).glance
-        self.assertEqual((None, 'password'),
-                         (options.api_servers, options.auth_type))
+
+        options = self.read(
+            '[glance]\nauth_type = password\n', register
+        ).glance
+        self.assertEqual(
+            (None, 'password'), (options.api_servers, options.auth_type)
+        )
 
 
 class ListTest(base.TestCase):
     def test_groups(self):
-        self.assertEqual(['glance', 'pvm_imagecache', 'pvm_imagecache_age',
-                          'pvm_imagecache_lru', 'pvm_imagecache_watermark'],
-                         [group.name for group, _ in opts.list_opts()])
+        self.assertEqual(
+            [
+                'glance',
+                'pvm_imagecache',
+                'pvm_imagecache_age',
+                'pvm_imagecache_lru',
+                'pvm_imagecache_watermark',
+            ],
+            [group.name for group, _ in opts.list_opts()],
+        )
 
     def test_every_option_is_listed_once_and_explained(self):
         for group, options in opts.list_opts():
@@ -164,6 +230,6 @@ class ListTest(base.TestCase):
 
     def test_lists_are_not_those_of_the_modules(self):
         for module in (cache, compute, glance):
-            (_, listed), = module.list_opts()
+            ((_, listed),) = module.list_opts()
             listed.clear()
             self.assertTrue(module.OPTIONS)

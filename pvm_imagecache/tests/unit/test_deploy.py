@@ -26,7 +26,6 @@ from hypothesis import strategies
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import deploy
-from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache import exceptions
 from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
@@ -35,6 +34,7 @@ from pvm_imagecache import locks
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
@@ -130,17 +130,24 @@ class DeployTestCase(base.TestCase):
     @property
     def parts(self):
         return parts_module.Parts(
-            self.driver, self.source, self.catalog, self.locks,
-            self.settings, self.policies, self.told)
+            self.driver,
+            self.source,
+            self.catalog,
+            self.locks,
+            self.settings,
+            self.policies,
+            self.told,
+        )
 
     def deploy(self, name='disk', image=None, size=0, progress=None):
         return deploy.InstanceDeploy(
-            self.parts, image or self.image, name, size, None,
-            progress).run()
+            self.parts, image or self.image, name, size, None, progress
+        ).run()
 
     def prefetch(self, image=None, progress=None):
         return fetch.BaseImageFetch(
-            self.parts, image or self.image, None, progress).run()
+            self.parts, image or self.image, None, progress
+        ).run()
 
     def record(self):
         return self.catalog.get('pool', self.base_name)
@@ -158,11 +165,13 @@ class DeployTestCase(base.TestCase):
         self.assertIs(outcome, done.outcome, done.reason)
         self.assertEqual(bool(done.reason), outcome is BYPASS)
         self.assertEqual(done.disk, self.driver.find_disk(done.disk.name))
-        self.assert_bytes(content, self.driver.content(
-            done.disk.name, len(content)))
+        self.assert_bytes(
+            content, self.driver.content(done.disk.name, len(content))
+        )
         self.assertGreaterEqual(done.disk.capacity, len(content))
-        self.assertEqual(0 if outcome is HIT else len(content),
-                         done.bytes_fetched)
+        self.assertEqual(
+            0 if outcome is HIT else len(content), done.bytes_fetched
+        )
         self.assertIn('total', done.seconds)
 
     def check_cached(self):
@@ -170,10 +179,12 @@ class DeployTestCase(base.TestCase):
         record = self.record()
         self.assertIs(READY, record.state)
         disk = self.driver.find_disk(self.base_name)
-        self.assertEqual((disk.udid, disk.capacity),
-                         (record.udid, record.capacity))
-        self.assert_bytes(self.content,
-                          self.driver.content(self.base_name, self.size))
+        self.assertEqual(
+            (disk.udid, disk.capacity), (record.udid, record.capacity)
+        )
+        self.assert_bytes(
+            self.content, self.driver.content(self.base_name, self.size)
+        )
 
     def check_nothing_left(self):
         self.assertEqual([], self.driver.names())
@@ -190,8 +201,11 @@ class DeployTestCase(base.TestCase):
         """What a process leaves that dies while it fills a base image."""
         record = self.catalog.begin('pool', self.base_name, self.image)
         disk = self.driver.add(
-            self.base_name, gib, b'\xee' * written,
-            label if label is not None else recovery.label(record.lease))
+            self.base_name,
+            gib,
+            b'\xee' * written,
+            label if label is not None else recovery.label(record.lease),
+        )
         self.driver.uploads.add(disk.udid)
         if udid:
             self.catalog.created(record, disk.udid, disk.capacity)
@@ -202,8 +216,10 @@ class PlainTest(DeployTestCase):
     def test_miss(self):
         self.check(self.deploy(), MISS)
         self.check_cached()
-        self.assertEqual([self.base_name], [
-            name for name in self.driver.names() if name != 'disk'])
+        self.assertEqual(
+            [self.base_name],
+            [name for name in self.driver.names() if name != 'disk'],
+        )
 
     def test_both_disks_are_made_in_one_step(self):
         self.deploy()
@@ -227,10 +243,12 @@ class PlainTest(DeployTestCase):
         for size in (1, CHUNK - 1, CHUNK, CHUNK + 1, 9 * CHUNK):
             image_id = f'{size:08x}-0000-0000-0000-000000000000'
             image, content = self.another(
-                image_id, images.raw_bytes(size, seed=size))
+                image_id, images.raw_bytes(size, seed=size)
+            )
             for number, outcome in enumerate((MISS, HIT)):
-                self.check(self.deploy(f'{size}.{number}', image),
-                           outcome, content)
+                self.check(
+                    self.deploy(f'{size}.{number}', image), outcome, content
+                )
 
     def test_size_of_the_disk(self):
         for name, outcome in (('miss', MISS), ('hit', HIT)):
@@ -250,8 +268,10 @@ class PlainTest(DeployTestCase):
     def test_qcow2_is_as_large_as_its_guest_sees_it(self):
         content = images.qcow2_bytes(5 * base.GIB)
         image, _ = self.another(
-            'ffffffff-ffff-0000-0000-000000000000', content,
-            disk_format='qcow2')
+            'ffffffff-ffff-0000-0000-000000000000',
+            content,
+            disk_format='qcow2',
+        )
         for name, outcome in (('a', MISS), ('b', HIT)):
             done = self.deploy(name, image)
             self.check(done, outcome, content)
@@ -263,25 +283,31 @@ class PlainTest(DeployTestCase):
         self.assertEqual(('fetch', self.size, self.size), told[-1])
         del told[:]
         self.deploy('other', progress=lambda *args: told.append(args))
-        self.assertEqual([('copy', 0, self.size),
-                          ('copy', self.size, self.size)], told)
+        self.assertEqual(
+            [('copy', 0, self.size), ('copy', self.size, self.size)], told
+        )
 
     def test_seconds(self):
-        self.assertLessEqual({'wait', 'fetch', 'total'},
-                             set(self.deploy().seconds))
-        self.assertEqual({'copy', 'total'},
-                         set(self.deploy('other').seconds))
+        self.assertLessEqual(
+            {'wait', 'fetch', 'total'}, set(self.deploy().seconds)
+        )
+        self.assertEqual({'copy', 'total'}, set(self.deploy('other').seconds))
 
     def test_sha256_is_given_to_the_platform(self):
         given = []
         real = self.driver.upload
         self.driver.upload = lambda disk, pieces, size, sha256: (
-            given.append(sha256), real(disk, pieces, size, sha256))
+            given.append(sha256),
+            real(disk, pieces, size, sha256),
+        )
         self.deploy()
         value = hashlib.sha256(self.content).hexdigest()
         image = dataclasses.replace(
-            self.image, id=self.image.id.replace('3', '4'),
-            os_hash_algo='sha256', os_hash_value=value)
+            self.image,
+            id=self.image.id.replace('3', '4'),
+            os_hash_algo='sha256',
+            os_hash_value=value,
+        )
         self.source.put(image, self.content)
         self.deploy('other', image)
         self.assertEqual([None, None, value, value], given)
@@ -301,12 +327,15 @@ class SizeTest(DeployTestCase):
         super().setUp()
         content = images.qcow2_bytes(5 * base.GIB)
         self.qcow2, _ = self.another(
-            'ffffffff-ffff-0000-0000-000000000000', content,
-            disk_format='qcow2')
+            'ffffffff-ffff-0000-0000-000000000000',
+            content,
+            disk_format='qcow2',
+        )
 
     def _refused(self, image, size):
         error = self.assertRaises(
-            exceptions.DiskTooSmall, self.deploy, 'small', image, size)
+            exceptions.DiskTooSmall, self.deploy, 'small', image, size
+        )
         self.assertNotIn('small', self.driver.names())
         return error
 
@@ -352,7 +381,8 @@ class BypassTest(DeployTestCase):
 
     def test_no_hash(self):
         self.image = dataclasses.replace(
-            self.image, os_hash_value=None, checksum=None)
+            self.image, os_hash_value=None, checksum=None
+        )
         self._bypassed('no hash')
         self.check_not_cached('disk')
 
@@ -428,8 +458,10 @@ class BypassTest(DeployTestCase):
 
     def test_a_catalogue_that_breaks_for_good_on_the_way(self):
         self.driver.before['create_disks'] = lambda new: (
-            self.catalog.broken.update({'get', 'created', 'commit',
-                                        'progressed', 'remove'}))
+            self.catalog.broken.update(
+                {'get', 'created', 'commit', 'progressed', 'remove'}
+            )
+        )
         self._bypassed('created')
         self.assertEqual(['disk'], self.driver.names())
 
@@ -446,18 +478,21 @@ class BypassTest(DeployTestCase):
 
     def test_a_name_that_somebody_else_has_taken(self):
         for word, values, taken, uploads in (
-                ('label', {'label': 'theirs'}, False, False),
-                ('bytes', {'gib': 2}, False, False),
-                ('mapped', {}, True, False),
-                ('upload', {}, False, True)):
+            ('label', {'label': 'theirs'}, False, False),
+            ('bytes', {'gib': 2}, False, False),
+            ('mapped', {}, True, False),
+            ('upload', {}, False, True),
+        ):
             theirs = self.driver.add(
-                self.base_name, content=b'of somebody', **values)
+                self.base_name, content=b'of somebody', **values
+            )
             self.driver.taken = {self.base_name} if taken else set()
             self.driver.uploads = {theirs.udid} if uploads else set()
             self._bypassed(word)
             self.assertEqual(theirs, self.driver.find_disk(self.base_name))
-            self.assertEqual(b'of somebody',
-                             self.driver.content(self.base_name))
+            self.assertEqual(
+                b'of somebody', self.driver.content(self.base_name)
+            )
             self.assertEqual([], self.catalog.images('pool'))
             self.driver.vanish('disk')
 
@@ -482,13 +517,17 @@ class BypassTest(DeployTestCase):
             self._bypassed('bytes')
             self.driver.vanish('disk')
             self._bypassed('bytes')
-        levels = [each.levelname for each in logs.records
-                  if 'past the cache' in each.getMessage()]
+        levels = [
+            each.levelname
+            for each in logs.records
+            if 'past the cache' in each.getMessage()
+        ]
         self.assertEqual(['WARNING', 'INFO'], levels)
 
     def test_an_image_whose_id_begins_alike(self):
-        other, content = self.another(self.image.id[:14] + 'f'
-                                      + self.image.id[15:])
+        other, content = self.another(
+            self.image.id[:14] + 'f' + self.image.id[15:]
+        )
         self.check(self.deploy('theirs', other), MISS, content)
         done = self._bypassed(other.id)
         self.assertIn(self.base_name, done.reason)
@@ -505,15 +544,22 @@ class BypassTest(DeployTestCase):
         digits = '12345678-1234-abcd-0000-000000000000'
         for number, spelling in enumerate((digits, digits.upper())):
             image, content = self.another(
-                spelling, images.raw_bytes(100, seed=number))
-            self.check(self.deploy(f'disk{number}', image),
-                       BYPASS if number else MISS, content)
+                spelling, images.raw_bytes(100, seed=number)
+            )
+            self.check(
+                self.deploy(f'disk{number}', image),
+                BYPASS if number else MISS,
+                content,
+            )
 
     def test_what_can_not_be_compared(self):
         self.deploy('earlier')
         self.image = dataclasses.replace(
-            self.image, checksum=None, os_hash_algo='sha256',
-            os_hash_value=hashlib.sha256(self.content).hexdigest())
+            self.image,
+            checksum=None,
+            os_hash_algo='sha256',
+            os_hash_value=hashlib.sha256(self.content).hexdigest(),
+        )
         self._bypassed('no hash in common')
         self.check_cached()
 
@@ -521,7 +567,9 @@ class BypassTest(DeployTestCase):
         def refuse_two(new):
             if len(new) > 1:
                 raise exceptions.NotEnoughSpace(
-                    pool='p', free=1, needed=2, what='w')
+                    pool='p', free=1, needed=2, what='w'
+                )
+
         self.driver.before['create_disks'] = refuse_two
         self._bypassed('free')
         self.check_not_cached('disk')
@@ -552,7 +600,8 @@ class RightTest(DeployTestCase):
 
     def _deploy_for(self, context, name='disk'):
         return deploy.InstanceDeploy(
-            self.parts, self.image, name, 0, context, None).run()
+            self.parts, self.image, name, 0, context, None
+        ).run()
 
     def test_who_downloads_is_not_asked_about(self):
         self.check(self._deploy_for('somebody'), MISS)
@@ -566,8 +615,9 @@ class RightTest(DeployTestCase):
     def test_nobody_is_refused(self):
         self.prefetch()
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
-        self.assertRaises(exceptions.ImageForbidden, self._deploy_for,
-                          'somebody')
+        self.assertRaises(
+            exceptions.ImageForbidden, self._deploy_for, 'somebody'
+        )
         self.assertEqual([self.base_name], self.driver.names())
 
     def test_the_configured_user_needs_no_leave(self):
@@ -585,14 +635,16 @@ class RightTest(DeployTestCase):
         self.driver = fakes.FakePool()
         self._deploy_for('owner', 'theirs')
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
-        self.assertRaises(exceptions.ImageForbidden, self._deploy_for,
-                          'somebody')
+        self.assertRaises(
+            exceptions.ImageForbidden, self._deploy_for, 'somebody'
+        )
         self.assertEqual(['theirs'], self.driver.names())
         self.deploy('configured')
         self.settings = parts_module.Settings(check_download_right=False)
         self._deploy_for('somebody', 'unasked')
-        self.assertEqual(['configured', 'theirs', 'unasked'],
-                         self.driver.names())
+        self.assertEqual(
+            ['configured', 'theirs', 'unasked'], self.driver.names()
+        )
 
 
 class ReplacedTest(DeployTestCase):
@@ -641,11 +693,13 @@ class ReplacedTest(DeployTestCase):
         self.prefetch()
         seen = self.record()
         work = deploy.InstanceDeploy(
-            self.parts, self.image, 'disk', 0, None, None)
+            self.parts, self.image, 'disk', 0, None, None
+        )
         self.assertTrue(work._is_current(seen))
         self.catalog.remove(seen)
-        self.catalog.adopt('pool', self.base_name, self.image, seen.udid,
-                           seen.capacity)
+        self.catalog.adopt(
+            'pool', self.base_name, self.image, seen.udid, seen.capacity
+        )
         self.assertFalse(work._is_current(seen))
 
     def test_it_is_purged_between_look_and_copy(self):
@@ -757,7 +811,8 @@ class LeftOverTest(DeployTestCase):
     def test_of_another_image_whose_id_begins_alike(self):
         self.leave_behind()
         self.image = dataclasses.replace(
-            self.image, id=self.image.id[:-4] + 'ffff')
+            self.image, id=self.image.id[:-4] + 'ffff'
+        )
         self.source.put(self.image, *fakes.chunks(self.content))
         self.check(self.deploy(), MISS)
         self.check_cached()
@@ -792,6 +847,7 @@ class LegsTest(DeployTestCase):
                 seen.append(disk)
                 if len(seen) == after:
                     refusal()
+
         self.driver.before['piece'] = piece
 
     def test_the_base_image_fails(self):
@@ -833,7 +889,8 @@ class LegsTest(DeployTestCase):
         released = threading.Event()
         self.addCleanup(released.set)
         self.driver.before['upload'] = lambda disk: (
-            disk.name == self.base_name and released.wait(base.PATIENCE))
+            disk.name == self.base_name and released.wait(base.PATIENCE)
+        )
         self.settings = parts_module.Settings(stall_timeout=0.02)
         self.patch(fetch.transfer, 'QUEUE_LENGTH', 1)
         done = self.deploy()
@@ -859,13 +916,13 @@ class LegsTest(DeployTestCase):
 
     def test_powervm_is_away(self):
         def away(*_):
-            raise exceptions.PowerVMUnreachable(
-                url='u', reason='r', hint='')
+            raise exceptions.PowerVMUnreachable(url='u', reason='r', hint='')
+
         self.driver.before['create_disks'] = away
         self.assertRaises(exceptions.PowerVMUnreachable, self.deploy)
         self.assertEqual([], self.driver.names())
         # Nobody knows what became of it, so it stays on record.
-        entry, = self.catalog.instance_disks('pool')
+        (entry,) = self.catalog.instance_disks('pool')
         self.assertEqual('disk', entry.disk_name)
         self.assertIs(POPULATING, self.record().state)
         del self.driver.before['create_disks']
@@ -884,8 +941,9 @@ class LegsTest(DeployTestCase):
 
             self.driver.before = {step: busy}
             self.deploy(step)
-            self.assert_bytes(self.content,
-                              self.driver.content(step, self.size))
+            self.assert_bytes(
+                self.content, self.driver.content(step, self.size)
+            )
             self.assertGreater(len(turns), 1)
 
     def test_a_fault_that_does_not_pass(self):
@@ -922,26 +980,32 @@ class StreamTest(DeployTestCase):
         self.settings = parts_module.Settings(enabled=False)
         self.assertRaises(kind, self.deploy)
         self.check_nothing_left()
-        self.assertEqual(set(), {
-            name for name in self.driver.calls if name == 'copy_disk'})
+        self.assertEqual(
+            set(), {name for name in self.driver.calls if name == 'copy_disk'}
+        )
 
     def test_corrupt(self):
         self._each_way(exceptions.ImageCorrupt, *self._damaged())
 
     def test_short(self):
-        self._each_way(exceptions.ImageTruncated,
-                       *fakes.chunks(self.content[:-1]))
+        self._each_way(
+            exceptions.ImageTruncated, *fakes.chunks(self.content[:-1])
+        )
 
     def test_long(self):
-        self._each_way(exceptions.ImageTruncated,
-                       *fakes.chunks(self.content + b'x'))
+        self._each_way(
+            exceptions.ImageTruncated, *fakes.chunks(self.content + b'x')
+        )
 
     def test_nothing(self):
         self._each_way(exceptions.ImageHasNoData)
 
     def test_it_breaks(self):
-        self._each_way(exceptions.GlanceUnreachable, self.content[:CHUNK],
-                       BrokenPipeError())
+        self._each_way(
+            exceptions.GlanceUnreachable,
+            self.content[:CHUNK],
+            BrokenPipeError(),
+        )
 
     def test_unsafe(self):
         content = images.qcow2_bytes(base.GIB, backing_file='/etc/shadow')
@@ -950,8 +1014,9 @@ class StreamTest(DeployTestCase):
         self.assertNotIn('create_disks', self.driver.calls)
 
     def test_interrupted(self):
-        self._each_way(KeyboardInterrupt, self.content[:CHUNK],
-                       KeyboardInterrupt())
+        self._each_way(
+            KeyboardInterrupt, self.content[:CHUNK], KeyboardInterrupt()
+        )
 
     def test_a_later_deploy_is_not_harmed(self):
         self.source.put(self.image, *self._damaged())
@@ -961,17 +1026,29 @@ class StreamTest(DeployTestCase):
         self.check_cached()
 
     @base.generated
-    @hypothesis.given(strategies.sampled_from(
-        ['upload', 'create_disks', 'copy_disk', 'delete', 'piece']),
+    @hypothesis.given(
+        strategies.sampled_from(
+            ['upload', 'create_disks', 'copy_disk', 'delete', 'piece']
+        ),
         strategies.integers(1, 4),
-        strategies.sampled_from(['get', 'begin', 'created', 'commit',
-                                 'progressed', 'used', 'remove', None]))
+        strategies.sampled_from(
+            [
+                'get',
+                'begin',
+                'created',
+                'commit',
+                'progressed',
+                'used',
+                'remove',
+                None,
+            ]
+        ),
+    )
     def test_whatever_fails_no_disk_is_wrong(self, step, turn, broken):
         """One fault of PowerVM and one of the catalogue, anywhere."""
         self.driver = fakes.FakeDriver()
         self.catalog.close()
-        self.catalog = BrokenCatalog(self.path(
-            f'{next(self.serial)}.sqlite'))
+        self.catalog = BrokenCatalog(self.path(f'{next(self.serial)}.sqlite'))
         self.catalog.broken = {broken}
         turns = []
 
@@ -991,21 +1068,23 @@ class StreamTest(DeployTestCase):
         self.check_bytes(self.deploy('last'))
         for record in self.catalog.images('pool'):
             if record.state is READY:
-                self.assert_bytes(self.content, self.driver.content(
-                    record.disk_name, self.size))
+                self.assert_bytes(
+                    self.content,
+                    self.driver.content(record.disk_name, self.size),
+                )
         self.catalog.close()
 
     def check_bytes(self, done):
-        self.assert_bytes(self.content, self.driver.content(
-            done.disk.name, self.size))
+        self.assert_bytes(
+            self.content, self.driver.content(done.disk.name, self.size)
+        )
 
 
 class TogetherTest(DeployTestCase):
     def test_a_disk_that_somebody_else_makes(self):
         # Only one of them can have the name: nothing is fetched for it.
         with self.parts.hold_instance_disk('disk'):
-            error = self.assertRaises(
-                exceptions.DiskBeingMade, self.deploy)
+            error = self.assertRaises(exceptions.DiskBeingMade, self.deploy)
         self.assertIn('"disk"', str(error))
         self.assertEqual([], self.source.opened)
         self.check(self.deploy(), MISS)
@@ -1022,38 +1101,50 @@ class TogetherTest(DeployTestCase):
                 if len(waiting) == count - 1:
                     all_wait.set()
 
-        self.source.put(self.image, self.content[:CHUNK],
-                        lambda: self.wait(all_wait), self.content[CHUNK:])
-        done = self.in_threads(*[
-            lambda name=name: self.deploy(f'disk{name}', progress=progress)
-            for name in range(count)])
+        self.source.put(
+            self.image,
+            self.content[:CHUNK],
+            lambda: self.wait(all_wait),
+            self.content[CHUNK:],
+        )
+        done = self.in_threads(
+            *[
+                lambda name=name: self.deploy(f'disk{name}', progress=progress)
+                for name in range(count)
+            ]
+        )
         self.assertEqual([self.image.id], self.source.opened)
         for each in done:
             self.check(each, each.outcome)
         self.assertEqual(
             [HIT] * (count - 1) + [MISS],
-            sorted((each.outcome for each in done),
-                   key=lambda outcome: outcome.value))
+            sorted(
+                (each.outcome for each in done),
+                key=lambda outcome: outcome.value,
+            ),
+        )
         self.check_cached()
 
     def test_the_next_takes_over_from_one_that_fails(self):
         waits = threading.Event()
         self.source.put(
-            self.image, self.content[:CHUNK],
+            self.image,
+            self.content[:CHUNK],
             lambda: self.wait(waits),
-            lambda: self.source.put(
-                self.image, *fakes.chunks(self.content)),
-            glance_exceptions.HTTPForbidden())
+            lambda: self.source.put(self.image, *fakes.chunks(self.content)),
+            glance_exceptions.HTTPForbidden(),
+        )
         begun = threading.Event()
 
         def first():
-            self.assertRaises(
-                exceptions.ImageForbidden, self.deploy, 'first')
+            self.assertRaises(exceptions.ImageForbidden, self.deploy, 'first')
 
         def second():
             self.wait(begun)
-            return self.deploy('second', progress=lambda step, *_: (
-                step == 'wait' and waits.set()))
+            return self.deploy(
+                'second',
+                progress=lambda step, *_: step == 'wait' and waits.set(),
+            )
 
         self.driver.before['upload'] = lambda disk: begun.set()
         _, done = self.in_threads(first, second)
@@ -1065,21 +1156,28 @@ class TogetherTest(DeployTestCase):
         other, content = self.another('ffffffff-ffff-0000-0000-000000000000')
         self.deploy('earlier', other)
         self.source.put(
-            self.image, self.content[:CHUNK],
+            self.image,
+            self.content[:CHUNK],
             lambda: self.check(self.deploy('hit', other), HIT, content),
-            self.content[CHUNK:])
+            self.content[CHUNK:],
+        )
         self.check(self.deploy(), MISS)
 
     def test_a_prefetch_serves_a_deploy_that_waits(self):
         waits, begun = threading.Event(), threading.Event()
-        self.source.put(self.image, self.content[:CHUNK],
-                        lambda: self.wait(waits), self.content[CHUNK:])
+        self.source.put(
+            self.image,
+            self.content[:CHUNK],
+            lambda: self.wait(waits),
+            self.content[CHUNK:],
+        )
         self.driver.before['upload'] = lambda disk: begun.set()
 
         def second():
             self.wait(begun)
-            return self.deploy(progress=lambda step, *_: (
-                step == 'wait' and waits.set()))
+            return self.deploy(
+                progress=lambda step, *_: step == 'wait' and waits.set()
+            )
 
         fetch, done = self.in_threads(self.prefetch, second)
         self.assertTrue(fetch.fetched)
@@ -1091,8 +1189,13 @@ class PrefetchTest(DeployTestCase):
         result = self.prefetch()
         self.assertEqual(
             (True, self.size, self.base_name, self.image),
-            (result.fetched, result.bytes_fetched, result.disk_name,
-             result.image))
+            (
+                result.fetched,
+                result.bytes_fetched,
+                result.disk_name,
+                result.image,
+            ),
+        )
         self.check_cached()
         self.assertEqual([self.base_name], self.driver.names())
         self.check(self.deploy(), HIT)
@@ -1118,9 +1221,10 @@ class PrefetchTest(DeployTestCase):
 
     def test_what_can_not_be_cached_is_told(self):
         self.assertRaises(
-            exceptions.ImageNotCacheable, self.prefetch,
-            dataclasses.replace(self.image, os_hash_value=None,
-                                checksum=None))
+            exceptions.ImageNotCacheable,
+            self.prefetch,
+            dataclasses.replace(self.image, os_hash_value=None, checksum=None),
+        )
         self.catalog.broken = {'begin'}
         self.assertRaises(exceptions.CatalogError, self.prefetch)
         self.catalog.broken = set()
@@ -1160,7 +1264,8 @@ class PatienceTest(base.TestCase):
         self.told = []
         self.patch(fetch, 'time', self)
         self.patience = fetch._Patience(
-            60, lambda: self.seen, lambda *args: self.told.append(args))
+            60, lambda: self.seen, lambda *args: self.told.append(args)
+        )
 
     def monotonic(self):
         return self.now
@@ -1180,8 +1285,7 @@ class PatienceTest(base.TestCase):
         self.assertEqual(50, self._left(10, 'a', 1))
         self.assertEqual(60, self._left(40, 'a', 2))
         self.assertEqual(60, self._left(50, 'b', 2))
-        self.assertEqual([('wait', done) for done in (1, 1, 2, 2)],
-                         self.told)
+        self.assertEqual([('wait', done) for done in (1, 1, 2, 2)], self.told)
 
     def test_the_catalogue_is_not_asked_all_the_time(self):
         self._left(10, 'a', 1)
@@ -1200,25 +1304,41 @@ class DecidersTest(base.TestCase):
 
     def _record(self, **values):
         defaults = {
-            'pool': 'pool', 'disk_name': 'i_', 'image': self.image,
-            'state': READY, 'lease': 'l', 'holder': 'h', 'udid': 'u',
-            'capacity': base.GIB, 'bytes_done': 10, 'created_at': 1.0,
-            'progress_at': 1.0, 'ready_at': 1.0, 'last_used_at': 1.0,
-            'hits': 0, 'reason': None, 'started_clock': 1.0,
-            'ready_clock': 1.0, 'used_clock': 1.0}
+            'pool': 'pool',
+            'disk_name': 'i_',
+            'image': self.image,
+            'state': READY,
+            'lease': 'l',
+            'holder': 'h',
+            'udid': 'u',
+            'capacity': base.GIB,
+            'bytes_done': 10,
+            'created_at': 1.0,
+            'progress_at': 1.0,
+            'ready_at': 1.0,
+            'last_used_at': 1.0,
+            'hits': 0,
+            'reason': None,
+            'started_clock': 1.0,
+            'ready_clock': 1.0,
+            'used_clock': 1.0,
+        }
         return catalog_module.BaseImage(**defaults | values)
 
     def test_servable(self):
         self.assertTrue(fetch.is_servable(self._record(), self.image))
 
     def test_not_servable(self):
-        for values in ({'udid': None}, {'udid': ''},
-                       {'state': POPULATING},
-                       {'state': catalog_module.State.EVICTING},
-                       {'image': dataclasses.replace(
-                           self.image, disk_format='qcow2')}):
-            self.assertFalse(fetch.is_servable(
-                self._record(**values), self.image), values)
+        for values in (
+            {'udid': None},
+            {'udid': ''},
+            {'state': POPULATING},
+            {'state': catalog_module.State.EVICTING},
+            {'image': dataclasses.replace(self.image, disk_format='qcow2')},
+        ):
+            self.assertFalse(
+                fetch.is_servable(self._record(**values), self.image), values
+            )
 
     @base.generated
     @hypothesis.given(
@@ -1228,40 +1348,58 @@ class DecidersTest(base.TestCase):
         strategies.sampled_from([10, 11]),
         strategies.sampled_from(['raw', 'qcow2']),
         strategies.sampled_from([None, 'sha512', 'sha256']),
-        strategies.sampled_from([None, 'other']))
+        strategies.sampled_from([None, 'other']),
+    )
     def test_only_the_very_same_is_served(
-            self, state, udid, image_id, size, disk_format, algo, value):
+        self, state, udid, image_id, size, disk_format, algo, value
+    ):
         cached = dataclasses.replace(
-            self.image, id=image_id, size=size, disk_format=disk_format,
+            self.image,
+            id=image_id,
+            size=size,
+            disk_format=disk_format,
             os_hash_algo=algo,
-            os_hash_value=value or self.image.os_hash_value)
+            os_hash_value=value or self.image.os_hash_value,
+        )
         served = fetch.is_servable(
-            self._record(state=state, udid=udid, image=cached), self.image)
+            self._record(state=state, udid=udid, image=cached), self.image
+        )
         same = image_module.compare(cached, self.image)
         self.assertEqual(
-            state is READY and udid == 'udid' and disk_format == 'raw'
-            and same is image_module.Sameness.SAME, served)
+            state is READY
+            and udid == 'udid'
+            and disk_format == 'raw'
+            and same is image_module.Sameness.SAME,
+            served,
+        )
         if served:
-            self.assertEqual((base.IMAGE_ID, 10, 'raw'),
-                             (cached.id, cached.size, cached.disk_format))
+            self.assertEqual(
+                (base.IMAGE_ID, 10, 'raw'),
+                (cached.id, cached.size, cached.disk_format),
+            )
 
     def test_check_size(self):
         fetch.check_size(self.image, 0)
         fetch.check_size(self.image, 10)
-        self.assertRaises(exceptions.DiskTooSmall, fetch.check_size,
-                          self.image, 9)
+        self.assertRaises(
+            exceptions.DiskTooSmall, fetch.check_size, self.image, 9
+        )
         large = dataclasses.replace(self.image, virtual_size=base.GIB + 1)
         error = self.assertRaises(
-            exceptions.DiskTooSmall, fetch.check_size, large, base.GIB)
+            exceptions.DiskTooSmall, fetch.check_size, large, base.GIB
+        )
         self.assertIn('1 GiB (1073741824 bytes)', str(error))
         self.assertIn('(1073741825 bytes)', str(error))
 
     def test_check_cacheable(self):
         fetch.check_cacheable(self.image)
         self.assertRaises(
-            exceptions.ImageNotCacheable, fetch.check_cacheable,
-            dataclasses.replace(self.image, os_hash_algo='blake17',
-                                checksum=None))
+            exceptions.ImageNotCacheable,
+            fetch.check_cacheable,
+            dataclasses.replace(
+                self.image, os_hash_algo='blake17', checksum=None
+            ),
+        )
 
     def test_contract_without_capabilities(self):
         class Bare(fakes.FakeDriver):
@@ -1274,10 +1412,13 @@ class DecidersTest(base.TestCase):
 
         bare = Bare()
         self.assertEqual('pool', bare.pool_id())
-        for call in (bare.disks, lambda: bare.create_disks([]),
-                     lambda: bare.upload(None, iter(()), 1),
-                     lambda: bare.copy_disk(None, None),
-                     lambda: bare.forget_uploads(None),
-                     lambda: bare.create_disk_from_image(None, None, None)):
+        for call in (
+            bare.disks,
+            lambda: bare.create_disks([]),
+            lambda: bare.upload(None, iter(()), 1),
+            lambda: bare.copy_disk(None, None),
+            lambda: bare.forget_uploads(None),
+            lambda: bare.create_disk_from_image(None, None, None),
+        ):
             error = self.assertRaises(exceptions.CacheDisabled, call)
             self.assertIn('Bare does not', str(error))

@@ -17,10 +17,6 @@ import dataclasses
 import time
 import types
 
-from pvm_imagecache.eviction import age
-from pvm_imagecache.eviction import lru
-from pvm_imagecache.eviction import none
-from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import locks
@@ -28,6 +24,10 @@ from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
 from pvm_imagecache import removal
+from pvm_imagecache.eviction import age
+from pvm_imagecache.eviction import lru
+from pvm_imagecache.eviction import none
+from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import test_deploy
 
@@ -45,7 +45,8 @@ class EvictorTestCase(test_deploy.DeployTestCase):
         super().setUp()
         self.policies = (pipeline.NamedPolicy('test', self.policy),)
         self.settings = parts_module.Settings(
-            stall_timeout=base.PATIENCE, minimum_age=0)
+            stall_timeout=base.PATIENCE, minimum_age=0
+        )
         self.patch(evictor, 'ROOM_TIMEOUT', 0)
         self.patch(evictor, 'FREEING_TIMEOUT', 0)
         self.others = []
@@ -60,8 +61,9 @@ class EvictorTestCase(test_deploy.DeployTestCase):
 
     def ids(self):
         """The first characters of the ids of what is cached."""
-        return ''.join(sorted(
-            each.image.id[0] for each in self.catalog.images('pool')))
+        return ''.join(
+            sorted(each.image.id[0] for each in self.catalog.images('pool'))
+        )
 
     def record_of(self, number):
         return self.catalog.get('pool', self.disk_name(number))
@@ -73,8 +75,9 @@ class EvictorTestCase(test_deploy.DeployTestCase):
         return self.evictor.make_room(gib * base.GIB, **kwargs)
 
     def use(self, *numbers):
-        self.catalog.set_in_use('pool', [
-            self.others[number].id for number in numbers])
+        self.catalog.set_in_use(
+            'pool', [self.others[number].id for number in numbers]
+        )
 
     def pin(self, *numbers):
         for number in numbers:
@@ -109,8 +112,7 @@ class MakeRoomTest(EvictorTestCase):
         self.assertEqual(2, len(self.ids()))
 
     def test_what_is_young_goes_as_the_last_resort(self):
-        self.settings = dataclasses.replace(
-            self.settings, minimum_age=1e9)
+        self.settings = dataclasses.replace(self.settings, minimum_age=1e9)
         self.assertFalse(self.make_room(2))
         self.assertTrue(self.make_room(2, last_resort=True))
         self.assertEqual('bc', self.ids())
@@ -152,8 +154,10 @@ class MakeRoomTest(EvictorTestCase):
         self.settings = dataclasses.replace(self.settings, automatic=False)
         self.assertFalse(self.make_room(2, last_resort=True))
         self.settings = dataclasses.replace(self.settings, automatic=True)
-        for policies in ((), (pipeline.NamedPolicy(
-                'none', none.NonePolicy()),)):
+        for policies in (
+            (),
+            (pipeline.NamedPolicy('none', none.NonePolicy()),),
+        ):
             self.policies = policies
             self.assertFalse(self.make_room(2, last_resort=True))
         self.assertEqual('abc', self.ids())
@@ -171,8 +175,7 @@ class MakeRoomTest(EvictorTestCase):
         def late():
             found = pool()
             if self.waits < 3 and len(self.ids()) < 3:
-                return dataclasses.replace(
-                    found, free=found.free - base.GIB)
+                return dataclasses.replace(found, free=found.free - base.GIB)
             return found
 
         self.driver.pool = late
@@ -243,8 +246,9 @@ class EvictTest(EvictorTestCase):
     policy = age.AgePolicy(-1)
 
     def results(self, done):
-        return {each.base_image.image.id[0]: each.removed
-                for each in done.results}
+        return {
+            each.base_image.image.id[0]: each.removed for each in done.results
+        }
 
     def test_a_dry_run_is_the_run(self):
         self.pin(1)
@@ -254,8 +258,11 @@ class EvictTest(EvictorTestCase):
         self.assertEqual('b', self.ids())
 
         def of(found):
-            return [(each.image.image_id, each.policy, each.code)
-                    for each in found.plan.choices]
+            return [
+                (each.image.image_id, each.policy, each.code)
+                for each in found.plan.choices
+            ]
+
         self.assertEqual(of(dry), of(done))
         self.assertEqual(2 * base.GIB, done.freed)
         self.assertEqual(0, dry.freed)
@@ -283,15 +290,17 @@ class EvictTest(EvictorTestCase):
 
         self.catalog.get = used_before
         done = self.evictor.evict()
-        self.assertEqual({'a': True, 'b': False, 'c': True},
-                         self.results(done))
+        self.assertEqual(
+            {'a': True, 'b': False, 'c': True}, self.results(done)
+        )
         self.assertEqual('b', self.ids())
 
     def test_one_that_is_pinned_meanwhile_stays(self):
         self._between([lambda: self.pin(2)])
         done = self.evictor.evict()
-        self.assertEqual({'a': True, 'b': True, 'c': False},
-                         self.results(done))
+        self.assertEqual(
+            {'a': True, 'b': True, 'c': False}, self.results(done)
+        )
         self.assertEqual('c', self.ids())
 
     def test_one_that_is_being_filled_stays(self):
@@ -309,9 +318,11 @@ class EvictTest(EvictorTestCase):
         self.driver.before['delete'] = refuse
         done = self.evictor.evict()
         self.assertEqual('b', self.ids())
-        self.assertIn('refused', next(
-            each.reason for each in done.results if not each.removed))
-        record, = self.catalog.images('pool')
+        self.assertIn(
+            'refused',
+            next(each.reason for each in done.results if not each.removed),
+        )
+        (record,) = self.catalog.images('pool')
         self.assertIs(test_deploy.READY, record.state)
 
     def test_one_that_a_partition_has_stays(self):
@@ -342,21 +353,23 @@ class EvictTest(EvictorTestCase):
         self.driver.calls = []
         done = self.evictor.evict(found)
         self.assertIn('mapped', self.driver.calls)
-        self.assertEqual([False, True], [
-            each.removed for each in done.results])
+        self.assertEqual(
+            [False, True], [each.removed for each in done.results]
+        )
 
     def test_what_is_not_as_it_was_stays(self):
         record = self.record_of(0)
         check = self.evictor._check([record])
         check(record)
         self.catalog.used(record)
-        self.assertRaises(exceptions.CatalogConflict, check,
-                          self.record_of(0))
+        self.assertRaises(exceptions.CatalogConflict, check, self.record_of(0))
         # Of what is in quarantine the next pass takes care.
         self.catalog.quarantine(record, 'it was changed')
         self.assertRaises(
             exceptions.CatalogConflict,
-            self.evictor._check([self.record_of(0)]), self.record_of(0))
+            self.evictor._check([self.record_of(0)]),
+            self.record_of(0),
+        )
 
     def test_a_snapshot_from_before_we_had_to_wait(self):
         found = recovery.reconcile(self.parts).snapshot
@@ -367,15 +380,21 @@ class EvictTest(EvictorTestCase):
         def meanwhile(seconds):
             self.driver.taken.add(self.disk_name(0))
             other.close()
-        self.patch(locks, 'time', types.SimpleNamespace(
-            monotonic=time.monotonic, sleep=meanwhile))
+
+        self.patch(
+            locks,
+            'time',
+            types.SimpleNamespace(monotonic=time.monotonic, sleep=meanwhile),
+        )
         self.evictor.evict(found)
         self.assertEqual('a', self.ids())
 
     def test_what_a_partition_had_in_the_snapshot_stays(self):
         self.driver.taken = {self.disk_name(0)}
         found = recovery.Snapshot(
-            self.driver.pool(), frozenset(self.driver.taken),
-            self.catalog.images('pool'))
+            self.driver.pool(),
+            frozenset(self.driver.taken),
+            self.catalog.images('pool'),
+        )
         self.evictor.evict(found)
         self.assertEqual('a', self.ids())

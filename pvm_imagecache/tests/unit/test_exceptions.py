@@ -31,9 +31,11 @@ class _Names(dict):
 
 
 def _all():
-    return [each for _, each in inspect.getmembers(
-        exceptions, inspect.isclass)
-        if issubclass(each, exceptions.PVMImageCacheError)]
+    return [
+        each
+        for _, each in inspect.getmembers(exceptions, inspect.isclass)
+        if issubclass(each, exceptions.PVMImageCacheError)
+    ]
 
 
 def _fields(kind):
@@ -53,12 +55,17 @@ def _modules():
 def _raised(tree):
     """Each call that makes an error of ours: its class and arguments."""
     for node in ast.walk(tree):
-        if (isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and isinstance(node.func.value, ast.Name)
-                and node.func.value.id == 'exceptions'):
-            yield (getattr(exceptions, node.func.attr), node,
-                   {keyword.arg for keyword in node.keywords})
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == 'exceptions'
+        ):
+            yield (
+                getattr(exceptions, node.func.attr),
+                node,
+                {keyword.arg for keyword in node.keywords},
+            )
 
 
 class ExceptionsTest(base.TestCase):
@@ -73,7 +80,8 @@ class ExceptionsTest(base.TestCase):
     def test_every_message_is_one_paragraph_in_ascii(self):
         for kind in _all():
             self.assertLessEqual(
-                set(kind.msg_fmt), set(string.printable) - set('\n\r\t'))
+                set(kind.msg_fmt), set(string.printable) - set('\n\r\t')
+            )
 
     def test_every_error_says_what_it_is_for(self):
         for kind in _all():
@@ -91,11 +99,17 @@ class ExceptionsTest(base.TestCase):
         self.assertGreater(calls, 50)
 
     def test_every_error_is_raised_somewhere(self):
-        text = '\n'.join(path.read_text() for path in _modules()
-                         if path.name != 'exceptions.py')
+        text = '\n'.join(
+            path.read_text()
+            for path in _modules()
+            if path.name != 'exceptions.py'
+        )
         bases = {parent for kind in _all() for parent in kind.__bases__}
-        unused = [kind.__name__ for kind in _all() if kind not in bases
-                  and f'exceptions.{kind.__name__}' not in text]
+        unused = [
+            kind.__name__
+            for kind in _all()
+            if kind not in bases and f'exceptions.{kind.__name__}' not in text
+        ]
         self.assertEqual([], unused)
 
     def test_a_missing_value_is_a_mistake_of_ours(self):
@@ -103,20 +117,24 @@ class ExceptionsTest(base.TestCase):
 
     def test_percent_signs_in_values_are_harmless(self):
         error = exceptions.DiskNotFound(name='100%s', pool='%(secret)s')
-        self.assertEqual('There is no disk "100%s" in %(secret)s.',
-                         str(error))
+        self.assertEqual('There is no disk "100%s" in %(secret)s.', str(error))
 
     def test_families(self):
-        self.assertTrue(exceptions.PowerVMBusy(action='a', reason='r')
-                        .passing)
-        self.assertFalse(exceptions.PowerVMRequestFailed(
-            action='a', reason='r').passing)
+        self.assertTrue(exceptions.PowerVMBusy(action='a', reason='r').passing)
+        self.assertFalse(
+            exceptions.PowerVMRequestFailed(action='a', reason='r').passing
+        )
         self.assertFalse(exceptions.ImageCorrupt.passing)
-        self.assertFalse(issubclass(
-            exceptions.NotEnoughSpace, exceptions.CacheError))
-        for kind in (exceptions.CatalogTooNew, exceptions.CatalogConflict,
-                     exceptions.LockTimeout, exceptions.BaseImageGone,
-                     exceptions.BaseImageOccupied,
-                     exceptions.ImageNotCacheable):
+        self.assertFalse(
+            issubclass(exceptions.NotEnoughSpace, exceptions.CacheError)
+        )
+        for kind in (
+            exceptions.CatalogTooNew,
+            exceptions.CatalogConflict,
+            exceptions.LockTimeout,
+            exceptions.BaseImageGone,
+            exceptions.BaseImageOccupied,
+            exceptions.ImageNotCacheable,
+        ):
             # A deploy goes past the cache for all of these.
             self.assertTrue(issubclass(kind, exceptions.CacheError))

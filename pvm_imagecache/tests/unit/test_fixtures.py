@@ -14,9 +14,9 @@
 
 import unittest
 
+from pvm_imagecache import fixtures
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
-from pvm_imagecache import fixtures
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
@@ -63,8 +63,10 @@ class _Bad(eviction_base.EvictionPolicy):
 
 
 def _of(images):
-    return [eviction_base.Decision(each.image_id, 'code', 'reason')
-            for each in images]
+    return [
+        eviction_base.Decision(each.image_id, 'code', 'reason')
+        for each in images
+    ]
 
 
 def _endless(view):
@@ -84,42 +86,68 @@ class BadPolicyTest(base.TestCase):
 
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(Suite).run(result)
-        return {test.id().rpartition('.')[2]
-                for test, _ in result.failures + result.errors}
+        return {
+            test.id().rpartition('.')[2]
+            for test, _ in result.failures + result.errors
+        }
 
     def test_a_good_one(self):
-        self.assertEqual(set(), self._failures(
-            lambda view: _of(view.candidates())))
+        self.assertEqual(
+            set(), self._failures(lambda view: _of(view.candidates()))
+        )
 
     def test_bad_ones(self):
         calls = []
 
         def flaky(view):
             calls.append(view)
-            return _of(view.candidates())[:len(calls) % 2]
+            return _of(view.candidates())[: len(calls) % 2]
 
         for name, choose in (
-                ('test_it_answers_with_decisions',
-                 lambda view: [each.image_id for each in view.candidates()]),
-                ('test_it_answers_with_decisions',
-                 lambda view: [eviction_base.Decision('x', 'c', 'r')]),
-                ('test_it_answers_with_decisions',
-                 lambda view: [eviction_base.Decision(each.image_id, '', '')
-                               for each in view.candidates()]),
-                ('test_it_chooses_nothing_twice',
-                 lambda view: _of(view.candidates()[:1] * 2)),
-                ('test_it_leaves_alone_what_is_vetoed',
-                 lambda view: _of(view.images)),
-                ('test_it_decides_by_the_view_alone', flaky),
-                ('test_the_order_of_the_view_does_not_matter',
-                 lambda view: _of(
-                     each for each in view.images[:1] if not each.veto)),
-                ('test_a_shift_of_all_times_changes_nothing',
-                 lambda view: _of(each for each in view.candidates()
-                                  if each.last_used_at < fixtures.NOW - 1e6)),
-                ('test_an_empty_cache',
-                 lambda view: [eviction_base.Decision('x', 'c', 'r')]),
-                ('test_it_chooses_nothing_twice', _endless)):
+            (
+                'test_it_answers_with_decisions',
+                lambda view: [each.image_id for each in view.candidates()],
+            ),
+            (
+                'test_it_answers_with_decisions',
+                lambda view: [eviction_base.Decision('x', 'c', 'r')],
+            ),
+            (
+                'test_it_answers_with_decisions',
+                lambda view: [
+                    eviction_base.Decision(each.image_id, '', '')
+                    for each in view.candidates()
+                ],
+            ),
+            (
+                'test_it_chooses_nothing_twice',
+                lambda view: _of(view.candidates()[:1] * 2),
+            ),
+            (
+                'test_it_leaves_alone_what_is_vetoed',
+                lambda view: _of(view.images),
+            ),
+            ('test_it_decides_by_the_view_alone', flaky),
+            (
+                'test_the_order_of_the_view_does_not_matter',
+                lambda view: _of(
+                    each for each in view.images[:1] if not each.veto
+                ),
+            ),
+            (
+                'test_a_shift_of_all_times_changes_nothing',
+                lambda view: _of(
+                    each
+                    for each in view.candidates()
+                    if each.last_used_at < fixtures.NOW - 1e6
+                ),
+            ),
+            (
+                'test_an_empty_cache',
+                lambda view: [eviction_base.Decision('x', 'c', 'r')],
+            ),
+            ('test_it_chooses_nothing_twice', _endless),
+        ):
             self.assertIn(name, self._failures(choose))
 
 
@@ -133,25 +161,31 @@ class BadDriverTest(base.TestCase):
 
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(Suite).run(result)
-        return {test.id().rpartition('.')[2]
-                for test, _ in result.failures + result.errors}
+        return {
+            test.id().rpartition('.')[2]
+            for test, _ in result.failures + result.errors
+        }
 
     def test_one_that_deletes_by_name(self):
         class Driver(fakes.FakeDriver):
             def delete_disks(self, disks):
-                return super().delete_disks([
-                    self.find_disk(each.name) or each for each in disks])
+                return super().delete_disks(
+                    [self.find_disk(each.name) or each for each in disks]
+                )
 
-        self.assertEqual({'test_a_disk_of_the_same_name_is_not_deleted'},
-                         self._failures(Driver))
+        self.assertEqual(
+            {'test_a_disk_of_the_same_name_is_not_deleted'},
+            self._failures(Driver),
+        )
 
     def test_one_that_copies_blindly(self):
         class Driver(fakes.FakeDriver):
             def copy_disk(self, source, new, still_valid=None):
                 return super().copy_disk(source, new)
 
-        self.assertEqual({'test_a_copy_of_what_is_not_valid'},
-                         self._failures(Driver))
+        self.assertEqual(
+            {'test_a_copy_of_what_is_not_valid'}, self._failures(Driver)
+        )
 
     def test_one_that_loses_bytes(self):
         class Driver(fakes.FakeDriver):
@@ -160,14 +194,16 @@ class BadDriverTest(base.TestCase):
                 self._contents[made.udid][-1:] = b''
                 return made
 
-        self.assertEqual({'test_bytes_arrive_and_are_copied'},
-                         self._failures(Driver))
+        self.assertEqual(
+            {'test_bytes_arrive_and_are_copied'}, self._failures(Driver)
+        )
 
     def test_one_that_says_all_is_mapped(self):
         class Driver(fakes.FakeDriver):
             def mapped(self, disks):
                 return set(disks)
 
-        self.assertEqual({'test_nobody_has_a_new_disk'},
-                         self._failures(Driver))
+        self.assertEqual(
+            {'test_nobody_has_a_new_disk'}, self._failures(Driver)
+        )
         self.assertIs(driver_base.Disk, type(Driver().add('x')))

@@ -18,17 +18,26 @@ from hypothesis import strategies
 from pvm_imagecache import human
 from pvm_imagecache.tests.unit import base
 
-_FACTORS = {'B': 1, 'KiB': 1 << 10, 'MiB': 1 << 20, 'GiB': 1 << 30,
-            'TiB': 1 << 40}
+_FACTORS = {
+    'B': 1,
+    'KiB': 1 << 10,
+    'MiB': 1 << 20,
+    'GiB': 1 << 30,
+    'TiB': 1 << 40,
+}
 
 
 class PrintableTest(base.TestCase):
     def test_texts(self):
         for text, shown in (
-                ('', ''), ('naïve 日本', 'naïve 日本'),
-                ('\x1b[31m', r'\x1b[31m'),
-                ('a\nb\t', r'a\nb\t'), ('\u202e', r'\u202e'),
-                ('\udcff', r'\udcff'), ('a\\b', 'a\\b')):
+            ('', ''),
+            ('naïve 日本', 'naïve 日本'),
+            ('\x1b[31m', r'\x1b[31m'),
+            ('a\nb\t', r'a\nb\t'),
+            ('\u202e', r'\u202e'),
+            ('\udcff', r'\udcff'),
+            ('a\\b', 'a\\b'),
+        ):
             self.assertEqual(shown, human.printable(text))
 
     @base.generated
@@ -40,10 +49,16 @@ class PrintableTest(base.TestCase):
 class SizeTest(base.TestCase):
     def test_for_people(self):
         for count, text in (
-                (0, '0 B'), (1, '1 B'), (1023, '1023 B'), (1024, '1 KiB'),
-                (1536, '1.5 KiB'), (1 << 20, '1 MiB'),
-                (5 << 30, '5 GiB'), (1 << 40, '1 TiB'),
-                (1234 << 40, '1234 TiB')):
+            (0, '0 B'),
+            (1, '1 B'),
+            (1023, '1023 B'),
+            (1024, '1 KiB'),
+            (1536, '1.5 KiB'),
+            (1 << 20, '1 MiB'),
+            (5 << 30, '5 GiB'),
+            (1 << 40, '1 TiB'),
+            (1234 << 40, '1234 TiB'),
+        ):
             self.assertEqual(text, human.size(count))
 
     @base.generated
@@ -51,26 +66,43 @@ class SizeTest(base.TestCase):
     def test_is_right_to_four_digits(self, count):
         number, unit = human.size(count).split()
         self.assertAlmostEqual(
-            1, float(number) * _FACTORS[unit] / max(count, 1)
-            if count else 1, delta=0.0006)
+            1,
+            float(number) * _FACTORS[unit] / max(count, 1) if count else 1,
+            delta=0.0006,
+        )
 
 
 class TimeTest(base.TestCase):
     def test_age(self):
         for seconds, text in (
-                (0, '0 s ago'), (59.9, '59 s ago'), (60, '1 min ago'),
-                (3599, '59 min ago'), (3600, '1 h ago'),
-                (86399, '23 h ago'), (86400, '1 d ago'),
-                (1000 * 86400, '1000 d ago'), (-1, 'in the future')):
+            (0, '0 s ago'),
+            (59.9, '59 s ago'),
+            (60, '1 min ago'),
+            (3599, '59 min ago'),
+            (3600, '1 h ago'),
+            (86399, '23 h ago'),
+            (86400, '1 d ago'),
+            (1000 * 86400, '1000 d ago'),
+            (-1, 'in the future'),
+        ):
             self.assertEqual(text, human.age(seconds))
 
     def test_duration(self):
         for seconds, text in (
-                (0, '0 s'), (0.04, '0 s'), (5.263, '5.3 s'), (9.94, '9.9 s'),
-                (9.97, '10 s'), (59.4, '59 s'), (59.7, '1 min'),
-                (61, '1 min 1 s'), (3599.7, '1 h'), (6060, '1 h 41 min'),
-                (86400, '1 d'), (26.2 * 3600, '1 d 2 h'),
-                (1000 * 86400 + 59, '1000 d')):
+            (0, '0 s'),
+            (0.04, '0 s'),
+            (5.263, '5.3 s'),
+            (9.94, '9.9 s'),
+            (9.97, '10 s'),
+            (59.4, '59 s'),
+            (59.7, '1 min'),
+            (61, '1 min 1 s'),
+            (3599.7, '1 h'),
+            (6060, '1 h 41 min'),
+            (86400, '1 d'),
+            (26.2 * 3600, '1 d 2 h'),
+            (1000 * 86400 + 59, '1000 d'),
+        ):
             self.assertEqual(text, human.duration(seconds))
 
     @base.generated
@@ -78,8 +110,11 @@ class TimeTest(base.TestCase):
     def test_a_duration_is_right_to_its_last_unit(self, seconds):
         factors = {'s': 1, 'min': 60, 'h': 3600, 'd': 86400}
         words = human.duration(seconds).split()
-        total = sum(float(number) * factors[unit] for number, unit in
-                    zip(words[::2], words[1::2], strict=True))
+        total = sum(
+            float(number) * factors[unit]
+            for number, unit in zip(words[::2], words[1::2], strict=True)
+        )
         self.assertLessEqual(
             abs(total - seconds),
-            max(0.51, {'d': 3600, 'h': 60}.get(words[1], 0)))
+            max(0.51, {'d': 3600, 'h': 60}.get(words[1], 0)),
+        )

@@ -28,8 +28,9 @@ class IdentityTestCase(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.patch(identity, '_name', lambda uid: _USERS.get(
-            uid, f'uid {uid}'))
+        self.patch(
+            identity, '_name', lambda uid: _USERS.get(uid, f'uid {uid}')
+        )
         self.patch(identity, '_LOGIN_UID', self.path('loginuid'))
         self.useFixture(base.environment('SUDO_UID', None))
 
@@ -54,10 +55,16 @@ class UserTest(IdentityTestCase):
         self.run_as(0)
         self.assertIsNone(identity.of_request(None))
         for name, user_id, who in (
-                ('ann', '7a3', 'ann as root'), (None, '7a3', '7a3 as root'),
-                (None, None, None)):
-            self.assertEqual(who, identity.of_request(
-                types.SimpleNamespace(user_name=name, user_id=user_id)))
+            ('ann', '7a3', 'ann as root'),
+            (None, '7a3', '7a3 as root'),
+            (None, None, None),
+        ):
+            self.assertEqual(
+                who,
+                identity.of_request(
+                    types.SimpleNamespace(user_name=name, user_id=user_id)
+                ),
+            )
 
     def test_sudo_after_a_login(self):
         self.run_as(0, login=1001, sudo=1002)
@@ -93,8 +100,9 @@ class UserTest(IdentityTestCase):
 
 
 class LocalTest(IdentityTestCase):
-    def _roles(self, uid, groups=(), admins=('wheel',), readers=('staff',),
-               path=None):
+    def _roles(
+        self, uid, groups=(), admins=('wheel',), readers=('staff',), path=None
+    ):
         known = {'wheel': 10, 'staff': 20}
         self.run_as(uid)
         self.patch(os, 'getgroups', lambda: [known[each] for each in groups])
@@ -104,10 +112,12 @@ class LocalTest(IdentityTestCase):
             if name not in known:
                 raise KeyError(name)
             return grp.struct_group((name, 'x', known[name], []))
+
         self.patch(grp, 'getgrnam', find)
         self.patch(identity, '_owner', lambda path: 1003)
-        return set(identity.local(
-            admins, readers, path or self.path('state')).roles)
+        return set(
+            identity.local(admins, readers, path or self.path('state')).roles
+        )
 
     def test_root(self):
         self.assertEqual({'admin', 'reader'}, self._roles(0))
@@ -118,13 +128,16 @@ class LocalTest(IdentityTestCase):
     def test_groups(self):
         self.assertEqual({'admin', 'reader'}, self._roles(1001, ['wheel']))
         self.assertEqual({'reader'}, self._roles(1001, ['staff']))
-        self.assertEqual({'admin', 'reader'},
-                         self._roles(1001, ['wheel', 'staff']))
+        self.assertEqual(
+            {'admin', 'reader'}, self._roles(1001, ['wheel', 'staff'])
+        )
 
     def test_nobody_in_particular(self):
         self.assertEqual(set(), self._roles(1001))
-        self.assertEqual(set(), self._roles(
-            1001, ['wheel'], admins=['no such group'], readers=[]))
+        self.assertEqual(
+            set(),
+            self._roles(1001, ['wheel'], admins=['no such group'], readers=[]),
+        )
 
 
 class OwnerTest(base.TestCase):
@@ -132,11 +145,13 @@ class OwnerTest(base.TestCase):
         self.assertEqual(os.getuid(), identity._owner(self.directory))
 
     def test_of_where_it_would_be_made(self):
-        self.assertEqual(os.getuid(), identity._owner(
-            self.path('a', 'b', 'c')))
+        self.assertEqual(
+            os.getuid(), identity._owner(self.path('a', 'b', 'c'))
+        )
         self.assertEqual(0, identity._owner('/no/such/directory'))
 
     def test_a_name(self):
-        self.assertEqual(pwd.getpwuid(os.getuid()).pw_name,
-                         identity._name(os.getuid()))
+        self.assertEqual(
+            pwd.getpwuid(os.getuid()).pw_name, identity._name(os.getuid())
+        )
         self.assertEqual('uid 3999999999', identity._name(3999999999))

@@ -36,7 +36,8 @@ images = strategies.builds(
     virtual_size=strategies.sampled_from([None, 7]),
     os_hash_algo=strategies.sampled_from([None, 'sha256', 'sha512']),
     os_hash_value=strategies.sampled_from([None, '', 'aa', 'AA', 'bb']),
-    checksum=strategies.sampled_from([None, '', 'cc', 'CC', 'dd']))
+    checksum=strategies.sampled_from([None, '', 'cc', 'CC', 'dd']),
+)
 
 
 class DigestTest(base.TestCase):
@@ -44,13 +45,15 @@ class DigestTest(base.TestCase):
         image = base.image_of(b'x')
         self.assertEqual(
             image_module.Digest('sha512', hashlib.sha512(b'x').hexdigest()),
-            image.digest)
+            image.digest,
+        )
 
     def test_is_md5_where_there_is_no_other(self):
         image = base.image_of(b'x', os_hash_algo=None, os_hash_value=None)
         self.assertEqual(
             image_module.Digest('md5', hashlib.md5(b'x').hexdigest()),
-            image.digest)
+            image.digest,
+        )
 
     def test_is_md5_where_python_lacks_the_other(self):
         image = base.image_of(b'x', os_hash_algo='blake17')
@@ -81,29 +84,38 @@ class CompareTest(base.TestCase):
 
     def _compared(self, **changes):
         return image_module.compare(
-            self.image, dataclasses.replace(self.image, **changes))
+            self.image, dataclasses.replace(self.image, **changes)
+        )
 
     @base.generated
     @hypothesis.given(images, images)
     def test_is_symmetric(self, one, other):
-        self.assertIs(image_module.compare(one, other),
-                      image_module.compare(other, one))
+        self.assertIs(
+            image_module.compare(one, other), image_module.compare(other, one)
+        )
 
     @base.generated
     @hypothesis.given(images, images)
     def test_never_takes_two_for_the_same_that_may_not_be(self, one, other):
         if image_module.compare(one, other) is not SAME:
             return
-        self.assertEqual((one.id, one.size, one.disk_format),
-                         (other.id, other.size, other.disk_format))
+        self.assertEqual(
+            (one.id, one.size, one.disk_format),
+            (other.id, other.size, other.disk_format),
+        )
         agreed = 0
         if one.checksum and other.checksum:
             self.assertEqual(one.checksum.lower(), other.checksum.lower())
             agreed += 1
-        if (one.os_hash_algo and one.os_hash_algo == other.os_hash_algo
-                and one.os_hash_value and other.os_hash_value):
+        if (
+            one.os_hash_algo
+            and one.os_hash_algo == other.os_hash_algo
+            and one.os_hash_value
+            and other.os_hash_value
+        ):
             self.assertEqual(
-                one.os_hash_value.lower(), other.os_hash_value.lower())
+                one.os_hash_value.lower(), other.os_hash_value.lower()
+            )
             agreed += 1
         self.assertGreater(agreed, 0)
 
@@ -118,9 +130,13 @@ class CompareTest(base.TestCase):
         self.assertIs(SAME, self._compared())
 
     def test_case_of_a_hash_does_not_matter(self):
-        self.assertIs(SAME, self._compared(
-            os_hash_value=self.image.os_hash_value.upper(),
-            checksum=self.image.checksum.upper()))
+        self.assertIs(
+            SAME,
+            self._compared(
+                os_hash_value=self.image.os_hash_value.upper(),
+                checksum=self.image.checksum.upper(),
+            ),
+        )
 
     def test_name_and_virtual_size_do_not_matter(self):
         self.assertIs(SAME, self._compared(name='other', virtual_size=1))
@@ -133,9 +149,12 @@ class CompareTest(base.TestCase):
         self.assertIs(DIFFERENT, self._compared(disk_format='qcow2'))
 
     def test_one_hash_in_common_is_enough(self):
-        for changes in ({'os_hash_algo': None, 'os_hash_value': None},
-                        {'os_hash_algo': 'sha256'}, {'checksum': None},
-                        {'checksum': ''}):
+        for changes in (
+            {'os_hash_algo': None, 'os_hash_value': None},
+            {'os_hash_algo': 'sha256'},
+            {'checksum': None},
+            {'checksum': ''},
+        ):
             self.assertIs(SAME, self._compared(**changes), changes)
 
     def test_one_hash_that_differs_is_too(self):
@@ -143,38 +162,47 @@ class CompareTest(base.TestCase):
         self.assertIs(DIFFERENT, self._compared(checksum='0' * 32))
 
     def test_no_hash_in_common_tells_nothing(self):
-        self.assertIs(UNKNOWN, self._compared(
-            os_hash_algo='sha256', checksum=None))
-        self.assertIs(UNKNOWN, self._compared(
-            os_hash_algo=None, os_hash_value=None, checksum=''))
+        self.assertIs(
+            UNKNOWN, self._compared(os_hash_algo='sha256', checksum=None)
+        )
+        self.assertIs(
+            UNKNOWN,
+            self._compared(os_hash_algo=None, os_hash_value=None, checksum=''),
+        )
 
 
 class SizeTest(base.TestCase):
     def test_least_disk_size(self):
         self.assertEqual(2, base.image_of(b'xx').least_disk_size)
         self.assertEqual(
-            7, base.image_of(b'xx', virtual_size=7).least_disk_size)
+            7, base.image_of(b'xx', virtual_size=7).least_disk_size
+        )
         self.assertEqual(
-            2, base.image_of(b'xx', virtual_size=1).least_disk_size)
+            2, base.image_of(b'xx', virtual_size=1).least_disk_size
+        )
 
     def test_virtual_size_is_needed_of_sparse_formats_only(self):
         self.assertFalse(base.image_of(b'xx').needs_virtual_size)
         qcow2 = base.image_of(b'xx', disk_format='qcow2')
         self.assertTrue(qcow2.needs_virtual_size)
-        self.assertFalse(dataclasses.replace(
-            qcow2, virtual_size=7).needs_virtual_size)
+        self.assertFalse(
+            dataclasses.replace(qcow2, virtual_size=7).needs_virtual_size
+        )
 
 
 class CheckFormatTest(base.TestCase):
     def test_taken(self):
         for disk_format in image_module.SUPPORTED_FORMATS:
             image_module.check_format(
-                base.image_of(b'x', disk_format=disk_format))
+                base.image_of(b'x', disk_format=disk_format)
+            )
 
     def test_refused(self):
         for disk_format in ('vmdk', 'iso', 'none', 'RAW', ''):
             error = self.assertRaises(
-                exceptions.ImageFormatUnsupported, image_module.check_format,
-                base.image_of(b'x', disk_format=disk_format))
+                exceptions.ImageFormatUnsupported,
+                image_module.check_format,
+                base.image_of(b'x', disk_format=disk_format),
+            )
             self.assertIn('raw and qcow2', str(error))
             self.assertFalse(error.passing)

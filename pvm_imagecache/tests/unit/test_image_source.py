@@ -40,9 +40,15 @@ ERRORS = (
     BrokenPipeError(errno.EPIPE, 'Broken pipe'),
     OSError(errno.EPIPE, 'Corrupted image. Checksum was a, expected b'),
     ConnectionResetError(errno.ECONNRESET, 'reset'),
-    OSError('no errno'), TimeoutError(), ValueError('v'), KeyError('k'),
-    RuntimeError(), MemoryError(), AssertionError(),
-    ssl.SSLError('s'), http.client.IncompleteRead(b'partial'),
+    OSError('no errno'),
+    TimeoutError(),
+    ValueError('v'),
+    KeyError('k'),
+    RuntimeError(),
+    MemoryError(),
+    AssertionError(),
+    ssl.SSLError('s'),
+    http.client.IncompleteRead(b'partial'),
     urllib3_exceptions.ProtocolError('p'),
     urllib3_exceptions.ReadTimeoutError(None, 'url', 'm'),
     requests.exceptions.ChunkedEncodingError('c'),
@@ -102,8 +108,9 @@ class _Images:
 
     def list(self, filters=None):
         name = (filters or {}).get('name')
-        return (each for each in self.found
-                if name in (None, each.get('name')))
+        return (
+            each for each in self.found if name in (None, each.get('name'))
+        )
 
     def data(self, image_id, do_checksum=True):
         self.asked.append((image_id, do_checksum))
@@ -114,68 +121,102 @@ class _Images:
 
 def _entry(image_id=base.IMAGE_ID, **values):
     return {
-        'id': image_id, 'name': 'an image', 'status': 'active', 'size': 7,
-        'disk_format': 'raw', 'container_format': 'bare',
-        'virtual_size': None, 'os_hash_algo': 'sha512',
-        'os_hash_value': 'aa', 'checksum': 'bb'} | values
+        'id': image_id,
+        'name': 'an image',
+        'status': 'active',
+        'size': 7,
+        'disk_format': 'raw',
+        'container_format': 'bare',
+        'virtual_size': None,
+        'os_hash_algo': 'sha512',
+        'os_hash_value': 'aa',
+        'checksum': 'bb',
+    } | values
 
 
 def _source(*args, **kwargs):
     found = _Images(*args, **kwargs)
     source = image_source.ImageSource(
-        lambda context: types.SimpleNamespace(images=found))
+        lambda context: types.SimpleNamespace(images=found)
+    )
     source.images = found
     return source
 
 
 def _parts(content, size):
-    return [content[start:start + size]
-            for start in range(0, len(content), size)]
+    return [
+        content[start : start + size] for start in range(0, len(content), size)
+    ]
 
 
 class GetTest(base.TestCase):
     def _refused(self, kind, *args, **values):
         return self.assertRaises(
-            kind, _source(_entry(**values)).get, *args or (base.IMAGE_ID,))
+            kind, _source(_entry(**values)).get, *args or (base.IMAGE_ID,)
+        )
 
     def test_found(self):
         image = _source(_entry()).get(base.IMAGE_ID)
         self.assertEqual(
-            (base.IMAGE_ID, 'an image', 7, 'raw', None, 'sha512', 'aa',
-             'bb'),
-            (image.id, image.name, image.size, image.disk_format,
-             image.virtual_size, image.os_hash_algo, image.os_hash_value,
-             image.checksum))
+            (base.IMAGE_ID, 'an image', 7, 'raw', None, 'sha512', 'aa', 'bb'),
+            (
+                image.id,
+                image.name,
+                image.size,
+                image.disk_format,
+                image.virtual_size,
+                image.os_hash_algo,
+                image.os_hash_value,
+                image.checksum,
+            ),
+        )
 
     def test_of_an_old_glance(self):
         entry = _entry(virtual_size=9)
-        for name in ('os_hash_algo', 'os_hash_value', 'checksum', 'name',
-                     'container_format'):
+        for name in (
+            'os_hash_algo',
+            'os_hash_value',
+            'checksum',
+            'name',
+            'container_format',
+        ):
             del entry[name]
         image = _source(entry).get(base.IMAGE_ID)
-        self.assertEqual((None, 9, None),
-                         (image.name, image.virtual_size, image.digest))
+        self.assertEqual(
+            (None, 9, None), (image.name, image.virtual_size, image.digest)
+        )
 
     def test_the_context_reaches_the_client(self):
         contexts = []
         source = image_source.ImageSource(
-            lambda context: contexts.append(context)
-            or types.SimpleNamespace(images=_Images(_entry())))
+            lambda context: (
+                contexts.append(context)
+                or types.SimpleNamespace(images=_Images(_entry()))
+            )
+        )
         source.get(base.IMAGE_ID, 'context')
         source.find('an image')
         self.assertEqual(['context', None], contexts)
 
     def test_not_there(self):
-        error = self.assertRaises(exceptions.ImageNotFound, _source().get,
-                                  base.IMAGE_ID)
+        error = self.assertRaises(
+            exceptions.ImageNotFound, _source().get, base.IMAGE_ID
+        )
         self.assertEqual(base.IMAGE_ID, error.image)
 
     def test_an_id_in_other_case_is_another_image(self):
         self._refused(exceptions.ImageNotFound, base.IMAGE_ID.upper())
 
     def test_not_active(self):
-        for status in ('queued', 'saving', 'importing', 'deactivated',
-                       'killed', 'deleted', 'pending_delete'):
+        for status in (
+            'queued',
+            'saving',
+            'importing',
+            'deactivated',
+            'killed',
+            'deleted',
+            'pending_delete',
+        ):
             error = self._refused(exceptions.ImageNotActive, status=status)
             self.assertIn(f'"{status}"', str(error))
 
@@ -185,47 +226,68 @@ class GetTest(base.TestCase):
 
     def test_formats(self):
         for disk_format in ('vmdk', 'iso', 'vhd', None):
-            self._refused(exceptions.ImageFormatUnsupported,
-                          disk_format=disk_format)
+            self._refused(
+                exceptions.ImageFormatUnsupported, disk_format=disk_format
+            )
         for container in ('ova', 'ovf', 'compressed', 'docker'):
-            error = self._refused(exceptions.ImageFormatUnsupported,
-                                  container_format=container)
+            error = self._refused(
+                exceptions.ImageFormatUnsupported, container_format=container
+            )
             self.assertIn('container format', str(error))
-        self.assertEqual('qcow2', _source(_entry(
-            disk_format='qcow2')).get(base.IMAGE_ID).disk_format)
+        self.assertEqual(
+            'qcow2',
+            _source(_entry(disk_format='qcow2'))
+            .get(base.IMAGE_ID)
+            .disk_format,
+        )
 
     def test_every_error_becomes_one_of_ours(self):
         for raised in ERRORS:
+
             def fail(context, raised=raised):
                 raise raised
+
             source = image_source.ImageSource(fail)
             for call in (source.get, source.find):
                 error = self.assertRaises(
-                    exceptions.ImageError, call, base.IMAGE_ID)
+                    exceptions.ImageError, call, base.IMAGE_ID
+                )
                 self.assertIs(raised, error.__cause__)
             self.assertNotIn('\n', str(error))
 
     def test_errors_that_mean_the_credentials(self):
-        for raised in (glance_exceptions.HTTPUnauthorized(),
-                       ksa_exceptions.Unauthorized(),
-                       ksa_exceptions.MissingAuthPlugin(),
-                       ksa_exceptions.EndpointNotFound()):
+        for raised in (
+            glance_exceptions.HTTPUnauthorized(),
+            ksa_exceptions.Unauthorized(),
+            ksa_exceptions.MissingAuthPlugin(),
+            ksa_exceptions.EndpointNotFound(),
+        ):
+
             def fail(context, raised=raised):
                 raise raised
+
             error = self.assertRaises(
                 exceptions.GlanceLogonFailed,
-                image_source.ImageSource(fail).get, base.IMAGE_ID)
+                image_source.ImageSource(fail).get,
+                base.IMAGE_ID,
+            )
             self.assertFalse(error.passing)
 
     def test_errors_that_pass(self):
-        for raised in (glance_exceptions.HTTPServiceUnavailable(),
-                       ksa_exceptions.ConnectFailure(),
-                       requests.exceptions.ConnectionError('two\n lines')):
+        for raised in (
+            glance_exceptions.HTTPServiceUnavailable(),
+            ksa_exceptions.ConnectFailure(),
+            requests.exceptions.ConnectionError('two\n lines'),
+        ):
+
             def fail(context, raised=raised):
                 raise raised
+
             error = self.assertRaises(
                 exceptions.GlanceUnreachable,
-                image_source.ImageSource(fail).get, base.IMAGE_ID)
+                image_source.ImageSource(fail).get,
+                base.IMAGE_ID,
+            )
             self.assertTrue(error.passing)
 
 
@@ -233,11 +295,12 @@ class FindTest(base.TestCase):
     def setUp(self):
         super().setUp()
         self.source = _source(
-            _entry(), _entry('3e86ffff-8c1e-4615-b73f-f78eaecabfbd',
-                             name='other'),
+            _entry(),
+            _entry('3e86ffff-8c1e-4615-b73f-f78eaecabfbd', name='other'),
             _entry('aaaaffff-8c1e-4615-b73f-f78eaecabfbd', name='twin'),
             _entry('bbbbffff-8c1e-4615-b73f-f78eaecabfbd', name='twin'),
-            _entry('ccccffff-8c1e-4615-b73f-f78eaecabfbd', name='aaaa'))
+            _entry('ccccffff-8c1e-4615-b73f-f78eaecabfbd', name='aaaa'),
+        )
 
     def _found(self, text):
         return self.source.find(text).id
@@ -247,8 +310,9 @@ class FindTest(base.TestCase):
         self.assertEqual([base.IMAGE_ID], self.source.images.asked)
 
     def test_by_id_in_other_case(self):
-        self.assertRaises(exceptions.ImageNotFound, self.source.find,
-                          base.IMAGE_ID.upper())
+        self.assertRaises(
+            exceptions.ImageNotFound, self.source.find, base.IMAGE_ID.upper()
+        )
 
     def test_by_name(self):
         self.assertEqual(base.IMAGE_ID, self._found('an image'))
@@ -263,29 +327,44 @@ class FindTest(base.TestCase):
     def test_ambiguous(self):
         for text in ('twin', '3e86'):
             error = self.assertRaises(
-                exceptions.ImageAmbiguous, self.source.find, text)
-            self.assertEqual(2, error.matches.count('ffff')
-                             + error.matches.count(base.IMAGE_ID))
+                exceptions.ImageAmbiguous, self.source.find, text
+            )
+            self.assertEqual(
+                2,
+                error.matches.count('ffff')
+                + error.matches.count(base.IMAGE_ID),
+            )
 
     def test_many_are_not_all_listed(self):
-        source = _source(*[
-            _entry(f'abcd{number:04}-0000-0000-0000-000000000000', name=None)
-            for number in range(9)])
+        source = _source(
+            *[
+                _entry(
+                    f'abcd{number:04}-0000-0000-0000-000000000000', name=None
+                )
+                for number in range(9)
+            ]
+        )
         error = self.assertRaises(
-            exceptions.ImageAmbiguous, source.find, 'abcd')
+            exceptions.ImageAmbiguous, source.find, 'abcd'
+        )
         self.assertIn('abcd0004-', str(error))
         self.assertIn('(no name) and 4 more', str(error))
 
     def test_nothing(self):
-        for text in ('no such image', 'image', '3', '3e87', '', '3E865',
-                     'an image '):
-            self.assertRaises(
-                exceptions.ImageNotFound, self.source.find, text)
+        for text in (
+            'no such image',
+            'image',
+            '3',
+            '3e87',
+            '',
+            '3E865',
+            'an image ',
+        ):
+            self.assertRaises(exceptions.ImageNotFound, self.source.find, text)
 
     def test_not_usable(self):
         source = _source(_entry(status='queued'))
-        self.assertRaises(
-            exceptions.ImageNotActive, source.find, 'an image')
+        self.assertRaises(exceptions.ImageNotActive, source.find, 'an image')
 
 
 class OpenTest(base.TestCase):
@@ -317,15 +396,13 @@ class OpenTest(base.TestCase):
 
     def test_may_not_be_read(self):
         _, opened = self._open(glance_exceptions.HTTPForbidden())
-        error = self.assertRaises(
-            exceptions.ImageForbidden, opened.__enter__)
+        error = self.assertRaises(exceptions.ImageForbidden, opened.__enter__)
         self.assertIn('download_image', str(error))
 
     def test_every_error_becomes_one_of_ours(self):
         for raised in ERRORS:
             _, opened = self._open(raised)
-            error = self.assertRaises(
-                exceptions.ImageError, opened.__enter__)
+            error = self.assertRaises(exceptions.ImageError, opened.__enter__)
             self.assertIs(raised, error.__cause__)
 
     def test_a_block_that_fails_closes_it(self):
@@ -355,7 +432,8 @@ class StreamTest(base.TestCase):
         size = max(map(len, parts or [content]))
         stream = image_source.ImageStream(
             base.image_of(content, **values),
-            lambda position: _Body(_parts(whole[position:], size), error))
+            lambda position: _Body(_parts(whole[position:], size), error),
+        )
         self.addCleanup(stream.close)
         stream.begin()
         return stream
@@ -371,8 +449,15 @@ class StreamTest(base.TestCase):
         return b''.join(pieces), None
 
     def test_exact_bytes(self):
-        for size in (1, 512, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK,
-                     3 * CHUNK + 7):
+        for size in (
+            1,
+            512,
+            CHUNK - 1,
+            CHUNK,
+            CHUNK + 1,
+            2 * CHUNK,
+            3 * CHUNK + 7,
+        ):
             content = images.raw_bytes(size, seed=size)
             for part in (CHUNK, 65536, 65521, size):
                 stream = self._stream(content, _parts(content, part))
@@ -387,7 +472,8 @@ class StreamTest(base.TestCase):
     @base.generated
     @hypothesis.given(
         strategies.lists(strategies.binary(max_size=40), min_size=1),
-        strategies.sampled_from([1, 7, 16]))
+        strategies.sampled_from([1, 7, 16]),
+    )
     def test_exact_bytes_of_any_parts(self, parts, chunk):
         content = b''.join(parts)
         hypothesis.assume(content)
@@ -397,20 +483,22 @@ class StreamTest(base.TestCase):
         stream.close()
         self.assert_bytes(content, b''.join(pieces))
         # Never more than a chunk and what came last.
-        self.assertLess(max(map(len, pieces)),
-                        chunk + max(map(len, parts)))
+        self.assertLess(max(map(len, pieces)), chunk + max(map(len, parts)))
 
     @base.generated
     @hypothesis.given(
         strategies.lists(strategies.binary(max_size=40), min_size=1),
-        strategies.sampled_from([1, 7, 16]), strategies.data())
+        strategies.sampled_from([1, 7, 16]),
+        strategies.data(),
+    )
     def test_a_wrong_image_is_never_complete(self, parts, chunk, data):
         content = bytearray(b''.join(parts))
         hypothesis.assume(content)
         image = base.image_of(bytes(content))
         self.patch(image_source, 'CHUNK_SIZE', chunk)
-        damage = data.draw(strategies.sampled_from(
-            ['flip', 'cut', 'add', 'swap']))
+        damage = data.draw(
+            strategies.sampled_from(['flip', 'cut', 'add', 'swap'])
+        )
         at = data.draw(strategies.integers(0, len(content) - 1))
         if damage == 'flip':
             content[at] ^= 1
@@ -421,10 +509,12 @@ class StreamTest(base.TestCase):
         else:
             content = content[at:] + content[:at]
         hypothesis.assume(
-            hashlib.sha512(content).hexdigest() != image.os_hash_value)
+            hashlib.sha512(content).hexdigest() != image.os_hash_value
+        )
         size = data.draw(strategies.integers(1, 20))
         stream = image_source.ImageStream(
-            image, lambda position: _Body(_parts(bytes(content), size)))
+            image, lambda position: _Body(_parts(bytes(content), size))
+        )
         try:
             stream.begin()
             read, error = self._read(stream)
@@ -445,10 +535,10 @@ class StreamTest(base.TestCase):
             self.assertIsInstance(error, exceptions.ImageCorrupt)
             self.assertFalse(error.passing)
             self.assertEqual('sha512', error.algorithm)
-            self.assertEqual(hashlib.sha512(content).hexdigest(),
-                             error.expected)
-            self.assertEqual(hashlib.sha512(damaged).hexdigest(),
-                             error.actual)
+            self.assertEqual(
+                hashlib.sha512(content).hexdigest(), error.expected
+            )
+            self.assertEqual(hashlib.sha512(damaged).hexdigest(), error.actual)
             # The last piece is kept back.
             self.assertEqual(2 * CHUNK, len(read))
 
@@ -461,10 +551,12 @@ class StreamTest(base.TestCase):
         content = images.raw_bytes(2 * CHUNK)
         for size in (1, CHUNK, 2 * CHUNK - 1):
             read, error = self._read(
-                self._stream(content, _parts(content[:size], 65536)))
+                self._stream(content, _parts(content[:size], 65536))
+            )
             self.assertIsInstance(error, exceptions.ImageTruncated)
-            self.assertEqual((2 * CHUNK, size),
-                             (error.expected, error.received))
+            self.assertEqual(
+                (2 * CHUNK, size), (error.expected, error.received)
+            )
             self.assertTrue(error.passing)
             self.assertLess(len(read), size)
 
@@ -473,7 +565,8 @@ class StreamTest(base.TestCase):
         for more in (b'x', content, content * 4):
             body = _Body(_parts(content + more, 65536))
             stream = image_source.ImageStream(
-                base.image_of(content), lambda position, body=body: body)
+                base.image_of(content), lambda position, body=body: body
+            )
             self.addCleanup(stream.close)
             stream.begin()
             read, error = self._read(stream)
@@ -484,8 +577,9 @@ class StreamTest(base.TestCase):
 
     def test_size_is_checked_without_a_hash_too(self):
         for parts in ([b'ab'], [b'abcd'], [b'ab', b'cd']):
-            read, error = self._read(self._stream(
-                b'abc', parts, os_hash_algo=None, checksum=None))
+            read, error = self._read(
+                self._stream(b'abc', parts, os_hash_algo=None, checksum=None)
+            )
             self.assertIsInstance(error, exceptions.ImageTruncated)
             self.assertEqual(b'', read)
 
@@ -501,21 +595,25 @@ class StreamTest(base.TestCase):
         self.assertEqual('md5', error.algorithm)
 
     def test_md5_where_the_hash_is_unknown(self):
-        _, error = self._read(self._stream(
-            b'abc', [b'abd'], os_hash_algo='blake17'))
+        _, error = self._read(
+            self._stream(b'abc', [b'abd'], os_hash_algo='blake17')
+        )
         self.assertEqual('md5', error.algorithm)
 
     def test_hash_in_capitals(self):
         value = hashlib.sha512(b'abc').hexdigest().upper()
-        self.assertEqual((b'abc', None), self._read(
-            self._stream(b'abc', os_hash_value=value)))
+        self.assertEqual(
+            (b'abc', None),
+            self._read(self._stream(b'abc', os_hash_value=value)),
+        )
 
     def test_every_error_becomes_one_of_ours(self):
         content = images.raw_bytes(2 * CHUNK)
         for raised in ERRORS:
             for size in (CHUNK, CHUNK + 65536, 2 * CHUNK):
                 stream = self._stream(
-                    content, _parts(content[:size], 65536), raised)
+                    content, _parts(content[:size], 65536), raised
+                )
                 read, error = self._read(stream)
                 self.assertIs(raised, error.__cause__)
                 self.assertNotIsInstance(error, OSError)
@@ -526,21 +624,28 @@ class StreamTest(base.TestCase):
         for raised in ERRORS:
             stream = image_source.ImageStream(
                 base.image_of(b'abc'),
-                lambda position, raised=raised: _Body([], raised))
+                lambda position, raised=raised: _Body([], raised),
+            )
             error = self.assertRaises(exceptions.ImageError, stream.begin)
             self.assertIs(raised, error.__cause__)
 
     def test_a_connection_that_breaks_is_told_with_the_bytes(self):
-        _, error = self._read(self._stream(
-            bytes(2 * CHUNK), [bytes(CHUNK)],
-            requests.exceptions.ChunkedEncodingError('broken')))
+        _, error = self._read(
+            self._stream(
+                bytes(2 * CHUNK),
+                [bytes(CHUNK)],
+                requests.exceptions.ChunkedEncodingError('broken'),
+            )
+        )
         self.assertIsInstance(error, exceptions.ImageTruncated)
-        self.assertEqual((2 * CHUNK, CHUNK),
-                         (error.expected, error.received))
+        self.assertEqual((2 * CHUNK, CHUNK), (error.expected, error.received))
 
     def _hashing(self):
-        return [each for each in threading.enumerate()
-                if each.name == 'pvm_imagecache-hash']
+        return [
+            each
+            for each in threading.enumerate()
+            if each.name == 'pvm_imagecache-hash'
+        ]
 
     def test_hashing_ends_with_the_stream(self):
         stream = self._stream(b'abc')
@@ -560,8 +665,7 @@ class StreamTest(base.TestCase):
         self.assertEqual([], self._hashing())
 
     def test_hashing_ends_when_the_stream_fails(self):
-        stream = self._stream(
-            bytes(2 * CHUNK), [bytes(CHUNK)], ValueError())
+        stream = self._stream(bytes(2 * CHUNK), [bytes(CHUNK)], ValueError())
         self.assertIsNotNone(self._read(stream)[1])
         stream.close()
         self.assertEqual([], self._hashing())
@@ -571,7 +675,8 @@ class StreamTest(base.TestCase):
 
     def test_a_body_that_can_not_be_closed(self):
         stream = image_source.ImageStream(
-            base.image_of(b'abc'), lambda position: iter([b'abc']))
+            base.image_of(b'abc'), lambda position: iter([b'abc'])
+        )
         stream.begin()
         self.assertEqual((b'abc', None), self._read(stream))
         stream.close()
@@ -593,8 +698,9 @@ class ResumeTest(base.TestCase):
                 count += position
             if position == len(content):
                 error = None
-            self.bodies.append(_Body(
-                _parts(content[position:count], 65536), error))
+            self.bodies.append(
+                _Body(_parts(content[position:count], 65536), error)
+            )
             return self.bodies[-1]
 
         stream = image_source.ImageStream(base.image_of(content), open_at)
@@ -608,11 +714,14 @@ class ResumeTest(base.TestCase):
 
     def test_it_goes_on_where_it_was(self):
         content = images.raw_bytes(3 * CHUNK)
-        stream = self._stream(content, (CHUNK + 7, ConnectionResetError()),
-                              (0, BrokenPipeError()), (9, OSError()))
+        stream = self._stream(
+            content,
+            (CHUNK + 7, ConnectionResetError()),
+            (0, BrokenPipeError()),
+            (9, OSError()),
+        )
         self._whole(content, stream)
-        self.assertEqual([0, CHUNK + 7, CHUNK + 7, CHUNK + 16],
-                         self.opened_at)
+        self.assertEqual([0, CHUNK + 7, CHUNK + 7, CHUNK + 16], self.opened_at)
         self.assertTrue(all(body.closed for body in self.bodies[:-1]))
         stream.close()
         self.assertTrue(self.bodies[-1].closed)
@@ -638,12 +747,14 @@ class ResumeTest(base.TestCase):
 
     @base.generated
     @hypothesis.given(
-        strategies.binary(min_size=1, max_size=100), strategies.lists(
-            strategies.integers(1, 20), max_size=20))
+        strategies.binary(min_size=1, max_size=100),
+        strategies.lists(strategies.integers(1, 20), max_size=20),
+    )
     def test_exact_bytes_wherever_it_breaks(self, content, breaks):
         self.patch(image_source, 'CHUNK_SIZE', 16)
-        stream = self._stream(content, *[
-            (count, OSError()) for count in breaks])
+        stream = self._stream(
+            content, *[(count, OSError()) for count in breaks]
+        )
         self._whole(content, stream)
         stream.close()
 
@@ -651,8 +762,7 @@ class ResumeTest(base.TestCase):
         most = len(image_source.RETRY_DELAYS)
         self._whole(b'abc', self._stream(b'abc', *[(0, OSError())] * most))
         first = ConnectionError('the first')
-        stream = self._stream(b'abc', (0, first),
-                              *[(0, OSError())] * most)
+        stream = self._stream(b'abc', (0, first), *[(0, OSError())] * most)
         error = self.assertRaises(exceptions.ImageError, stream.begin)
         # Why attempts were made, not how the last one ended.
         self.assertIs(first, error.__cause__)
@@ -666,10 +776,12 @@ class ResumeTest(base.TestCase):
         self.assertEqual(11, len(self.opened_at))
 
     def test_what_will_not_change_is_not_tried_again(self):
-        for error in (glance_exceptions.HTTPForbidden(),
-                      glance_exceptions.HTTPNotFound(),
-                      glance_exceptions.HTTPUnauthorized(),
-                      ValueError('a defect')):
+        for error in (
+            glance_exceptions.HTTPForbidden(),
+            glance_exceptions.HTTPNotFound(),
+            glance_exceptions.HTTPUnauthorized(),
+            ValueError('a defect'),
+        ):
             stream = self._stream(b'abc', (1, error))
             raised = self.assertRaises(exceptions.ImageError, stream.begin)
             self.assertFalse(raised.passing)
@@ -686,10 +798,13 @@ class ResumeTest(base.TestCase):
 
     def test_content_changed_while_it_was_broken(self):
         content = images.raw_bytes(2 * CHUNK)
-        bodies = [_Body([content[:CHUNK]], OSError()),
-                  _Body([images.raw_bytes(CHUNK, seed=9)])]
+        bodies = [
+            _Body([content[:CHUNK]], OSError()),
+            _Body([images.raw_bytes(CHUNK, seed=9)]),
+        ]
         stream = image_source.ImageStream(
-            base.image_of(content), lambda position: bodies.pop(0))
+            base.image_of(content), lambda position: bodies.pop(0)
+        )
         self.addCleanup(stream.close)
         stream.begin()
         self.assertRaises(exceptions.ImageCorrupt, list, stream)
@@ -704,12 +819,15 @@ class PartTest(base.TestCase):
         return answer
 
     @base.generated
-    @hypothesis.given(strategies.binary(max_size=100),
-                      strategies.integers(0, 120))
+    @hypothesis.given(
+        strategies.binary(max_size=100), strategies.integers(0, 120)
+    )
     def test_what_was_there_is_left_out(self, content, left_out):
         self.patch(image_source, '_PART_SIZE', 7)
-        self.assertEqual(content[left_out:], b''.join(
-            image_source._content(self._answer(content), left_out)))
+        self.assertEqual(
+            content[left_out:],
+            b''.join(image_source._content(self._answer(content), left_out)),
+        )
 
     def _rest(self, status, content, position=3):
         """What the source takes for the data from a position on."""
@@ -723,12 +841,22 @@ class PartTest(base.TestCase):
 
         self.patch(image_source.adapter.Adapter, 'request', request)
         source = image_source.ImageSource(
-            lambda context: types.SimpleNamespace(http_client=object()))
+            lambda context: types.SimpleNamespace(http_client=object())
+        )
         rest = source._data(base.IMAGE_ID, position, None)
-        self.assertEqual([(
-            f'/v2/images/{base.IMAGE_ID}/file', 'GET',
-            {'headers': {'Range': f'bytes={position}-'}, 'stream': True})],
-            asked)
+        self.assertEqual(
+            [
+                (
+                    f'/v2/images/{base.IMAGE_ID}/file',
+                    'GET',
+                    {
+                        'headers': {'Range': f'bytes={position}-'},
+                        'stream': True,
+                    },
+                )
+            ],
+            asked,
+        )
         return b''.join(rest)
 
     def test_the_rest(self):
@@ -742,14 +870,14 @@ class HeaderTest(base.TestCase):
     def _begun(self, content, disk_format='qcow2', **values):
         stream = image_source.ImageStream(
             base.image_of(content, disk_format=disk_format, **values),
-            lambda position: _Body(_parts(content, 1000)))
+            lambda position: _Body(_parts(content, 1000)),
+        )
         self.addCleanup(stream.close)
         stream.begin()
         return stream
 
     def _refused(self, content):
-        error = self.assertRaises(
-            exceptions.ImageUnsafe, self._begun, content)
+        error = self.assertRaises(exceptions.ImageUnsafe, self._begun, content)
         self.assertFalse(error.passing)
         return str(error)
 
@@ -762,12 +890,18 @@ class HeaderTest(base.TestCase):
     def test_the_larger_virtual_size_counts(self):
         content = images.qcow2_bytes(5 * base.GIB)
         for known, counts in ((1, 5 * base.GIB), (7 * base.GIB,) * 2):
-            self.assertEqual(counts, self._begun(
-                content, virtual_size=known).image.virtual_size)
+            self.assertEqual(
+                counts,
+                self._begun(content, virtual_size=known).image.virtual_size,
+            )
 
     def test_a_backing_file(self):
-        self.assertIn('backing file', self._refused(
-            images.qcow2_bytes(base.GIB, backing_file='/etc/shadow')))
+        self.assertIn(
+            'backing file',
+            self._refused(
+                images.qcow2_bytes(base.GIB, backing_file='/etc/shadow')
+            ),
+        )
 
     def test_a_data_file(self):
         content = bytearray(images.qcow2_bytes(base.GIB))
@@ -780,13 +914,20 @@ class HeaderTest(base.TestCase):
         self.assertIn('features', self._refused(bytes(content)))
 
     def test_no_qcow2(self):
-        for content in (images.raw_bytes(4096), images.vmdk_bytes(base.GIB),
-                        b'x', b'QFI\xfb', bytes(511)):
+        for content in (
+            images.raw_bytes(4096),
+            images.vmdk_bytes(base.GIB),
+            b'x',
+            b'QFI\xfb',
+            bytes(511),
+        ):
             self.assertIn('does not begin with', self._refused(content))
 
     def test_raw_is_taken_as_it_is(self):
-        for content in (images.qcow2_bytes(base.GIB, backing_file='/etc'),
-                        b'x'):
+        for content in (
+            images.qcow2_bytes(base.GIB, backing_file='/etc'),
+            b'x',
+        ):
             stream = self._begun(content, 'raw')
             self.assertIsNone(stream.image.virtual_size)
             self.assert_bytes(content, b''.join(stream))

@@ -54,6 +54,7 @@ class InterruptsTest(base.TestCase):
                 self.come()
                 done.append('all of it')
             done.append('more')
+
         self.assertRaises(KeyboardInterrupt, work)
         self.assertEqual(['all of it'], done)
         self.assertEqual(1, len(self.told))
@@ -72,6 +73,7 @@ class InterruptsTest(base.TestCase):
                     self.come()
                     done.append('tidied')
                     raise
+
         self.assertRaises(KeyboardInterrupt, work)
         self.assertEqual(['tidied'], done)
 
@@ -83,6 +85,7 @@ class InterruptsTest(base.TestCase):
                 self.come()
                 with interrupts.allowed():
                     done.append('not reached')
+
         self.assertRaises(KeyboardInterrupt, work)
         self.assertEqual([], done)
 
@@ -91,6 +94,7 @@ class InterruptsTest(base.TestCase):
             with interrupts.deferred():
                 self.come()
                 raise ValueError
+
         self.assertRaises(ValueError, work)
         self.assertRaises(KeyboardInterrupt, interrupts.check)
         interrupts.check()
@@ -102,6 +106,7 @@ class InterruptsTest(base.TestCase):
                 self.come()
                 self.come()
                 self.fail('it was waited')
+
         self.assertRaises(KeyboardInterrupt, work)
         self.assertEqual(2, len(self.told))
 

@@ -43,13 +43,16 @@ class LocksTest(base.TestCase):
         def hold():
             with self.locks.hold(name, timeout, **kwargs):
                 self.fail('two hold it')
+
         return self.assertRaises(exceptions.LockTimeout, hold)
 
     def _other_process(self, name='a'):
         """A process that holds the lock until its input is closed."""
         process = subprocess.Popen(
             [sys.executable, '-c', _HOLDER, self.path('locks'), name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.addCleanup(process.communicate)
         self.addCleanup(process.kill)
         self.assertEqual(b'held\n', process.stdout.readline())
@@ -76,6 +79,7 @@ class LocksTest(base.TestCase):
         def fail():
             with self.locks.hold('a', 0):
                 raise ZeroDivisionError
+
         self.assertRaises(ZeroDivisionError, fail)
         self.assertTrue(self.locks.is_free('a'))
 
@@ -149,7 +153,8 @@ class LocksTest(base.TestCase):
     def test_children_do_not_inherit_it(self):
         with self.locks.hold('a', 0):
             child = subprocess.Popen(
-                ['cat'], stdin=subprocess.PIPE, close_fds=False)
+                ['cat'], stdin=subprocess.PIPE, close_fds=False
+            )
             self.addCleanup(child.communicate)
         self.assertTrue(self.locks.is_free('a'))
 
@@ -179,16 +184,17 @@ class LocksTest(base.TestCase):
 
     def test_no_time_takes_a_free_lock_only(self):
         with self.locks.hold('a', 0):
-            error = self._refused(
-                while_waiting=lambda: self.fail('it waited'))
+            error = self._refused(while_waiting=lambda: self.fail('it waited'))
         self.assertEqual(0, int(error.seconds))
 
     def test_a_callable_bounds_the_wait(self):
         left = [5, 5, 0]
         waits = []
         with self.locks.hold('a', 0):
-            self._refused(timeout=lambda: left.pop(0),
-                          while_waiting=lambda: waits.append(1))
+            self._refused(
+                timeout=lambda: left.pop(0),
+                while_waiting=lambda: waits.append(1),
+            )
         self.assertEqual([], left)
         self.assertEqual([1, 1], waits)
 
@@ -238,6 +244,7 @@ class LocksTest(base.TestCase):
     def test_a_full_disk_is_no_reason_not_to_hold_it(self):
         def full(*_):
             raise OSError(errno.ENOSPC, 'No space left on device')
+
         self.patch(os, 'pwrite', full)
         with self.locks.hold('a', 0):
             self.assertEqual('somebody', self._refused().holder)
@@ -245,13 +252,15 @@ class LocksTest(base.TestCase):
     def test_links_are_refused(self):
         os.mkdir(self.path('locks'))
         os.symlink(self.path('target'), self.path('locks', 'a.lock'))
-        self.assertRaises(exceptions.CatalogError,
-                          self.locks.hold('a', 0).__enter__)
+        self.assertRaises(
+            exceptions.CatalogError, self.locks.hold('a', 0).__enter__
+        )
         self.assertFalse(os.path.exists(self.path('target')))
 
     def test_an_unusable_directory_is_a_fault_of_the_cache(self):
         with open(self.path('locks'), 'w'):
             pass
-        error = self.assertRaises(exceptions.CatalogError,
-                                  self.locks.hold('a', 0).__enter__)
+        error = self.assertRaises(
+            exceptions.CatalogError, self.locks.hold('a', 0).__enter__
+        )
         self.assertIn(self.path('locks', 'a.lock'), str(error))

@@ -19,15 +19,15 @@ import fixtures
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import deploy
-from pvm_imagecache.eviction import age
-from pvm_imagecache.eviction import none
-from pvm_imagecache.eviction import pipeline
 from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
+from pvm_imagecache.eviction import age
+from pvm_imagecache.eviction import none
+from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit import test_deploy
@@ -46,8 +46,13 @@ class ManagerTestCase(test_deploy.DeployTestCase):
 
     def make_manager(self):
         return manager.ImageManager(
-            self.driver, self.source, self.catalog, self.locks,
-            self.settings, self.policies)
+            self.driver,
+            self.source,
+            self.catalog,
+            self.locks,
+            self.settings,
+            self.policies,
+        )
 
     def create(self, name='disk', image=None, **kwargs):
         return self.manager.create_disk(image or self.image, name, **kwargs)
@@ -57,16 +62,18 @@ class CreateTest(ManagerTestCase):
     def test_miss_and_hit(self):
         self.check(self.create('a'), MISS)
         self.check(self.create('b'), HIT)
-        self.assertEqual({'miss': Total(1, self.size, 0),
-                          'hit': Total(1, 0, self.size)},
-                         self.catalog.totals('pool'))
+        self.assertEqual(
+            {'miss': Total(1, self.size, 0), 'hit': Total(1, 0, self.size)},
+            self.catalog.totals('pool'),
+        )
 
     def test_bypass(self):
         self.settings = parts_module.Settings(enabled=False)
         self.manager = self.make_manager()
         self.check(self.create(), BYPASS)
-        self.assertEqual({'bypass': Total(1, self.size, 0)},
-                         self.catalog.totals('pool'))
+        self.assertEqual(
+            {'bypass': Total(1, self.size, 0)}, self.catalog.totals('pool')
+        )
 
     def test_a_history_that_can_not_be_written_matters_to_nobody(self):
         self.catalog = catalog_module.Catalog('/dev/null/c.sqlite')
@@ -76,36 +83,39 @@ class CreateTest(ManagerTestCase):
     def test_a_history_that_is_locked_matters_to_nobody(self):
         def fail(*args, **kwargs):
             raise exceptions.CatalogError(path='p', reason='locked')
+
         self.catalog.add_history = fail
         self.check(self.create(), MISS)
 
     def test_arguments_reach_the_deploy(self):
         told = []
         done = self.create(
-            size=3 * base.GIB, progress=lambda *args: told.append(args))
+            size=3 * base.GIB, progress=lambda *args: told.append(args)
+        )
         self.assertEqual(3 * base.GIB, done.disk.capacity)
         self.assertTrue(told)
 
     def test_names_are_checked_before_anything_is_done(self):
         for name in ('', 'sixteen_letters_', 'a b', self.base_name):
-            self.assertRaises(
-                exceptions.DiskNameInvalid, self.create, name)
+            self.assertRaises(exceptions.DiskNameInvalid, self.create, name)
         self.assertEqual([], self.source.opened)
         self.check_nothing_left()
 
     def test_names_are_as_long_as_the_pool_takes_them(self):
         class Long(fakes.FakeDriver):
             longest_name = 20
+
         self.driver = Long()
         self.manager = self.make_manager()
         self.create('sixteen_letters_')
-        self.assertRaises(
-            exceptions.DiskNameInvalid, self.create, 'x' * 21)
+        self.assertRaises(exceptions.DiskNameInvalid, self.create, 'x' * 21)
 
     def test_formats_are_checked_before_anything_is_done(self):
         self.assertRaises(
-            exceptions.ImageFormatUnsupported, self.create,
-            image=dataclasses.replace(self.image, disk_format='vmdk'))
+            exceptions.ImageFormatUnsupported,
+            self.create,
+            image=dataclasses.replace(self.image, disk_format='vmdk'),
+        )
         self.check_nothing_left()
 
     def test_too_small(self):
@@ -121,7 +131,8 @@ class DeleteTest(ManagerTestCase):
 
     def test_not_there(self):
         error = self.assertRaises(
-            exceptions.DiskNotFound, self.manager.delete_disk, 'disk')
+            exceptions.DiskNotFound, self.manager.delete_disk, 'disk'
+        )
         self.assertIn('the pool', str(error))
 
     def test_what_a_partition_has_is_refused(self):
@@ -129,22 +140,24 @@ class DeleteTest(ManagerTestCase):
         self.create()
         self.driver.taken = {'disk'}
         error = self.assertRaises(
-            exceptions.DiskInUse, self.manager.delete_disk, 'disk')
+            exceptions.DiskInUse, self.manager.delete_disk, 'disk'
+        )
         self.assertIn('mapped to a partition', str(error))
         self.assertIn('disk', self.driver.names())
 
     def test_a_cached_image_is_refused(self):
         self.create()
         error = self.assertRaises(
-            exceptions.DiskNotOurs, self.manager.delete_disk,
-            self.base_name)
+            exceptions.DiskNotOurs, self.manager.delete_disk, self.base_name
+        )
         self.assertIn(self.image.id, str(error))
         self.check_cached()
 
     def test_one_that_is_being_filled_is_refused(self):
         self.leave_behind()
-        self.assertRaises(exceptions.DiskNotOurs, self.manager.delete_disk,
-                          self.base_name)
+        self.assertRaises(
+            exceptions.DiskNotOurs, self.manager.delete_disk, self.base_name
+        )
         self.assertIn(self.base_name, self.driver.names())
 
     def test_a_disk_that_only_has_such_a_name_goes(self):
@@ -155,8 +168,9 @@ class DeleteTest(ManagerTestCase):
     def test_refused_by_the_pool(self):
         self.create()
         self.driver.before['delete'] = test_deploy.refusal
-        self.assertRaises(exceptions.PowerVMRequestFailed,
-                          self.manager.delete_disk, 'disk')
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed, self.manager.delete_disk, 'disk'
+        )
 
     def test_in_a_pool_of_its_own_the_catalogue_is_not_asked(self):
         self.driver = fakes.FakePool()
@@ -171,20 +185,22 @@ class PrefetchTest(ManagerTestCase):
         self.assertTrue(self.manager.prefetch(self.image).fetched)
         self.assertFalse(self.manager.prefetch(self.image).fetched)
         self.check_cached()
-        self.assertEqual({'prefetch': Total(1, self.size, 0)},
-                         self.catalog.totals('pool'))
+        self.assertEqual(
+            {'prefetch': Total(1, self.size, 0)}, self.catalog.totals('pool')
+        )
 
     def test_switched_off(self):
         self.settings = parts_module.Settings(enabled=False)
-        self.assertRaises(exceptions.CacheDisabled,
-                          self.make_manager().prefetch, self.image)
+        self.assertRaises(
+            exceptions.CacheDisabled, self.make_manager().prefetch, self.image
+        )
         self.assertEqual([], self.source.opened)
 
     def test_nothing_to_prefetch_into(self):
         self.driver = fakes.FakePool()
         error = self.assertRaises(
-            exceptions.CacheDisabled, self.make_manager().prefetch,
-            self.image)
+            exceptions.CacheDisabled, self.make_manager().prefetch, self.image
+        )
         self.assertIn('keeps images in its own pool', str(error))
 
 
@@ -196,13 +212,17 @@ class FindTest(ManagerTestCase):
         self.manager.prefetch(self.other)
 
     def test_list(self):
-        self.assertEqual([self.image, self.other],
-                         [each.image for each in self.manager.list()])
+        self.assertEqual(
+            [self.image, self.other],
+            [each.image for each in self.manager.list()],
+        )
 
     def test_list_has_the_least_recently_used_first(self):
         self.create()
-        self.assertEqual([self.other, self.image],
-                         [each.image for each in self.manager.list()])
+        self.assertEqual(
+            [self.other, self.image],
+            [each.image for each in self.manager.list()],
+        )
 
     def test_found(self):
         for text in (self.image.id, 'an image', '3', self.image.id[:-1]):
@@ -210,7 +230,8 @@ class FindTest(ManagerTestCase):
 
     def test_an_id_goes_before_a_name(self):
         third, _ = self.another(
-            'eeeeeeee-ffff-0000-0000-000000000000', name=OTHER_ID)
+            'eeeeeeee-ffff-0000-0000-000000000000', name=OTHER_ID
+        )
         self.manager.prefetch(third)
         self.assertEqual(self.other, self.manager.find(OTHER_ID).image)
         self.assertEqual(third, self.manager.find('eeee').image)
@@ -218,15 +239,18 @@ class FindTest(ManagerTestCase):
     def test_not_found(self):
         for text in ('', 'image', 'nothing', OTHER_ID.upper(), OTHER_ID[1:]):
             self.assertRaises(
-                exceptions.ImageNotCached, self.manager.find, text)
+                exceptions.ImageNotCached, self.manager.find, text
+            )
 
     def test_ambiguous(self):
         third, _ = self.another(
-            'ffffeeee-ffff-0000-0000-000000000000', name='other')
+            'ffffeeee-ffff-0000-0000-000000000000', name='other'
+        )
         self.manager.prefetch(third)
         for text in ('other', 'ffff'):
             error = self.assertRaises(
-                exceptions.ImageAmbiguous, self.manager.find, text)
+                exceptions.ImageAmbiguous, self.manager.find, text
+            )
             self.assertIn(OTHER_ID, str(error))
             self.assertIn(third.id, str(error))
 
@@ -259,8 +283,9 @@ class FindTest(ManagerTestCase):
         self.assertRaises(exceptions.CacheDisabled, self.manager.list)
         self.assertRaises(exceptions.CacheDisabled, self.manager.find, 'x')
         self.assertRaises(exceptions.CacheDisabled, self.manager.purge, [])
-        self.assertEqual((0, 0), (self.manager.usage().images,
-                                  self.manager.usage().cached))
+        self.assertEqual(
+            (0, 0), (self.manager.usage().images, self.manager.usage().cached)
+        )
         self.assertIs(POOL, self.create().outcome)
 
 
@@ -272,8 +297,10 @@ class PurgeTest(ManagerTestCase):
         self.create('other', self.other)
 
     def _purge(self, *records):
-        return {each.base_image.image.id: each for each in
-                self.manager.purge(records or self.manager.list())}
+        return {
+            each.base_image.image.id: each
+            for each in self.manager.purge(records or self.manager.list())
+        }
 
     def test_all(self):
         results = self._purge()
@@ -283,8 +310,7 @@ class PurgeTest(ManagerTestCase):
         # What was copied from them is whole.
         self.assertEqual(['disk', 'other'], self.driver.names())
         self.assert_bytes(self.content, self.driver.content('disk'))
-        self.assertEqual(Total(2, 0, 0),
-                         self.catalog.totals('pool')['purge'])
+        self.assertEqual(Total(2, 0, 0), self.catalog.totals('pool')['purge'])
 
     def test_one(self):
         self._purge(self.manager.find(OTHER_ID))
@@ -326,6 +352,7 @@ class PurgeTest(ManagerTestCase):
         def fail(disk):
             if disk.name == self.base_name:
                 raise kind(action='delete it', reason='why')
+
         self.driver.before['delete'] = fail
         results = self._purge()
         self.assertFalse(results[self.image.id].removed)
@@ -386,8 +413,7 @@ class PurgeTest(ManagerTestCase):
         self.assertIn('may yet make', purged.reason)
         # PowerVM had been asked for it, and was at it all the time.
         self.driver.add(self.base_name, label=recovery.label(record.lease))
-        self.assertEqual((self.base_name,),
-                         self.manager.reconcile().removed)
+        self.assertEqual((self.base_name,), self.manager.reconcile().removed)
         self.assertNotIn(self.base_name, self.driver.names())
 
     def test_a_left_over_that_will_not_come_any_more(self):
@@ -408,11 +434,11 @@ class PurgeTest(ManagerTestCase):
     def test_reconcile(self):
         self._purge()
         self.leave_behind()
-        self.assertEqual((self.base_name,),
-                         self.manager.reconcile().removed)
+        self.assertEqual((self.base_name,), self.manager.reconcile().removed)
         self.driver = fakes.FakePool()
-        self.assertRaises(exceptions.CacheDisabled,
-                          self.make_manager().reconcile)
+        self.assertRaises(
+            exceptions.CacheDisabled, self.make_manager().reconcile
+        )
 
     def test_locks_are_given_back(self):
         self._purge()
@@ -423,25 +449,36 @@ class PurgeTest(ManagerTestCase):
 class PassTest(ManagerTestCase):
     def history(self):
         with self.catalog._session() as connection:
-            return [row['detail'] for row in connection.execute(
-                "SELECT detail FROM history WHERE action = 'pass'"
-                ' ORDER BY id')]
+            return [
+                row['detail']
+                for row in connection.execute(
+                    "SELECT detail FROM history WHERE action = 'pass'"
+                    ' ORDER BY id'
+                )
+            ]
 
     def test_what_it_did_is_in_the_history(self):
         self.leave_behind()
         self.manager.run_pass()
-        self.assertEqual(['1 incomplete disk(s) removed, 1 record(s) '
-                          'forgotten'], self.history())
+        self.assertEqual(
+            ['1 incomplete disk(s) removed, 1 record(s) forgotten'],
+            self.history(),
+        )
 
     def test_nothing_is_not_in_the_history_but_when_it_was_is_known(self):
         self.prefetch()
         self.assertIsNone(self.manager.usage().last_pass)
         for now in (5e8, 6e8):
-            self.patch(catalog_module, 'time',
-                       types.SimpleNamespace(time=lambda now=now: now))
+            self.patch(
+                catalog_module,
+                'time',
+                types.SimpleNamespace(time=lambda now=now: now),
+            )
             self.assertEqual('nothing to do', self.manager.run_pass().summary)
-            self.assertEqual(catalog_module.LastPass(now, ''),
-                             self.manager.usage().last_pass)
+            self.assertEqual(
+                catalog_module.LastPass(now, ''),
+                self.manager.usage().last_pass,
+            )
         self.assertEqual([], self.history())
 
     def test_trouble_is_told_when_it_begins_and_when_it_ends(self):
@@ -453,6 +490,7 @@ class PassTest(ManagerTestCase):
                 if failing:
                     raise RuntimeError(failing['choose'])
                 return []
+
         self.policies = [pipeline.NamedPolicy('bad', Bad())]
         self.manager = self.make_manager()
         self.patch(evictor.Evictor, 'automatic', True)
@@ -462,15 +500,18 @@ class PassTest(ManagerTestCase):
             if said:
                 failing['choose'] = said
             self.manager.run_pass()
-            self.assertEqual(told + said if said else '',
-                             self.manager.usage().last_pass.trouble)
+            self.assertEqual(
+                told + said if said else '',
+                self.manager.usage().last_pass.trouble,
+            )
         self.assertEqual(
-            [f'{told}first', f'{told}second', 'nothing to do'],
-            self.history())
+            [f'{told}first', f'{told}second', 'nothing to do'], self.history()
+        )
 
     def test_a_catalogue_that_can_not_keep_it(self):
         def fail(*args):
             raise exceptions.CatalogError(path='c', reason='disk is full')
+
         self.patch(self.catalog, 'saw_pass', fail)
         self.assertEqual('nothing to do', self.manager.run_pass().summary)
 
@@ -478,15 +519,20 @@ class PassTest(ManagerTestCase):
         class Bad(none.NonePolicy):
             def choose(self, view):
                 raise RuntimeError('broken')
-        self.policies = [pipeline.NamedPolicy('bad', Bad()),
-                         pipeline.NamedPolicy('age', age.AgePolicy(-1))]
+
+        self.policies = [
+            pipeline.NamedPolicy('bad', Bad()),
+            pipeline.NamedPolicy('age', age.AgePolicy(-1)),
+        ]
         self.settings = parts_module.Settings(minimum_age=0)
         self.manager = self.make_manager()
         self.prefetch()
         done = self.manager.run_pass()
         self.assertEqual(
             '1 image(s) evicted (1 GiB), policy bad had no say: '
-            'RuntimeError: broken', done.summary)
+            'RuntimeError: broken',
+            done.summary,
+        )
         self.assertEqual([done.summary], self.history())
 
     def test_an_eviction_that_can_not_be_made(self):
@@ -505,12 +551,15 @@ class EventsTest(ManagerTestCase):
         self.events = []
         made = super().make_manager()
         made._parts = dataclasses.replace(
-            made._parts, listener=lambda event: self.events.append(event))
+            made._parts, listener=lambda event: self.events.append(event)
+        )
         return made
 
     def take_told(self):
-        told = [(each.kind.value, each.image_id, each.disk_name, each.size)
-                for each in self.events]
+        told = [
+            (each.kind.value, each.image_id, each.disk_name, each.size)
+            for each in self.events
+        ]
         self.assertEqual({'pool'}, {each.pool for each in self.events})
         self.events.clear()
         return told
@@ -525,7 +574,8 @@ class EventsTest(ManagerTestCase):
         self.assertEqual('purged by an operator', self.events[0].reason)
         self.assertEqual(
             [('evicted', self.image.id, BASE_NAME, self.size)],
-            self.take_told())
+            self.take_told(),
+        )
         self.manager.prefetch(self.image)
         self.manager.prefetch(self.image)
         self.assertEqual(cached, self.take_told())
@@ -540,7 +590,8 @@ class EventsTest(ManagerTestCase):
         self.assertTrue(self.events[0].reason.startswith('age: '))
         self.assertEqual(
             [('evicted', self.image.id, BASE_NAME, self.size)],
-            self.take_told())
+            self.take_told(),
+        )
 
     def test_bypassed(self):
         self.settings = parts_module.Settings(enabled=False)
@@ -548,16 +599,18 @@ class EventsTest(ManagerTestCase):
         self.create('a')
         self.assertIn('switched off', self.events[0].reason)
         self.assertEqual(
-            [('bypassed', self.image.id, 'a', self.size)],
-            self.take_told())
+            [('bypassed', self.image.id, 'a', self.size)], self.take_told()
+        )
 
     def test_a_listener_that_fails(self):
         log = self.useFixture(fixtures.FakeLogger())
 
         def fail(event):
             raise RuntimeError('no luck')
+
         self.manager._parts = dataclasses.replace(
-            self.manager._parts, listener=fail)
+            self.manager._parts, listener=fail
+        )
         self.check(self.create('a'), MISS)
         self.manager.purge(self.manager.list())
         self.check(self.create('b'), MISS)
@@ -567,8 +620,11 @@ class EventsTest(ManagerTestCase):
 class FromConfTest(base.TestCase):
     def test_reconfigured(self):
         conf = self.make_conf(
-            volume_group_name='vg', state_path=self.path('state'),
-            minimum_age=5, eviction_policies=['age'])
+            volume_group_name='vg',
+            state_path=self.path('state'),
+            minimum_age=5,
+            eviction_policies=['age'],
+        )
         made = manager.ImageManager.from_conf(conf, None)
         self.addCleanup(made.close)
         before = made._parts
@@ -576,8 +632,9 @@ class FromConfTest(base.TestCase):
         conf.set_override('eviction_policies', ['none'], 'pvm_imagecache')
         made.reconfigure(conf)
         self.assertEqual(6, made._parts.settings.minimum_age)
-        self.assertEqual(['none'],
-                         [each.name for each in made._parts.policies])
+        self.assertEqual(
+            ['none'], [each.name for each in made._parts.policies]
+        )
         for name in ('driver', 'catalog', 'lock_directory', 'told'):
             self.assertIs(getattr(before, name), getattr(made._parts, name))
         conf.set_override('eviction_policies', ['x'], 'pvm_imagecache')
@@ -587,34 +644,50 @@ class FromConfTest(base.TestCase):
 
     def test_settings(self):
         conf = self.make_conf(
-            volume_group_name='vg', state_path=self.path('state'),
-            enabled=False, stall_timeout=7, fetch_timeout=8)
+            volume_group_name='vg',
+            state_path=self.path('state'),
+            enabled=False,
+            stall_timeout=7,
+            fetch_timeout=8,
+        )
         made = manager.ImageManager.from_conf(conf, None)
         self.addCleanup(made.close)
         self.assertTrue(made.caches_images)
         self.assertEqual(
-            parts_module.Settings(enabled=False, stall_timeout=7,
-                            fetch_timeout=8), made._settings)
-        self.assertEqual(self.path('state', 'catalog.sqlite'),
-                         made._catalog.path)
+            parts_module.Settings(
+                enabled=False, stall_timeout=7, fetch_timeout=8
+            ),
+            made._settings,
+        )
+        self.assertEqual(
+            self.path('state', 'catalog.sqlite'), made._catalog.path
+        )
 
     def test_close(self):
         driver = fakes.FakeDriver()
         catalog = catalog_module.Catalog(self.path('c.sqlite'))
         catalog.images('pool')
         before = base.descriptors()
-        manager.ImageManager(driver, None, catalog, None,
-                             parts_module.Settings()).close()
+        manager.ImageManager(
+            driver, None, catalog, None, parts_module.Settings()
+        ).close()
         self.assertTrue(driver.closed)
         self.assertLess(base.descriptors(), before)
 
     def test_a_policy_that_there_is_not(self):
         self.assertRaises(
-            exceptions.PluginNotFound, manager.ImageManager.from_conf,
-            self.make_conf(volume_group_name='vg',
-                           eviction_policies=['none', 'x']), None)
+            exceptions.PluginNotFound,
+            manager.ImageManager.from_conf,
+            self.make_conf(
+                volume_group_name='vg', eviction_policies=['none', 'x']
+            ),
+            None,
+        )
 
     def test_a_driver_that_lacks_an_option(self):
         self.assertRaises(
-            exceptions.ConfigurationError, manager.ImageManager.from_conf,
-            self.make_conf(), None)
+            exceptions.ConfigurationError,
+            manager.ImageManager.from_conf,
+            self.make_conf(),
+            None,
+        )

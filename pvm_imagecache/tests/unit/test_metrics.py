@@ -19,77 +19,119 @@ import sys
 from prometheus_client import parser
 
 from pvm_imagecache import catalog
-from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import metrics
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 
 
 def _usage(**totals):
     return manager.Usage(
-        driver_base.Pool('id', 'a "pool"', 100, 40), 2, 30,
-        {action: catalog.Total(*values) for action, values in
-         totals.items()})
+        driver_base.Pool('id', 'a "pool"', 100, 40),
+        2,
+        30,
+        {action: catalog.Total(*values) for action, values in totals.items()},
+    )
 
 
 class RenderTest(base.TestCase):
     def _samples(self, usage):
-        return {(each.name, *(value for key, value in
-                              sorted(each.labels.items()) if key != 'pool')):
-                each.value
-                for family in parser.text_string_to_metric_families(
-                    metrics.render(usage).decode())
-                for each in family.samples}
+        return {
+            (
+                each.name,
+                *(
+                    value
+                    for key, value in sorted(each.labels.items())
+                    if key != 'pool'
+                ),
+            ): each.value
+            for family in parser.text_string_to_metric_families(
+                metrics.render(usage).decode()
+            )
+            for each in family.samples
+        }
 
     def test_numbers(self):
-        found = self._samples(_usage(
-            hit=(3, 0, 60, 1.0), miss=(2, 40, 0, 8.0), evict=(5, 0, 0)))
+        found = self._samples(
+            _usage(hit=(3, 0, 60, 1.0), miss=(2, 40, 0, 8.0), evict=(5, 0, 0))
+        )
         for name, value in (
-                (('pool_size_bytes',), 100), (('pool_used_bytes',), 60),
-                (('images',), 2), (('size_bytes',), 30),
-                (('deploys_total', 'hit'), 3), (('deploys_total', 'miss'), 2),
-                (('deploys_total', 'bypass'), 0),
-                (('removals_total', 'evict'), 5),
-                (('fetched_bytes_total',), 40),
-                (('saved_bytes_total',), 60), (('saved_seconds',), 11)):
+            (('pool_size_bytes',), 100),
+            (('pool_used_bytes',), 60),
+            (('images',), 2),
+            (('size_bytes',), 30),
+            (('deploys_total', 'hit'), 3),
+            (('deploys_total', 'miss'), 2),
+            (('deploys_total', 'bypass'), 0),
+            (('removals_total', 'evict'), 5),
+            (('fetched_bytes_total',), 40),
+            (('saved_bytes_total',), 60),
+            (('saved_seconds',), 11),
+        ):
             self.assertEqual(
-                value, found[f'pvm_imagecache_{name[0]}', *name[1:]])
+                value, found[f'pvm_imagecache_{name[0]}', *name[1:]]
+            )
 
     def test_the_last_pass(self):
         for trouble, value in (('', 0), ('the policy', 1)):
-            found = self._samples(dataclasses.replace(
-                _usage(), last_pass=catalog.LastPass(7.5, trouble)))
-            self.assertEqual((7.5, value), (
-                found['pvm_imagecache_last_pass_timestamp_seconds',],
-                found['pvm_imagecache_last_pass_troubled',]))
-        self.assertFalse([each for each in self._samples(_usage())
-                          if 'pass' in each[0]])
+            found = self._samples(
+                dataclasses.replace(
+                    _usage(), last_pass=catalog.LastPass(7.5, trouble)
+                )
+            )
+            self.assertEqual(
+                (7.5, value),
+                (
+                    found['pvm_imagecache_last_pass_timestamp_seconds',],
+                    found['pvm_imagecache_last_pass_troubled',],
+                ),
+            )
+        self.assertFalse(
+            [each for each in self._samples(_usage()) if 'pass' in each[0]]
+        )
 
     def test_without_an_estimate(self):
-        self.assertNotIn(('pvm_imagecache_saved_seconds',),
-                         self._samples(_usage(hit=(1, 0, 60, 1.0))))
+        self.assertNotIn(
+            ('pvm_imagecache_saved_seconds',),
+            self._samples(_usage(hit=(1, 0, 60, 1.0))),
+        )
 
     def test_it_is_not_installed(self):
         self.patch(sys, 'modules', dict(sys.modules, prometheus_client=None))
-        error = self.assertRaises(exceptions.ConfigurationError,
-                                  metrics.render, _usage())
+        error = self.assertRaises(
+            exceptions.ConfigurationError, metrics.render, _usage()
+        )
         self.assertIn('pvm_imagecache[prometheus]', str(error))
 
 
 class SecondsTest(base.TestCase):
     def test_estimates(self):
         for expected, totals in (
-                (0.0, {}), (0.0, {'miss': (1, 10, 0, 5.0)}),
-                (None, {'hit': (1, 0, 60, 1.0)}),
-                # 60 bytes at 40 bytes in 8 seconds, less 1 second.
-                (11.0, {'hit': (3, 0, 60, 1.0), 'miss': (2, 40, 0, 8.0)}),
-                (11.0, {'hit': (3, 0, 60, 1.0), 'miss': (1, 20, 0, 4.0),
-                        'prefetch': (1, 20, 0, 4.0)}),
-                # What took time and fetched nothing is no fetch.
-                (11.0, {'hit': (3, 0, 60, 1.0), 'miss': (2, 40, 0, 8.0),
-                        'pass': (9, 0, 0, 99.0)}),
-                (-8.0, {'hit': (1, 0, 10, 10.0), 'miss': (1, 5, 0, 1.0)})):
+            (0.0, {}),
+            (0.0, {'miss': (1, 10, 0, 5.0)}),
+            (None, {'hit': (1, 0, 60, 1.0)}),
+            # 60 bytes at 40 bytes in 8 seconds, less 1 second.
+            (11.0, {'hit': (3, 0, 60, 1.0), 'miss': (2, 40, 0, 8.0)}),
+            (
+                11.0,
+                {
+                    'hit': (3, 0, 60, 1.0),
+                    'miss': (1, 20, 0, 4.0),
+                    'prefetch': (1, 20, 0, 4.0),
+                },
+            ),
+            # What took time and fetched nothing is no fetch.
+            (
+                11.0,
+                {
+                    'hit': (3, 0, 60, 1.0),
+                    'miss': (2, 40, 0, 8.0),
+                    'pass': (9, 0, 0, 99.0),
+                },
+            ),
+            (-8.0, {'hit': (1, 0, 10, 10.0), 'miss': (1, 5, 0, 1.0)}),
+        ):
             self.assertEqual(expected, _usage(**totals).seconds_saved)
 
 
@@ -107,9 +149,11 @@ class WriteTest(base.TestCase):
 
         def fail(*args):
             raise OSError(28, 'No space left on device')
+
         self.patch(os, 'replace', fail)
-        error = self.assertRaises(exceptions.ConfigurationError,
-                                  metrics.write, path, _usage())
+        error = self.assertRaises(
+            exceptions.ConfigurationError, metrics.write, path, _usage()
+        )
         self.assertIn('No space left', str(error))
         self.assertEqual(['pvm.prom'], os.listdir(self.directory))
         with open(path) as file:
@@ -118,5 +162,6 @@ class WriteTest(base.TestCase):
     def test_no_plain_file(self):
         os.symlink(self.path('target'), self.path('link'))
         for path in (self.directory, self.path('link'), '/dev/null'):
-            self.assertRaises(exceptions.ConfigurationError, metrics.write,
-                              path, _usage())
+            self.assertRaises(
+                exceptions.ConfigurationError, metrics.write, path, _usage()
+            )

@@ -30,16 +30,16 @@ import testtools
 from pvm_imagecache import boot_clock
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import deploy
-from pvm_imagecache.eviction import age
-from pvm_imagecache.eviction import lru
-from pvm_imagecache.eviction import pipeline
-from pvm_imagecache.eviction import watermark
 from pvm_imagecache import exceptions
 from pvm_imagecache import locks
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import parts as parts_module
 from pvm_imagecache import recovery
+from pvm_imagecache.eviction import age
+from pvm_imagecache.eviction import lru
+from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.eviction import watermark
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
@@ -48,20 +48,27 @@ READY = catalog_module.State.READY
 POOL_GIB = 8
 MINIMUM_AGE = 50.0
 #: The last two share the twelve digits that the name of a disk keeps.
-IDS = ('aaaaaaaa-0000-4000-8000-000000000001',
-       'bbbbbbbb-0000-4000-8000-000000000002',
-       'cccccccc-0000-4000-8000-000000000003',
-       'dddddddd-0000-4000-8000-000000000004',
-       'dddddddd-0000-4000-8000-000000000005')
+IDS = (
+    'aaaaaaaa-0000-4000-8000-000000000001',
+    'bbbbbbbb-0000-4000-8000-000000000002',
+    'cccccccc-0000-4000-8000-000000000003',
+    'dddddddd-0000-4000-8000-000000000004',
+    'dddddddd-0000-4000-8000-000000000005',
+)
 which = strategies.sampled_from(range(len(IDS)))
 #: Where whoever is at work can die: before a call of the pool, or before
 #: and after a use of the catalogue.
 deaths = strategies.one_of(
-    strategies.tuples(strategies.sampled_from(
-        ['create_disks', 'copy_disk', 'disks', 'delete', 'mapped']),
-        strategies.integers(0, 3)),
-    strategies.tuples(strategies.just('catalogue'),
-                      strategies.integers(0, 25)))
+    strategies.tuples(
+        strategies.sampled_from(
+            ['create_disks', 'copy_disk', 'disks', 'delete', 'mapped']
+        ),
+        strategies.integers(0, 3),
+    ),
+    strategies.tuples(
+        strategies.just('catalogue'), strategies.integers(0, 25)
+    ),
+)
 
 
 class Died(BaseException):
@@ -93,8 +100,11 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         self.up, self.boot, self.now = 100.0, 'boot', 1e9
         self.test.patch(boot_clock, 'uptime', lambda: self.up)
         self.test.patch(boot_clock, 'boot', lambda: self.boot)
-        self.test.patch(catalog_module, 'time',
-                        types.SimpleNamespace(time=lambda: self.now))
+        self.test.patch(
+            catalog_module,
+            'time',
+            types.SimpleNamespace(time=lambda: self.now),
+        )
         # Whatever the dead have asked of this pool is done at once.
         self.test.patch(recovery, 'LONGEST_REQUEST', 0)
         self.driver = fakes.FakeDriver(POOL_GIB)
@@ -125,16 +135,20 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         self.test.doCleanups()
 
     @stateful.initialize(
-        max_images=strategies.one_of(strategies.none(),
-                                     strategies.integers(1, 4)),
+        max_images=strategies.one_of(
+            strategies.none(), strategies.integers(1, 4)
+        ),
         high=strategies.sampled_from([50, 80, 100]),
-        max_age=strategies.sampled_from([100.0, 1e6]))
+        max_age=strategies.sampled_from([100.0, 1e6]),
+    )
     def begin(self, max_images, high, max_age):
         self.policies = [
             pipeline.NamedPolicy('age', age.AgePolicy(max_age)),
             pipeline.NamedPolicy('lru', lru.LRUPolicy(max_images, None)),
             pipeline.NamedPolicy(
-                'watermark', watermark.WatermarkPolicy(high, high / 2))]
+                'watermark', watermark.WatermarkPolicy(high, high / 2)
+            ),
+        ]
         self._start()
 
     def _start(self):
@@ -142,10 +156,15 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             self.manager.close()
         self.catalog = MortalCatalog(self.test.path('state', 'c.sqlite'))
         self.manager = manager_module.ImageManager(
-            self.driver, self.source, self.catalog,
+            self.driver,
+            self.source,
+            self.catalog,
             locks.LockDirectory(self.test.path('state', 'locks')),
-            parts_module.Settings(stall_timeout=base.PATIENCE,
-                                  minimum_age=MINIMUM_AGE), self.policies)
+            parts_module.Settings(
+                stall_timeout=base.PATIENCE, minimum_age=MINIMUM_AGE
+            ),
+            self.policies,
+        )
 
     # -- looking
 
@@ -177,12 +196,20 @@ class CacheMachine(stateful.RuleBasedStateMachine):
                     dead.append(what)
                     raise Died
 
-        names = ('create_disks', 'copy_disk', 'disks', 'delete', 'mapped',
-                 'upload', 'forget_uploads')
+        names = (
+            'create_disks',
+            'copy_disk',
+            'disks',
+            'delete',
+            'mapped',
+            'upload',
+            'forget_uploads',
+        )
         if death:
             self.catalog.reach = reach
             self.driver.before = {
-                name: lambda *args, name=name: reach(name) for name in names}
+                name: lambda *args, name=name: reach(name) for name in names
+            }
         try:
             yield
         except Died:
@@ -196,25 +223,32 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     @contextlib.contextmanager
     def pins_hold(self, *but):
         """What is pinned and can be served stays so."""
-        before = {image_id: record for image_id, record
-                  in self.ready().items()
-                  if image_id in self.pinned and image_id not in but}
+        before = {
+            image_id: record
+            for image_id, record in self.ready().items()
+            if image_id in self.pinned and image_id not in but
+        }
         yield
         after = self.ready()
         for image_id, record in before.items():
             assert after.get(image_id, record).lease == record.lease
             assert image_id in after or (
-                record.disk_name in self.driver.taken), 'a pinned one went'
+                record.disk_name in self.driver.taken
+            ), 'a pinned one went'
 
     # -- what the cache is asked for
 
-    @stateful.rule(number=which, death=strategies.one_of(
-        strategies.none(), strategies.none(), deaths))
+    @stateful.rule(
+        number=which,
+        death=strategies.one_of(strategies.none(), strategies.none(), deaths),
+    )
     def deploy(self, number, death):
         image, name = self.images[number], f'vm{next(self.numbers)}'
         before = self.ready().get(image.id)
-        served = (before is not None
-                  and before.image.os_hash_value == image.os_hash_value)
+        served = (
+            before is not None
+            and before.image.os_hash_value == image.os_hash_value
+        )
         room = self.driver.pool().free >= base.GIB
         done = None
         # Another content of the same id takes the place of the old one.
@@ -239,42 +273,54 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             assert served, done
         if done.outcome is MISS and not self.died:
             assert self.ready()[image.id].image.os_hash_value == (
-                image.os_hash_value)
+                image.os_hash_value
+            )
 
-    @stateful.rule(number=which, death=strategies.one_of(
-        strategies.none(), strategies.none(), deaths))
+    @stateful.rule(
+        number=which,
+        death=strategies.one_of(strategies.none(), strategies.none(), deaths),
+    )
     def prefetch(self, number, death):
         image = self.images[number]
-        with self.pins_hold(image.id), self.dying(death), (
-                contextlib.suppress(exceptions.CacheError,
-                                    exceptions.NotEnoughSpace)):
+        with (
+            self.pins_hold(image.id),
+            self.dying(death),
+            (
+                contextlib.suppress(
+                    exceptions.CacheError, exceptions.NotEnoughSpace
+                )
+            ),
+        ):
             self.manager.prefetch(image)
             assert self.ready()[image.id].image.os_hash_value == (
-                image.os_hash_value)
+                image.os_hash_value
+            )
 
     @stateful.rule(data=strategies.data())
     def delete(self, data):
         if self.instances:
-            name = data.draw(strategies.sampled_from(
-                sorted(self.instances)))
+            name = data.draw(strategies.sampled_from(sorted(self.instances)))
             self.manager.delete_disk(name)
             del self.instances[name]
             assert name not in self.driver.names()
 
-    @stateful.rule(spare=strategies.booleans(), death=strategies.one_of(
-        strategies.none(), deaths))
+    @stateful.rule(
+        spare=strategies.booleans(),
+        death=strategies.one_of(strategies.none(), deaths),
+    )
     def purge(self, spare, death):
         before, done = self.ready(), None
         with self.pins_hold(), self.dying(death):
-            done = self.manager.purge(self.manager.list(),
-                                      spare_in_use=spare)
+            done = self.manager.purge(self.manager.list(), spare_in_use=spare)
         if done is None:
             return
         left = self.ready()
         for image_id, record in before.items():
-            stays = (image_id in self.pinned
-                     or record.disk_name in self.driver.taken
-                     or (spare and image_id in self.used))
+            stays = (
+                image_id in self.pinned
+                or record.disk_name in self.driver.taken
+                or (spare and image_id in self.used)
+            )
             assert (image_id in left) == stays, (image_id, done)
 
     @stateful.rule(number=which)
@@ -288,12 +334,17 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         assert self.manager.unpin(IDS[number]) == known
         self.pinned.discard(IDS[number])
 
-    @stateful.rule(numbers=strategies.sets(which), death=strategies.one_of(
-        strategies.none(), strategies.none(), deaths))
+    @stateful.rule(
+        numbers=strategies.sets(which),
+        death=strategies.one_of(strategies.none(), strategies.none(), deaths),
+    )
     def run_pass(self, numbers, death):
         before, done = self.ready(), None
-        young = {image_id for image_id, record in before.items()
-                 if self.age_of(record) < MINIMUM_AGE}
+        young = {
+            image_id
+            for image_id, record in before.items()
+            if self.age_of(record) < MINIMUM_AGE
+        }
         used = {IDS[number] for number in numbers}
         with self.pins_hold(), self.dying(death):
             done = self.manager.run_pass(used)
@@ -302,15 +353,22 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             return
         self.check_clean()
         # What a partition has is quarantined, and no less there for that.
-        gone = {image_id for image_id in set(before) - set(self.ready())
-                if before[image_id].disk_name not in self.driver.taken}
+        gone = {
+            image_id
+            for image_id in set(before) - set(self.ready())
+            if before[image_id].disk_name not in self.driver.taken
+        }
         assert not gone & self.pinned
         assert not gone & (used | young), 'a veto was broken'
-        assert gone <= {each.base_image.image.id
-                        for each in done.eviction.results if each.removed}
+        assert gone <= {
+            each.base_image.image.id
+            for each in done.eviction.results
+            if each.removed
+        }
         again = self.manager.run_pass(used)
         assert not any(each.removed for each in again.eviction.results), (
-            'it does not end')
+            'it does not end'
+        )
 
     def check_clean(self):
         """Nothing partial is left after a pass."""
@@ -322,13 +380,19 @@ class CacheMachine(stateful.RuleBasedStateMachine):
                 self.instances[name] = content
         self.doubtful = {}
         records = self.catalog.images('pool')
-        known = {*self.instances, *self.foreign, *self.left_overs,
-                 *(each.disk_name for each in records)}
+        known = {
+            *self.instances,
+            *self.foreign,
+            *self.left_overs,
+            *(each.disk_name for each in records),
+        }
         assert set(self.driver.names()) <= known, (
-            f'{set(self.driver.names()) - known} is nobody\'s')
+            f"{set(self.driver.names()) - known} is nobody's"
+        )
         for record in records:
             assert record.state is READY or (
-                record.disk_name in self.driver.taken), record
+                record.disk_name in self.driver.taken
+            ), record
             assert record.disk_name in self.driver.names()
 
     # -- what happens to it
@@ -357,7 +421,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         if number is not None:
             name = naming.base_image_name(IDS[number])
         if name not in self.driver.names() and (
-                self.driver.pool().free >= 2 * base.GIB):
+            self.driver.pool().free >= 2 * base.GIB
+        ):
             # With this size it is no left-over of a cache.
             self.foreign[name] = self.driver.add(name, 2, b'foreign')
 
@@ -372,15 +437,16 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def a_left_over_appears(self, number):
         name = naming.base_image_name(IDS[number])
         if name not in self.driver.names() and (
-                self.driver.pool().free >= base.GIB):
-            self.left_overs[name] = self.driver.add(
-                name, 1, b'half an image')
+            self.driver.pool().free >= base.GIB
+        ):
+            self.left_overs[name] = self.driver.add(name, 1, b'half an image')
 
     @stateful.rule(number=which)
     def a_base_image_is_deleted(self, number):
         name = naming.base_image_name(IDS[number])
         if name in self.driver.names() and not (
-                name in self.foreign or name in self.left_overs):
+            name in self.foreign or name in self.left_overs
+        ):
             self.driver.vanish(name)
             self.driver.taken.discard(name)
 
@@ -388,7 +454,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def a_base_image_is_mapped(self, number):
         name = naming.base_image_name(IDS[number])
         if name in self.driver.names() and not (
-                name in self.foreign or name in self.left_overs):
+            name in self.foreign or name in self.left_overs
+        ):
             self.driver.taken.add(name)
 
     @stateful.rule()
@@ -398,8 +465,9 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     @stateful.rule(content=strategies.sampled_from([None, b'', b'rubbish']))
     def the_catalogue_is_lost(self, content):
         known = {each.disk_name for each in self.catalog.images('pool')}
-        unfinished = {each.disk_name for each in
-                      self.catalog.instance_disks('pool')}
+        unfinished = {
+            each.disk_name for each in self.catalog.instance_disks('pool')
+        }
         self.catalog.close()
         for ending in ('', '-wal', '-shm'):
             with contextlib.suppress(FileNotFoundError):
@@ -428,8 +496,10 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         for name, disk in self.foreign.items():
             assert self.driver.find_disk(name) == disk, name
         self.left_overs = {
-            name: disk for name, disk in self.left_overs.items()
-            if self.driver.find_disk(name) == disk}
+            name: disk
+            for name, disk in self.left_overs.items()
+            if self.driver.find_disk(name) == disk
+        }
 
     @stateful.invariant()
     def what_is_served_is_whole(self):
@@ -437,13 +507,18 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             return
         for record in self.ready().values():
             content = self.contents[
-                record.image.id, record.image.os_hash_value]
-            assert self.driver.content(
-                record.disk_name, len(content)) == content, record
+                record.image.id, record.image.os_hash_value
+            ]
+            assert (
+                self.driver.content(record.disk_name, len(content)) == content
+            ), record
 
 
 class ModelTest(testtools.TestCase):
     def test_it_is_what_the_model_says(self):
         stateful.run_state_machine_as_test(
-            CacheMachine, settings=hypothesis.settings(
-                base.generated, max_examples=60, stateful_step_count=50))
+            CacheMachine,
+            settings=hypothesis.settings(
+                base.generated, max_examples=60, stateful_step_count=50
+            ),
+        )

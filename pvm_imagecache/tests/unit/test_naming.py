@@ -29,17 +29,19 @@ ALLOWED = string.ascii_letters + string.digits + '._'
 
 class BaseImageNameTest(base.TestCase):
     def test_of_a_known_image(self):
-        self.assertEqual('i_3e865d14_8c1e',
-                         naming.base_image_name(base.IMAGE_ID))
+        self.assertEqual(
+            'i_3e865d14_8c1e', naming.base_image_name(base.IMAGE_ID)
+        )
 
     @base.generated
     @hypothesis.given(strategies.text(min_size=1))
     def test_is_what_nova_powervm_called_it(self, image_id):
         self.assertEqual(
             pvm_util.sanitize_file_name_for_api(
-                image_id, prefix='i_',
-                max_len=pvm_const.MaxLen.VDISK_NAME),
-            naming.base_image_name(image_id))
+                image_id, prefix='i_', max_len=pvm_const.MaxLen.VDISK_NAME
+            ),
+            naming.base_image_name(image_id),
+        )
 
     @base.generated
     @hypothesis.given(strategies.uuids())
@@ -50,8 +52,10 @@ class BaseImageNameTest(base.TestCase):
             self.assertEqual(naming.MAX_DISK_NAME, len(name))
 
     def test_keeps_the_case_of_the_id(self):
-        self.assertNotEqual(naming.base_image_name(base.IMAGE_ID),
-                            naming.base_image_name(base.IMAGE_ID.upper()))
+        self.assertNotEqual(
+            naming.base_image_name(base.IMAGE_ID),
+            naming.base_image_name(base.IMAGE_ID.upper()),
+        )
 
     def test_longest_name_is_that_of_pypowervm(self):
         self.assertEqual(pvm_const.MaxLen.VDISK_NAME, naming.MAX_DISK_NAME)
@@ -59,16 +63,24 @@ class BaseImageNameTest(base.TestCase):
 
 class IsBaseImageNameTest(base.TestCase):
     def test_takes_the_last_component_of_a_path(self):
-        self.assertTrue(
-            naming.is_base_image_name('/var/vio/i_3e865d14_8c1e'))
-        self.assertFalse(
-            naming.is_base_image_name('/i_3e865d14_8c1e/disk'))
+        self.assertTrue(naming.is_base_image_name('/var/vio/i_3e865d14_8c1e'))
+        self.assertFalse(naming.is_base_image_name('/i_3e865d14_8c1e/disk'))
 
     def test_is_nothing_like_it(self):
-        for name in ('', 'i_', 'b_web_3e86', 'r_web_3e86', 'i_3e865d14-8c1e',
-                     'i_3e865d14_8c1', 'i_3e865d14_8c1e0', 'i_3e865d14_8c1g',
-                     'xi_3e865d14_8c1e', 'i_3e865d14_8c1e\n',
-                     'I_3e865d14_8c1e', 'i_3e865d14_8c1\u0661'):
+        for name in (
+            '',
+            'i_',
+            'b_web_3e86',
+            'r_web_3e86',
+            'i_3e865d14-8c1e',
+            'i_3e865d14_8c1',
+            'i_3e865d14_8c1e0',
+            'i_3e865d14_8c1g',
+            'xi_3e865d14_8c1e',
+            'i_3e865d14_8c1e\n',
+            'I_3e865d14_8c1e',
+            'i_3e865d14_8c1\u0661',
+        ):
             self.assertFalse(naming.is_base_image_name(name), name)
 
     def test_last_component(self):
@@ -111,6 +123,11 @@ class CheckDiskNameTest(base.TestCase):
         self._refused(naming.base_image_name(str(uuid.uuid4())))
 
     def _refused(self, name, **kwargs):
-        return str(self.assertRaises(
-            exceptions.DiskNameInvalid, naming.check_disk_name, name,
-            **kwargs))
+        return str(
+            self.assertRaises(
+                exceptions.DiskNameInvalid,
+                naming.check_disk_name,
+                name,
+                **kwargs,
+            )
+        )

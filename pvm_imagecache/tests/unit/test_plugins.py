@@ -21,13 +21,13 @@ import fixtures
 from stevedore import _cache
 from stevedore import extension
 
+from pvm_imagecache import exceptions
+from pvm_imagecache import plugins
 from pvm_imagecache.drivers.localdisk import driver as localdisk
 from pvm_imagecache.drivers.ssp import driver as ssp
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import none
-from pvm_imagecache import exceptions
-from pvm_imagecache import plugins
 from pvm_imagecache.tests.unit import base
 
 _SERIAL = itertools.count()
@@ -78,17 +78,27 @@ class PluginsTest(base.TestCase):
         self.patch(_cache, '_c', _cache.Cache(self.path('cache')))
         self.patch(extension.ExtensionManager, 'ENTRY_POINT_CACHE', {})
 
-    def install(self, code, name='mine', namespace=plugins.EVICTION,
-                distribution='their-package', attribute='Plugin'):
+    def install(
+        self,
+        code,
+        name='mine',
+        namespace=plugins.EVICTION,
+        distribution='their-package',
+        attribute='Plugin',
+    ):
         """Install a distribution with one plugin, for this test."""
         number = next(_SERIAL)
         module = f'pvm_imagecache_test_plugin_{number}'
         root = self.path(f'site{number}')
         info = f'{root}/{distribution.replace("-", "_")}-1.5.dist-info'
-        self.create(f'{info}/METADATA', f'Metadata-Version: 2.1\n'
-                    f'Name: {distribution}\nVersion: 1.5\n')
-        self.create(f'{info}/entry_points.txt',
-                    f'[{namespace}]\n{name} = {module}:{attribute}\n')
+        self.create(
+            f'{info}/METADATA',
+            f'Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n',
+        )
+        self.create(
+            f'{info}/entry_points.txt',
+            f'[{namespace}]\n{name} = {module}:{attribute}\n',
+        )
         self.create(f'{root}/{module}.py', textwrap.dedent(code))
         self.patch(sys, 'path', [root, *sys.path])
         self.addCleanup(sys.modules.pop, module, None)
@@ -108,8 +118,7 @@ class PluginsTest(base.TestCase):
         self.useFixture(base.file(path, content))
 
     def policy(self, name='mine'):
-        self.conf.set_override(
-            'eviction_policies', [name], 'pvm_imagecache')
+        self.conf.set_override('eviction_policies', [name], 'pvm_imagecache')
         return plugins.load_policies(self.conf)[0]
 
     def driver(self, name='mine'):
@@ -130,8 +139,9 @@ class PluginsTest(base.TestCase):
 class OwnTest(PluginsTest):
     def test_our_drivers(self):
         self.conf.set_override('volume_group_name', 'vg', 'pvm_imagecache')
-        self.assertIsInstance(self.driver('localdisk'),
-                              localdisk.LocalDiskDriver)
+        self.assertIsInstance(
+            self.driver('localdisk'), localdisk.LocalDiskDriver
+        )
         self.assertIsInstance(self.driver('ssp'), ssp.SSPDriver)
 
     def test_our_policies(self):
@@ -141,25 +151,39 @@ class OwnTest(PluginsTest):
         self.assertEqual(names, [each.name for each in made])
         self.assertIsInstance(made[1].policy, none.NonePolicy)
         for each in made:
-            self.assertEqual([], list(each.policy.choose(
-                eviction_base.CacheView(
-                    now=1.0, pool_capacity=1, pool_free=0, demand=1,
-                    images=()))))
+            self.assertEqual(
+                [],
+                list(
+                    each.policy.choose(
+                        eviction_base.CacheView(
+                            now=1.0,
+                            pool_capacity=1,
+                            pool_free=0,
+                            demand=1,
+                            images=(),
+                        )
+                    )
+                ),
+            )
 
     def test_one_policy_twice(self):
         self.conf.set_override(
-            'eviction_policies', ['age', 'lru', 'age'], 'pvm_imagecache')
-        error = self.assertRaises(exceptions.ConfigurationError,
-                                  plugins.load_policies, self.conf)
+            'eviction_policies', ['age', 'lru', 'age'], 'pvm_imagecache'
+        )
+        error = self.assertRaises(
+            exceptions.ConfigurationError, plugins.load_policies, self.conf
+        )
         self.assertIn('age more than once', str(error))
 
     def test_an_option_that_is_not_right(self):
         self.conf.set_override(
-            'eviction_policies', ['watermark'], 'pvm_imagecache')
+            'eviction_policies', ['watermark'], 'pvm_imagecache'
+        )
         plugins.load_policies(self.conf)
         self.conf.set_override('low', 95, 'pvm_imagecache_watermark')
-        error = self.assertRaises(exceptions.ConfigurationError,
-                                  plugins.load_policies, self.conf)
+        error = self.assertRaises(
+            exceptions.ConfigurationError, plugins.load_policies, self.conf
+        )
         self.assertIn('low (95) is above high (90)', str(error))
 
     def test_no_policies(self):
@@ -167,19 +191,27 @@ class OwnTest(PluginsTest):
         self.assertEqual([], plugins.load_policies(self.conf))
 
     def test_installed(self):
-        found = {(each.namespace, each.name): each
-                 for each in plugins.installed()}
+        found = {
+            (each.namespace, each.name): each for each in plugins.installed()
+        }
         self.assertEqual(
-            {(plugins.DRIVERS, 'localdisk'), (plugins.DRIVERS, 'ssp'),
-             (plugins.EVICTION, 'age'), (plugins.EVICTION, 'lru'),
-             (plugins.EVICTION, 'none'), (plugins.EVICTION, 'watermark')},
-            set(found))
+            {
+                (plugins.DRIVERS, 'localdisk'),
+                (plugins.DRIVERS, 'ssp'),
+                (plugins.EVICTION, 'age'),
+                (plugins.EVICTION, 'lru'),
+                (plugins.EVICTION, 'none'),
+                (plugins.EVICTION, 'watermark'),
+            },
+            set(found),
+        )
         for each in found.values():
             self.assertIsNone(each.error)
             self.assertTrue(each.distribution.startswith('pvm_imagecache '))
         self.assertEqual(
             'pvm_imagecache.drivers.ssp.driver:SSPDriver',
-            found[plugins.DRIVERS, 'ssp'].module)
+            found[plugins.DRIVERS, 'ssp'].module,
+        )
 
 
 class OthersTest(PluginsTest):
@@ -192,7 +224,9 @@ class OthersTest(PluginsTest):
         self.assertEqual('Plugin', type(self.driver()).__name__)
 
     def test_a_driver_of_every_capability(self):
-        self.install(DRIVER + """
+        self.install(
+            DRIVER
+            + """
         capabilities = frozenset(base.Capability)
         upload = copy_disk = create_disk_from_image = pool
         disks = create_disks = forget_uploads = pool
@@ -200,24 +234,33 @@ class OthersTest(PluginsTest):
         def mapped(self, disks):
             pass
         """.replace('= pool', '= lambda *args: None'),
-            namespace=plugins.DRIVERS)
+            namespace=plugins.DRIVERS,
+        )
         self.driver()
 
     def test_policies_are_made_in_order(self):
         self.install(POLICY)
         for order in (['mine', 'none'], ['none', 'mine']):
             self.conf.set_override(
-                'eviction_policies', order, 'pvm_imagecache')
+                'eviction_policies', order, 'pvm_imagecache'
+            )
             made = plugins.load_policies(self.conf)
             self.assertEqual(
-                order, ['none' if isinstance(each.policy, none.NonePolicy)
-                        else 'mine' for each in made])
+                order,
+                [
+                    'none'
+                    if isinstance(each.policy, none.NonePolicy)
+                    else 'mine'
+                    for each in made
+                ],
+            )
             self.assertEqual(order, [each.name for each in made])
 
     def test_missing(self):
         self.install(POLICY)
         error = self.assertRaises(
-            exceptions.PluginNotFound, self.policy, 'theirs')
+            exceptions.PluginNotFound, self.policy, 'theirs'
+        )
         self.assertIn('"theirs"', str(error))
         self.assertIn('mine, none', str(error))
         # A driver of that name does not help.
@@ -232,28 +275,32 @@ class OthersTest(PluginsTest):
     def test_the_name_of_one_of_ours(self):
         self.install(POLICY, 'none')
         error = self.assertRaises(
-            exceptions.PluginInvalid, self.policy, 'none')
+            exceptions.PluginInvalid, self.policy, 'none'
+        )
         self.assertIn('pvm_imagecache', str(error))
         self.assertIn('their-package 1.5', str(error))
 
     def test_making_it_fails(self):
         for body, *words in (
-                ('raise KeyError("keep")', 'from_conf raised KeyError'),
-                ('raise SystemExit(7)', 'raised SystemExit'),
-                ('return None', 'from_conf returned None'),
-                ('return "x"', "from_conf returned 'x'")):
+            ('raise KeyError("keep")', 'from_conf raised KeyError'),
+            ('raise SystemExit(7)', 'raised SystemExit'),
+            ('return None', 'from_conf returned None'),
+            ('return "x"', "from_conf returned 'x'"),
+        ):
             for code, install, make in (
-                    (POLICY, plugins.EVICTION, self.policy),
-                    (DRIVER, plugins.DRIVERS, self.driver)):
+                (POLICY, plugins.EVICTION, self.policy),
+                (DRIVER, plugins.DRIVERS, self.driver),
+            ):
                 with self.undone():
-                    self.install(self._changed(code, 'return cls()', body),
-                                 namespace=install)
+                    self.install(
+                        self._changed(code, 'return cls()', body),
+                        namespace=install,
+                    )
                     self.refused(make, *words)
 
     def test_making_it_never_ends(self):
         self.patch(fence.Call.__init__, '__defaults__', (0.2,))
-        self.install(self._changed(
-            POLICY, 'return cls()', 'while True: pass'))
+        self.install(self._changed(POLICY, 'return cls()', 'while True: pass'))
         self.refused(self.policy, 'from_conf', 'did not end')
 
     def test_where_it_comes_from_is_known(self):
@@ -277,109 +324,162 @@ class OthersTest(PluginsTest):
         self.refused(self.policy, 'Other')
 
     def test_not_of_the_contract(self):
-        for code in ('class Plugin:\n    pass', 'Plugin = 42',
-                     'def Plugin(conf):\n    pass', DRIVER):
+        for code in (
+            'class Plugin:\n    pass',
+            'Plugin = 42',
+            'def Plugin(conf):\n    pass',
+            DRIVER,
+        ):
             self.install(code)
             self.refused(
                 self.policy,
                 'not a subclass of pvm_imagecache.eviction.base.'
-                'EvictionPolicy')
+                'EvictionPolicy',
+            )
             self.patch(sys, 'path', sys.path[1:])
 
     def test_another_version_of_the_contract(self):
-        self.install(self._changed(
-            POLICY, 'api_version = base.API_VERSION', 'api_version = 2'))
+        self.install(
+            self._changed(
+                POLICY, 'api_version = base.API_VERSION', 'api_version = 2'
+            )
+        )
         self.refused(self.policy, 'version 2', 'version 1')
 
     def test_no_version_of_the_contract(self):
-        self.install(self._changed(
-            POLICY, 'api_version = base.API_VERSION', 'pass'))
+        self.install(
+            self._changed(POLICY, 'api_version = base.API_VERSION', 'pass')
+        )
         self.refused(self.policy, 'version 0')
 
     def test_missing_methods(self):
-        self.install(self._changed(
-            DRIVER, 'def delete_disks', 'def remove_disks'),
-            namespace=plugins.DRIVERS)
+        self.install(
+            self._changed(DRIVER, 'def delete_disks', 'def remove_disks'),
+            namespace=plugins.DRIVERS,
+        )
         self.refused(self.driver, 'it lacks delete_disks')
 
     def test_wrong_signature(self):
-        for signature in ('self', 'self, view, more', 'self, *, view',
-                          'view'):
-            self.install(self._changed(
-                POLICY, 'choose(self, view)', f'choose({signature})'))
+        for signature in ('self', 'self, view, more', 'self, *, view', 'view'):
+            self.install(
+                self._changed(
+                    POLICY, 'choose(self, view)', f'choose({signature})'
+                )
+            )
             self.refused(self.policy, 'choose must take (self, view)')
             self.patch(sys, 'path', sys.path[1:])
 
     def test_other_signatures_that_do(self):
-        for signature in ('self, other', 'self, view, more=None', '*args',
-                          'self, *views, **more'):
-            self.install(self._changed(
-                POLICY, 'choose(self, view)', f'choose({signature})'))
+        for signature in (
+            'self, other',
+            'self, view, more=None',
+            '*args',
+            'self, *views, **more',
+        ):
+            self.install(
+                self._changed(
+                    POLICY, 'choose(self, view)', f'choose({signature})'
+                )
+            )
             self.policy()
             self.patch(sys, 'path', sys.path[1:])
 
     def test_signature_of_an_optional_method(self):
-        self.install(DRIVER + """
+        self.install(
+            DRIVER
+            + """
         def copy_disk(self, source, new):
             pass
-        """, namespace=plugins.DRIVERS)
-        self.refused(self.driver, 'copy_disk must take (self, source, new, '
-                                  'still_valid)')
+        """,
+            namespace=plugins.DRIVERS,
+        )
+        self.refused(
+            self.driver, 'copy_disk must take (self, source, new, still_valid)'
+        )
 
     def test_a_capability_without_its_methods(self):
-        self.install(DRIVER + """
+        self.install(
+            DRIVER
+            + """
         capabilities = frozenset(base.Capability)
-        """, namespace=plugins.DRIVERS)
+        """,
+            namespace=plugins.DRIVERS,
+        )
         text = self.refused(self.driver)
-        for method in ('disks', 'create_disks', 'upload', 'copy_disk',
-                       'forget_uploads'):
-            self.assertIn(
-                f'declares image_cache, but lacks {method}', text)
-        self.assertIn('declares own_image_cache, but lacks '
-                      'create_disk_from_image', text)
+        for method in (
+            'disks',
+            'create_disks',
+            'upload',
+            'copy_disk',
+            'forget_uploads',
+        ):
+            self.assertIn(f'declares image_cache, but lacks {method}', text)
+        self.assertIn(
+            'declares own_image_cache, but lacks create_disk_from_image', text
+        )
 
     def test_all_faults_are_told_at_once(self):
-        self.install(self._changed(self._changed(
-            POLICY, 'api_version = base.API_VERSION', 'api_version = 2'),
-            'choose(self, view)', 'choose(self)'))
+        self.install(
+            self._changed(
+                self._changed(
+                    POLICY, 'api_version = base.API_VERSION', 'api_version = 2'
+                ),
+                'choose(self, view)',
+                'choose(self)',
+            )
+        )
         self.refused(self.policy, 'version 2', 'choose must take')
 
     def test_a_method_without_a_signature(self):
-        self.install(self._changed(
-            POLICY, 'def choose(self, view):\n            return ()',
-            'choose = dict'))
+        self.install(
+            self._changed(
+                POLICY,
+                'def choose(self, view):\n            return ()',
+                'choose = dict',
+            )
+        )
         self.policy()
 
     def test_those_that_are_usable(self):
         self.install(POLICY)
-        self.install('import no_such_module', 'broken',
-                     distribution='broken-package')
+        self.install(
+            'import no_such_module', 'broken', distribution='broken-package'
+        )
         log = self.useFixture(fixtures.FakeLogger())
         self.conf.set_override(
-            'eviction_policies', ['absent', 'mine', 'broken', 'mine', 'age'],
-            'pvm_imagecache')
-        self.assertEqual(['mine', 'age'], [
-            each.name for each in plugins.load_usable_policies(self.conf)])
+            'eviction_policies',
+            ['absent', 'mine', 'broken', 'mine', 'age'],
+            'pvm_imagecache',
+        )
+        self.assertEqual(
+            ['mine', 'age'],
+            [each.name for each in plugins.load_usable_policies(self.conf)],
+        )
         for name in ('absent', 'broken'):
-            self.assertIn(f'Going on without the eviction policy {name}: ',
-                          log.output)
+            self.assertIn(
+                f'Going on without the eviction policy {name}: ', log.output
+            )
 
     def test_an_option_that_makes_no_sense(self):
-        self.install(POLICY.replace(
-            'return cls()', "raise ValueError('no luck')"))
+        self.install(
+            POLICY.replace('return cls()', "raise ValueError('no luck')")
+        )
         self.conf.set_override(
-            'eviction_policies', ['mine', 'age'], 'pvm_imagecache')
-        self.assertEqual(['age'], [
-            each.name for each in plugins.load_usable_policies(self.conf)])
+            'eviction_policies', ['mine', 'age'], 'pvm_imagecache'
+        )
+        self.assertEqual(
+            ['age'],
+            [each.name for each in plugins.load_usable_policies(self.conf)],
+        )
 
     def test_installed_tells_all_that_is_wrong(self):
         self.install(POLICY)
-        self.install('import no_such_module', 'broken',
-                     distribution='broken-package')
+        self.install(
+            'import no_such_module', 'broken', distribution='broken-package'
+        )
         found = {each.name: each for each in plugins.installed()}
         self.assertIn('no_such_module', found['broken'].error)
-        self.assertEqual('broken-package 1.5',
-                         found['broken'].distribution)
+        self.assertEqual('broken-package 1.5', found['broken'].distribution)
         self.assertIsNone(found['mine'].error)
         self.assertIsNone(found['none'].error)
 
@@ -387,15 +487,28 @@ class OthersTest(PluginsTest):
         """Each optional method of the contract belongs to a capability."""
         contract = plugins.driver_base.DiskDriver
         optional = {
-            name for name in vars(contract) if not name.startswith('_')
+            name
+            for name in vars(contract)
+            if not name.startswith('_')
             and callable(getattr(contract, name))
-            and name not in contract.__abstractmethods__}
-        owned = {name for names in plugins._METHODS_OF.values()
-                 for name in names}
-        self.assertEqual({'base_image_disks', 'close', 'has_left_uploads',
-                          'mappable', 'pool_id', 'servers',
-                          'upload_targets'},
-                         optional - owned)
+            and name not in contract.__abstractmethods__
+        }
+        owned = {
+            name for names in plugins._METHODS_OF.values() for name in names
+        }
+        self.assertEqual(
+            {
+                'base_image_disks',
+                'close',
+                'has_left_uploads',
+                'mappable',
+                'pool_id',
+                'servers',
+                'upload_targets',
+            },
+            optional - owned,
+        )
         self.assertEqual(set(), owned - optional)
-        self.assertEqual(set(plugins.driver_base.Capability),
-                         set(plugins._METHODS_OF))
+        self.assertEqual(
+            set(plugins.driver_base.Capability), set(plugins._METHODS_OF)
+        )

@@ -75,7 +75,8 @@ class PrivateFilesTest(base.TestCase):
         os.symlink(self.path('nowhere'), self.path('dangling'))
         for name in ('link', 'dangling'):
             error = self.assertRaises(
-                OSError, private_files.open_for_update, self.path(name))
+                OSError, private_files.open_for_update, self.path(name)
+            )
             self.assertEqual(errno.ELOOP, error.errno)
         self.assertFalse(os.path.exists(self.path('nowhere')))
 
@@ -106,8 +107,9 @@ class PrivateFilesTest(base.TestCase):
     def test_many_at_once(self):
         def make():
             private_files.make_directory(self.path('a', 'b', 'c'))
-            os.close(private_files.open_for_update(
-                self.path('a', 'b', 'c', 'file')))
+            os.close(
+                private_files.open_for_update(self.path('a', 'b', 'c', 'file'))
+            )
 
         self.in_threads(*[make] * 8)
         self.assertEqual(0o640, _mode(self.path('a', 'b', 'c', 'file')))

@@ -36,23 +36,24 @@ class QuarantineTest(test_deploy.DeployTestCase):
     def grow(self):
         disk = self.driver._disks[self.base_name]
         self.driver._disks[self.base_name] = dataclasses.replace(
-            disk, capacity=2 * disk.capacity)
+            disk, capacity=2 * disk.capacity
+        )
 
     def take(self):
         self.driver.taken = {self.base_name}
 
     def test_while_a_partition_has_it(self):
         self.take()
-        (name, reason), = self.reconcile().quarantined
+        ((name, reason),) = self.reconcile().quarantined
         self.assertEqual(self.base_name, name)
         self.assertIn('mapped', reason)
-        self.assertEqual((QUARANTINED, reason),
-                         (self.record().state, self.record().reason))
+        self.assertEqual(
+            (QUARANTINED, reason), (self.record().state, self.record().reason)
+        )
         self.check(self.deploy(), BYPASS)
         found = self.reconcile()
         self.assertEqual((), found.quarantined)
-        self.assertEqual([self.base_name],
-                         [each for each, _ in found.failed])
+        self.assertEqual([self.base_name], [each for each, _ in found.failed])
         self.assertIn(self.base_name, self.driver.names())
 
     def test_afterwards(self):
@@ -72,7 +73,7 @@ class QuarantineTest(test_deploy.DeployTestCase):
 
     def test_another_size(self):
         self.grow()
-        (_, reason), = self.reconcile().quarantined
+        ((_, reason),) = self.reconcile().quarantined
         self.assertIn('bytes', reason)
         self.check(self.deploy(), MISS)
 
@@ -93,19 +94,20 @@ class QuarantineTest(test_deploy.DeployTestCase):
         self.take()
         self.reconcile()
         for _ in range(2):
-            result, = removal.remove(self.parts, [self.record()])
+            (result,) = removal.remove(self.parts, [self.record()])
             self.assertFalse(result.removed)
             self.assertIn('mapped', result.reason)
             self.assertIs(QUARANTINED, self.record().state)
         self.driver.taken = set()
-        result, = removal.remove(self.parts, [self.record()])
+        (result,) = removal.remove(self.parts, [self.record()])
         self.assertTrue(result.removed)
 
     def test_only_what_is_ready(self):
         record = self.record()
         self.catalog.start_eviction(record)
-        self.assertRaises(exceptions.CatalogConflict,
-                          self.catalog.quarantine, record, 'why')
+        self.assertRaises(
+            exceptions.CatalogConflict, self.catalog.quarantine, record, 'why'
+        )
 
 
 class RemovalTest(test_deploy.DeployTestCase):
@@ -114,7 +116,7 @@ class RemovalTest(test_deploy.DeployTestCase):
         self.prefetch()
 
     def remove(self):
-        result, = removal.remove(self.parts, [self.record()])
+        (result,) = removal.remove(self.parts, [self.record()])
         return result
 
     def test_what_may_be_gone_is_looked_at_later(self):

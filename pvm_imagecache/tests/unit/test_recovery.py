@@ -17,9 +17,9 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache import exceptions
 from pvm_imagecache import recovery
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit import test_deploy
@@ -36,39 +36,60 @@ class IsOursTest(base.TestCase):
 
     def test_labels(self):
         label = recovery.label(LEASE)
-        self.assertTrue(recovery.is_ours(
-            self._disk(label), None, LEASE, 5 * GIB, True))
-        for other in (recovery.label('cd' * 16), 'of somebody', label[:-1],
-                      'None', ''):
-            self.assertFalse(recovery.is_ours(
-                self._disk(other), None, LEASE, GIB, True))
+        self.assertTrue(
+            recovery.is_ours(self._disk(label), None, LEASE, 5 * GIB, True)
+        )
+        for other in (
+            recovery.label('cd' * 16),
+            'of somebody',
+            label[:-1],
+            'None',
+            '',
+        ):
+            self.assertFalse(
+                recovery.is_ours(self._disk(other), None, LEASE, GIB, True)
+            )
 
     def test_labels_of_leases_differ(self):
-        self.assertNotEqual(recovery.label(LEASE),
-                            recovery.label('cd' * 16))
+        self.assertNotEqual(recovery.label(LEASE), recovery.label('cd' * 16))
         self.assertIn(LEASE[:16], recovery.label(LEASE))
 
     def test_without_labels_the_udid_tells(self):
         for none in ('', 'None'):
-            self.assertTrue(recovery.is_ours(
-                self._disk(none), 'udid', LEASE, 5 * GIB, False))
-            self.assertFalse(recovery.is_ours(
-                self._disk(none), 'other', LEASE, GIB, False))
+            self.assertTrue(
+                recovery.is_ours(
+                    self._disk(none), 'udid', LEASE, 5 * GIB, False
+                )
+            )
+            self.assertFalse(
+                recovery.is_ours(self._disk(none), 'other', LEASE, GIB, False)
+            )
 
     def test_without_both_the_size_tells(self):
-        for gib, size, ours in ((1, 1, True), (1, GIB, True),
-                                (1, GIB + 1, False), (2, GIB, False),
-                                (2, GIB + 1, True)):
-            self.assertEqual(ours, recovery.is_ours(
-                self._disk(capacity=gib * GIB), None, LEASE, size, False))
+        for gib, size, ours in (
+            (1, 1, True),
+            (1, GIB, True),
+            (1, GIB + 1, False),
+            (2, GIB, False),
+            (2, GIB + 1, True),
+        ):
+            self.assertEqual(
+                ours,
+                recovery.is_ours(
+                    self._disk(capacity=gib * GIB), None, LEASE, size, False
+                ),
+            )
 
     @base.generated
-    @hypothesis.given(strategies.sampled_from(['', 'None', 'theirs']),
-                      strategies.sampled_from([None, 'udid', 'other']),
-                      strategies.integers(1, 4 * GIB))
+    @hypothesis.given(
+        strategies.sampled_from(['', 'None', 'theirs']),
+        strategies.sampled_from([None, 'udid', 'other']),
+        strategies.integers(1, 4 * GIB),
+    )
     def test_a_disk_with_anothers_label_never_is(self, label, udid, size):
         ours = recovery.is_ours(
-            self._disk(label), udid, LEASE, size, label == 'theirs')
+            self._disk(label), udid, LEASE, size, label == 'theirs'
+        )
         if udid == 'other' or (label == 'theirs' and udid is None):
             self.assertFalse(ours)
 
@@ -87,8 +108,9 @@ class RemoveTest(test_deploy.DeployTestCase):
         return self.catalog.begin('pool', self.base_name, self.image)
 
     def _made(self, record, **values):
-        return self.driver.add(record.disk_name, label=recovery.label(
-            record.lease), **values)
+        return self.driver.add(
+            record.disk_name, label=recovery.label(record.lease), **values
+        )
 
     def test_a_base_image(self):
         record = self._begun()
@@ -107,34 +129,40 @@ class RemoveTest(test_deploy.DeployTestCase):
     def test_a_base_image_of_somebody_else(self):
         record = self._begun()
         self.driver.add(self.base_name, 7, label='theirs')
-        self.assertRaises(exceptions.BaseImageOccupied,
-                          recovery.remove_base_image, self.parts, record)
+        self.assertRaises(
+            exceptions.BaseImageOccupied,
+            recovery.remove_base_image,
+            self.parts,
+            record,
+        )
         self.assertEqual([self.base_name], self.driver.names())
 
     def test_a_base_image_that_can_not_be_removed(self):
         record = self._begun()
         self._made(record)
         self.driver.before['delete'] = test_deploy.refusal
-        self.assertRaises(exceptions.PowerVMRequestFailed,
-                          recovery.remove_base_image, self.parts, record)
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed,
+            recovery.remove_base_image,
+            self.parts,
+            record,
+        )
 
     def test_an_instance_disk(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('other', label=recovery.label(entry.lease))
-        self.assertIsNone(
-            recovery.remove_instance_disk(self.parts, entry))
+        self.assertIsNone(recovery.remove_instance_disk(self.parts, entry))
         self._made(entry)
         self.assertEqual(
-            'disk', recovery.remove_instance_disk(self.parts, entry))
+            'disk', recovery.remove_instance_disk(self.parts, entry)
+        )
         self.assertEqual(['other'], self.driver.names())
 
     def test_an_instance_disk_of_somebody_else(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('disk', 7, label='theirs')
-        self.assertIsNone(
-            recovery.remove_instance_disk(self.parts, entry))
+        self.assertIsNone(recovery.remove_instance_disk(self.parts, entry))
         self.assertEqual(['disk'], self.driver.names())
-
 
     def test_an_instance_disk_that_a_partition_has(self):
         # As where a backup of the catalogue was put back.
@@ -153,27 +181,33 @@ class LateTest(test_deploy.DeployTestCase):
 
     def comes(self, name, record):
         return self.driver.add(
-            name, content=b'half', label=recovery.label(record.lease))
+            name, content=b'half', label=recovery.label(record.lease)
+        )
 
     def test_after_a_fetch_that_failed(self):
         dead = self.catalog.begin('pool', self.base_name, self.image)
-        for parts in ((glance_exceptions.HTTPForbidden(),),
-                      (self.content[:test_deploy.CHUNK],
-                       glance_exceptions.HTTPForbidden())):
+        for parts in (
+            (glance_exceptions.HTTPForbidden(),),
+            (
+                self.content[: test_deploy.CHUNK],
+                glance_exceptions.HTTPForbidden(),
+            ),
+        ):
             self.source.put(self.image, *parts)
             self.assertRaises(exceptions.ImageForbidden, self.prefetch)
             self.assertRaises(exceptions.ImageForbidden, self.deploy)
             self.assertEqual(dead.lease, self.record().lease)
         self.comes(self.base_name, dead)
-        self.assertEqual((self.base_name,),
-                         recovery.reconcile(self.parts).removed)
+        self.assertEqual(
+            (self.base_name,), recovery.reconcile(self.parts).removed
+        )
         self.check_nothing_left()
 
     def test_after_a_deploy_that_failed(self):
         dead = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.source.put(self.image, glance_exceptions.HTTPForbidden())
         self.assertRaises(exceptions.ImageForbidden, self.deploy)
-        entry, = self.catalog.instance_disks('pool')
+        (entry,) = self.catalog.instance_disks('pool')
         self.assertEqual(dead.lease, entry.lease)
         self.comes('disk', dead)
         self.assertEqual(('disk',), recovery.reconcile(self.parts).removed)
@@ -181,19 +215,26 @@ class LateTest(test_deploy.DeployTestCase):
 
     def test_while_it_is_made_again(self):
         for name, begin in (
-                (self.base_name, lambda: self.catalog.begin(
-                    'pool', self.base_name, self.image)),
-                ('disk', lambda: self.catalog.begin_instance_disk(
-                    'pool', 'disk', GIB))):
+            (
+                self.base_name,
+                lambda: self.catalog.begin('pool', self.base_name, self.image),
+            ),
+            (
+                'disk',
+                lambda: self.catalog.begin_instance_disk('pool', 'disk', GIB),
+            ),
+        ):
             dead = begin()
 
             def appear(new, name=name, dead=dead):
                 del self.driver.before['create_disks']
                 self.comes(name, dead)
+
             self.driver.before['create_disks'] = appear
             self.assertIs(test_deploy.MISS, self.deploy().outcome)
-            self.assert_bytes(self.content,
-                              self.driver.content('disk', self.size))
+            self.assert_bytes(
+                self.content, self.driver.content('disk', self.size)
+            )
             self.check_cached()
             self.driver.vanish('disk')
             self.driver.vanish(self.base_name)
@@ -203,13 +244,16 @@ class LateTest(test_deploy.DeployTestCase):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.comes('disk', entry)
         self.driver.taken = {'disk'}
-        self.assertFalse(recovery.remove_late_disk(
-            self.driver, 'disk', entry.lease))
+        self.assertFalse(
+            recovery.remove_late_disk(self.driver, 'disk', entry.lease)
+        )
         self.driver.taken = set()
-        self.assertFalse(recovery.remove_late_disk(
-            self.driver, 'disk', 'of somebody else'))
-        self.assertTrue(recovery.remove_late_disk(
-            self.driver, 'disk', entry.lease))
+        self.assertFalse(
+            recovery.remove_late_disk(self.driver, 'disk', 'of somebody else')
+        )
+        self.assertTrue(
+            recovery.remove_late_disk(self.driver, 'disk', entry.lease)
+        )
         self.assertEqual([], self.driver.names())
 
 
@@ -232,8 +276,12 @@ class NoLabelSeenTest(test_deploy.DeployTestCase):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add(self.base_name)
         self.driver.add('disk')
-        self.assertRaises(exceptions.BaseImageOccupied,
-                          recovery.remove_base_image, self.parts, record)
+        self.assertRaises(
+            exceptions.BaseImageOccupied,
+            recovery.remove_base_image,
+            self.parts,
+            record,
+        )
         self.assertIsNone(recovery.remove_instance_disk(self.parts, entry))
         self.assertEqual({self.base_name, 'disk'}, set(self.driver.names()))
 
@@ -245,13 +293,15 @@ class NoLabelSeenTest(test_deploy.DeployTestCase):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('disk')
         self.assertEqual(
-            'disk', recovery.remove_instance_disk(self.parts, entry))
+            'disk', recovery.remove_instance_disk(self.parts, entry)
+        )
 
 
 class OnRecordTest(test_deploy.DeployTestCase):
     def _on_record(self, name='disk', certain=True):
         return recovery.instance_disk_on_record(
-            self.parts, name, GIB, lambda: certain)
+            self.parts, name, GIB, lambda: certain
+        )
 
     def _entries(self):
         return self.catalog.instance_disks('pool')
@@ -267,6 +317,7 @@ class OnRecordTest(test_deploy.DeployTestCase):
         def fail():
             with self._on_record():
                 raise ZeroDivisionError
+
         self.assertRaises(ZeroDivisionError, fail)
         self.assertEqual([], self._entries())
 
@@ -278,8 +329,9 @@ class OnRecordTest(test_deploy.DeployTestCase):
 
     def test_by_one_only(self):
         with self._on_record() as entry:
-            self.assertRaises(exceptions.LockTimeout,
-                              self._on_record().__enter__)
+            self.assertRaises(
+                exceptions.LockTimeout, self._on_record().__enter__
+            )
             with self._on_record('other'):
                 pass
             self.assertEqual([entry], self._entries())
@@ -294,8 +346,9 @@ class OnRecordTest(test_deploy.DeployTestCase):
 
     def test_a_deploy_takes_what_a_dead_one_has_left(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', content=b'half of it',
-                        label=recovery.label(entry.lease))
+        self.driver.add(
+            'disk', content=b'half of it', label=recovery.label(entry.lease)
+        )
         self.check(self.deploy(), test_deploy.MISS)
         self.assertEqual([], self._entries())
 
@@ -303,13 +356,15 @@ class OnRecordTest(test_deploy.DeployTestCase):
         for step in ('instance_disks', 'begin_instance_disk'):
             self.catalog.broken = {step}
             self.deploy(step[:15])
-            self.assertEqual(self.content, self.driver.content(
-                step[:15], self.size))
+            self.assertEqual(
+                self.content, self.driver.content(step[:15], self.size)
+            )
 
     def test_it_is_on_record_whatever_becomes_of_it(self):
         seen = []
         self.driver.before['create_disks'] = lambda new: seen.append(
-            [entry.disk_name for entry in self._entries()])
+            [entry.disk_name for entry in self._entries()]
+        )
         self.deploy()
         self.deploy('hit')
         self.assertEqual([['disk'], ['hit']], seen)
@@ -327,8 +382,12 @@ class ReconcileTest(test_deploy.DeployTestCase):
         found = recovery.reconcile(self.parts)
         self.assertEqual(
             (forgotten, removed, failed),
-            (found.forgotten, found.removed,
-             tuple(name for name, _ in found.failed)))
+            (
+                found.forgotten,
+                found.removed,
+                tuple(name for name, _ in found.failed),
+            ),
+        )
 
     def test_nothing_to_do(self):
         self._reconciled()
@@ -377,8 +436,10 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self.leave_behind()
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('disk', label=recovery.label(entry.lease))
-        with self.parts.hold(self.base_name, 0), (
-                self.parts.hold_instance_disk('disk')):
+        with (
+            self.parts.hold(self.base_name, 0),
+            self.parts.hold_instance_disk('disk'),
+        ):
             self._reconciled()
         self.assertEqual(2, len(self.driver.names()))
         self.assertEqual([entry], self.catalog.instance_disks('pool'))
@@ -412,6 +473,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
             found = real(pool)
             self.catalog.end_instance_disk(entry)
             return found
+
         self.catalog.instance_disks = finish
         self._reconciled()
         self.assertEqual(disk, self.driver.find_disk('disk'))
@@ -504,18 +566,23 @@ class EntriesTest(base.TestCase):
         self.assertEqual([entry], self.catalog.instance_disks('pool'))
         self.assertEqual([], self.catalog.instance_disks('other'))
         self.catalog.instance_disk_created(entry, 'udid')
-        found, = self.catalog.instance_disks('pool')
-        self.assertEqual(('udid', 5, entry.lease),
-                         (found.udid, found.size, found.lease))
+        (found,) = self.catalog.instance_disks('pool')
+        self.assertEqual(
+            ('udid', 5, entry.lease), (found.udid, found.size, found.lease)
+        )
         self.catalog.end_instance_disk(entry)
         self.catalog.end_instance_disk(entry)
         self.assertEqual([], self.catalog.instance_disks('pool'))
 
     def test_once(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', 5)
-        self.assertRaises(exceptions.CatalogConflict,
-                          self.catalog.begin_instance_disk, 'pool', 'disk',
-                          6)
+        self.assertRaises(
+            exceptions.CatalogConflict,
+            self.catalog.begin_instance_disk,
+            'pool',
+            'disk',
+            6,
+        )
         self.assertEqual([entry], self.catalog.instance_disks('pool'))
 
     def test_a_stale_lease_changes_nothing(self):
@@ -530,10 +597,12 @@ class EntriesTest(base.TestCase):
 class FakesTest(base.TestCase):
     def test_the_fake_keeps_labels_as_the_contract_says(self):
         driver = fakes.FakeDriver()
-        disk, = driver.create_disks(
-            [driver_base.NewDisk('a', 1, 'raw', 'label')])
+        (disk,) = driver.create_disks(
+            [driver_base.NewDisk('a', 1, 'raw', 'label')]
+        )
         self.assertEqual('label', disk.label)
         driver.keeps_labels = False
-        disk, = driver.create_disks(
-            [driver_base.NewDisk('b', 1, 'raw', 'label')])
+        (disk,) = driver.create_disks(
+            [driver_base.NewDisk('b', 1, 'raw', 'label')]
+        )
         self.assertEqual('', disk.label)

@@ -18,8 +18,8 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import exceptions
-from pvm_imagecache.tests.unit import base
 from pvm_imagecache import transfer
+from pvm_imagecache.tests.unit import base
 
 
 class _Disk:
@@ -88,11 +88,15 @@ def _failing_stream(pieces, error):
 class WriteToAllTest(base.TestCase):
     pieces = [b'%d;' % number for number in range(50)]
 
-    def _write(self, *disks, pieces=None, stall_timeout=base.PATIENCE,
-               **kwargs):
+    def _write(
+        self, *disks, pieces=None, stall_timeout=base.PATIENCE, **kwargs
+    ):
         transfer.write_to_all(
             self.pieces if pieces is None else pieces,
-            [disk.leg for disk in disks], stall_timeout, **kwargs)
+            [disk.leg for disk in disks],
+            stall_timeout,
+            **kwargs,
+        )
 
     def _whole(self, *disks):
         for disk in disks:
@@ -112,23 +116,27 @@ class WriteToAllTest(base.TestCase):
         disks = _Disk(), _Disk()
         self._write(*disks, pieces=iter(pieces))
         for disk in disks:
-            self.assertEqual((b''.join(pieces), True, None),
-                             (disk.content, disk.complete, disk.leg.error))
+            self.assertEqual(
+                (b''.join(pieces), True, None),
+                (disk.content, disk.complete, disk.leg.error),
+            )
 
     def test_one_fails_at_once(self):
         disk, failing = _Disk(), _Failing()
         self._write(failing, disk)
         self._whole(disk)
-        self.assertIsInstance(failing.leg.error,
-                              exceptions.PowerVMRequestFailed)
+        self.assertIsInstance(
+            failing.leg.error, exceptions.PowerVMRequestFailed
+        )
 
     def test_one_fails_on_the_way(self):
         for after in (1, transfer.QUEUE_LENGTH, len(self.pieces)):
             disk, failing = _Disk(), _Failing(after)
             self._write(disk, failing)
             self._whole(disk)
-            self.assertIsInstance(failing.leg.error,
-                                  exceptions.PowerVMRequestFailed)
+            self.assertIsInstance(
+                failing.leg.error, exceptions.PowerVMRequestFailed
+            )
 
     def test_all_fail(self):
         taken = []
@@ -141,8 +149,9 @@ class WriteToAllTest(base.TestCase):
         disks = _Failing(), _Failing(2)
         self._write(*disks, pieces=endless())
         for disk in disks:
-            self.assertIsInstance(disk.leg.error,
-                                  exceptions.PowerVMRequestFailed)
+            self.assertIsInstance(
+                disk.leg.error, exceptions.PowerVMRequestFailed
+            )
         # It ends, though the stream would not.
         self.assertTrue(taken)
 
@@ -171,12 +180,14 @@ class WriteToAllTest(base.TestCase):
             error = _Broken()
             disks = _Disk('one'), _Disk('other')
             self.assertRaises(
-                _Broken, self._write, *disks,
-                pieces=_failing_stream(self.pieces[:count], error))
+                _Broken,
+                self._write,
+                *disks,
+                pieces=_failing_stream(self.pieces[:count], error),
+            )
             for disk in disks:
                 self.assertFalse(disk.complete)
-                self.assertIsInstance(disk.error,
-                                      exceptions.TransferAborted)
+                self.assertIsInstance(disk.error, exceptions.TransferAborted)
                 self.assertIs(error, disk.error.__cause__)
                 self.assertIs(disk.error, disk.leg.error)
 
@@ -184,25 +195,36 @@ class WriteToAllTest(base.TestCase):
         for error in (KeyboardInterrupt, SystemExit, GeneratorExit):
             disk = _Disk()
             self.assertRaises(
-                error, self._write, disk,
-                pieces=_failing_stream(self.pieces, error()))
+                error,
+                self._write,
+                disk,
+                pieces=_failing_stream(self.pieces, error()),
+            )
             self.assertFalse(disk.complete)
             self.assertIsNotNone(disk.leg.error)
 
     def test_a_leg_that_hears_no_error_has_one_all_the_same(self):
         disk = _Deaf()
         self.assertRaises(
-            _Broken, self._write, disk,
-            pieces=_failing_stream(self.pieces, _Broken()))
+            _Broken,
+            self._write,
+            disk,
+            pieces=_failing_stream(self.pieces, _Broken()),
+        )
         self.assertIsInstance(disk.leg.error, exceptions.TransferError)
 
     def test_a_leg_had_failed_before_the_stream_did(self):
         disk, failing = _Disk(), _Failing()
         self.assertRaises(
-            _Broken, self._write, disk, failing,
-            pieces=_failing_stream(self.pieces, _Broken()))
-        self.assertIsInstance(failing.leg.error,
-                              exceptions.PowerVMRequestFailed)
+            _Broken,
+            self._write,
+            disk,
+            failing,
+            pieces=_failing_stream(self.pieces, _Broken()),
+        )
+        self.assertIsInstance(
+            failing.leg.error, exceptions.PowerVMRequestFailed
+        )
         self.assertIsInstance(disk.leg.error, exceptions.TransferAborted)
 
     def test_a_leg_that_stalls_is_left_behind(self):
@@ -214,8 +236,10 @@ class WriteToAllTest(base.TestCase):
         self.assertIsInstance(error, exceptions.TransferStalled)
         self.assertTrue(error.passing)
         # Nobody has waited for it.
-        self.assertIn('pvm_imagecache-blocked', [
-            thread.name for thread in threading.enumerate()])
+        self.assertIn(
+            'pvm_imagecache-blocked',
+            [thread.name for thread in threading.enumerate()],
+        )
         # It wakes up much later, and still must not take it as whole.
         blocked.released.set()
         self._check_threads({threading.current_thread()})
@@ -231,7 +255,7 @@ class WriteToAllTest(base.TestCase):
 
     def test_a_slow_leg_is_waited_for_at_the_end(self):
         blocked = _Blocked()
-        self.pieces = self.pieces[:transfer.QUEUE_LENGTH]
+        self.pieces = self.pieces[: transfer.QUEUE_LENGTH]
 
         def stream():
             yield from self.pieces
@@ -300,6 +324,11 @@ class WriteToAllTest(base.TestCase):
         before = threading.active_count()
         self._write(_Disk(), _Failing(3), _Deaf())
         self.assertRaises(
-            _Broken, self._write, _Disk(), _Failing(3), _Deaf(),
-            pieces=_failing_stream(self.pieces, _Broken()))
+            _Broken,
+            self._write,
+            _Disk(),
+            _Failing(3),
+            _Deaf(),
+            pieces=_failing_stream(self.pieces, _Broken()),
+        )
         self.assertEqual(before, threading.active_count())

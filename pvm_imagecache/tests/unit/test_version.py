@@ -14,17 +14,19 @@
 
 from importlib import metadata
 
-from pvm_imagecache.tests.unit import base
 from pvm_imagecache import version
+from pvm_imagecache.tests.unit import base
 
 
 class VersionTest(base.TestCase):
     def test_installed(self):
-        self.assertEqual(metadata.version('pvm_imagecache'),
-                         version.version_string())
+        self.assertEqual(
+            metadata.version('pvm_imagecache'), version.version_string()
+        )
 
     def test_not_installed(self):
         def version_of(name):
             raise metadata.PackageNotFoundError(name)
+
         self.patch(metadata, 'version', version_of)
         self.assertEqual('unknown', version.version_string())

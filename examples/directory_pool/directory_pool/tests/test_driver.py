@@ -18,10 +18,10 @@ import tempfile
 import unittest
 
 from directory_pool import driver as driver_module
-from pvm_imagecache.drivers import base
 from pvm_imagecache import exceptions
 from pvm_imagecache import fixtures
 from pvm_imagecache import plugins
+from pvm_imagecache.drivers import base
 
 GIB = 1 << 30
 
@@ -30,10 +30,17 @@ def make_driver(test):
     """The driver as nova-compute loads it, of a directory of its own."""
     directory = tempfile.TemporaryDirectory()
     test.addCleanup(directory.cleanup)
-    return plugins.load_driver(fixtures.configuration({
-        'pvm_imagecache': {'disk_driver': 'directory'},
-        'pvm_imagecache_directory': {
-            'path': directory.name, 'capacity_gib': 3}}))
+    return plugins.load_driver(
+        fixtures.configuration(
+            {
+                'pvm_imagecache': {'disk_driver': 'directory'},
+                'pvm_imagecache_directory': {
+                    'path': directory.name,
+                    'capacity_gib': 3,
+                },
+            }
+        )
+    )
 
 
 class DirectoryTest(fixtures.DriverConformance, unittest.TestCase):
@@ -41,8 +48,9 @@ class DirectoryTest(fixtures.DriverConformance, unittest.TestCase):
         return make_driver(self)
 
     def read(self, disk, size):
-        path, = pathlib.Path(self.driver.pool().name).glob(
-            f'{disk.name}~{disk.udid}~*')
+        (path,) = pathlib.Path(self.driver.pool().name).glob(
+            f'{disk.name}~{disk.udid}~*'
+        )
         return path.read_bytes()[:size]
 
 
@@ -53,24 +61,38 @@ class OwnTest(unittest.TestCase):
 
     def test_labels_are_kept(self):
         self.driver.create_disks([base.NewDisk('a', 5, 'raw', 'mine')])
-        self.assertEqual('mine', driver_module.DirectoryDriver(
-            self.directory, 3 * GIB).find_disk('a').label)
+        self.assertEqual(
+            'mine',
+            driver_module.DirectoryDriver(self.directory, 3 * GIB)
+            .find_disk('a')
+            .label,
+        )
         self.assertEqual(3 * GIB - (1 << 20), self.driver.pool().free)
 
     def test_what_has_a_second_link_is_in_use(self):
         disk, other = self.driver.create_disks(
-            [base.NewDisk(name, 5, 'raw') for name in 'ab'])
+            [base.NewDisk(name, 5, 'raw') for name in 'ab']
+        )
         os.link(self.driver._file(disk), f'{self.directory}/of_a_machine')
         self.assertEqual({disk}, self.driver.mapped([disk, other]))
 
     def test_an_upload_of_another_size(self):
-        disk, = self.driver.create_disks([base.NewDisk('a', 5, 'raw')])
+        (disk,) = self.driver.create_disks([base.NewDisk('a', 5, 'raw')])
         for pieces in ([b'1234'], [b'123', b'456']):
-            self.assertRaises(exceptions.PowerVMRequestFailed,
-                              self.driver.upload, disk, iter(pieces), 5)
+            self.assertRaises(
+                exceptions.PowerVMRequestFailed,
+                self.driver.upload,
+                disk,
+                iter(pieces),
+                5,
+            )
 
     def test_without_a_path(self):
         with self.assertRaisesRegex(
-                exceptions.ConfigurationError, driver_module.GROUP):
-            plugins.load_driver(fixtures.configuration({
-                'pvm_imagecache': {'disk_driver': 'directory'}}))
+            exceptions.ConfigurationError, driver_module.GROUP
+        ):
+            plugins.load_driver(
+                fixtures.configuration(
+                    {'pvm_imagecache': {'disk_driver': 'directory'}}
+                )
+            )

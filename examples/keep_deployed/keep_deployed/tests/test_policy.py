@@ -15,8 +15,8 @@
 import unittest
 
 from keep_deployed import policy
-from pvm_imagecache.eviction import base
 from pvm_imagecache import fixtures
+from pvm_imagecache.eviction import base
 
 
 class KeepDeployedTest(fixtures.PolicyConformance, unittest.TestCase):
@@ -26,13 +26,28 @@ class KeepDeployedTest(fixtures.PolicyConformance, unittest.TestCase):
 
 class RankTest(unittest.TestCase):
     def test_those_with_the_fewest_hits_go(self):
-        images = tuple(base.CachedImage(
-            image_id=f'image{hits}', disk_name=f'i_{hits}', capacity=1 << 30,
-            ready_at=0.0, last_used_at=float(hits), hits=hits)
-            for hits in (5, 1, 4, 2, 3))
-        view = base.CacheView(now=10.0, pool_capacity=100 << 30,
-                              pool_free=0, demand=0, images=images)
+        images = tuple(
+            base.CachedImage(
+                image_id=f'image{hits}',
+                disk_name=f'i_{hits}',
+                capacity=1 << 30,
+                ready_at=0.0,
+                last_used_at=float(hits),
+                hits=hits,
+            )
+            for hits in (5, 1, 4, 2, 3)
+        )
+        view = base.CacheView(
+            now=10.0,
+            pool_capacity=100 << 30,
+            pool_free=0,
+            demand=0,
+            images=images,
+        )
         self.assertEqual(
             ['image1', 'image2'],
-            [each.image_id for each in policy.KeepDeployedPolicy(3).choose(
-                view)])
+            [
+                each.image_id
+                for each in policy.KeepDeployedPolicy(3).choose(view)
+            ],
+        )

@@ -22,15 +22,28 @@ import unittest
 class ShellTest(unittest.TestCase):
     def test_plugin_list(self):
         with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
-            file.write('[pvm_imagecache]\n'
-                       'eviction_policies = keep-deployed\n')
+            file.write('[pvm_imagecache]\neviction_policies = keep-deployed\n')
             file.flush()
             listed = subprocess.run(
-                [sys.executable, '-m', 'pvm_imagecache.cmd.main',
-                 '--config-file', file.name, 'plugin', 'list', '-f', 'json'],
-                capture_output=True, text=True, check=True).stdout
-        found, = [each for each in json.loads(listed)
-                  if each['Name'] == 'keep-deployed']
+                [
+                    sys.executable,
+                    '-m',
+                    'pvm_imagecache.cmd.main',
+                    '--config-file',
+                    file.name,
+                    'plugin',
+                    'list',
+                    '-f',
+                    'json',
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        (found,) = [
+            each
+            for each in json.loads(listed)
+            if each['Name'] == 'keep-deployed'
+        ]
         self.assertTrue(found['Enabled'])
-        self.assertIn('pvm-imagecache-keep-deployed 1.0.0',
-                      json.dumps(found))
+        self.assertIn('pvm-imagecache-keep-deployed 1.0.0', json.dumps(found))

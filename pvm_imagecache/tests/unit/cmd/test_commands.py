@@ -19,11 +19,11 @@ import types
 
 from cliff import command
 
+from pvm_imagecache import identity
 from pvm_imagecache.cmd import base as command_base
 from pvm_imagecache.cmd import commands
 from pvm_imagecache.cmd import main
 from pvm_imagecache.cmd import shell
-from pvm_imagecache import identity
 from pvm_imagecache.policies import rules
 from pvm_imagecache.tests import schemas
 from pvm_imagecache.tests.unit import base
@@ -55,31 +55,45 @@ class CommandsTest(base.TestCase):
         module = types.ModuleType('foreign')
         module.Foreign, module.Derived = _Foreign, _Derived
         self.patch(sys, 'modules', dict(sys.modules, foreign=module))
+
         def entry_points(group):
             found = list(metadata.entry_points(group=group))
             if group == shell.NAMESPACE:
-                found += [metadata.EntryPoint(name, value, group)
-                          for name, value in (
-                              ('foreign', 'foreign:Foreign'),
-                              ('derived', 'foreign:Derived'),
-                              ('broken', 'nowhere.at.all:X'),
-                              ('list', 'foreign:Foreign'))]
+                found += [
+                    metadata.EntryPoint(name, value, group)
+                    for name, value in (
+                        ('foreign', 'foreign:Foreign'),
+                        ('derived', 'foreign:Derived'),
+                        ('broken', 'nowhere.at.all:X'),
+                        ('list', 'foreign:Foreign'),
+                    )
+                ]
             return found
+
         self._find(entry_points)
         self.useFixture(base.environment('OS_CLOUD', None))
 
     def _find(self, entry_points):
-        self.patch(commands, 'metadata', types.SimpleNamespace(
-            entry_points=entry_points, distribution=metadata.distribution,
-            PackageNotFoundError=metadata.PackageNotFoundError))
+        self.patch(
+            commands,
+            'metadata',
+            types.SimpleNamespace(
+                entry_points=entry_points,
+                distribution=metadata.distribution,
+                PackageNotFoundError=metadata.PackageNotFoundError,
+            ),
+        )
 
     def run_shell(self, *arguments, roles=('admin',)):
         self.output, self.errors = io.StringIO(), io.StringIO()
         self.patch(sys, 'stdout', self.output)
         self.patch(sys, 'stderr', self.errors)
         self.patch(shell, 'DEFAULT_FILES', ())
-        self.patch(identity, 'local', lambda *args: identity.Identity(
-            'ann', frozenset(roles)))
+        self.patch(
+            identity,
+            'local',
+            lambda *args: identity.Identity('ann', frozenset(roles)),
+        )
         try:
             return shell.main(list(arguments))
         except SystemExit as ended:
@@ -125,10 +139,10 @@ class CommandsTest(base.TestCase):
 
     def test_what_there_is_not(self):
         for words, says in (
-                (['lisst'], 'There is no command "lisst". Did you mean '
-                            '"list"?'),
-                (['disk'], '"disk create" or "disk delete"'),
-                (['help', 'lisst'], 'There is no command "lisst".')):
+            (['lisst'], 'There is no command "lisst". Did you mean "list"?'),
+            (['disk'], '"disk create" or "disk delete"'),
+            (['help', 'lisst'], 'There is no command "lisst".'),
+        ):
             self.assertEqual(2, self.run_shell(*words))
             self.assertEqual('', self.output.getvalue())
             self.assertIn(says, self.errors.getvalue())
@@ -139,7 +153,8 @@ class CommandsTest(base.TestCase):
                 self.assertEqual(1, self.run_shell('list'))
             self.assertEqual(
                 f'{name} in the environment must be a number.\n',
-                self.errors.getvalue())
+                self.errors.getvalue(),
+            )
 
     def test_the_list_fits(self):
         self.assertEqual(0, self.run_shell('--help'))
@@ -151,8 +166,13 @@ class CommandsTest(base.TestCase):
         self.assertIn(r'"\x1b[31m"', self.errors.getvalue())
 
     def test_help_needs_no_rights(self):
-        for arguments in (['help'], ['help', 'list'], ['list', '--help'],
-                          ['--help'], ['complete']):
+        for arguments in (
+            ['help'],
+            ['help', 'list'],
+            ['list', '--help'],
+            ['--help'],
+            ['complete'],
+        ):
             self.assertEqual(0, self.run_shell(*arguments, roles=[]))
 
 
@@ -161,8 +181,8 @@ class OurCommandsTest(base.TestCase):
 
     def _ours(self):
         for entry_point in metadata.distribution(
-                commands.DISTRIBUTION).entry_points.select(
-                group=shell.NAMESPACE):
+            commands.DISTRIBUTION
+        ).entry_points.select(group=shell.NAMESPACE):
             yield entry_point.name.replace('_', ' '), entry_point.load()
 
     def test_each_names_its_rule(self):
@@ -183,7 +203,8 @@ class OurCommandsTest(base.TestCase):
                 long = name in ('list',)
                 self.assertEqual(
                     list(found.columns),
-                    schemas.columns(f'{name} --long' if long else name))
+                    schemas.columns(f'{name} --long' if long else name),
+                )
 
 
 class MainTest(base.TestCase):

@@ -22,25 +22,51 @@ from pvm_imagecache.tests.unit import base
 
 class DurationTest(base.TestCase):
     def test_how_long(self):
-        for text, seconds in (('1s', 1), ('90m', 5400), ('12h', 43200),
-                              ('30d', 30 * 86400), ('4w', 28 * 86400)):
+        for text, seconds in (
+            ('1s', 1),
+            ('90m', 5400),
+            ('12h', 43200),
+            ('30d', 30 * 86400),
+            ('4w', 28 * 86400),
+        ):
             self.assertEqual(seconds, durations.parse(text))
 
     def test_nonsense(self):
-        for text in ('', '5', 'd', '0d', '-1d', '1.5d', '1 d', '1y', '1D',
-                     '12345678901d', '１d', '1d\n'):
-            self.assertRaises(argparse.ArgumentTypeError, durations.parse,
-                              text)
+        for text in (
+            '',
+            '5',
+            'd',
+            '0d',
+            '-1d',
+            '1.5d',
+            '1 d',
+            '1y',
+            '1D',
+            '12345678901d',
+            '１d',
+            '1d\n',
+        ):
+            self.assertRaises(
+                argparse.ArgumentTypeError, durations.parse, text
+            )
 
     def test_since(self):
         self.assertAlmostEqual(
-            time.time() - 3600, durations.parse_since('1h'), delta=60)
-        for text in ('2026-01-31', '2026-01-31T00:00:00',
-                     '2026-01-31T02:00:00+02:00', '2026-01-31T00:00:00Z'):
+            time.time() - 3600, durations.parse_since('1h'), delta=60
+        )
+        for text in (
+            '2026-01-31',
+            '2026-01-31T00:00:00',
+            '2026-01-31T02:00:00+02:00',
+            '2026-01-31T00:00:00Z',
+        ):
             self.assertEqual(
-                datetime.datetime(2026, 1, 31,
-                                  tzinfo=datetime.UTC).timestamp(),
-                durations.parse_since(text))
+                datetime.datetime(
+                    2026, 1, 31, tzinfo=datetime.UTC
+                ).timestamp(),
+                durations.parse_since(text),
+            )
         for text in ('', 'yesterday', '2026-02-30', '31.1.2026', '5'):
-            self.assertRaises(argparse.ArgumentTypeError,
-                              durations.parse_since, text)
+            self.assertRaises(
+                argparse.ArgumentTypeError, durations.parse_since, text
+            )

@@ -31,8 +31,11 @@ class SizeTest(base.TestCase):
         values = [5 << 30, 1023, None, 2 << 20, 900 << 20]
         self.assertEqual(
             [None, 1023, 2 << 20, 900 << 20, 5 << 30],
-            [each.machine_readable() for each in
-             sorted(map(formatting.Size, values))])
+            [
+                each.machine_readable()
+                for each in sorted(map(formatting.Size, values))
+            ],
+        )
         self.assertGreater(formatting.Size(2), formatting.Size(1))
         self.assertGreaterEqual(formatting.Size(2), formatting.Size(2))
         self.assertLessEqual(formatting.Size(None), formatting.Size(1))
@@ -42,27 +45,44 @@ class UntilTest(base.TestCase):
     def test_column(self):
         until = formatting.Until(26.2 * 3600)
         self.assertEqual('in 1 d 2 h', until.human_readable())
-        left = datetime.datetime.fromisoformat(
-            until.machine_readable()).timestamp() - time.time()
+        left = (
+            datetime.datetime.fromisoformat(
+                until.machine_readable()
+            ).timestamp()
+            - time.time()
+        )
         self.assertAlmostEqual(26.2 * 3600, left, delta=60)
-        self.assertEqual(('', None), (
-            formatting.Until(None).human_readable(),
-            formatting.Until(None).machine_readable()))
+        self.assertEqual(
+            ('', None),
+            (
+                formatting.Until(None).human_readable(),
+                formatting.Until(None).machine_readable(),
+            ),
+        )
 
 
 class TimeTest(base.TestCase):
     def test_column(self):
         self.assertEqual(
-            '2025-01-02T03:04:05+00:00', formatting.Time(
-                datetime.datetime(2025, 1, 2, 3, 4, 5, 600000,
-                                  datetime.UTC).timestamp()
-            ).machine_readable())
+            '2025-01-02T03:04:05+00:00',
+            formatting.Time(
+                datetime.datetime(
+                    2025, 1, 2, 3, 4, 5, 600000, datetime.UTC
+                ).timestamp()
+            ).machine_readable(),
+        )
         self.assertIsNone(formatting.Time(None).machine_readable())
         self.assertEqual('', formatting.Time(None).human_readable())
-        self.assertEqual('2 d ago', formatting.Time(
-            time.time() - 2.5 * 86400).human_readable())
+        self.assertEqual(
+            '2 d ago',
+            formatting.Time(time.time() - 2.5 * 86400).human_readable(),
+        )
 
     def test_sorted_by_value(self):
-        self.assertEqual([None, 0.5, 1.5], [
-            each._value for each in sorted(map(
-                formatting.Time, [1.5, None, 0.5]))])
+        self.assertEqual(
+            [None, 0.5, 1.5],
+            [
+                each._value
+                for each in sorted(map(formatting.Time, [1.5, None, 0.5]))
+            ],
+        )

@@ -14,8 +14,8 @@
 
 import os
 
-from pvm_imagecache.cmd import keystone
 from pvm_imagecache import exceptions
+from pvm_imagecache.cmd import keystone
 from pvm_imagecache.tests.unit import base
 
 _CLOUDS = """
@@ -41,70 +41,104 @@ class CloudTest(base.TestCase):
 
     def _use(self, text, secrets=None):
         for name, variable, content in (
-                ('clouds.yaml', 'OS_CLIENT_CONFIG_FILE', text),
-                ('secure.yaml', 'OS_CLIENT_SECURE_FILE', secrets or '')):
+            ('clouds.yaml', 'OS_CLIENT_CONFIG_FILE', text),
+            ('secure.yaml', 'OS_CLIENT_SECURE_FILE', secrets or ''),
+        ):
             path = self.useFixture(base.file(self.path(name), content)).path
             self.useFixture(base.environment(variable, path))
 
     def test_a_cloud(self):
         found = keystone.from_cloud('full')
-        self.assertEqual(('password', '/ca.pem', 'ann'), (
-            found.auth_type, found.verify, found.options['username']))
+        self.assertEqual(
+            ('password', '/ca.pem', 'ann'),
+            (found.auth_type, found.verify, found.options['username']),
+        )
         self.assertNotIn('secret', repr(found))
         self.assertIs(False, keystone.from_cloud('lax').verify)
-        self.assertEqual('v3applicationcredential',
-                         keystone.from_cloud('application').auth_type)
+        self.assertEqual(
+            'v3applicationcredential',
+            keystone.from_cloud('application').auth_type,
+        )
 
     def test_secrets_apart(self):
         self._use(_CLOUDS, 'clouds: {lax: {auth: {password: other}}}')
-        self.assertEqual('other',
-                         keystone.from_cloud('lax').options['password'])
+        self.assertEqual(
+            'other', keystone.from_cloud('lax').options['password']
+        )
 
     def test_no_such_cloud(self):
-        for name, says in (('none', 'no cloud "none"'),
-                           ('nonsense', 'no cloud "nonsense"'),
-                           ('vendor', 'has no auth_url')):
-            error = self.assertRaises(exceptions.KeystoneFailed,
-                                      keystone.from_cloud, name)
+        for name, says in (
+            ('none', 'no cloud "none"'),
+            ('nonsense', 'no cloud "nonsense"'),
+            ('vendor', 'has no auth_url'),
+        ):
+            error = self.assertRaises(
+                exceptions.KeystoneFailed, keystone.from_cloud, name
+            )
             self.assertIn(says, str(error))
 
     def test_no_yaml(self):
         for text in ('{', '[]', 'x', ''):
             self._use(text)
-            self.assertRaises(exceptions.KeystoneFailed,
-                              keystone.from_cloud, 'full')
+            self.assertRaises(
+                exceptions.KeystoneFailed, keystone.from_cloud, 'full'
+            )
 
     def test_no_file(self):
         os.unlink(self.path('clouds.yaml'))
-        self.assertRaises(exceptions.KeystoneFailed, keystone.from_cloud,
-                          'full')
+        self.assertRaises(
+            exceptions.KeystoneFailed, keystone.from_cloud, 'full'
+        )
 
 
 class EnvironmentTest(base.TestCase):
     def test_variables(self):
-        found = keystone.from_environment({
-            'OS_AUTH_URL': 'https://k', 'OS_USERNAME': 'ann',
-            'OS_PASSWORD': 'secret', 'OS_PROJECT_NAME': 'ops',
-            'OS_CACERT': '/ca.pem', 'HOME': '/root'})
-        self.assertEqual(('password', '/ca.pem'),
-                         (found.auth_type, found.verify))
+        found = keystone.from_environment(
+            {
+                'OS_AUTH_URL': 'https://k',
+                'OS_USERNAME': 'ann',
+                'OS_PASSWORD': 'secret',
+                'OS_PROJECT_NAME': 'ops',
+                'OS_CACERT': '/ca.pem',
+                'HOME': '/root',
+            }
+        )
+        self.assertEqual(
+            ('password', '/ca.pem'), (found.auth_type, found.verify)
+        )
         self.assertEqual('ops', found.options['project_name'])
         self.assertNotIn('secret', repr(found))
 
     def test_other_types(self):
         for variables, auth_type in (
-                ({'OS_TOKEN': 't'}, 'token'),
-                ({'OS_APPLICATION_CREDENTIAL_SECRET': 's'},
-                 'v3applicationcredential'),
-                ({'OS_AUTH_TYPE': 'v3oidcpassword'}, 'v3oidcpassword')):
-            self.assertEqual(auth_type, keystone.from_environment(
-                {'OS_AUTH_URL': 'u', **variables}).auth_type)
+            ({'OS_TOKEN': 't'}, 'token'),
+            (
+                {'OS_APPLICATION_CREDENTIAL_SECRET': 's'},
+                'v3applicationcredential',
+            ),
+            ({'OS_AUTH_TYPE': 'v3oidcpassword'}, 'v3oidcpassword'),
+        ):
+            self.assertEqual(
+                auth_type,
+                keystone.from_environment(
+                    {'OS_AUTH_URL': 'u', **variables}
+                ).auth_type,
+            )
 
     def test_not_verified(self):
-        for value, verify in (('1', False), ('true', False), ('0', True),
-                              ('', True), ('False', True)):
-            self.assertIs(verify, keystone.from_environment(
-                {'OS_AUTH_URL': 'u', 'OS_INSECURE': value}).verify)
+        for value, verify in (
+            ('1', False),
+            ('true', False),
+            ('0', True),
+            ('', True),
+            ('False', True),
+        ):
+            self.assertIs(
+                verify,
+                keystone.from_environment(
+                    {'OS_AUTH_URL': 'u', 'OS_INSECURE': value}
+                ).verify,
+            )
 
     def test_none(self):
         self.assertIsNone(keystone.from_environment({'OS_USERNAME': 'a'}))
@@ -112,30 +146,45 @@ class EnvironmentTest(base.TestCase):
 
 class SessionTest(base.TestCase):
     def _session(self, **options):
-        return keystone.session(keystone.Credentials(
-            'password', {'auth_url': 'http://127.0.0.1:9/v3', **options}))
+        return keystone.session(
+            keystone.Credentials(
+                'password', {'auth_url': 'http://127.0.0.1:9/v3', **options}
+            )
+        )
 
     def test_an_old_name_of_an_option(self):
-        made = self._session(user_name='ann', tenant_name='ops',
-                             password='p')
+        made = self._session(user_name='ann', tenant_name='ops', password='p')
         self.assertEqual('ops', made.auth._project_name)
 
     def test_of_no_such_type(self):
         self.assertRaises(
-            exceptions.KeystoneFailed, keystone.session,
-            keystone.Credentials('nonsense', {}))
+            exceptions.KeystoneFailed,
+            keystone.session,
+            keystone.Credentials('nonsense', {}),
+        )
 
     def test_another_keystone_is_not_asked(self):
-        for trusted in (['https://k/v3'], ['http://127.0.0.1:9/identity'],
-                        ['https://127.0.0.1:9/v3'], []):
+        for trusted in (
+            ['https://k/v3'],
+            ['http://127.0.0.1:9/identity'],
+            ['https://127.0.0.1:9/v3'],
+            [],
+        ):
             error = self.assertRaises(
-                exceptions.KeystoneFailed, keystone.whoami, self._session(),
-                trusted)
+                exceptions.KeystoneFailed,
+                keystone.whoami,
+                self._session(),
+                trusted,
+            )
             self.assertIn('is not the Keystone', str(error))
 
     def test_how_an_address_is_written_does_not_matter(self):
-        for one in ('https://K.example/v3/', 'https://k.example',
-                    'HTTPS://k.example/v3'):
+        for one in (
+            'https://K.example/v3/',
+            'https://k.example',
+            'HTTPS://k.example/v3',
+        ):
             self.assertEqual('https://k.example', keystone._plain(one))
-        self.assertEqual('https://k/identity',
-                         keystone._plain('https://k/identity/v3'))
+        self.assertEqual(
+            'https://k/identity', keystone._plain('https://k/identity/v3')
+        )

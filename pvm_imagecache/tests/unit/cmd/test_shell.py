@@ -14,8 +14,8 @@
 
 import os
 
-from pvm_imagecache.cmd import shell
 from pvm_imagecache import exceptions
+from pvm_imagecache.cmd import shell
 from pvm_imagecache.tests.unit import base
 
 
@@ -28,25 +28,32 @@ class ReadConfigurationTest(base.TestCase):
         return self.useFixture(base.file(self.path(name), text)).path
 
     def _refused(self, *files, directories=()):
-        return str(self.assertRaises(
-            exceptions.ConfigurationError, shell.read_configuration,
-            files, directories))
+        return str(
+            self.assertRaises(
+                exceptions.ConfigurationError,
+                shell.read_configuration,
+                files,
+                directories,
+            )
+        )
 
     def test_defaults(self):
         conf = shell.read_configuration([], [])
         self.assertEqual('localdisk', conf.pvm_imagecache.disk_driver)
 
     def test_the_last_file_wins(self):
-        files = [self._file(
-            f'[pvm_imagecache]\nvolume_group_name = {name}\n', name)
-            for name in ('one', 'two')]
+        files = [
+            self._file(f'[pvm_imagecache]\nvolume_group_name = {name}\n', name)
+            for name in ('one', 'two')
+        ]
         conf = shell.read_configuration(files, [])
         self.assertEqual('two', conf.pvm_imagecache.volume_group_name)
 
     def test_directories_come_after_files(self):
         path = self._file('[pvm_imagecache]\nvolume_group_name = one\n')
-        self._file('[pvm_imagecache]\nvolume_group_name = two\n',
-                   'more/b.conf')
+        self._file(
+            '[pvm_imagecache]\nvolume_group_name = two\n', 'more/b.conf'
+        )
         conf = shell.read_configuration([path], [self.path('more')])
         self.assertEqual('two', conf.pvm_imagecache.volume_group_name)
 
@@ -75,22 +82,30 @@ class ReadConfigurationTest(base.TestCase):
         self.assertIn(path, self._refused(path))
 
     def test_a_missing_directory(self):
-        self.assertIn(self.path('nowhere'), self._refused(
-            directories=[self.path('nowhere')]))
+        self.assertIn(
+            self.path('nowhere'),
+            self._refused(directories=[self.path('nowhere')]),
+        )
 
     def test_no_configuration_at_all(self):
         self.assertIn('not right', self._refused(self._file('nonsense')))
 
     def test_nonsense_values(self):
-        for text in ('port = 70000', 'enabled = perhaps',
-                     'protocol = gopher', 'stall_timeout = soon'):
+        for text in (
+            'port = 70000',
+            'enabled = perhaps',
+            'protocol = gopher',
+            'stall_timeout = soon',
+        ):
             path = self._file(f'[pvm_imagecache]\n{text}\n')
             self.assertIn(text.split()[0], self._refused(path))
 
     def test_a_default_of_oslo_config_is_not_read(self):
         """Only what the user named, or the documented defaults."""
         self.useFixture(base.environment('HOME', self.directory))
-        self._file('[pvm_imagecache]\nvolume_group_name = home\n',
-                   '.pvm_imagecache/pvm_imagecache.conf')
+        self._file(
+            '[pvm_imagecache]\nvolume_group_name = home\n',
+            '.pvm_imagecache/pvm_imagecache.conf',
+        )
         conf = shell.read_configuration([], [])
         self.assertEqual('', conf.pvm_imagecache.volume_group_name)

@@ -29,16 +29,25 @@ _TEXTS = strategies.text('abc -_', max_size=90)
 
 
 def _row(name, why=''):
-    return (formatting.ID('2ced8e7d-dab6', 8), name,
-            formatting.Size(400 << 20), why)
+    return (
+        formatting.ID('2ced8e7d-dab6', 8),
+        name,
+        formatting.Size(400 << 20),
+        why,
+    )
 
 
 class FittedTest(base.TestCase):
     def _shown(self, width, *rows, names=_NAMES):
         output = io.StringIO()
         tables.FittedList(table.TableFormatter()).emit_list(
-            names, rows, output, argparse.Namespace(
-                max_width=width, fit_width=False, print_empty=False))
+            names,
+            rows,
+            output,
+            argparse.Namespace(
+                max_width=width, fit_width=False, print_empty=False
+            ),
+        )
         return output.getvalue()
 
     def test_prose_is_wrapped_between_words(self):
@@ -70,9 +79,12 @@ class FittedTest(base.TestCase):
         self.assertEqual(self._shown(0), self._shown(80))
 
     @base.generated
-    @hypothesis.given(strategies.lists(
-        strategies.tuples(_TEXTS, _TEXTS, _TEXTS), min_size=1, max_size=5),
-        strategies.integers(20, 200))
+    @hypothesis.given(
+        strategies.lists(
+            strategies.tuples(_TEXTS, _TEXTS, _TEXTS), min_size=1, max_size=5
+        ),
+        strategies.integers(20, 200),
+    )
     def test_it_fits_or_says_so(self, rows, room):
         names = ('Name', 'Why', 'Result')
         widths = tables.fitting(names, rows, room)
@@ -83,14 +95,21 @@ class FittedTest(base.TestCase):
         for row in rows:
             for cell, width in zip(row, widths, strict=True):
                 wrapped = tables._wrapped(cell, width)
-                self.assertLessEqual(
-                    max(map(len, wrapped.split('\n'))), width)
-                self.assertEqual(''.join(cell.split()),
-                                 ''.join(wrapped.split()))
+                self.assertLessEqual(max(map(len, wrapped.split('\n'))), width)
+                self.assertEqual(
+                    ''.join(cell.split()), ''.join(wrapped.split())
+                )
 
 
 class PeopleTest(base.TestCase):
     def test_values(self):
-        for value, shown in ((None, ''), (True, 'yes'), (False, ''), (0, 0),
-                             ('a\x00', r'a\x00'), ('é日', 'é日'), (1.5, 1.5)):
+        for value, shown in (
+            (None, ''),
+            (True, 'yes'),
+            (False, ''),
+            (0, 0),
+            ('a\x00', r'a\x00'),
+            ('é日', 'é日'),
+            (1.5, 1.5),
+        ):
             self.assertEqual(shown, tables.for_people(value))

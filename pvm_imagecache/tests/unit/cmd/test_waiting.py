@@ -26,23 +26,33 @@ def _stack(*modules):
     frame = None
     for each in modules:
         frame = types.SimpleNamespace(
-            f_globals={'__name__': each}, f_back=frame)
+            f_globals={'__name__': each}, f_back=frame
+        )
     return frame
 
 
 class WhomTest(base.TestCase):
     def test_by_who_is_at_it(self):
         for whom, modules in (
-                ('PowerVM', ('pvm_imagecache.cmd.usage',
-                             'pvm_imagecache.drivers.powervm', 'socket')),
-                ('Glance', ('pvm_imagecache.image_source', 'requests')),
-                ('Keystone', ('pvm_imagecache.cmd.keystone', 'ssl')),
-                ('another process', ('pvm_imagecache.drivers.localdisk',
-                                     'pvm_imagecache.locks')),
-                ('', ('pvm_imagecache.cmd.asking',)),
-                ('the work to end', ('pvm_imagecache.transfer',)),
-                ('the work to end', ('pvm_imagecache.drivers_of_others',)),
-                ('the work to end', ())):
+            (
+                'PowerVM',
+                (
+                    'pvm_imagecache.cmd.usage',
+                    'pvm_imagecache.drivers.powervm',
+                    'socket',
+                ),
+            ),
+            ('Glance', ('pvm_imagecache.image_source', 'requests')),
+            ('Keystone', ('pvm_imagecache.cmd.keystone', 'ssl')),
+            (
+                'another process',
+                ('pvm_imagecache.drivers.localdisk', 'pvm_imagecache.locks'),
+            ),
+            ('', ('pvm_imagecache.cmd.asking',)),
+            ('the work to end', ('pvm_imagecache.transfer',)),
+            ('the work to end', ('pvm_imagecache.drivers_of_others',)),
+            ('the work to end', ()),
+        ):
             self.assertEqual(whom, waiting.for_whom(_stack(*modules)))
 
 
@@ -73,8 +83,10 @@ class WatchTest(base.TestCase):
         self._start(0.01)
         self._wait(3)
         waiting.stop()
-        self.assertIn('Still waiting for Glance, 0 s since the beginning.\n',
-                      self.output.getvalue())
+        self.assertIn(
+            'Still waiting for Glance, 0 s since the beginning.\n',
+            self.output.getvalue(),
+        )
 
     def test_nothing_while_a_user_is_asked(self):
         self.whom = ''

@@ -12,10 +12,10 @@
 
 """The driver for volume groups, without a server."""
 
-from pvm_imagecache.drivers import base as driver_base
-from pvm_imagecache.drivers.localdisk import driver
 from pvm_imagecache import exceptions
 from pvm_imagecache import locks
+from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers.localdisk import driver
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.drivers import volume_groups
 
@@ -27,15 +27,21 @@ class FromConfTest(base.TestCase):
     def test_needs_a_volume_group(self):
         error = self.assertRaises(
             exceptions.ConfigurationError,
-            driver.LocalDiskDriver.from_conf, self.make_conf())
+            driver.LocalDiskDriver.from_conf,
+            self.make_conf(),
+        )
         self.assertIn('volume_group_name', str(error))
 
     def test_made_without_a_request(self):
-        made = driver.LocalDiskDriver.from_conf(self.make_conf(
-            volume_group_name='vg', vios_name='v', host='nowhere.invalid'))
+        made = driver.LocalDiskDriver.from_conf(
+            self.make_conf(
+                volume_group_name='vg', vios_name='v', host='nowhere.invalid'
+            )
+        )
         made.close()
-        self.assertEqual({driver_base.Capability.IMAGE_CACHE},
-                         made.capabilities)
+        self.assertEqual(
+            {driver_base.Capability.IMAGE_CACHE}, made.capabilities
+        )
         self.assertEqual(15, made.longest_name)
 
 
@@ -45,7 +51,8 @@ class LocalDiskTest(base.TestCase):
         lock_directory = locks.LockDirectory(self.path('locks'))
         self.group = volume_groups.MemoryGroup(lock_directory)
         self.driver = driver.LocalDiskDriver(
-            None, 'image_pool', None, lock_directory)
+            None, 'image_pool', None, lock_directory
+        )
         self.driver._found = self.group
 
     def _names(self):
@@ -55,7 +62,8 @@ class LocalDiskTest(base.TestCase):
         pool = self.driver.pool()
         self.assertEqual(
             ('vg', 'image_pool', 1063 * GIB, 997 * GIB, 66 * GIB),
-            (pool.id, pool.name, pool.capacity, pool.free, pool.used))
+            (pool.id, pool.name, pool.capacity, pool.free, pool.used),
+        )
         self.assertEqual('vg', self.driver.pool_id())
         found, disks = self.driver.disks()
         self.assertEqual(pool, found)
@@ -66,30 +74,39 @@ class LocalDiskTest(base.TestCase):
         self.assertEqual(0, self.group.reads)
 
     def test_find(self):
-        self.assertEqual(10 * GIB,
-                         self.driver.find_disk('aix_disk1').capacity)
+        self.assertEqual(10 * GIB, self.driver.find_disk('aix_disk1').capacity)
         self.assertIsNone(self.driver.find_disk('none'))
 
     def test_create_and_delete(self):
         disks = self.driver.create_disks([new('a'), new('b', 2)])
         self.assertEqual([['a', 'b']], self.group.updates)
-        self.assertEqual(disks, [self.driver.find_disk('a'),
-                                 self.driver.find_disk('b')])
-        self.assertEqual([driver_base.Removal(disk) for disk in disks],
-                         self.driver.delete_disks(disks))
+        self.assertEqual(
+            disks, [self.driver.find_disk('a'), self.driver.find_disk('b')]
+        )
+        self.assertEqual(
+            [driver_base.Removal(disk) for disk in disks],
+            self.driver.delete_disks(disks),
+        )
         self.assertEqual(32, len(self._names()))
 
     def test_a_copy_is_never_smaller_than_its_source(self):
         source = self.driver.find_disk('aix_disk1')
-        self.assertEqual(10 * GIB, self.driver.copy_disk(
-            source, new('a')).capacity)
-        self.assertEqual(12 * GIB, self.driver.copy_disk(
-            source, new('b', 12)).capacity)
+        self.assertEqual(
+            10 * GIB, self.driver.copy_disk(source, new('a')).capacity
+        )
+        self.assertEqual(
+            12 * GIB, self.driver.copy_disk(source, new('b', 12)).capacity
+        )
 
     def test_a_copy_of_what_is_not_valid(self):
         source = self.driver.find_disk('asdf')
-        self.assertRaises(exceptions.BaseImageGone, self.driver.copy_disk,
-                          source, new('a'), lambda: False)
+        self.assertRaises(
+            exceptions.BaseImageGone,
+            self.driver.copy_disk,
+            source,
+            new('a'),
+            lambda: False,
+        )
         self.assertNotIn('a', self._names())
 
     def test_nothing_to_delete(self):
@@ -101,21 +118,27 @@ class LocalDiskTest(base.TestCase):
         asdf = self.driver.find_disk('asdf')
         self.assertEqual(
             [driver_base.Removal(gone), driver_base.Removal(asdf)],
-            self.driver.delete_disks([gone, asdf]))
+            self.driver.delete_disks([gone, asdf]),
+        )
         self.assertNotIn('asdf', self._names())
 
     def _refuse(self, kind, name):
         def refuse(batch):
-            if any(operation.disk.name == name for request in batch
-                   for operation in request.operations):
+            if any(
+                operation.disk.name == name
+                for request in batch
+                for operation in request.operations
+            ):
                 raise kind(action='delete it', reason='it is in use')
+
         self.group.before_update = refuse
 
     def test_one_that_can_not_be_deleted_stays_alone(self):
-        disks = [self.driver.find_disk(name)
-                 for name in ('asdf', 'asdf2', 'aix_disk1')]
-        for kind in (exceptions.PowerVMRequestFailed,
-                     exceptions.PowerVMBusy):
+        disks = [
+            self.driver.find_disk(name)
+            for name in ('asdf', 'asdf2', 'aix_disk1')
+        ]
+        for kind in (exceptions.PowerVMRequestFailed, exceptions.PowerVMBusy):
             self._refuse(kind, 'asdf2')
             removals = self.driver.delete_disks(disks)
             self.assertEqual(disks, [each.disk for each in removals])
@@ -130,11 +153,11 @@ class LocalDiskTest(base.TestCase):
 
         def away(batch):
             tries.append(batch)
-            raise exceptions.PowerVMUnreachable(
-                url='u', reason='r', hint='')
+            raise exceptions.PowerVMUnreachable(url='u', reason='r', hint='')
 
         disks = self.driver.disks()[1][:3]
         self.group.before_update = away
-        self.assertRaises(exceptions.PowerVMUnreachable,
-                          self.driver.delete_disks, disks)
+        self.assertRaises(
+            exceptions.PowerVMUnreachable, self.driver.delete_disks, disks
+        )
         self.assertEqual(1, len(tries))

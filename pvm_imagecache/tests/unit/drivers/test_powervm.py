@@ -20,45 +20,59 @@ from pypowervm import adapter as pvm_adapter
 from pypowervm import exceptions as pvm_exceptions
 from pypowervm.tests.test_utils import pvmhttp
 
-from pvm_imagecache.drivers import powervm
 from pvm_imagecache import exceptions
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache.tests.unit import base
 
 
 def _answer(status, body=''):
     return pvm_adapter.Response(
-        'POST', '/rest/api/uom/VolumeGroup', status,
-        http.HTTPStatus(status).phrase, {}, body=body)
+        'POST',
+        '/rest/api/uom/VolumeGroup',
+        status,
+        http.HTTPStatus(status).phrase,
+        {},
+        body=body,
+    )
 
 
 def _recorded(name):
-    return pvm_exceptions.HttpError(
-        pvmhttp.load_pvm_resp(name).get_response())
+    return pvm_exceptions.HttpError(pvmhttp.load_pvm_resp(name).get_response())
 
 
 class ConnectionTest(base.TestCase):
     def test_url(self):
         for values, url in (
-                ({}, 'http://localhost:12080'),
-                ({'password': 'p'}, 'https://localhost:12443'),
-                ({'password': 'p', 'protocol': 'http'},
-                 'http://localhost:12080'),
-                ({'protocol': 'https', 'port': 5, 'host': 'h'},
-                 'https://h:5')):
+            ({}, 'http://localhost:12080'),
+            ({'password': 'p'}, 'https://localhost:12443'),
+            ({'password': 'p', 'protocol': 'http'}, 'http://localhost:12080'),
+            ({'protocol': 'https', 'port': 5, 'host': 'h'}, 'https://h:5'),
+        ):
             self.assertEqual(url, powervm.Connection(**values).url)
 
     def test_from_conf(self):
-        values = {'host': 'h', 'port': 5, 'protocol': 'https', 'user': 'u',
-                  'password': 'p', 'verify_tls': False}
+        values = {
+            'host': 'h',
+            'port': 5,
+            'protocol': 'https',
+            'user': 'u',
+            'password': 'p',
+            'verify_tls': False,
+        }
         self.assertEqual(
             powervm.Connection(timeout=7, **values),
-            powervm.Connection.from_conf(self.make_conf(
-                request_timeout=7, **values)))
+            powervm.Connection.from_conf(
+                self.make_conf(request_timeout=7, **values)
+            ),
+        )
 
     def test_the_password_is_never_shown(self):
         connection = powervm.Connection(user='u', password='hush-hush')
-        for text in (repr(connection), connection.url,
-                     repr(powervm.AdapterSource(connection))):
+        for text in (
+            repr(connection),
+            connection.url,
+            repr(powervm.AdapterSource(connection)),
+        ):
             self.assertNotIn('hush-hush', text)
 
     def test_a_protocol_that_there_is_not(self):
@@ -78,6 +92,7 @@ class TranslatedTest(base.TestCase):
             adapters = powervm.AdapterSource(powervm.Connection(**values))
             with adapters.translated('make disk a'):
                 raise error
+
         translated = self.assertRaises(exceptions.PVMImageCacheError, fail)
         self.assertIs(error, translated.__cause__)
         self.assertNotIn('\n', str(translated))
@@ -88,11 +103,16 @@ class TranslatedTest(base.TestCase):
             pass
 
     def test_others_are_left_alone(self):
-        for error in (ValueError(), KeyboardInterrupt(),
-                      exceptions.ImageNotFound(image='i')):
+        for error in (
+            ValueError(),
+            KeyboardInterrupt(),
+            exceptions.ImageNotFound(image='i'),
+        ):
+
             def fail(error=error):
                 with powervm.translated(powervm.Connection(), 'do'):
                     raise error
+
             self.assertRaises(type(error), fail)
 
     def test_something_else_listens(self):
@@ -105,25 +125,35 @@ class TranslatedTest(base.TestCase):
 
             def log_message(self, *args):
                 pass
+
         server = http.server.HTTPServer(('127.0.0.1', 0), Page)
         self.addCleanup(server.server_close)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         self.addCleanup(thread.join)
         self.addCleanup(server.shutdown)
-        adapters = powervm.AdapterSource(powervm.Connection(
-            host='127.0.0.1', port=server.server_port, protocol='http',
-            timeout=base.PATIENCE))
+        adapters = powervm.AdapterSource(
+            powervm.Connection(
+                host='127.0.0.1',
+                port=server.server_port,
+                protocol='http',
+                timeout=base.PATIENCE,
+            )
+        )
         error = self.assertRaises(exceptions.PowerVMRequestFailed, adapters)
         self.assertIn('is no XML', str(error))
         self.assertIn(f':{server.server_port}', str(error))
         self.assertNotIn('\n', str(error))
 
     def test_no_answer(self):
-        for kind in (pvm_exceptions.ConnectionError,
-                     pvm_exceptions.TimeoutError, pvm_exceptions.SSLError):
-            error = self._translated(kind('HTTPConnectionPool(x): [Errno '
-                                          '111] Connection refused\n'))
+        for kind in (
+            pvm_exceptions.ConnectionError,
+            pvm_exceptions.TimeoutError,
+            pvm_exceptions.SSLError,
+        ):
+            error = self._translated(
+                kind('HTTPConnectionPool(x): [Errno 111] Connection refused\n')
+            )
             self.assertIsInstance(error, exceptions.PowerVMUnreachable)
             # Nothing listens: that is not gone a moment later.
             self.assertFalse(error.passing)
@@ -132,38 +162,43 @@ class TranslatedTest(base.TestCase):
 
     def test_no_answer_for_another_reason(self):
         error = self._translated(
-            pvm_exceptions.ConnectionError('something\n else'))
+            pvm_exceptions.ConnectionError('something\n else')
+        )
         self.assertEqual('something else', error.reason)
 
     def test_a_proxy_that_stands_between(self):
         self.useFixture(base.environment('http_proxy', 'http://proxy'))
         refused = pvm_exceptions.ConnectionError('refused')
-        self.assertIn('put localhost into no_proxy',
-                      str(self._translated(refused)))
-        self.assertNotIn('no_proxy', str(self._translated(
-            refused, host='elsewhere')))
+        self.assertIn(
+            'put localhost into no_proxy', str(self._translated(refused))
+        )
+        self.assertNotIn(
+            'no_proxy', str(self._translated(refused, host='elsewhere'))
+        )
 
     def test_the_logon(self):
-        for error in (pvm_exceptions.HttpUnauth(_answer(401)),
-                      pvm_exceptions.AuthFileReadError(access_file='f'),
-                      pvm_exceptions.AuthFileAccessError(
-                          access_file='f', error='e')):
+        for error in (
+            pvm_exceptions.HttpUnauth(_answer(401)),
+            pvm_exceptions.AuthFileReadError(access_file='f'),
+            pvm_exceptions.AuthFileAccessError(access_file='f', error='e'),
+        ):
             translated = self._translated(error)
             self.assertIsInstance(translated, exceptions.PowerVMLogonFailed)
             self.assertIn('the local user', str(translated))
 
     def test_refused(self):
         for status in (400, 404, 412, 500):
-            error = self._translated(
-                pvm_exceptions.HttpError(_answer(status)))
+            error = self._translated(pvm_exceptions.HttpError(_answer(status)))
             self.assertIs(exceptions.PowerVMRequestFailed, type(error))
             self.assertIn('refused to make disk a', str(error))
             self.assertEqual(status, powervm.status_of(error))
             self.assertFalse(error.passing)
 
     def test_busy(self):
-        for busy in (pvm_exceptions.HttpError(_answer(503)),
-                     _recorded('fake_httperror.txt')):
+        for busy in (
+            pvm_exceptions.HttpError(_answer(503)),
+            _recorded('fake_httperror.txt'),
+        ):
             error = self._translated(busy)
             self.assertIs(exceptions.PowerVMBusy, type(error))
             self.assertTrue(error.passing)
@@ -183,9 +218,11 @@ class SmallTest(base.TestCase):
         self.assertEqual(412, powervm.status_of(error))
 
     def test_no_space(self):
-        for text in ('0516-404 allocp: This system cannot fulfill',
-                     'Not Enough Space in the volume group',
-                     'There is insufficient free space'):
+        for text in (
+            '0516-404 allocp: This system cannot fulfill',
+            'Not Enough Space in the volume group',
+            'There is insufficient free space',
+        ):
             self.assertTrue(powervm.means_no_space(ValueError(text)), text)
         self.assertFalse(powervm.means_no_space(ValueError('space')))
 
@@ -207,13 +244,16 @@ class SmallTest(base.TestCase):
 
             self.assertEqual('done', powervm.persistently(call))
             self.assertEqual([], outcomes)
-        for raised, kind in (([busy] * 4, exceptions.PowerVMBusy),
-                             ([refused], exceptions.PowerVMRequestFailed),
-                             ([busy, refused],
-                              exceptions.PowerVMRequestFailed),
-                             ([ValueError()], ValueError)):
+        for raised, kind in (
+            ([busy] * 4, exceptions.PowerVMBusy),
+            ([refused], exceptions.PowerVMRequestFailed),
+            ([busy, refused], exceptions.PowerVMRequestFailed),
+            ([ValueError()], ValueError),
+        ):
+
             def fail(raised=raised):
                 raise raised.pop(0)
+
             self.assertRaises(kind, powervm.persistently, fail)
             self.assertEqual([], raised)
 
@@ -222,11 +262,14 @@ class SmallTest(base.TestCase):
             raise error
 
         self.assertTrue(powervm.forgiving('tidy', lambda: None))
-        for error in (pvm_exceptions.HttpError(_answer(500)),
-                      pvm_exceptions.TimeoutError('t'),
-                      exceptions.PowerVMRequestFailed(
-                          action='a', reason='r')):
-            self.assertFalse(powervm.forgiving(
-                'tidy', lambda error=error: fail(error)))
-        self.assertRaises(ValueError, powervm.forgiving, 'tidy',
-                          lambda: fail(ValueError()))
+        for error in (
+            pvm_exceptions.HttpError(_answer(500)),
+            pvm_exceptions.TimeoutError('t'),
+            exceptions.PowerVMRequestFailed(action='a', reason='r'),
+        ):
+            self.assertFalse(
+                powervm.forgiving('tidy', lambda error=error: fail(error))
+            )
+        self.assertRaises(
+            ValueError, powervm.forgiving, 'tidy', lambda: fail(ValueError())
+        )

@@ -19,9 +19,9 @@ import hypothesis
 from hypothesis import strategies
 from pypowervm import const as pvm_const
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.ssp import driver
-from pvm_imagecache import exceptions
 from pvm_imagecache.tests.unit import base
 
 Cluster = collections.namedtuple('Cluster', 'name')
@@ -33,25 +33,36 @@ class ImageNameTest(base.TestCase):
         return driver.image_lu_name(base.image_of(b'x', **values))
 
     def test_is_what_nova_powervm_called_it(self):
-        self.assertEqual('image_rhel_8_' + 'ab' * 16,
-                         self._name(name='rhel 8', checksum='ab' * 16))
+        self.assertEqual(
+            'image_rhel_8_' + 'ab' * 16,
+            self._name(name='rhel 8', checksum='ab' * 16),
+        )
 
     def test_without_a_name(self):
-        self.assertTrue(self._name(name=None).startswith(
-            'image_3e865d14_8c1e_4615_'))
+        self.assertTrue(
+            self._name(name=None).startswith('image_3e865d14_8c1e_4615_')
+        )
 
     def test_without_md5(self):
-        self.assertTrue(self._name(
-            name='n', checksum=None, os_hash_value='cd' * 64).endswith(
-                '_' + 'cd' * 16))
+        self.assertTrue(
+            self._name(
+                name='n', checksum=None, os_hash_value='cd' * 64
+            ).endswith('_' + 'cd' * 16)
+        )
 
     def test_without_a_hash(self):
-        self.assertRaises(exceptions.ImageNotCacheable, self._name,
-                          checksum=None, os_hash_value='')
+        self.assertRaises(
+            exceptions.ImageNotCacheable,
+            self._name,
+            checksum=None,
+            os_hash_value='',
+        )
 
     @base.generated
-    @hypothesis.given(strategies.text(), strategies.text(
-        'abcdef0123456789', min_size=32, max_size=32))
+    @hypothesis.given(
+        strategies.text(),
+        strategies.text('abcdef0123456789', min_size=32, max_size=32),
+    )
     def test_keeps_the_hash_whole(self, name, checksum):
         made = self._name(name=name, checksum=checksum)
         self.assertTrue(made.endswith(f'_{checksum}'))
@@ -63,8 +74,11 @@ class ClusterTest(base.TestCase):
     clusters = [Cluster('b'), Cluster('a')]
 
     def _refused(self, clusters, name):
-        return str(self.assertRaises(
-            exceptions.ClusterNotFound, driver._choose, clusters, name))
+        return str(
+            self.assertRaises(
+                exceptions.ClusterNotFound, driver._choose, clusters, name
+            )
+        )
 
     def test_chosen(self):
         self.assertEqual('a', driver._choose(self.clusters, 'a').name)
@@ -76,8 +90,9 @@ class ClusterTest(base.TestCase):
         self.assertIn('in a cluster', self._refused([], ''))
 
     def test_ambiguous(self):
-        self.assertIn('several clusters: a, b',
-                      self._refused(self.clusters, ''))
+        self.assertIn(
+            'several clusters: a, b', self._refused(self.clusters, '')
+        )
 
 
 class FeedTest(base.TestCase):
@@ -89,6 +104,7 @@ class FeedTest(base.TestCase):
             self.events.append('opened')
             yield self._pieces(pieces, error)
             self.events.append('closed')
+
         return driver._Feed(opened)
 
     def _pieces(self, pieces, error):
@@ -122,6 +138,7 @@ class FeedTest(base.TestCase):
 
         def fail():
             raise error
+
         feed = driver._Feed(fail)
         self.assertRaises(exceptions.ImageNotFound, feed.open)
         self.assertIs(error, feed.error)
@@ -130,22 +147,33 @@ class FeedTest(base.TestCase):
 
 class SmallTest(base.TestCase):
     def test_made_without_a_request(self):
-        made = driver.SSPDriver.from_conf(self.make_conf(
-            disk_driver='ssp', cluster_name='c', host='nowhere.invalid'))
+        made = driver.SSPDriver.from_conf(
+            self.make_conf(
+                disk_driver='ssp', cluster_name='c', host='nowhere.invalid'
+            )
+        )
         made.close()
-        self.assertEqual({driver_base.Capability.OWN_IMAGE_CACHE},
-                         made.capabilities)
-        self.assertEqual(pvm_const.MaxLen.FILENAME_DEFAULT,
-                         made.longest_name)
+        self.assertEqual(
+            {driver_base.Capability.OWN_IMAGE_CACHE}, made.capabilities
+        )
+        self.assertEqual(pvm_const.MaxLen.FILENAME_DEFAULT, made.longest_name)
 
     def test_a_pool_that_is_full(self):
         new = driver_base.NewDisk('a', base.GIB, 'raw')
         cause = exceptions.PowerVMRequestFailed(
-            action='a', reason='There is not enough space')
+            action='a', reason='There is not enough space'
+        )
         error = self.assertRaises(
-            exceptions.NotEnoughSpace, driver._raise_if_full, cause, new,
-            base.GIB)
+            exceptions.NotEnoughSpace,
+            driver._raise_if_full,
+            cause,
+            new,
+            base.GIB,
+        )
         self.assertIn('1 GiB', str(error))
         self.assertIs(cause, error.__cause__)
-        driver._raise_if_full(exceptions.PowerVMRequestFailed(
-            action='a', reason='no'), new, base.GIB)
+        driver._raise_if_full(
+            exceptions.PowerVMRequestFailed(action='a', reason='no'),
+            new,
+            base.GIB,
+        )

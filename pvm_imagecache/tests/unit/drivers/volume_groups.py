@@ -45,7 +45,8 @@ def change(wrapper, name, **texts):
 def elements(wrapper):
     """The XML of all disks."""
     return wrapper.entry.element.element.findall(
-        f'{_UOM}VirtualDisks/{_UOM}VirtualDisk')
+        f'{_UOM}VirtualDisks/{_UOM}VirtualDisk'
+    )
 
 
 class MemoryGroup(volume_group.VolumeGroup):
@@ -56,8 +57,9 @@ class MemoryGroup(volume_group.VolumeGroup):
     """
 
     def __init__(self, lock_directory, **kwargs):
-        super().__init__(None, 'vios', 'vg', 'image_pool', lock_directory,
-                         **kwargs)
+        super().__init__(
+            None, 'vios', 'vg', 'image_pool', lock_directory, **kwargs
+        )
         self.wrapper = recorded()
         self.before_update = lambda batch: None
         self.updates = []
@@ -79,8 +81,9 @@ class MemoryGroup(volume_group.VolumeGroup):
         made = []
         for element in elements(self.wrapper):
             if element.find(f'{_UOM}UniqueDeviceID') is None:
-                etree.SubElement(element, f'{_UOM}UniqueDeviceID').text = (
-                    f'made{next(self._serial)}')
+                etree.SubElement(
+                    element, f'{_UOM}UniqueDeviceID'
+                ).text = f'made{next(self._serial)}'
                 made.append(element.findtext(f'{_UOM}DiskName'))
         self.updates.append(made)
         volume_group._confirm(self.read(), pending, before)

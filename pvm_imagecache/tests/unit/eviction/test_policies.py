@@ -20,6 +20,9 @@ import fixtures as fixtures_module
 import hypothesis
 from hypothesis import strategies
 
+from pvm_imagecache import exceptions
+from pvm_imagecache import fixtures
+from pvm_imagecache import plugins
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import fence
@@ -27,9 +30,6 @@ from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.eviction import watermark
-from pvm_imagecache import exceptions
-from pvm_imagecache import fixtures
-from pvm_imagecache import plugins
 from pvm_imagecache.tests.unit import base
 
 NOW = 1000.0
@@ -45,30 +45,48 @@ def views(draw, demand=demands):
     """Small figures: only how they compare matters."""
     images = tuple(
         eviction_base.CachedImage(
-            image_id=f'image{number}', disk_name=f'i_{number}',
-            capacity=draw(strategies.integers(0, 9)), ready_at=0.0,
-            last_used_at=draw(times), hits=0, veto=draw(vetoes))
-        for number in range(draw(strategies.integers(0, 12))))
+            image_id=f'image{number}',
+            disk_name=f'i_{number}',
+            capacity=draw(strategies.integers(0, 9)),
+            ready_at=0.0,
+            last_used_at=draw(times),
+            hits=0,
+            veto=draw(vetoes),
+        )
+        for number in range(draw(strategies.integers(0, 12)))
+    )
     images = tuple(draw(strategies.permutations(images)))
     cached = sum(each.capacity for each in images)
     free = draw(strategies.integers(0, 20))
     others = draw(strategies.integers(0, 20))
     return eviction_base.CacheView(
-        now=NOW, pool_free=free, demand=draw(demand), images=images,
-        pool_capacity=draw(strategies.sampled_from(
-            [0, cached + free + others])))
+        now=NOW,
+        pool_free=free,
+        demand=draw(demand),
+        images=images,
+        pool_capacity=draw(
+            strategies.sampled_from([0, cached + free + others])
+        ),
+    )
 
 
 limits = strategies.one_of(strategies.none(), strategies.integers(1, 40))
 policies = strategies.one_of(
     strategies.builds(age.AgePolicy, times),
     strategies.builds(lru.LRUPolicy, limits, limits),
-    strategies.builds(watermark.WatermarkPolicy,
-                      strategies.floats(50, 100), strategies.floats(0, 50)),
-    strategies.builds(none.NonePolicy))
+    strategies.builds(
+        watermark.WatermarkPolicy,
+        strategies.floats(50, 100),
+        strategies.floats(0, 50),
+    ),
+    strategies.builds(none.NonePolicy),
+)
 named = strategies.lists(policies, max_size=4).map(
-    lambda made: [pipeline.NamedPolicy(f'policy{number}', each)
-                  for number, each in enumerate(made)])
+    lambda made: [
+        pipeline.NamedPolicy(f'policy{number}', each)
+        for number, each in enumerate(made)
+    ]
+)
 no_demand = strategies.just(0)
 
 
@@ -101,15 +119,27 @@ class ViewTest(base.TestCase):
         self.assertEqual(view.candidates(), turned.candidates())
 
     def test_the_least_recently_used_go(self):
-        view = eviction_base.CacheView(NOW, 100, 0, 0, tuple(
-            eviction_base.CachedImage(str(used), '', 5, 0.0, float(used), 0)
-            for used in (3, 1, 2)))
-        self.assertEqual(['1', '2'], [
-            each.image_id for each in view.to_free(6)])
+        view = eviction_base.CacheView(
+            NOW,
+            100,
+            0,
+            0,
+            tuple(
+                eviction_base.CachedImage(
+                    str(used), '', 5, 0.0, float(used), 0
+                )
+                for used in (3, 1, 2)
+            ),
+        )
+        self.assertEqual(
+            ['1', '2'], [each.image_id for each in view.to_free(6)]
+        )
 
     def test_one_that_is_large_enough_alone(self):
-        small, large = (eviction_base.CachedImage(
-            str(size), '', size, 0.0, float(size), 0) for size in (2, 20))
+        small, large = (
+            eviction_base.CachedImage(str(size), '', size, 0.0, float(size), 0)
+            for size in (2, 20)
+        )
         view = eviction_base.CacheView(NOW, 100, 0, 0, (large, small))
         self.assertEqual([large], view.to_free(10))
         self.assertEqual([small], view.to_free(2))
@@ -129,9 +159,13 @@ class PolicyTest(base.TestCase):
     @hypothesis.given(views(no_demand), times)
     def test_age(self, view, limit):
         self.assertEqual(
-            {each.image_id for each in view.images
-             if each.veto is None and NOW - each.last_used_at > limit},
-            {each.image_id for each in chosen(age.AgePolicy(limit), view)})
+            {
+                each.image_id
+                for each in view.images
+                if each.veto is None and NOW - each.last_used_at > limit
+            },
+            {each.image_id for each in chosen(age.AgePolicy(limit), view)},
+        )
 
     @base.generated
     @hypothesis.given(views(no_demand), limits, limits)
@@ -140,8 +174,10 @@ class PolicyTest(base.TestCase):
         left = [each for each in view.images if each not in found]
 
         def fits(images):
-            return ((count is None or len(images) <= count)
-                    and (size is None or size_of(images) <= size))
+            return (count is None or len(images) <= count) and (
+                size is None or size_of(images) <= size
+            )
+
         if not fits(left):
             self.assertEqual(len(view.candidates()), len(found))
         elif found and found[-1].capacity <= (size or 0):
@@ -150,20 +186,36 @@ class PolicyTest(base.TestCase):
             self.assertEqual([], found)
 
     def test_lru_one_above_the_limit_takes_no_other_with_it(self):
-        view = eviction_base.CacheView(NOW, 100, 0, 0, tuple(
-            eviction_base.CachedImage(name, '', size, 0.0, used, 0)
-            for name, size, used in (
-                ('small', 3, 1.0), ('large', 20, 3.0), ('other', 4, 2.0))))
-        self.assertEqual(['large'], [
-            each.image_id for each in chosen(lru.LRUPolicy(None, 10), view)])
+        view = eviction_base.CacheView(
+            NOW,
+            100,
+            0,
+            0,
+            tuple(
+                eviction_base.CachedImage(name, '', size, 0.0, used, 0)
+                for name, size, used in (
+                    ('small', 3, 1.0),
+                    ('large', 20, 3.0),
+                    ('other', 4, 2.0),
+                )
+            ),
+        )
+        self.assertEqual(
+            ['large'],
+            [each.image_id for each in chosen(lru.LRUPolicy(None, 10), view)],
+        )
 
     @base.generated
-    @hypothesis.given(views(no_demand), strategies.integers(50, 100),
-                      strategies.integers(0, 50))
+    @hypothesis.given(
+        views(no_demand),
+        strategies.integers(50, 100),
+        strategies.integers(0, 50),
+    )
     def test_watermark(self, view, high, low):
         found = chosen(watermark.WatermarkPolicy(high, low), view)
         if view.pool_capacity == 0 or (
-                100 * view.pool_used <= high * view.pool_capacity):
+            100 * view.pool_used <= high * view.pool_capacity
+        ):
             self.assertEqual([], found)
             return
         mark = view.pool_capacity * low // 100
@@ -174,10 +226,16 @@ class PolicyTest(base.TestCase):
             self.assertTrue(used > mark or used + each.capacity > mark)
 
     @base.generated
-    @hypothesis.given(views(strategies.integers(1, 40)),
-                      strategies.sampled_from([
-                          lru.LRUPolicy(None, None), lru.LRUPolicy(1, 1),
-                          watermark.WatermarkPolicy(100, 100)]))
+    @hypothesis.given(
+        views(strategies.integers(1, 40)),
+        strategies.sampled_from(
+            [
+                lru.LRUPolicy(None, None),
+                lru.LRUPolicy(1, 1),
+                watermark.WatermarkPolicy(100, 100),
+            ]
+        ),
+    )
     def test_a_deploy_gets_what_it_needs(self, view, policy):
         self.assertEqual(view.to_free(view.demand), chosen(policy, view))
 
@@ -201,22 +259,23 @@ class PipelineTest(base.TestCase):
         self.assertEqual(max(0, view.demand - plan.freed), plan.lacking)
         for each in plan.choices[-1:]:
             if each.image.capacity:
-                self.assertLess(
-                    plan.freed - each.image.capacity, view.demand)
+                self.assertLess(plan.freed - each.image.capacity, view.demand)
 
     @base.generated
     @hypothesis.given(views(), named)
     def test_the_order_of_the_feed_does_not_matter(self, view, asked):
         turned = dataclasses.replace(view, images=view.images[::-1])
-        self.assertEqual(pipeline.plan(view, asked),
-                         pipeline.plan(turned, asked))
+        self.assertEqual(
+            pipeline.plan(view, asked), pipeline.plan(turned, asked)
+        )
 
     @base.generated
     @hypothesis.given(views())
     def test_the_last_resort(self, view):
         plan = pipeline.make_room(view)
-        self.assertEqual(view.to_free(view.demand),
-                         [each.image for each in plan.choices])
+        self.assertEqual(
+            view.to_free(view.demand), [each.image for each in plan.choices]
+        )
         self.assertEqual(max(0, view.demand - plan.freed), plan.lacking)
 
     def test_each_is_asked_about_what_is_left(self):
@@ -227,12 +286,17 @@ class PipelineTest(base.TestCase):
                 seen.append([each.image_id for each in view.images])
                 return ()
 
-        images = tuple(eviction_base.CachedImage(
-            str(used), '', 1, 0.0, float(used), 0) for used in (10, 900))
+        images = tuple(
+            eviction_base.CachedImage(str(used), '', 1, 0.0, float(used), 0)
+            for used in (10, 900)
+        )
         pipeline.plan(
             eviction_base.CacheView(NOW, 100, 0, 0, images),
-            [pipeline.NamedPolicy('age', age.AgePolicy(500)),
-             pipeline.NamedPolicy('spy', Spy())])
+            [
+                pipeline.NamedPolicy('age', age.AgePolicy(500)),
+                pipeline.NamedPolicy('spy', Spy()),
+            ],
+        )
         self.assertEqual([['900']], seen)
 
 
@@ -244,20 +308,34 @@ class _Bad(none.NonePolicy):
 class FencedTest(base.TestCase):
     """A policy that is broken has no say, and keeps no other from it."""
 
-    view = eviction_base.CacheView(NOW, 100, 0, 0, tuple(
-        eviction_base.CachedImage(str(used), '', 1, 0.0, float(used), 0,
-                                  veto=veto)
-        for used, veto in ((10, None), (20, None),
-                           (30, eviction_base.Veto.PINNED))))
+    view = eviction_base.CacheView(
+        NOW,
+        100,
+        0,
+        0,
+        tuple(
+            eviction_base.CachedImage(
+                str(used), '', 1, 0.0, float(used), 0, veto=veto
+            )
+            for used, veto in (
+                (10, None),
+                (20, None),
+                (30, eviction_base.Veto.PINNED),
+            )
+        ),
+    )
 
     def _plan(self, choose):
-        return pipeline.plan(self.view, [
-            pipeline.NamedPolicy('bad', _Bad(choose)),
-            pipeline.NamedPolicy('age', age.AgePolicy(985))])
+        return pipeline.plan(
+            self.view,
+            [
+                pipeline.NamedPolicy('bad', _Bad(choose)),
+                pipeline.NamedPolicy('age', age.AgePolicy(985)),
+            ],
+        )
 
     def _decisions(self, *ids):
-        return [eviction_base.Decision(each, 'code', 'reason')
-                for each in ids]
+        return [eviction_base.Decision(each, 'code', 'reason') for each in ids]
 
     def test_what_has_no_say(self):
         def at_once(view):
@@ -272,17 +350,24 @@ class FencedTest(base.TestCase):
                 yield from self._decisions('20')
 
         for choose in (
-                at_once, in_the_middle, endless, lambda view: None,
-                lambda view: 5, lambda view: ['20'], lambda view: [None],
-                lambda view: [eviction_base.Decision('20', None, 'why')],
-                lambda view: [eviction_base.Decision('20', 'code', ' ')],
-                lambda view, more: (), lambda view: [
-                    *self._decisions('20'), 'nonsense']):
+            at_once,
+            in_the_middle,
+            endless,
+            lambda view: None,
+            lambda view: 5,
+            lambda view: ['20'],
+            lambda view: [None],
+            lambda view: [eviction_base.Decision('20', None, 'why')],
+            lambda view: [eviction_base.Decision('20', 'code', ' ')],
+            lambda view, more: (),
+            lambda view: [*self._decisions('20'), 'nonsense'],
+        ):
             plan = self._plan(choose)
-            self.assertEqual([('10', 'age')], [
-                (each.image.image_id, each.policy)
-                for each in plan.choices])
-            (name, reason), = plan.faults
+            self.assertEqual(
+                [('10', 'age')],
+                [(each.image.image_id, each.policy) for each in plan.choices],
+            )
+            ((name, reason),) = plan.faults
             self.assertEqual('bad', name)
             self.assertTrue(reason)
 
@@ -292,7 +377,8 @@ class FencedTest(base.TestCase):
                 pass
 
         def on_one_line(view):
-            while True: pass  # noqa: E701
+            while True:
+                pass
 
         def catches(view):
             while True:
@@ -309,13 +395,19 @@ class FencedTest(base.TestCase):
         self.patch(fence.Call.__init__, '__defaults__', (0.2,))
         for choose in (loops, on_one_line, catches, never_yields):
             plan = self._plan(choose)
-            self.assertEqual(['10'], [
-                each.image.image_id for each in plan.choices])
-            (name, reason), = plan.faults
+            self.assertEqual(
+                ['10'], [each.image.image_id for each in plan.choices]
+            )
+            ((name, reason),) = plan.faults
             self.assertEqual('bad', name)
             self.assertIn('did not end within 0.2 seconds', reason)
-            self.assertFalse([each for each in threading.enumerate()
-                              if each.name == 'eviction-policy'])
+            self.assertFalse(
+                [
+                    each
+                    for each in threading.enumerate()
+                    if each.name == 'eviction-policy'
+                ]
+            )
 
     def test_one_that_waits_is_left_behind_and_not_asked_again(self):
         self.patch(fence.Call.__init__, '__defaults__', (0.1,))
@@ -329,74 +421,88 @@ class FencedTest(base.TestCase):
 
         named = [pipeline.NamedPolicy('bad', _Bad(waits))]
         self.addCleanup(go_on.set)
-        self.assertIn('did not end', pipeline.plan(
-            self.view, named).faults[0][1])
+        self.assertIn(
+            'did not end', pipeline.plan(self.view, named).faults[0][1]
+        )
         go_on.set()
-        self.assertIn('not asked again', pipeline.plan(
-            self.view, named).faults[0][1])
+        self.assertIn(
+            'not asked again', pipeline.plan(self.view, named).faults[0][1]
+        )
         self.assertEqual(1, len(asked))
         for thread in threading.enumerate():
             if thread.name == 'eviction-policy':
                 thread.join()
 
     def test_one_that_exits(self):
-        for error in (SystemExit('bye'), KeyboardInterrupt(),
-                      GeneratorExit()):
+        for error in (SystemExit('bye'), KeyboardInterrupt(), GeneratorExit()):
+
             def leaves(view, error=error):
                 raise error
-            (_, reason), = self._plan(leaves).faults
+
+            ((_, reason),) = self._plan(leaves).faults
             self.assertIn(type(error).__name__, reason)
 
     def test_its_error_is_logged_once(self):
-        log = self.useFixture(fixtures_module.FakeLogger(
-            level=logging.ERROR))
+        log = self.useFixture(fixtures_module.FakeLogger(level=logging.ERROR))
 
         def breaks(view):
             raise RuntimeError('the same again')
+
         named = [pipeline.NamedPolicy('bad', _Bad(breaks), 'theirs 1.0')]
         for _ in range(3):
             self.assertEqual(
                 (('bad', 'RuntimeError: the same again'),),
-                pipeline.plan(self.view, named).faults)
-        self.assertEqual(1, log.output.count(
-            'bad (from theirs 1.0) failed'))
+                pipeline.plan(self.view, named).faults,
+            )
+        self.assertEqual(1, log.output.count('bad (from theirs 1.0) failed'))
         # The command shows what is logged, and no traceback.
         self.assertNotIn('Traceback', log.output)
 
     def test_words_are_shown_on_one_line(self):
         def shouts(view):
             return [eviction_base.Decision('20', 'code', 'a\x1b[31m\n b')]
+
         self.assertEqual('a [31m b', self._plan(shouts).choices[0].reason)
 
     def test_what_one_does_to_its_view_others_do_not_see(self):
         def takes_all(view):
             object.__setattr__(view, 'images', ())
             return []
-        self.assertEqual(['10'], [
-            each.image.image_id for each in self._plan(takes_all).choices])
+
+        self.assertEqual(
+            ['10'],
+            [each.image.image_id for each in self._plan(takes_all).choices],
+        )
 
     def test_what_can_not_go_is_left_out(self):
         for ids in (('30', '20', '20'), ('unknown', '20')):
-            plan = self._plan(
-                lambda view, ids=ids: self._decisions(*ids))
-            self.assertEqual([('20', 'bad'), ('10', 'age')], [
-                (each.image.image_id, each.policy)
-                for each in plan.choices])
+            plan = self._plan(lambda view, ids=ids: self._decisions(*ids))
+            self.assertEqual(
+                [('20', 'bad'), ('10', 'age')],
+                [(each.image.image_id, each.policy) for each in plan.choices],
+            )
             self.assertEqual((), plan.faults)
 
 
 class OptionsTest(base.TestCase):
     def _load(self, name, **options):
-        conf = fixtures.configuration({
-            'pvm_imagecache': {'eviction_policies': name},
-            f'pvm_imagecache_{name}': options})
+        conf = fixtures.configuration(
+            {
+                'pvm_imagecache': {'eviction_policies': name},
+                f'pvm_imagecache_{name}': options,
+            }
+        )
         return plugins.load_policies(conf)[0].policy
 
     def test_age_is_that_of_nova(self):
-        conf = fixtures.configuration({
-            'pvm_imagecache': {'eviction_policies': 'age'},
-            'image_cache': {
-                'remove_unused_original_minimum_age_seconds': 77}})
+        conf = fixtures.configuration(
+            {
+                'pvm_imagecache': {'eviction_policies': 'age'},
+                'image_cache': {
+                    'remove_unused_original_minimum_age_seconds': 77
+                },
+            }
+        )
         policy = plugins.load_policies(conf)[0].policy
         self.assertEqual(77, policy._max_age)
         self.assertEqual(86400, self._load('age')._max_age)
@@ -404,8 +510,9 @@ class OptionsTest(base.TestCase):
 
     def test_limits(self):
         policy = self._load('lru', max_gib=1.5)
-        self.assertEqual((None, 3 * base.GIB // 2),
-                         (policy._max_images, policy._max_bytes))
+        self.assertEqual(
+            (None, 3 * base.GIB // 2), (policy._max_images, policy._max_bytes)
+        )
         self.assertEqual(7, self._load('lru', max_images=7)._max_images)
 
     def test_marks(self):
@@ -416,11 +523,16 @@ class OptionsTest(base.TestCase):
 
     def test_what_makes_no_sense(self):
         for name, options in (
-                ('age', {'max_age': -1}), ('age', {'max_age': 'old'}),
-                ('lru', {'max_images': 0}), ('lru', {'max_gib': 0}),
-                ('watermark', {'high': 101}), ('watermark', {'low': -1}),
-                ('watermark', {'high': 70, 'low': 71}),
-                ('watermark', {'low': 95})):
+            ('age', {'max_age': -1}),
+            ('age', {'max_age': 'old'}),
+            ('lru', {'max_images': 0}),
+            ('lru', {'max_gib': 0}),
+            ('watermark', {'high': 101}),
+            ('watermark', {'low': -1}),
+            ('watermark', {'high': 70, 'low': 71}),
+            ('watermark', {'low': 95}),
+        ):
             error = self.assertRaises(
-                exceptions.ConfigurationError, self._load, name, **options)
+                exceptions.ConfigurationError, self._load, name, **options
+            )
             self.assertIn(name, str(error))

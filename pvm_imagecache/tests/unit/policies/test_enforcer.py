@@ -34,17 +34,25 @@ class DefaultTest(base.TestCase):
                 for rule in rules.ALL:
                     self.assertEqual(
                         enforcer._by_file(made, rule, asker),
-                        enforcer.by_default(rule, roles), (rule, roles))
+                        enforcer.by_default(rule, roles),
+                        (rule, roles),
+                    )
 
     def test_readers_change_nothing(self):
-        reading = {each.name.partition(':')[2] for each in rules.ALL
-                   if enforcer.by_default(each, ['reader'])}
-        self.assertEqual({'list', 'show', 'usage', 'history', 'explain',
-                          'plugins'}, reading)
-        self.assertTrue(all(enforcer.by_default(each, ['admin'])
-                            for each in rules.ALL))
-        self.assertFalse(any(enforcer.by_default(each, ['member'])
-                             for each in rules.ALL))
+        reading = {
+            each.name.partition(':')[2]
+            for each in rules.ALL
+            if enforcer.by_default(each, ['reader'])
+        }
+        self.assertEqual(
+            {'list', 'show', 'usage', 'history', 'explain', 'plugins'}, reading
+        )
+        self.assertTrue(
+            all(enforcer.by_default(each, ['admin']) for each in rules.ALL)
+        )
+        self.assertFalse(
+            any(enforcer.by_default(each, ['member']) for each in rules.ALL)
+        )
 
     def test_every_rule_is_documented(self):
         listed = {each.name: each for each in policies.list_rules()}
@@ -63,23 +71,36 @@ class WithFileTest(base.TestCase):
         text = '"pvm_imagecache:purge": "role:operator"'
         self.check(text, rules.PURGE, 'operator')
         self.check(text, rules.PIN, 'admin')
-        error = self.assertRaises(exceptions.NotAuthorized, self.check, text,
-                                  rules.PURGE, 'admin', 'reader')
+        error = self.assertRaises(
+            exceptions.NotAuthorized,
+            self.check,
+            text,
+            rules.PURGE,
+            'admin',
+            'reader',
+        )
         self.assertEqual(
             'The policy does not allow it: the rule "pvm_imagecache:purge" '
             'is role:operator, and ann has the roles admin, reader.',
-            str(error))
+            str(error),
+        )
 
     def test_it_changes_a_persona(self):
         text = '"pvm_imagecache:admin": "role:root"'
         self.check(text, rules.PURGE, 'root')
-        self.assertRaises(exceptions.NotAuthorized, self.check, text,
-                          rules.EVICT, 'admin')
+        self.assertRaises(
+            exceptions.NotAuthorized, self.check, text, rules.EVICT, 'admin'
+        )
 
     def test_everybody_and_nobody(self):
         self.check('"pvm_imagecache:list": ""', rules.LIST)
-        self.assertRaises(exceptions.NotAuthorized, self.check,
-                          '"pvm_imagecache:list": "!"', rules.LIST, 'admin')
+        self.assertRaises(
+            exceptions.NotAuthorized,
+            self.check,
+            '"pvm_imagecache:list": "!"',
+            rules.LIST,
+            'admin',
+        )
 
     def test_an_empty_one(self):
         self.check('', rules.LIST, 'reader')
@@ -87,16 +108,27 @@ class WithFileTest(base.TestCase):
     def test_one_that_is_none_lets_nobody(self):
         for text in ('[', 'x', '"pvm_imagecache:list": "rule:nothing"'):
             error = self.assertRaises(
-                exceptions.ConfigurationError, self.check, text, rules.LIST,
-                'admin')
+                exceptions.ConfigurationError,
+                self.check,
+                text,
+                rules.LIST,
+                'admin',
+            )
             self.assertIn('policy.yaml', str(error))
 
 
 class WithoutFileTest(base.TestCase):
     def test_a_refusal(self):
         error = self.assertRaises(
-            exceptions.NotAuthorized, enforcer.check, rules.PURGE,
-            identity.Identity('nobody'), self.path('none'), ' Use sudo.')
+            exceptions.NotAuthorized,
+            enforcer.check,
+            rules.PURGE,
+            identity.Identity('nobody'),
+            self.path('none'),
+            ' Use sudo.',
+        )
         self.assertEqual(
             'The policy does not allow it: the rule "pvm_imagecache:purge" '
-            'is role:admin, and nobody has no role. Use sudo.', str(error))
+            'is role:admin, and nobody has no role. Use sudo.',
+            str(error),
+        )

@@ -20,8 +20,11 @@ from pvm_imagecache.simulator import body
 
 
 def chunked(pieces, extension=b'', trailer=b''):
-    out = [b'%x%s\r\n%s\r\n' % (len(piece), extension, piece)
-           for piece in pieces if piece]
+    out = [
+        b'%x%s\r\n%s\r\n' % (len(piece), extension, piece)
+        for piece in pieces
+        if piece
+    ]
     return b''.join(out) + b'0\r\n' + trailer + b'\r\n'
 
 
@@ -38,7 +41,7 @@ class Dribble(io.RawIOBase):
     def readinto(self, buffer):
         size = min(next(self._sizes, 1 << 20), len(buffer))
         got, self._data = self._data[:size], self._data[size:]
-        buffer[:len(got)] = got
+        buffer[: len(got)] = got
         return len(got)
 
 
@@ -54,19 +57,20 @@ class Waiting(Dribble):
 def a_body(data, sizes=(), **headers):
     return body.Body(
         io.BufferedReader(Dribble(data, sizes), 16),
-        {name.replace('_', '-'): value for name, value in headers.items()})
+        {name.replace('_', '-'): value for name, value in headers.items()},
+    )
 
 
 CHUNKED = {'Transfer_Encoding': 'chunked'}
 
 
 class TestBody(base.BaseTestCase):
-
     @hypothesis.given(
         strategies.lists(strategies.binary(max_size=300), max_size=20),
         strategies.lists(strategies.integers(1, 50), max_size=60),
         strategies.sampled_from([b'', b';name=value']),
-        strategies.sampled_from([b'', b'Trailer: x\r\n']))
+        strategies.sampled_from([b'', b'Trailer: x\r\n']),
+    )
     def test_chunked(self, pieces, sizes, extension, trailer):
         got = a_body(chunked(pieces, extension, trailer), sizes, **CHUNKED)
         self.assertEqual(b''.join(pieces), got.read())
@@ -75,22 +79,27 @@ class TestBody(base.BaseTestCase):
 
     @hypothesis.given(
         strategies.binary(max_size=300),
-        strategies.lists(strategies.integers(1, 50), max_size=60))
+        strategies.lists(strategies.integers(1, 50), max_size=60),
+    )
     def test_content_length(self, data, sizes):
-        got = a_body(data + b'the next request', sizes,
-                     Content_Length=str(len(data)))
+        got = a_body(
+            data + b'the next request', sizes, Content_Length=str(len(data))
+        )
         self.assertEqual(data, got.read())
         self.assertTrue(got.finished)
 
     @hypothesis.given(
-        strategies.lists(strategies.binary(min_size=1, max_size=300),
-                         max_size=5),
+        strategies.lists(
+            strategies.binary(min_size=1, max_size=300), max_size=5
+        ),
         strategies.sampled_from([16, 64, 1 << 16]),
-        strategies.lists(strategies.integers(1, 500), max_size=60))
+        strategies.lists(strategies.integers(1, 500), max_size=60),
+    )
     def test_never_waits_for_more_than_there_is(self, pieces, buffer, sizes):
         # Headers and body may arrive in one go, with nothing after them.
-        stream = io.BufferedReader(Waiting(
-            b'headers\r\n' + chunked(pieces), sizes), buffer)
+        stream = io.BufferedReader(
+            Waiting(b'headers\r\n' + chunked(pieces), sizes), buffer
+        )
         self.assertEqual(b'headers\r\n', stream.readline())
         got = body.Body(stream, {'Transfer-Encoding': 'chunked'})
         self.assertEqual(b''.join(pieces), got.read())
@@ -99,9 +108,13 @@ class TestBody(base.BaseTestCase):
         self.assertEqual(b'', a_body(b'more').read())
 
     @hypothesis.given(
-        strategies.lists(strategies.binary(min_size=1, max_size=100),
-                         min_size=1, max_size=10),
-        strategies.integers(0, 200))
+        strategies.lists(
+            strategies.binary(min_size=1, max_size=100),
+            min_size=1,
+            max_size=10,
+        ),
+        strategies.integers(0, 200),
+    )
     def test_trip(self, pieces, after):
         got = a_body(chunked(pieces), **CHUNKED)
         tripped = []
@@ -126,13 +139,12 @@ class TestBody(base.BaseTestCase):
 
     def test_truncated(self):
         for data in (b'', b'5\r\nab', b'5\r\nabcde\r\n', b'5', b'0\r\n'):
-            self.assertRaises(body.Truncated,
-                              a_body(data, **CHUNKED).read)
-        self.assertRaises(body.Truncated,
-                          a_body(b'ab', Content_Length='3').read)
+            self.assertRaises(body.Truncated, a_body(data, **CHUNKED).read)
+        self.assertRaises(
+            body.Truncated, a_body(b'ab', Content_Length='3').read
+        )
 
     def test_malformed(self):
         for data in (b'zz\r\n', b'1\r\nab\r\n', b'1' * 10000):
-            self.assertRaises(body.Malformed,
-                              a_body(data, **CHUNKED).read)
+            self.assertRaises(body.Malformed, a_body(data, **CHUNKED).read)
         self.assertRaises(body.Malformed, a_body, b'', Content_Length='x')

@@ -24,7 +24,6 @@ MIB = 1 << 20
 
 
 class TestDiskFiles(base.BaseTestCase):
-
     def setUp(self):
         super().setUp()
         self.directory = self.useFixture(fixtures.TempDir()).join('disks')
@@ -43,16 +42,20 @@ class TestDiskFiles(base.BaseTestCase):
         name = self.files.create(1 << 40)
         self.assertEqual(0, self.files.allocated(name))
         self.assertEqual(0o700, os.stat(self.directory).st_mode & 0o777)
-        self.assertEqual(
-            0o600, os.stat(self.files.path(name)).st_mode & 0o777)
+        self.assertEqual(0o600, os.stat(self.files.path(name)).st_mode & 0o777)
 
     @hypothesis.settings(max_examples=25, deadline=None)
     @hypothesis.given(
         strategies.integers(1, 12 * MIB),
-        strategies.lists(strategies.tuples(
-            strategies.integers(0, 12 * MIB), strategies.integers(1, MIB)),
-            max_size=5),
-        strategies.integers(0, MIB), strategies.booleans())
+        strategies.lists(
+            strategies.tuples(
+                strategies.integers(0, 12 * MIB), strategies.integers(1, MIB)
+            ),
+            max_size=5,
+        ),
+        strategies.integers(0, MIB),
+        strategies.booleans(),
+    )
     def test_copy(self, size, writes, larger, fallback):
         source = self.files.create(size)
         for at, length in writes:
@@ -61,12 +64,14 @@ class TestDiskFiles(base.BaseTestCase):
         target = self.files.create(size + larger)
         spent = []
         with fixtures.MockPatchObject(
-                os, 'copy_file_range',
-                side_effect=OSError(errno.EXDEV, '') if fallback
-                else os.copy_file_range):
+            os,
+            'copy_file_range',
+            side_effect=OSError(errno.EXDEV, '')
+            if fallback
+            else os.copy_file_range,
+        ):
             self.files.copy(source, target, spent.append)
-        self.assertEqual(self.read(source) + bytes(larger),
-                         self.read(target))
+        self.assertEqual(self.read(source) + bytes(larger), self.read(target))
         # Holes count: real hardware moves every byte.
         self.assertEqual(size, sum(spent))
         self.assertTrue(all(piece <= 4 * MIB for piece in spent))
@@ -91,8 +96,11 @@ class TestDiskFiles(base.BaseTestCase):
         source = self.files.create(MIB)
         self.write(source, 0, b'x')
         target = self.files.create(MIB)
-        self.useFixture(fixtures.MockPatchObject(
-            os, 'copy_file_range', side_effect=OSError(errno.EIO, '')))
+        self.useFixture(
+            fixtures.MockPatchObject(
+                os, 'copy_file_range', side_effect=OSError(errno.EIO, '')
+            )
+        )
         self.assertRaises(OSError, self.files.copy, source, target, len)
 
     def test_reconcile(self):

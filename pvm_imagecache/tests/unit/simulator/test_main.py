@@ -18,31 +18,43 @@ from pvm_imagecache.simulator import simulator
 
 
 class TestArguments(base.BaseTestCase):
-
     def parse(self, *argv):
         return main_module._parser().parse_args(['--state-dir', 'd', *argv])
 
     def test_storage(self):
-        args = self.parse('--volume-group', 'a=1', '--volume-group',
-                          'v/b=0.5', '--cluster', 'c=7', '--copy-rate',
-                          '1.5k')
-        self.assertEqual([simulator.Group('a', 1.0),
-                          simulator.Group('b', 0.5, 'v')],
-                         args.volume_group)
+        args = self.parse(
+            '--volume-group',
+            'a=1',
+            '--volume-group',
+            'v/b=0.5',
+            '--cluster',
+            'c=7',
+            '--copy-rate',
+            '1.5k',
+        )
+        self.assertEqual(
+            [simulator.Group('a', 1.0), simulator.Group('b', 0.5, 'v')],
+            args.volume_group,
+        )
         self.assertEqual(('c', 7.0), args.cluster)
         self.assertEqual(1536, args.copy_rate)
 
     def test_refused(self):
         self.useFixture(fixtures.MockPatch('sys.stderr'))
-        for argv in (('--volume-group', 'a'), ('--volume-group', 'a=0'),
-                     ('--copy-rate', 'fast'), ('--copies', 'some'),
-                     ('--cluster', '=5')):
+        for argv in (
+            ('--volume-group', 'a'),
+            ('--volume-group', 'a=0'),
+            ('--copy-rate', 'fast'),
+            ('--copies', 'some'),
+            ('--cluster', '=5'),
+        ):
             self.assertRaises(SystemExit, self.parse, *argv)
 
     def test_loopback_only(self):
         for address in ('0.0.0.0', '192.0.2.1', '::', 'example.com'):
-            self.assertRaises(ValueError, simulator.Simulator, 'unused',
-                              bind=address)
+            self.assertRaises(
+                ValueError, simulator.Simulator, 'unused', bind=address
+            )
             self.assertFalse(simulator._is_loopback(address))
         for address in ('127.0.0.1', '127.1.2.3', '::1', 'localhost'):
             self.assertTrue(simulator._is_loopback(address))
@@ -51,7 +63,15 @@ class TestArguments(base.BaseTestCase):
         state_dir = self.useFixture(fixtures.TempDir()).path
         with simulator.Simulator(state_dir) as sim:
             stderr = self.useFixture(fixtures.MockPatch('sys.stderr')).mock
-            self.assertEqual(1, main_module.main([
-                '--state-dir', self.useFixture(fixtures.TempDir()).path,
-                '--port', str(sim.port)]))
+            self.assertEqual(
+                1,
+                main_module.main(
+                    [
+                        '--state-dir',
+                        self.useFixture(fixtures.TempDir()).path,
+                        '--port',
+                        str(sim.port),
+                    ]
+                ),
+            )
         self.assertTrue(stderr.write.called)

@@ -37,7 +37,6 @@ class FakeTime:
 
 
 class TestPace(base.BaseTestCase):
-
     def setUp(self):
         super().setUp()
         self.time = FakeTime()
@@ -50,16 +49,20 @@ class TestPace(base.BaseTestCase):
         self.own = self.total = 0
 
     def pace(self):
-        return pacing.Pace(lambda: self.own, lambda: self.total, self.shared,
-                           self.stop)
+        return pacing.Pace(
+            lambda: self.own, lambda: self.total, self.shared, self.stop
+        )
 
     def test_unlimited(self):
         self.pace().spent(1 << 40)
         self.assertEqual(1000.0, self.time.now)
 
-    @hypothesis.given(strategies.integers(MIB, 1 << 30),
-                      strategies.lists(strategies.integers(1, 4 * MIB),
-                                       min_size=1, max_size=50))
+    @hypothesis.given(
+        strategies.integers(MIB, 1 << 30),
+        strategies.lists(
+            strategies.integers(1, 4 * MIB), min_size=1, max_size=50
+        ),
+    )
     def test_own_rate(self, rate, pieces):
         self.own = rate
         before = self.time.now
@@ -67,8 +70,9 @@ class TestPace(base.BaseTestCase):
         for piece in pieces:
             pace.spent(piece)
         # Never early by more than the sleep that is saved up.
-        self.assertAlmostEqual(sum(pieces) / rate, self.time.now - before,
-                               delta=0.0021)
+        self.assertAlmostEqual(
+            sum(pieces) / rate, self.time.now - before, delta=0.0021
+        )
 
     def test_total_rate(self):
         self.own, self.total = 300 * MIB, 400 * MIB

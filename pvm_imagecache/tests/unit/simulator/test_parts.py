@@ -29,11 +29,14 @@ from pvm_imagecache.simulator import state
 
 
 class TestSizes(base.BaseTestCase):
-
     def test_from_gb(self):
-        for text, size in (('1', sizes.GIB), ('1.000000', sizes.GIB),
-                           ('0.5', sizes.GIB // 2), ('1e-9', sizes.MIB),
-                           ('1.0001', sizes.GIB + sizes.MIB)):
+        for text, size in (
+            ('1', sizes.GIB),
+            ('1.000000', sizes.GIB),
+            ('0.5', sizes.GIB // 2),
+            ('1e-9', sizes.MIB),
+            ('1.0001', sizes.GIB + sizes.MIB),
+        ):
             self.assertEqual(size, sizes.from_gb(text))
         for text in ('', '0', '-1', 'x', 'nan', 'inf'):
             self.assertRaises(errors.RestError, sizes.from_gb, text)
@@ -57,25 +60,32 @@ class TestSizes(base.BaseTestCase):
 
 
 class TestSettings(base.BaseTestCase):
-
     def test_all_or_nothing(self):
         found = settings.Settings()
-        for wrong in ({'copies': 'x'}, {'copy_rate': True}, {'x': 1},
-                      {'copy_rate': 1.5}, {'file_limit': -1}):
-            self.assertRaises(ValueError, found.change,
-                              {'upload_rate': 1, **wrong})
+        for wrong in (
+            {'copies': 'x'},
+            {'copy_rate': True},
+            {'x': 1},
+            {'copy_rate': 1.5},
+            {'file_limit': -1},
+        ):
+            self.assertRaises(
+                ValueError, found.change, {'upload_rate': 1, **wrong}
+            )
         self.assertEqual(settings.Settings(), found)
         found.change({'copies': 'parallel', 'copy_rate': 5})
-        self.assertEqual(settings.Settings(
-            copies=settings.Copies.PARALLEL, copy_rate=5), found)
+        self.assertEqual(
+            settings.Settings(copies=settings.Copies.PARALLEL, copy_rate=5),
+            found,
+        )
 
 
 class TestFaults(base.BaseTestCase):
-
     def test_skip_and_count(self):
         found = faults.Faults()
-        found.add({'action': 'status', 'skip': 2, 'count': 1,
-                   'match': {'kind': 'K'}})
+        found.add(
+            {'action': 'status', 'skip': 2, 'count': 1, 'match': {'kind': 'K'}}
+        )
         hits = [bool(found.hitting(kind, 'GET', '/')) for kind in 'KKLKKK']
         self.assertEqual([False, False, False, True, False, False], hits)
 
@@ -86,12 +96,13 @@ class TestFaults(base.BaseTestCase):
         found.add({'action': 'status'})
         self.assertEqual(
             ['latency', 'reset_before'],
-            [rule.action for rule in found.hitting('K', 'POST', '/')])
+            [rule.action for rule in found.hitting('K', 'POST', '/')],
+        )
         self.assertEqual(
             ['latency', 'status'],
-            [rule.action for rule in found.hitting('K', 'GET', '/')])
-        self.assertEqual([2, 1, 1],
-                         [rule['hits'] for rule in found.rules()])
+            [rule.action for rule in found.hitting('K', 'GET', '/')],
+        )
+        self.assertEqual([2, 1, 1], [rule['hits'] for rule in found.rules()])
 
     def test_remove(self):
         found = faults.Faults()
@@ -104,7 +115,6 @@ class TestFaults(base.BaseTestCase):
 
 
 class TestRequestLog(base.BaseTestCase):
-
     def test_rows(self):
         log = request_log.RequestLog()
         row = log.begin('GET', '/a', 'K', None, 's')
@@ -114,12 +124,18 @@ class TestRequestLog(base.BaseTestCase):
         log.end(row, 200, 3, 4)
         log.begin('GET', '/b', 'K', None, 's')
         first, second = log.rows()
-        self.assertEqual((200, 3, 4), (
-            first['status'], first['bytes_in'], first['bytes_out']))
+        self.assertEqual(
+            (200, 3, 4),
+            (first['status'], first['bytes_in'], first['bytes_out']),
+        )
         self.assertEqual([second], log.rows(first['seq']))
         self.assertEqual(
-            {'kinds': {'K': {'requests': 2, 'bytes_in': 3}},
-             'total': {'requests': 2, 'bytes_in': 3}}, log.counters())
+            {
+                'kinds': {'K': {'requests': 2, 'bytes_in': 3}},
+                'total': {'requests': 2, 'bytes_in': 3},
+            },
+            log.counters(),
+        )
         log.clear()
         self.assertEqual([], log.rows())
         log.begin('GET', '/c', 'K', None, 's')
@@ -127,7 +143,6 @@ class TestRequestLog(base.BaseTestCase):
 
 
 class TestStore(base.BaseTestCase):
-
     def setUp(self):
         super().setUp()
         self.directory = self.useFixture(fixtures.TempDir()).join('state')
@@ -146,8 +161,10 @@ class TestStore(base.BaseTestCase):
         self.assertEqual({}, store.load('other'))
         self.assertEqual(0o700, os.stat(self.directory).st_mode & 0o777)
         for name in os.listdir(self.directory):
-            self.assertEqual(0o600, os.stat(
-                os.path.join(self.directory, name)).st_mode & 0o777)
+            self.assertEqual(
+                0o600,
+                os.stat(os.path.join(self.directory, name)).st_mode & 0o777,
+            )
 
     def test_transaction(self):
         store = state.Store(self.directory)
@@ -174,21 +191,23 @@ class TestStore(base.BaseTestCase):
 
 
 class TestAtom(base.BaseTestCase):
-
     def test_etag(self):
         self.assertRegex(atom.etag('content', 'None'), r'^-?\d+$')
-        self.assertNotEqual(atom.etag('content', 'None'),
-                            atom.etag('content', ''))
-        self.assertNotEqual(atom.etag('content', ''),
-                            atom.etag('other', ''))
+        self.assertNotEqual(
+            atom.etag('content', 'None'), atom.etag('content', '')
+        )
+        self.assertNotEqual(atom.etag('content', ''), atom.etag('other', ''))
         for number in range(1000):
             self.assertTrue(
-                -(1 << 31) <= int(atom.etag(str(number), '')) < 1 << 31)
+                -(1 << 31) <= int(atom.etag(str(number), '')) < 1 << 31
+            )
 
     def test_error_hides_the_token(self):
         text = atom.error_entry(
-            errors.not_found('<gone>'), '/rest/x?y',
-            {'X-API-Session': 'secret', 'Accept': '*/*'})
+            errors.not_found('<gone>'),
+            '/rest/x?y',
+            {'X-API-Session': 'secret', 'Accept': '*/*'},
+        )
         self.assertNotIn('secret', text)
         self.assertIn('&lt;gone&gt;', text)
         self.assertIn('>/rest/x<', text)

@@ -15,7 +15,11 @@ from oslotest import base
 
 from pvm_imagecache.simulator import schema
 
-THING = schema.table('Thing', 'uom', 'V1_2_0', '''
+THING = schema.table(
+    'Thing',
+    'uom',
+    'V1_2_0',
+    """
 First ROR
 Nested CUD *
     Item - *
@@ -24,11 +28,11 @@ Nested CUD *
 Lit ROO !
 Late CUD @Extra
 Where ROR
-''')
+""",
+)
 
 
 class TestSchema(base.BaseTestCase):
-
     def render(self, values, groups=schema.NO_GROUPS):
         return etree.fromstring(THING.render(values, '<Atom/>', groups))
 
@@ -36,39 +40,55 @@ class TestSchema(base.BaseTestCase):
         return [schema.local_name(child) for child in element]
 
     def test_order_is_the_layouts(self):
-        root = self.render({'Where': schema.Link('x'), 'Lit': 'l',
-                            'First': 'f'})
-        self.assertEqual(['Metadata', 'First', 'Lit', 'Where'],
-                         self.names(root))
+        root = self.render(
+            {'Where': schema.Link('x'), 'Lit': 'l', 'First': 'f'}
+        )
+        self.assertEqual(
+            ['Metadata', 'First', 'Lit', 'Where'], self.names(root)
+        )
         self.assertEqual({'V1_2_0'}, set(root.attrib.values()))
-        self.assertEqual({schema.UOM_NS}, {
-            etree.QName(element).namespace for element in root.iter()})
+        self.assertEqual(
+            {schema.UOM_NS},
+            {etree.QName(element).namespace for element in root.iter()},
+        )
 
     def test_attributes(self):
-        root = self.render({
-            'First': 'f', 'Lit': '', 'Where': schema.Link('x?a&b', 'via'),
-            'Nested': {'Item': [{'Inner': '1'}, {'Inner': '2'}]}})
+        root = self.render(
+            {
+                'First': 'f',
+                'Lit': '',
+                'Where': schema.Link('x?a&b', 'via'),
+                'Nested': {'Item': [{'Inner': '1'}, {'Inner': '2'}]},
+            }
+        )
         self.assertEqual({'kb': 'ROR', 'kxe': 'false'}, dict(root[1].attrib))
         nested = root[2]
         self.assertEqual(
             {'kb': 'CUD', 'kxe': 'false', 'schemaVersion': 'V1_2_0'},
-            dict(nested.attrib))
+            dict(nested.attrib),
+        )
         self.assertEqual(['Metadata', 'Item', 'Item'], self.names(nested))
-        self.assertEqual({'schemaVersion': 'V1_2_0'},
-                         dict(nested[1].attrib))
-        self.assertEqual({'ksv': 'V1_3_0', 'kb': 'CUR', 'kxe': 'false'},
-                         dict(nested[1][1].attrib))
+        self.assertEqual({'schemaVersion': 'V1_2_0'}, dict(nested[1].attrib))
+        self.assertEqual(
+            {'ksv': 'V1_3_0', 'kb': 'CUR', 'kxe': 'false'},
+            dict(nested[1][1].attrib),
+        )
         self.assertEqual('true', root[3].get('kxe'))
-        self.assertEqual(('x?a&b', 'via'),
-                         (root[4].get('href'), root[4].get('rel')))
+        self.assertEqual(
+            ('x?a&b', 'via'), (root[4].get('href'), root[4].get('rel'))
+        )
 
     def test_groups(self):
         values = {'First': 'f', 'Late': 'l'}
-        for groups, there in ((schema.NO_GROUPS, False), (None, True),
-                              (frozenset({'Extra'}), True),
-                              (frozenset({'Other'}), False)):
+        for groups, there in (
+            (schema.NO_GROUPS, False),
+            (None, True),
+            (frozenset({'Extra'}), True),
+            (frozenset({'Other'}), False),
+        ):
             self.assertEqual(
-                there, 'Late' in self.names(self.render(values, groups)))
+                there, 'Late' in self.names(self.render(values, groups))
+            )
 
     def test_escapes(self):
         text = '<&>"\''
@@ -76,12 +96,19 @@ class TestSchema(base.BaseTestCase):
 
     def test_reads_what_it_renders(self):
         values = {
-            'First': 'f', 'Where': schema.Link('y'),
-            'Nested': {'Item': [{'Inner': '1'}, {'Inner': '2'}],
-                       'Count': '2'}}
+            'First': 'f',
+            'Where': schema.Link('y'),
+            'Nested': {'Item': [{'Inner': '1'}, {'Inner': '2'}], 'Count': '2'},
+        }
         self.assertEqual(values, THING.read(self.render(values)))
 
     def test_reads_leniently(self):
-        self.assertEqual({'First': 'f'}, THING.read(etree.fromstring(
-            '<Thing><!-- c --><Unknown>u</Unknown><First> f </First>'
-            '</Thing>')))
+        self.assertEqual(
+            {'First': 'f'},
+            THING.read(
+                etree.fromstring(
+                    '<Thing><!-- c --><Unknown>u</Unknown><First> f </First>'
+                    '</Thing>'
+                )
+            ),
+        )

@@ -14,8 +14,8 @@
 
 from unittest import mock
 
-from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache import exceptions
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.virt import boot_disks
 
@@ -32,12 +32,13 @@ class BootDisksTest(base.TestCase):
         self.disks.delete(boot_disks.Attached('disk', 'other'), None)
         self.images.delete_disk.assert_not_called()
         self.disks.delete(boot_disks.Attached('disk', 'udid'), 'for')
-        self.images.delete_disk.assert_called_once_with(
-            'disk', context='for')
+        self.images.delete_disk.assert_called_once_with('disk', context='for')
 
     def test_what_is_gone_or_needed_is_no_error(self):
-        for error in (exceptions.DiskNotFound(name='disk', pool='p'),
-                      exceptions.DiskInUse(name='disk')):
+        for error in (
+            exceptions.DiskNotFound(name='disk', pool='p'),
+            exceptions.DiskInUse(name='disk'),
+        ):
             self.images.delete_disk.side_effect = error
             self.disks.delete_named('disk', None)
         self.images.driver.find_disk.return_value = None
@@ -49,13 +50,20 @@ class BootDisksTest(base.TestCase):
         # As where the answer to the first update was lost.
         made = mock.Mock(disk=self.there)
         for udid, added in (('udid', False), ('other', True)):
-            with mock.patch.object(
-                    boot_disks, '_attached', autospec=True, return_value=[
-                        boot_disks.Attached('disk', udid)]), (
-                    mock.patch.object(boot_disks, 'scsi_mapper',
-                                      autospec=True)) as mapper:
-                self.assertEqual(added, self.disks._add(
-                    mock.Mock(), mock.Mock(), made))
+            with (
+                mock.patch.object(
+                    boot_disks,
+                    '_attached',
+                    autospec=True,
+                    return_value=[boot_disks.Attached('disk', udid)],
+                ),
+                (
+                    mock.patch.object(boot_disks, 'scsi_mapper', autospec=True)
+                ) as mapper,
+            ):
+                self.assertEqual(
+                    added, self.disks._add(mock.Mock(), mock.Mock(), made)
+                )
             self.assertEqual(added, mapper.add_map.called)
 
     def _create(self, *outcomes):
@@ -63,7 +71,8 @@ class BootDisksTest(base.TestCase):
         noted = []
         try:
             return self.disks.create(
-                'image', ['a', 'b'], 0, None, noted.append), noted
+                'image', ['a', 'b'], 0, None, noted.append
+            ), noted
         except exceptions.PVMImageCacheError as error:
             return error, noted
 
@@ -71,8 +80,11 @@ class BootDisksTest(base.TestCase):
         taken = exceptions.DiskExists(name='a', pool='p')
         refused = exceptions.ImageForbidden(image='image')
         self.assertEqual(('made', ['a']), self._create('made'))
-        self.assertEqual(('made', ['a', None, 'b']),
-                         self._create(taken, 'made'))
-        for errors, noted in (((refused,), ['a', None]),
-                              ((taken, taken), ['a', None, 'b', None])):
+        self.assertEqual(
+            ('made', ['a', None, 'b']), self._create(taken, 'made')
+        )
+        for errors, noted in (
+            ((refused,), ['a', None]),
+            ((taken, taken), ['a', None, 'b', None]),
+        ):
             self.assertEqual((errors[-1], noted), self._create(*errors))

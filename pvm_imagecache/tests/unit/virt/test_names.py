@@ -31,13 +31,15 @@ class DiskNamesTest(base.TestCase):
     def test_as_nova_powervm_made_them(self):
         self.assertEqual(
             ['b_instance_8a1c', 'b_instance_0f2e', 'b_instance_4b5d'],
-            boot_disks.short_names('instance-0000002a', ID)[:3])
+            boot_disks.short_names('instance-0000002a', ID)[:3],
+        )
         self.assertEqual('b_web_8a1c', boot_disks.short_names('web', ID)[0])
 
     def test_where_they_may_be_long(self):
         self.assertEqual(
             'boot_instance_0000002a_8a1c0f2e_4b5d_4c6e_9f70_1234567890ab',
-            boot_disks.long_name('instance-0000002a', ID, 79))
+            boot_disks.long_name('instance-0000002a', ID, 79),
+        )
 
     @hypothesis.given(strategies.text(min_size=1), strategies.uuids())
     def test_any(self, name, uid):
@@ -57,21 +59,25 @@ class PartitionsTest(base.TestCase):
         made = partitions.partition_uuid(str(uid))
         self.assertIn(made[0], '01234567')
         self.assertIn(str(uid), partitions.instance_uuids(made))
-        self.assertEqual(2, len({uuid.UUID(each) for each
-                                 in partitions.instance_uuids(made)}))
+        self.assertEqual(
+            2,
+            len({uuid.UUID(each) for each in partitions.instance_uuids(made)}),
+        )
 
     def test_memory_comes_in_regions(self):
-        for wanted, given in ((1, 256), (256, 256), (257, 512),
-                              (2048, 2048)):
-            self.assertEqual(given, partitions.attributes(
-                'a', ID, 1, wanted, 256)['memory'])
+        for wanted, given in ((1, 256), (256, 256), (257, 512), (2048, 2048)):
+            self.assertEqual(
+                given, partitions.attributes('a', ID, 1, wanted, 256)['memory']
+            )
 
     def test_name(self):
-        self.assertEqual('instance-0000002a',
-                         partitions.partition_name('instance-0000002a'))
+        self.assertEqual(
+            'instance-0000002a', partitions.partition_name('instance-0000002a')
+        )
         self.assertEqual(
             pvm_util.sanitize_partition_name_for_api('a b' * 20),
-            partitions.partition_name('a b' * 20))
+            partitions.partition_name('a b' * 20),
+        )
 
 
 class TroubleTest(base.TestCase):
@@ -85,11 +91,14 @@ class TroubleTest(base.TestCase):
         lines = log.output.splitlines()
         self.assertEqual(3, len(lines), lines)
         for line, error in zip(lines, ('one', 'two', 'one'), strict=True):
-            self.assertEqual('nova-compute can not do it, and will try it '
-                             f'again: {error}', line)
+            self.assertEqual(
+                f'nova-compute can not do it, and will try it again: {error}',
+                line,
+            )
         trouble.went()
         trouble.went()
-        self.assertEqual(['nova-compute can do it again'],
-                         log.output.splitlines()[3:])
+        self.assertEqual(
+            ['nova-compute can do it again'], log.output.splitlines()[3:]
+        )
         trouble.came(ValueError())
         self.assertIn('again: ValueError', log.output.splitlines()[-1])
