@@ -31,11 +31,11 @@ import tempfile
 import time
 from typing import Any
 
-from pvm_imagecache import glance_client
-from pvm_imagecache import image_source
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import simulator
 from pvm_imagecache.cmd import shell
+from pvm_imagecache.glance import client
+from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 
@@ -195,7 +195,7 @@ endpoint = {self._glance.url}
 token = {self._glance.token()}
 """)
         conf = shell.read_configuration([str(path)], [])
-        self._source = image_source.ImageSource(glance_client.factory(conf))
+        self._source = image_source.ImageSource(client.factory(conf))
         return manager_module.ImageManager.from_conf(conf, self._source)
 
 

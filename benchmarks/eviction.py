@@ -35,13 +35,13 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import fixtures
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
-from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.drivers import base
+from pvm_imagecache.glance import source as image_source
 
 MIB = 1 << 20
 MOST_REQUESTS = 3
@@ -157,7 +157,10 @@ class Bench:
         disks = self._driver.create_disks(
             [
                 base.NewDisk(
-                    record.disk_name, MIB, 'raw', recovery.label(record.lease)
+                    record.disk_name,
+                    MIB,
+                    'raw',
+                    reconciler.label(record.lease),
                 )
                 for record in records
             ]

@@ -50,8 +50,8 @@ from pvm_imagecache import fixtures
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.drivers import base
 from pvm_imagecache.simulator import mappings
 from pvm_imagecache.virt import imagecache
@@ -256,7 +256,7 @@ class Bench:
                     record.disk_name,
                     units.Mi,
                     'raw',
-                    recovery.label(record.lease),
+                    reconciler.label(record.lease),
                 )
                 for record in records
             ]

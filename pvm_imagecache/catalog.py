@@ -39,9 +39,9 @@ import uuid
 from pvm_imagecache import boot_clock
 from pvm_imagecache import catalog_file
 from pvm_imagecache import exceptions
-from pvm_imagecache import identity
 from pvm_imagecache import image as image_module
-from pvm_imagecache import private_files
+from pvm_imagecache.system import identity
+from pvm_imagecache.system import private_files
 
 LOG = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ import weakref
 
 from pvm_imagecache import catalog_schema
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
-from pvm_imagecache import private_files
+from pvm_imagecache.system import locks
+from pvm_imagecache.system import private_files
 
 LOG = logging.getLogger(__name__)
 

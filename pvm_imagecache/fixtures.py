@@ -44,7 +44,7 @@ from pvm_imagecache.conf import cache
 from pvm_imagecache.conf import nova
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
-from pvm_imagecache.eviction import fence
+from pvm_imagecache.eviction import time_limit
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -151,7 +151,7 @@ class PolicyConformance:
         if self._made is None:
             self._made = self.make_policy()
         made = self._made
-        decisions = fence.Call(
+        decisions = time_limit.Call(
             lambda: list(
                 itertools.islice(made.choose(view), len(view.images) + 1)
             )

@@ -12,7 +12,7 @@
 
 """What is known of a Glance image, and when two of them are the same.
 
-Nothing here talks to Glance: see :mod:`pvm_imagecache.image_source`.
+Nothing here talks to Glance: see :mod:`pvm_imagecache.glance.source`.
 """
 
 from collections.abc import Iterator

@@ -14,7 +14,7 @@
 
 The manager holds the records of the catalogue against the disks of a
 driver, and decides whether a deploy is a hit, a miss or a bypass. How bytes
-move is in :mod:`~pvm_imagecache.transfer`, how disks are made in the
+move is in :mod:`~pvm_imagecache.deploy.transfer`, how disks are made in the
 driver.
 """
 
@@ -28,31 +28,31 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from pvm_imagecache import adoption
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import deploy
 from pvm_imagecache import events
-from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
-from pvm_imagecache import fetch
-from pvm_imagecache import human
-from pvm_imagecache import identity
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
-from pvm_imagecache import interrupts
-from pvm_imagecache import locks
 from pvm_imagecache import metrics
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
 from pvm_imagecache import plugins
 from pvm_imagecache import records
-from pvm_imagecache import recovery
-from pvm_imagecache import removal
+from pvm_imagecache import text
+from pvm_imagecache.cleanup import adoption
+from pvm_imagecache.cleanup import evictor
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.cleanup import removal
 from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.conf import nova as nova_conf
+from pvm_imagecache.deploy import base_image
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import identity
+from pvm_imagecache.system import interrupts
+from pvm_imagecache.system import locks
 
 LOG = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Pass:
     :ivar eviction: None where it could not be made; ``error`` tells why.
     """
 
-    reconciliation: recovery.Reconciliation
+    reconciliation: reconciler.Reconciliation
     eviction: evictor.Eviction | None
     error: str = ''
 
@@ -120,7 +120,7 @@ class Pass:
         """What was done, in one line; '' if there was nothing to do."""
         found, evicted = self.reconciliation, self.eviction
         gone = sum(each.removed for each in self._results)
-        freed = human.size(evicted.freed) if evicted else ''
+        freed = text.size(evicted.freed) if evicted else ''
         return _counted(
             (gone, f'image(s) evicted ({freed})'),
             (len(found.removed), 'incomplete disk(s) removed'),
@@ -197,7 +197,7 @@ class ImageManager:
         source: image_source.ImageSource,
         catalog: catalog_module.Catalog,
         lock_directory: locks.LockDirectory,
-        settings: parts_module.Settings,
+        settings: cache_module.Settings,
         policies: Sequence[pipeline.NamedPolicy] = (),
         listener: events.Listener | None = None,
         pool_name: str = '',
@@ -210,7 +210,7 @@ class ImageManager:
         self._catalog = catalog
         self._pool_name = pool_name
         self._noted_pool = ''
-        self._parts = parts_module.Parts(
+        self._parts = cache_module.Parts(
             driver,
             source,
             catalog,
@@ -278,7 +278,7 @@ class ImageManager:
         return self._driver
 
     @property
-    def _settings(self) -> parts_module.Settings:
+    def _settings(self) -> cache_module.Settings:
         return self._parts.settings
 
     @property
@@ -300,8 +300,8 @@ class ImageManager:
         size: int = 0,
         *,
         context: Any = None,
-        progress: fetch.Progress | None = None,
-    ) -> deploy.Deployment:
+        progress: base_image.Progress | None = None,
+    ) -> instance_disk.Deployment:
         """Make an instance disk that begins with the bytes of an image.
 
         :param size: of the disk in bytes; 0 for the least that the image
@@ -314,7 +314,7 @@ class ImageManager:
         """
         naming.check_disk_name(name, self._driver.longest_name)
         image_module.check_format(image)
-        deployment = deploy.InstanceDeploy(
+        deployment = instance_disk.InstanceDeploy(
             self._parts, image, name, size, context, progress
         ).run()
         LOG.info(
@@ -336,16 +336,16 @@ class ImageManager:
             bytes_fetched=deployment.bytes_fetched,
             bytes_saved=(
                 image.size
-                if deployment.outcome is deploy.Outcome.HIT
+                if deployment.outcome is instance_disk.Outcome.HIT
                 else None
             ),
             seconds=deployment.seconds['total'],
             detail=deployment.reason or None,
             who=identity.of_request(context),
         )
-        if deployment.outcome is deploy.Outcome.MISS:
+        if deployment.outcome is instance_disk.Outcome.MISS:
             self._tell(events.Kind.CACHED, image)
-        elif deployment.outcome is deploy.Outcome.BYPASS:
+        elif deployment.outcome is instance_disk.Outcome.BYPASS:
             self._tell(events.Kind.BYPASSED, image, name, deployment.reason)
         return deployment
 
@@ -386,8 +386,8 @@ class ImageManager:
         image: image_module.Image,
         *,
         context: Any = None,
-        progress: fetch.Progress | None = None,
-    ) -> fetch.Prefetch:
+        progress: base_image.Progress | None = None,
+    ) -> base_image.Prefetch:
         """Fetch an image into the cache, unless it is there.
 
         :raises CacheDisabled: if nothing may, or can, be cached.
@@ -398,7 +398,7 @@ class ImageManager:
                 reason='The cache is switched off: enabled is false in '
                 '[pvm_imagecache].'
             )
-        result = fetch.BaseImageFetch(
+        result = base_image.BaseImageFetch(
             self._parts, image, context, progress
         ).run()
         if result.fetched:
@@ -641,7 +641,7 @@ class ImageManager:
             self._evictor.automatic,
         )
 
-    def reconcile(self) -> recovery.Reconciliation:
+    def reconcile(self) -> reconciler.Reconciliation:
         """Hold catalogue and pool together; tidy up after dead processes.
 
         :raises PowerVMError: if the pool can't be read.
@@ -651,8 +651,8 @@ class ImageManager:
         self._catalog.saw_uploads(self._driver.pool_id(), tidy=False)
         return self._reconcile()
 
-    def _reconcile(self) -> recovery.Reconciliation:
-        found = recovery.reconcile(self._parts)
+    def _reconcile(self) -> reconciler.Reconciliation:
+        found = reconciler.reconcile(self._parts)
         for name in found.removed:
             self._remember(
                 'tidy', disk_name=name, detail='incomplete, removed'
@@ -683,7 +683,7 @@ class ImageManager:
         :raises ImageNotAdoptable: if it can't be that image's.
         """
         self._need_cache('take disks over')
-        fetch.check_cacheable(image)
+        base_image.check_cacheable(image)
         return adoption.candidate(self._parts, image)
 
     def adopt(self, image: image_module.Image) -> catalog_module.BaseImage:
@@ -692,7 +692,7 @@ class ImageManager:
         :raises ImageNotAdoptable: if it can't be that image's.
         """
         self._need_cache('take disks over')
-        fetch.check_cacheable(image)
+        base_image.check_cacheable(image)
         adopted = adoption.adopt(self._parts, image)
         self._remember('adopt', image=image, disk_name=adopted.disk_name)
         return adopted
@@ -770,9 +770,9 @@ def _counted(*facts: tuple[int, str]) -> str:
     return ', '.join(f'{count} {what}' for count, what in facts if count)
 
 
-def _settings(conf: Any) -> parts_module.Settings:
+def _settings(conf: Any) -> cache_module.Settings:
     options = conf.pvm_imagecache
-    return parts_module.Settings(
+    return cache_module.Settings(
         enabled=options.enabled,
         stall_timeout=options.stall_timeout,
         fetch_timeout=options.fetch_timeout,

@@ -34,8 +34,8 @@ from stevedore import named
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
-from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.eviction import time_limit
 
 LOG = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
         distribution=_distributions(namespace, name),
     )
     try:
-        made = fence.Call(lambda: plugin.from_conf(conf)).result()
+        made = time_limit.Call(lambda: plugin.from_conf(conf)).result()
     except exceptions.ConfigurationError:
         raise
     except (cfg.Error, ValueError) as error:
@@ -141,7 +141,7 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
             reason=f'An option of the plugin {name} in {namespace} is not '
             f'right: {" ".join(str(error).split())}'
         ) from error
-    except fence.TookTooLongError as error:
+    except time_limit.TookTooLongError as error:
         raise invalid(reason=f'from_conf: {error}') from error
     except Exception as error:
         raise invalid(

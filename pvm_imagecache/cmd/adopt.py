@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
-from pvm_imagecache import human
-from pvm_imagecache.cmd import asking
+from pvm_imagecache import text
 from pvm_imagecache.cmd import base
+from pvm_imagecache.cmd import confirmation
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
@@ -45,8 +45,8 @@ class AdoptImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
-        asking.add_dry_run(parser, 'only show what would be taken over')
-        asking.add_yes(parser)
+        confirmation.add_dry_run(parser, 'only show what would be taken over')
+        confirmation.add_yes(parser)
         return parser
 
     def take_action(
@@ -63,10 +63,10 @@ class AdoptImages(base.Lister):
                 for image, disk in zip(images, disks, strict=True)
             )
         if not parsed_args.yes:
-            asking.ask(
+            confirmation.ask(
                 'Do these disks hold all bytes of their images, unchanged?',
                 [
-                    f'{disk.name} {human.size(disk.capacity)}: image '
+                    f'{disk.name} {text.size(disk.capacity)}: image '
                     f'{image.id} {image.name}'
                     for image, disk in zip(images, disks, strict=True)
                 ],

@@ -30,7 +30,7 @@ from cliff import lister
 from cliff import show
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
+from pvm_imagecache import text
 from pvm_imagecache.cmd import tables
 from pvm_imagecache.policies import rules
 
@@ -125,7 +125,7 @@ class _Display(Authorized):
         if not self.app.stdout.isatty():
             return values
         return [
-            human.printable(each) if isinstance(each, str) else each
+            text.printable(each) if isinstance(each, str) else each
             for each in values
         ]
 

@@ -18,11 +18,11 @@ import decimal
 from typing import Any
 from typing import Final
 
-from pvm_imagecache import interrupts
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
 from pvm_imagecache.policies import rules
+from pvm_imagecache.system import interrupts
 
 _GIB: Final = 1 << 30
 #: More than any volume group has; keeps nonsense out of the arithmetic.

@@ -22,7 +22,7 @@ from typing import Final
 
 from cliff import columns
 
-from pvm_imagecache import human
+from pvm_imagecache import text
 
 _SHORTEST_ID: Final = 8
 
@@ -46,7 +46,7 @@ class Size(_Sortable):
     """Bytes."""
 
     def human_readable(self) -> str:
-        return '' if self._value is None else human.size(self._value)
+        return '' if self._value is None else text.size(self._value)
 
 
 class KeptElsewhere(_Sortable):
@@ -98,9 +98,7 @@ class Until(_Sortable):
 
     def human_readable(self) -> str:
         return (
-            ''
-            if self._value is None
-            else (f'in {human.duration(self._value)}')
+            '' if self._value is None else (f'in {text.duration(self._value)}')
         )
 
     def machine_readable(self) -> str | None:
@@ -116,7 +114,7 @@ class Time(_Sortable):
     def human_readable(self) -> str:
         if self._value is None:
             return ''
-        return human.age(
+        return text.age(
             datetime.datetime.now(datetime.UTC).timestamp() - self._value
         )
 

@@ -33,7 +33,7 @@ from keystoneauth1 import session as ksa_session
 import yaml
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import identity
+from pvm_imagecache.system import identity
 
 _TIMEOUT: Final = 60
 _DIRECTORIES: Final = ('.', '~/.config/openstack', '/etc/openstack')

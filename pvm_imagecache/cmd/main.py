@@ -24,7 +24,7 @@ import sys
 from typing import Final
 from typing import TextIO
 
-from pvm_imagecache import interrupts
+from pvm_imagecache.system import interrupts
 
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141

@@ -19,9 +19,9 @@ import sys
 import time
 from typing import Final
 
-from pvm_imagecache import human
-from pvm_imagecache import interrupts
-from pvm_imagecache.cmd import waiting
+from pvm_imagecache import text
+from pvm_imagecache.cmd import wait_notice
+from pvm_imagecache.system import interrupts
 
 _STEPS: Final = {
     'fetch': 'Fetching',
@@ -45,7 +45,7 @@ class Reporter:
     """
 
     def __init__(self, what: str, quiet: bool = False) -> None:
-        self._what = human.printable(what)
+        self._what = text.printable(what)
         self._quiet = quiet
         self._bar = sys.stderr.isatty()
         self._step = ''
@@ -95,7 +95,7 @@ class Reporter:
         return (at_last - at_first) / (ended - began)
 
     def _tell(self, line: str) -> None:
-        waiting.said()
+        wait_notice.said()
         if self._bar:
             # A line that is longer than the terminal can't be renewed.
             self._open_line = True
@@ -114,13 +114,13 @@ class Reporter:
         if self._step == 'copy':
             return self._what + step
         part = done / total if total else 1.0
-        how_far = f' {part:.0%} of {human.size(total)}'
+        how_far = f' {part:.0%} of {text.size(total)}'
         rate = self._rate()
         if rate > 0:
-            how_far += f', {human.size(int(rate))}/s'
+            how_far += f', {text.size(int(rate))}/s'
             if done < total:
                 left = round((total - done) / rate)
-                how_far += f', {human.duration(left)} left'
+                how_far += f', {text.duration(left)} left'
         what = self._shortened(len(step + how_far)) + step
         return f'{what}{self._bar_of(part, len(what + how_far))}{how_far}'
 

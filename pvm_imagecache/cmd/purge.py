@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
-from pvm_imagecache.cmd import asking
-from pvm_imagecache.cmd import at_glance
+from pvm_imagecache import text
 from pvm_imagecache.cmd import base
+from pvm_imagecache.cmd import confirmation
 from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
 
 
@@ -86,8 +86,8 @@ class PurgeImages(base.Lister):
         parser.add_argument(
             '--reason', metavar='TEXT', default='', help='why, for the history'
         )
-        asking.add_dry_run(parser)
-        asking.add_yes(parser)
+        confirmation.add_dry_run(parser)
+        confirmation.add_yes(parser)
         return parser
 
     def check(self, parsed_args: argparse.Namespace) -> None:
@@ -122,8 +122,8 @@ class PurgeImages(base.Lister):
                 )
             )
         if doomed and not parsed_args.yes:
-            size = human.size(sum(each.capacity or 0 for each in doomed))
-            asking.ask(
+            size = text.size(sum(each.capacity or 0 for each in doomed))
+            confirmation.ask(
                 f'Purge {len(doomed)} image(s), {size}, from the cache?',
                 [f'{each.image.id} {each.image.name}' for each in doomed],
                 'Nothing was purged.',
@@ -162,13 +162,13 @@ class PurgeImages(base.Lister):
                 if records.age(each) > parsed_args.older_than
             ]
         if parsed_args.deleted:
-            states = at_glance.states(
+            states = glance_state.states(
                 self.app.source, [each.image for each in chosen]
             )
             chosen = [
                 each
                 for each in chosen
-                if states[each.image.id] == at_glance.GONE
+                if states[each.image.id] == glance_state.GONE
             ]
         return chosen
 

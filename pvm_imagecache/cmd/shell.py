@@ -35,10 +35,10 @@ from cliff import complete as cliff_complete
 from cliff import help as cliff_help
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
-from pvm_imagecache import identity
+from pvm_imagecache import text
 from pvm_imagecache import version
-from pvm_imagecache.cmd import commands
+from pvm_imagecache.cmd import command_manager
+from pvm_imagecache.system import identity
 
 DEFAULT_FILES: Final = (
     '/etc/nova/nova.conf',
@@ -120,7 +120,7 @@ class Shell(app.App):
         super().__init__(
             description=_DESCRIPTION,
             version=version.version_string(),
-            command_manager=commands.Commands(NAMESPACE),
+            command_manager=command_manager.Commands(NAMESPACE),
             deferred_help=True,
         )
         self.command_manager.add_command('help', Help)
@@ -206,11 +206,11 @@ class Shell(app.App):
     def source(self) -> Any:
         """The images of Glance, as the configured user sees them."""
         if self._source is None:
-            from pvm_imagecache import glance_client
-            from pvm_imagecache import image_source
+            from pvm_imagecache.glance import client
+            from pvm_imagecache.glance import source as image_source
 
             self._source = image_source.ImageSource(
-                glance_client.factory(
+                client.factory(
                     self.conf, session_of_user=self._session_of_user
                 )
             )
@@ -269,17 +269,17 @@ class Shell(app.App):
         ):
             self.authorize(rules.DEFAULT)
         if not self.quiet:
-            from pvm_imagecache.cmd import waiting
+            from pvm_imagecache.cmd import wait_notice
 
-            waiting.start()
+            wait_notice.start()
 
     def _ask_keystone(self) -> identity.Identity:
-        from pvm_imagecache import glance_client
         from pvm_imagecache.cmd import keystone
+        from pvm_imagecache.glance import client
 
         trusted = (
             self.conf.pvm_imagecache.keystone_auth_urls
-            or glance_client.auth_urls(self.conf)
+            or client.auth_urls(self.conf)
         )
         if not trusted:
             raise exceptions.ConfigurationError(
@@ -399,9 +399,9 @@ class Shell(app.App):
         if self._manager is not None:
             self._manager.close()
         if not self.quiet:
-            from pvm_imagecache.cmd import waiting
+            from pvm_imagecache.cmd import wait_notice
 
-            waiting.stop()
+            wait_notice.stop()
         # OSError: nobody reads what is printed, or a disk is full.
         if isinstance(err, Exception) and not isinstance(
             err, exceptions.PVMImageCacheError | OSError
@@ -419,7 +419,7 @@ class _Harmless(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return '\n'.join(
             map(
-                human.printable,
+                text.printable,
                 super().format(record).expandtabs().split('\n'),
             )
         )

@@ -31,7 +31,7 @@ from typing import TextIO
 from cliff import columns as cliff_columns
 from cliff import utils
 
-from pvm_imagecache import human
+from pvm_imagecache import text
 
 #: Characters between which the widest word of prose decides how narrow its
 #: column may become.
@@ -90,7 +90,7 @@ def for_people(value: Any) -> Any:
         return ''
     if isinstance(value, bool):
         return 'yes' if value else ''
-    return human.printable(value) if isinstance(value, str) else value
+    return text.printable(value) if isinstance(value, str) else value
 
 
 def fitting(

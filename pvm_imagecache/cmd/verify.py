@@ -20,9 +20,9 @@ from typing import Any
 from typing import Final
 
 from pvm_imagecache import exceptions
-from pvm_imagecache.cmd import at_glance
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
 
 _SOUND: Final = 'sound'
@@ -90,7 +90,7 @@ class VerifyCache(base.Lister):
             record = records.get(name)
             remark = disks.get(name) or _state_of(record)
             state = states.get(record.image.id) if record else None
-            if remark != _SOUND or state not in (None, at_glance.SAME):
+            if remark != _SOUND or state not in (None, glance_state.SAME):
                 self.fail()
             rows.append(
                 (
@@ -106,7 +106,7 @@ class VerifyCache(base.Lister):
     def _ask_glance(self, images: Sequence[Any]) -> dict[str, str]:
         """How images are in Glance; nothing where nobody can ask."""
         try:
-            return at_glance.states(self.app.source, images)
+            return glance_state.states(self.app.source, images)
         except exceptions.PVMImageCacheError as error:
             self.app.LOG.warning('Glance was not asked: %s', error)
             if not isinstance(error, exceptions.ConfigurationError):

@@ -36,7 +36,7 @@ from pypowervm import exceptions as pvm_exceptions
 from pypowervm.helpers import vios_busy
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import network_errors
+from pvm_imagecache.system import network_errors
 
 LOG = logging.getLogger(__name__)
 

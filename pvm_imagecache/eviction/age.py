@@ -15,7 +15,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pvm_imagecache import human
+from pvm_imagecache import text
 from pvm_imagecache.conf import age as age_conf
 from pvm_imagecache.eviction import base
 
@@ -42,6 +42,6 @@ class AgePolicy(base.EvictionPolicy):
                 yield base.Decision(
                     each.image_id,
                     'unused',
-                    f'not used for {human.duration(unused)}: the limit is '
-                    f'{human.duration(self._max_age)}',
+                    f'not used for {text.duration(unused)}: the limit is '
+                    f'{text.duration(self._max_age)}',
                 )

@@ -15,7 +15,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pvm_imagecache import human
+from pvm_imagecache import text
 from pvm_imagecache.conf import lru as lru_conf
 from pvm_imagecache.eviction import base
 
@@ -43,8 +43,7 @@ class LRUPolicy(base.EvictionPolicy):
                 yield base.Decision(
                     each.image_id,
                     'space',
-                    'least recently used when a deploy needed '
-                    'space',
+                    'least recently used when a deploy needed space',
                 )
             return
         count = len(view.images)
@@ -58,7 +57,7 @@ class LRUPolicy(base.EvictionPolicy):
                 yield base.Decision(
                     each.image_id,
                     'too-large',
-                    f'larger than the {human.size(self._max_bytes)} that '
+                    f'larger than the {text.size(self._max_bytes)} that '
                     'may be cached',
                 )
                 candidates.remove(each)
@@ -76,8 +75,8 @@ class LRUPolicy(base.EvictionPolicy):
                 yield base.Decision(
                     each.image_id,
                     'too-large',
-                    f'the least recently used while {human.size(size)} are '
-                    f'cached, of {human.size(self._max_bytes)} allowed',
+                    f'the least recently used while {text.size(size)} are '
+                    f'cached, of {text.size(self._max_bytes)} allowed',
                 )
             else:
                 return

@@ -24,7 +24,7 @@ import itertools
 from oslo_log import log as logging
 
 from pvm_imagecache.eviction import base
-from pvm_imagecache.eviction import fence
+from pvm_imagecache.eviction import time_limit
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class NamedPolicy:
         :raises Exception: whatever it raises.
         """
         if self._unanswered:
-            raise fence.TookTooLongError(
+            raise time_limit.TookTooLongError(
                 'it is not asked again, since it did not end before'
             )
         # One that repeats itself for ever is found out.
@@ -71,9 +71,9 @@ class NamedPolicy:
 
         try:
             decisions = (
-                choose() if self._is_ours else fence.Call(choose).result()
+                choose() if self._is_ours else time_limit.Call(choose).result()
             )
-        except fence.TookTooLongError:
+        except time_limit.TookTooLongError:
             self._unanswered.append(view)
             raise
         if len(decisions) == most:

@@ -22,9 +22,9 @@ import os
 from typing import Any
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import identity
 from pvm_imagecache import policies
 from pvm_imagecache.policies import rules
+from pvm_imagecache.system import identity
 
 
 def check(

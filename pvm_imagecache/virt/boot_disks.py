@@ -31,11 +31,11 @@ from pypowervm.tasks import scsi_mapper
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
-from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
 from pvm_imagecache import naming
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class BootDisks:
         size: int,
         context: Any,
         note: Callable[[str | None], None],
-    ) -> deploy.Deployment:
+    ) -> instance_disk.Deployment:
         """Make a disk from an image, under the first name that is free.
 
         :param size: in bytes; 0 for what the image needs.
@@ -85,7 +85,7 @@ class BootDisks:
         :raises PVMImageCacheError: as ``ImageManager.create_disk``.
         """
 
-        def make(name: str) -> deploy.Deployment:
+        def make(name: str) -> instance_disk.Deployment:
             note(name)
             try:
                 return self._images.create_disk(
@@ -115,12 +115,14 @@ class BootDisks:
             ]
         return short_names(instance_name, instance_uuid)
 
-    def attach(self, partition: Any, disk: deploy.Deployment) -> None:
+    def attach(self, partition: Any, disk: instance_disk.Deployment) -> None:
         """Map a disk to a partition, from each server that has the disk."""
         for server in self._images.driver.servers():
             self._change(server, lambda vios: self._add(vios, partition, disk))
 
-    def _add(self, vios: Any, partition: Any, made: deploy.Deployment) -> bool:
+    def _add(
+        self, vios: Any, partition: Any, made: instance_disk.Deployment
+    ) -> bool:
         if any(
             each.udid == made.disk.udid for each in _attached(vios, partition)
         ):

@@ -35,11 +35,11 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.virt import boot_disks
 from pvm_imagecache.virt import errors
+from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import inventory
 from pvm_imagecache.virt import mixin
 from pvm_imagecache.virt import partitions
 from pvm_imagecache.virt import power_states
-from pvm_imagecache.virt import reports
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             self._adapters, CONF.pvm_imagecache.proc_units_factor
         )
         self._disks = boot_disks.BootDisks(self._adapters, self.image_cache)
-        self._trouble = reports.Trouble('reach PowerVM')
+        self._trouble = fault_log.Trouble('reach PowerVM')
         self._host: inventory.Host | None = None
 
     def cleanup_host(self, host: str) -> None:

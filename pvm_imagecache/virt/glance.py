@@ -17,14 +17,14 @@ from typing import Any
 import nova.conf
 
 from nova import service_auth
-from pvm_imagecache import glance_client
-from pvm_imagecache import image_source
+from pvm_imagecache.glance import client
+from pvm_imagecache.glance import source as image_source
 
 
 def source() -> image_source.ImageSource:
     """Images by nova's ``[glance]`` options and the rights of the caller."""
     return image_source.ImageSource(
-        glance_client.factory(nova.conf.CONF, auth_of=_auth_of)
+        client.factory(nova.conf.CONF, auth_of=_auth_of)
     )
 
 

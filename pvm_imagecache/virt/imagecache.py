@@ -28,7 +28,7 @@ from oslo_log import log as logging
 from nova.virt import imagecache
 from pvm_imagecache import catalog
 from pvm_imagecache import manager
-from pvm_imagecache.virt import reports
+from pvm_imagecache.virt import fault_log
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
     def __init__(self, images: manager.ImageManager) -> None:
         super().__init__()
         self._images = images
-        self._trouble = reports.Trouble('tidy up the image cache')
+        self._trouble = fault_log.Trouble('tidy up the image cache')
 
     def update(self, context: Any, all_instances: Iterable[Any]) -> None:
         """Tidy up after the dead, and remove what the policies choose.

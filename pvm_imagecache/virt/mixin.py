@@ -30,10 +30,10 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import plugins
 from pvm_imagecache.conf import compute
+from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import glance
 from pvm_imagecache.virt import imagecache
 from pvm_imagecache.virt import notifications
-from pvm_imagecache.virt import reports
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class ImageCacheMixin(driver.ComputeDriver):
         self._cache_manager = imagecache.PowerVMImageCacheManager(
             self.image_cache
         )
-        self._usage_trouble = reports.Trouble('tell how full the cache is')
+        self._usage_trouble = fault_log.Trouble('tell how full the cache is')
         self._reserved_gb = 0
         # nova reads the class's, which all drivers of a process share.
         self.capabilities = {
@@ -88,7 +88,7 @@ class ImageCacheMixin(driver.ComputeDriver):
         }
         CONF.register_mutate_hook(_reconfigurer(self.image_cache))
         if self.image_cache.caches_images:
-            start = reports.Trouble('tidy up the image cache at the start')
+            start = fault_log.Trouble('tidy up the image cache at the start')
             try:
                 self.image_cache.reconcile()
             except Exception as error:

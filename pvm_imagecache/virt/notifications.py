@@ -30,7 +30,7 @@ from oslo_log import log as logging
 from nova import context as nova_context
 from nova import rpc
 from pvm_imagecache import events
-from pvm_imagecache.virt import reports
+from pvm_imagecache.virt import fault_log
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Notifier:
         self._waiting: queue.Queue[events.Event | None] = queue.Queue(
             MOST_WAITING
         )
-        self._trouble = reports.Trouble('send notifications of the cache')
+        self._trouble = fault_log.Trouble('send notifications of the cache')
         self._thread = threading.Thread(
             target=self._run, name='pvm_imagecache-notify', daemon=True
         )

@@ -30,8 +30,8 @@ from oslo_config import cfg
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
 from pvm_imagecache.drivers import base
+from pvm_imagecache.system import locks
 
 GROUP = 'pvm_imagecache_directory'
 OPTIONS = [

@@ -23,11 +23,11 @@ from typing import Any
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import upload
 from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.system import locks
 
 
 class LocalDiskDriver(base.DiskDriver):

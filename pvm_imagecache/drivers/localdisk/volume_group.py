@@ -44,11 +44,11 @@ from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
-from pvm_imagecache import locks
 from pvm_imagecache import naming
+from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.system import locks
 
 LOG = logging.getLogger(__name__)
 
@@ -604,8 +604,8 @@ def _check(
     if needed > free:
         raise exceptions.NotEnoughSpace(
             pool=f'Volume group {document.wrapper.name}',
-            free=human.size(free),
-            needed=human.size(needed),
+            free=text.size(free),
+            needed=text.size(needed),
             needed_bytes=needed,
             what=' and '.join(
                 operation.new.name
@@ -728,8 +728,8 @@ def _raise_if_full(
     needed = sum(whole_gib(new.size) for new in names)
     raise exceptions.NotEnoughSpace(
         pool=f'Volume group {document.wrapper.name}',
-        free=human.size(document.free),
-        needed=human.size(needed),
+        free=text.size(document.free),
+        needed=text.size(needed),
         needed_bytes=needed,
         refused=needed <= document.free,
         what=' and '.join(new.name for new in names),

@@ -36,8 +36,8 @@ from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
 from pvm_imagecache import image as image_module
+from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.ssp import image_unit
@@ -349,6 +349,6 @@ def _raise_if_full(
     raise exceptions.NotEnoughSpace(
         pool='The Shared Storage Pool',
         free='less than that',
-        needed=human.size(needed),
+        needed=text.size(needed),
         what=f'disk {new.name}',
     ) from error

@@ -38,15 +38,15 @@ from pypowervm.wrappers import managed_system as pvm_system
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
-from pvm_imagecache import deploy
-from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
 from pvm_imagecache import manager
 from pvm_imagecache import simulator
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.glance import client
+from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
@@ -101,7 +101,9 @@ class FunctionalTestCase(base.BaseTestCase):
             )
         )
         self.useFixture(
-            fixtures.MockPatchObject(deploy, 'RETRY_DELAYS', (0.01, 0.02))
+            fixtures.MockPatchObject(
+                instance_disk, 'RETRY_DELAYS', (0.01, 0.02)
+            )
         )
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
@@ -148,7 +150,7 @@ token = {token or self.glance.token()}
         """A manager as the configuration describes it."""
         conf = shell.read_configuration([str(conf_file or self.conf_file)], [])
         glance_conf.register(conf)
-        self.source = image_source.ImageSource(glance_client.factory(conf))
+        self.source = image_source.ImageSource(client.factory(conf))
         made = manager.ImageManager.from_conf(conf, self.source)
         self.addCleanup(made.close)
         return made

@@ -79,22 +79,22 @@ from pypowervm.wrappers import vios_file as pvm_file
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import catalog_file
 from pvm_imagecache import catalog_schema
-from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
-from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
-from pvm_imagecache import private_files
-from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.glance import client
+from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import private_files
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -575,12 +575,12 @@ def quick() -> Iterator[None]:
         for where, name, value in (
             (image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
             (powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
-            (deploy, 'RETRY_DELAYS', (0.01, 0.02)),
+            (instance_disk, 'RETRY_DELAYS', (0.01, 0.02)),
             (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),
             (powervm, '_LONGEST_PAUSE', 0.02),
             (catalog_file, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
             # No request is at work any more when a fault is over.
-            (recovery, 'LONGEST_REQUEST', 0.0),
+            (reconciler, 'LONGEST_REQUEST', 0.0),
             # How long to wait for the lock of the volume group.
             (
                 volume_group.VolumeGroup.__init__,
@@ -655,7 +655,7 @@ class Bench:
         self,
     ) -> tuple[manager_module.ImageManager, image_source.ImageSource]:
         conf = self._conf()
-        source = image_source.ImageSource(glance_client.factory(conf))
+        source = image_source.ImageSource(client.factory(conf))
         return manager_module.ImageManager.from_conf(conf, source), source
 
     def _conf(self) -> Any:
@@ -708,7 +708,7 @@ timeout = {_TIMEOUT}
         catalog = catalog_module.Catalog(str(self.state / 'catalog.sqlite'))
         with contextlib.closing(driver), contextlib.closing(catalog):
             pool = driver.pool_id()
-            image = image_source.ImageSource(glance_client.factory(conf)).get(
+            image = image_source.ImageSource(client.factory(conf)).get(
                 self.image_id
             )
             if self.cell.image == 'dead':
@@ -723,7 +723,7 @@ timeout = {_TIMEOUT}
                         name,
                         image.size,
                         image.disk_format,
-                        recovery.label(lease),
+                        reconciler.label(lease),
                     )
                 ]
             )
@@ -1834,12 +1834,12 @@ class _Judge:
         self._judge_cached('after the next deploy')
         if self._cell.image == 'bare' or self._forgets:
             return
-        if done.outcome is deploy.Outcome.BYPASS:
+        if done.outcome is instance_disk.Outcome.BYPASS:
             self._bad('STUCK', f'the next deploy: bypass: {done.reason}')
             return
-        if done.outcome is deploy.Outcome.MISS:
+        if done.outcome is instance_disk.Outcome.MISS:
             done = bench.manager.create_disk(image, 'vm3')
-            if done.outcome is not deploy.Outcome.HIT:
+            if done.outcome is not instance_disk.Outcome.HIT:
                 self._bad('STUCK', f'no hit after a miss: {done.outcome}')
             self._judge_disk('vm3', 'after the last deploy')
         self._purge_and_compare(image)

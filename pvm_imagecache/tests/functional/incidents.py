@@ -37,10 +37,10 @@ from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import deploy
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance_wsgi
 
@@ -57,7 +57,8 @@ _WORKER = """
 import sys
 from concurrent import futures
 from pvm_imagecache.cmd import shell
-from pvm_imagecache import glance_client, image_source, manager
+from pvm_imagecache import manager
+from pvm_imagecache.glance import client as glance_client, source as image_source
 conf_file, image_id, *names = sys.argv[1:]
 conf = shell.read_configuration([conf_file], [])
 source = image_source.ImageSource(glance_client.factory(conf))
@@ -81,7 +82,7 @@ class IncidentTestCase(base.FunctionalTestCase):
 
     def deploy(
         self, image_id: str, name: str, size: int = 0, **kwargs: Any
-    ) -> deploy.Outcome:
+    ) -> instance_disk.Outcome:
         """Make a disk of an image, and compare every byte."""
         done = self.manager.create_disk(
             self.image(image_id), name, size, **kwargs

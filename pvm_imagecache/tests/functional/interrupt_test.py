@@ -43,7 +43,6 @@ from oslo_utils import units
 import stevedore
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import glance_client as _glance_client  # noqa: F401
 from pvm_imagecache import manager as _manager  # noqa: F401
 from pvm_imagecache import naming
 from pvm_imagecache.cmd import images as _images  # noqa: F401

@@ -53,19 +53,19 @@ from pypowervm.wrappers import vios_file as pvm_file
 from urllib3 import connection as urllib3_connection
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
-from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
-from pvm_imagecache import locks
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import driver as localdisk
+from pvm_imagecache.glance import client
+from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
@@ -319,7 +319,7 @@ token = {self.glance.token()}
 
     def _plant(self) -> None:
         """Disks of others, and an upload to one of them."""
-        source = image_source.ImageSource(glance_client.factory(self.conf))
+        source = image_source.ImageSource(client.factory(self.conf))
         self.images = [source.get(image_id) for image_id in self.data]
         mine = naming.base_image_name(self.images[0].id)
         self.foreign: dict[str, str] = {}
@@ -415,7 +415,7 @@ token = {self.glance.token()}
         """
         conf = conf or self.conf
         made = manager_module.ImageManager.from_conf(
-            conf, image_source.ImageSource(glance_client.factory(conf))
+            conf, image_source.ImageSource(client.factory(conf))
         )
         try:
             yield made
@@ -931,7 +931,7 @@ class MissAwaited(Miss):
             time.sleep(0.002)
         with self.world.manager() as manager:
             done = manager.create_disk(self.image, 'vm9')
-        if done.outcome is deploy.Outcome.BYPASS:
+        if done.outcome is instance_disk.Outcome.BYPASS:
             raise Failure(f'who waited went past the cache: {done.reason}')
 
 
@@ -1299,9 +1299,9 @@ class Run:
     def _deploy(self, manager: manager_module.ImageManager) -> None:
         """To the same name, and to a new one."""
         image = self._operation.image
-        outcomes = {deploy.Outcome.MISS, deploy.Outcome.HIT}
+        outcomes = {instance_disk.Outcome.MISS, instance_disk.Outcome.HIT}
         if self._taken:
-            outcomes = {deploy.Outcome.BYPASS}
+            outcomes = {instance_disk.Outcome.BYPASS}
         first = self._operation.makes or 'vm1'
         if first in self._instances:
             # It was whole and off the record: the deploy had happened.
@@ -1320,7 +1320,7 @@ class Run:
                     f'{done.outcome.value}: {done.reason}'
                 )
             if not self._taken:
-                outcomes = {deploy.Outcome.HIT}
+                outcomes = {instance_disk.Outcome.HIT}
 
     def _deploy_to_taken(
         self, manager: manager_module.ImageManager, name: str
@@ -1336,12 +1336,12 @@ class Run:
 @contextlib.contextmanager
 def _long_after() -> Iterator[None]:
     """Have it that no request can last that the dead may have sent."""
-    longest = recovery.LONGEST_REQUEST
-    recovery.LONGEST_REQUEST = 0
+    longest = reconciler.LONGEST_REQUEST
+    reconciler.LONGEST_REQUEST = 0
     try:
         yield
     finally:
-        recovery.LONGEST_REQUEST = longest
+        reconciler.LONGEST_REQUEST = longest
 
 
 # -- all runs
@@ -1501,7 +1501,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     if not parsed.verbose:
         logging.disable(logging.CRITICAL)
-    for module in (image_source, powervm, deploy):
+    for module in (image_source, powervm, instance_disk):
         module.RETRY_DELAYS = _DELAYS[: len(module.RETRY_DELAYS)]
     with tempfile.TemporaryDirectory(prefix='pvm-kill-') as directory:
         with World(pathlib.Path(directory)) as world:

@@ -57,16 +57,16 @@ from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import vios_file as pvm_file
 
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
-from pvm_imagecache import glance_client
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache import removal
+from pvm_imagecache.cleanup import removal
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
+from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.glance import client
+from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.simulator import control as control_module
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
@@ -193,7 +193,7 @@ class Place:
     ]:
         """A manager of one's own."""
         conf = self.conf()
-        source = image_source.ImageSource(glance_client.factory(conf))
+        source = image_source.ImageSource(client.factory(conf))
         manager = manager_module.ImageManager.from_conf(conf, source)
         try:
             yield manager, source
@@ -340,17 +340,17 @@ class Hand:
             self._check_bytes(oldest, self._disk(oldest))
             self._delete(oldest)
 
-    def _note_fetch(self, done: deploy.Deployment) -> None:
+    def _note_fetch(self, done: instance_disk.Deployment) -> None:
         image, outcome = done.image, done.outcome
-        if outcome is not deploy.Outcome.HIT:
+        if outcome is not instance_disk.Outcome.HIT:
             self.report.fetches[image.id, outcome.value] += 1
-        expected = 0 if outcome is deploy.Outcome.HIT else image.size
+        expected = 0 if outcome is instance_disk.Outcome.HIT else image.size
         if done.bytes_fetched != expected:
             raise Failure(
                 f'a {outcome.value} of {image.size} bytes took '
                 f'{done.bytes_fetched} from Glance'
             )
-        if outcome is deploy.Outcome.BYPASS:
+        if outcome is instance_disk.Outcome.BYPASS:
             why = self._place.special.get(image.id, '')
             self.report.counts[f'bypasses: {why or "others"}'] += 1
             if not self._is_expected(why, done.reason):
@@ -363,7 +363,7 @@ class Hand:
         return any(phrase in reason for phrase in _BYPASSES.get(why, ()))
 
     def _check_disk(
-        self, done: deploy.Deployment, name: str, size: int
+        self, done: instance_disk.Deployment, name: str, size: int
     ) -> None:
         disk = self._disk(name)
         if (disk['name'], disk['udid'], disk['capacity_bytes']) != (

@@ -32,7 +32,8 @@ DISKS_EACH = 10
 _WORKER = """
 import sys
 from pvm_imagecache.cmd import shell
-from pvm_imagecache import glance_client, image_source, manager
+from pvm_imagecache import manager
+from pvm_imagecache.glance import client as glance_client, source as image_source
 conf_file, image_id, name, count = sys.argv[1:]
 conf = shell.read_configuration([conf_file], [])
 source = image_source.ImageSource(glance_client.factory(conf))

@@ -16,14 +16,14 @@ from unittest import mock
 
 from oslo_utils import units
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
@@ -75,7 +75,7 @@ class _Base(base.FunctionalTestCase):
                     record.disk_name,
                     units.Mi,
                     'raw',
-                    recovery.label(record.lease),
+                    reconciler.label(record.lease),
                 )
                 for record in records
             ]
@@ -188,16 +188,16 @@ class ManyTestCase(_Base):
     def test_somebody_else_evicts_meanwhile(self) -> None:
         self.plant_images(5)
         other = self.make_manager()
-        reconcile = recovery.reconcile
+        reconcile = reconciler.reconcile
         seen: list[int] = []
 
-        def come_between(parts: parts_module.Parts) -> object:
+        def come_between(parts: cache_module.Parts) -> object:
             found = reconcile(parts)
             other.purge(other.list()[:2])
             seen.append(self.last_request())
             return found
 
-        with mock.patch.object(recovery, 'reconcile', come_between):
+        with mock.patch.object(reconciler, 'reconcile', come_between):
             done = self.manager.run_pass()
         self.assertEqual(3, self.removed(done))
         self.assertEqual('VolumeGroup.get', self.kinds_since(seen[0])[0])

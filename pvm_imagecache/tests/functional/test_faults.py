@@ -28,7 +28,7 @@ from pvm_imagecache import catalog
 from pvm_imagecache import catalog_file
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache.drivers import powervm
@@ -503,7 +503,7 @@ class CatalogueFaultsTestCase(_Base):
             make(
                 [
                     base_module.NewDisk(
-                        name, units.Mi, 'raw', recovery.label(lease)
+                        name, units.Mi, 'raw', reconciler.label(lease)
                     )
                     for name, lease in (
                         (record.disk_name, record.lease),

@@ -31,8 +31,8 @@ from oslo_utils import units
 from pvm_imagecache import boot_clock
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
-from pvm_imagecache import recovery
 from pvm_imagecache import simulator
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.eviction import age
 from pvm_imagecache.tests.functional import incidents
@@ -723,7 +723,7 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         name = naming.base_image_name(image_id)
         self.manager._catalog.begin(pool, name, self.image(image_id))
         foreign = self.plant(name)
-        self.later(recovery.LONGEST_REQUEST + 1)
+        self.later(reconciler.LONGEST_REQUEST + 1)
         with fixtures.FakeLogger(level=logging.WARNING):
             self.manager.run_pass([])
         with fixtures.FakeLogger(level=logging.WARNING) as log:
@@ -951,5 +951,5 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
             )
             self.step_clock(step)
             self.assertEqual((), self.manager.reconcile().forgotten)
-            self.later(recovery.LONGEST_REQUEST + 1)
+            self.later(reconciler.LONGEST_REQUEST + 1)
             self.assertEqual(1, len(self.manager.reconcile().forgotten))

@@ -27,11 +27,11 @@ from keystoneauth1 import token_endpoint
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import fetch
-from pvm_imagecache import image_source
 from pvm_imagecache import naming
-from pvm_imagecache import transfer
+from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy import transfer
+from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.simulator import body
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents
@@ -152,7 +152,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
         # It takes longer than anybody waits for one without progress.
         for module, name in (
             (transfer, '_PROGRESS_INTERVAL'),
-            (fetch, '_LOOK_INTERVAL'),
+            (base_image, '_LOOK_INTERVAL'),
         ):
             self.useFixture(fixtures.MockPatchObject(module, name, 0.05))
         self.manager = self.make_manager(self.conf_with('fetch_timeout = 2'))

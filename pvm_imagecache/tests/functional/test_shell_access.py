@@ -27,8 +27,8 @@ import tempfile
 
 from oslo_utils import units
 
-from pvm_imagecache import identity
 from pvm_imagecache.cmd import main as command
+from pvm_imagecache.system import identity
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import keystone as keystone_server
 

@@ -26,11 +26,11 @@ from nova import exception
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.virt import errors
+from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import imagecache
 from pvm_imagecache.virt import inventory
 from pvm_imagecache.virt import mixin
 from pvm_imagecache.virt import power_states
-from pvm_imagecache.virt import reports
 
 
 class ErrorsTest(base.BaseTestCase):
@@ -155,7 +155,7 @@ class ReservedTest(base.BaseTestCase):
         self.driver = mock.Mock(
             spec=mixin.ImageCacheMixin,
             _reserved_gb=0,
-            _usage_trouble=reports.Trouble('tell'),
+            _usage_trouble=fault_log.Trouble('tell'),
             image_cache=mock.Mock(),
             _cache_manager=mock.Mock(get_disk_usage=self.usage),
         )

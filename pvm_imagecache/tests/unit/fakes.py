@@ -22,8 +22,8 @@ import threading
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import image_source
 from pvm_imagecache.drivers import base
+from pvm_imagecache.glance import source as image_source
 
 
 class FakeDriver(base.DiskDriver):

@@ -12,8 +12,8 @@
 
 """Disks named like base images, of which the catalogue knows nothing."""
 
-from pvm_imagecache import adoption
 from pvm_imagecache import exceptions
+from pvm_imagecache.cleanup import adoption
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes

@@ -32,8 +32,8 @@ from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import catalog_file
 from pvm_imagecache import catalog_schema
 from pvm_imagecache import exceptions
-from pvm_imagecache import identity
 from pvm_imagecache import image as image_module
+from pvm_imagecache.system import identity
 from pvm_imagecache.tests.unit import base
 
 POPULATING = catalog_module.State.POPULATING

@@ -24,24 +24,24 @@ from glanceclient import exc as glance_exceptions
 import hypothesis
 from hypothesis import strategies
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
-from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
-from pvm_imagecache import locks
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.deploy import base_image
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
 CHUNK = image_source.CHUNK_SIZE
-HIT, MISS = deploy.Outcome.HIT, deploy.Outcome.MISS
-BYPASS, POOL = deploy.Outcome.BYPASS, deploy.Outcome.POOL
+HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
+BYPASS, POOL = instance_disk.Outcome.BYPASS, instance_disk.Outcome.POOL
 READY = catalog_module.State.READY
 POPULATING = catalog_module.State.POPULATING
 
@@ -122,14 +122,14 @@ class DeployTestCase(base.TestCase):
         self.driver = fakes.FakeDriver(self.gib)
         self.catalog = BrokenCatalog(self.path('state', 'c.sqlite'))
         self.addCleanup(self.catalog.close)
-        self.settings = parts_module.Settings(stall_timeout=base.PATIENCE)
+        self.settings = cache_module.Settings(stall_timeout=base.PATIENCE)
         self.locks = locks.LockDirectory(self.path('state', 'locks'))
         self.policies = ()
         self.told = set()
 
     @property
     def parts(self):
-        return parts_module.Parts(
+        return cache_module.Parts(
             self.driver,
             self.source,
             self.catalog,
@@ -140,12 +140,12 @@ class DeployTestCase(base.TestCase):
         )
 
     def deploy(self, name='disk', image=None, size=0, progress=None):
-        return deploy.InstanceDeploy(
+        return instance_disk.InstanceDeploy(
             self.parts, image or self.image, name, size, None, progress
         ).run()
 
     def prefetch(self, image=None, progress=None):
-        return fetch.BaseImageFetch(
+        return base_image.BaseImageFetch(
             self.parts, image or self.image, None, progress
         ).run()
 
@@ -204,7 +204,7 @@ class DeployTestCase(base.TestCase):
             self.base_name,
             gib,
             b'\xee' * written,
-            label if label is not None else recovery.label(record.lease),
+            label if label is not None else reconciler.label(record.lease),
         )
         self.driver.uploads.add(disk.udid)
         if udid:
@@ -355,7 +355,7 @@ class SizeTest(DeployTestCase):
         self.assertEqual(1, len(self.source.opened))
 
     def test_too_small_past_the_cache(self):
-        self.settings = parts_module.Settings(enabled=False)
+        self.settings = cache_module.Settings(enabled=False)
         self._refused(self.qcow2, 5 * base.GIB - 1)
         self.check_nothing_left()
 
@@ -375,7 +375,7 @@ class BypassTest(DeployTestCase):
 
     def test_switched_off(self):
         self.deploy('earlier')
-        self.settings = parts_module.Settings(enabled=False)
+        self.settings = cache_module.Settings(enabled=False)
         self._bypassed('switched off')
         self.check_cached()
 
@@ -466,7 +466,7 @@ class BypassTest(DeployTestCase):
         self.assertEqual(['disk'], self.driver.names())
 
     def test_a_lock_that_is_not_to_be_had(self):
-        self.settings = parts_module.Settings(fetch_timeout=0)
+        self.settings = cache_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self._bypassed('still holds')
         self.check_not_cached('disk')
@@ -599,7 +599,7 @@ class RightTest(DeployTestCase):
     """Users of nova get from the cache what Glance would give them."""
 
     def _deploy_for(self, context, name='disk'):
-        return deploy.InstanceDeploy(
+        return instance_disk.InstanceDeploy(
             self.parts, self.image, name, 0, context, None
         ).run()
 
@@ -627,7 +627,7 @@ class RightTest(DeployTestCase):
 
     def test_switched_off(self):
         self.prefetch()
-        self.settings = parts_module.Settings(check_download_right=False)
+        self.settings = cache_module.Settings(check_download_right=False)
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
         self.check(self._deploy_for('somebody'), HIT)
 
@@ -640,7 +640,7 @@ class RightTest(DeployTestCase):
         )
         self.assertEqual(['theirs'], self.driver.names())
         self.deploy('configured')
-        self.settings = parts_module.Settings(check_download_right=False)
+        self.settings = cache_module.Settings(check_download_right=False)
         self._deploy_for('somebody', 'unasked')
         self.assertEqual(
             ['configured', 'theirs', 'unasked'], self.driver.names()
@@ -692,7 +692,7 @@ class ReplacedTest(DeployTestCase):
         # What is there by then is right, but it is not what is copied.
         self.prefetch()
         seen = self.record()
-        work = deploy.InstanceDeploy(
+        work = instance_disk.InstanceDeploy(
             self.parts, self.image, 'disk', 0, None, None
         )
         self.assertTrue(work._is_current(seen))
@@ -756,7 +756,7 @@ class ReplacedTest(DeployTestCase):
     def test_what_is_being_evicted_is_not_served(self):
         self.catalog.start_eviction(self.old)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
-            self.settings = parts_module.Settings(fetch_timeout=0)
+            self.settings = cache_module.Settings(fetch_timeout=0)
             self.check(self.deploy(), BYPASS)
 
 
@@ -806,7 +806,7 @@ class LeftOverTest(DeployTestCase):
 
     def test_it_is_never_served(self):
         self.leave_behind(written=self.size)
-        self.assertFalse(fetch.is_servable(self.record(), self.image))
+        self.assertFalse(base_image.is_servable(self.record(), self.image))
 
     def test_of_another_image_whose_id_begins_alike(self):
         self.leave_behind()
@@ -828,7 +828,7 @@ class LeftOverTest(DeployTestCase):
 
     def test_the_live_holder_is_left_alone(self):
         left = self.leave_behind()
-        self.settings = parts_module.Settings(fetch_timeout=0)
+        self.settings = cache_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.check(self.deploy(), BYPASS)
         self.assertEqual(left, self.record())
@@ -880,7 +880,7 @@ class LegsTest(DeployTestCase):
         self.assertEqual(1, len(self.source.opened))
 
     def test_past_the_cache(self):
-        self.settings = parts_module.Settings(enabled=False)
+        self.settings = cache_module.Settings(enabled=False)
         self._fail('disk', 2)
         self.assertRaises(exceptions.PowerVMRequestFailed, self.deploy)
         self.check_nothing_left()
@@ -891,8 +891,8 @@ class LegsTest(DeployTestCase):
         self.driver.before['upload'] = lambda disk: (
             disk.name == self.base_name and released.wait(base.PATIENCE)
         )
-        self.settings = parts_module.Settings(stall_timeout=0.02)
-        self.patch(fetch.transfer, 'QUEUE_LENGTH', 1)
+        self.settings = cache_module.Settings(stall_timeout=0.02)
+        self.patch(base_image.transfer, 'QUEUE_LENGTH', 1)
         done = self.deploy()
         self.check(done, BYPASS)
         self.assertIn('no progress', done.reason)
@@ -955,7 +955,7 @@ class LegsTest(DeployTestCase):
 
         self.driver.before['create_disks'] = busy
         self.assertRaises(exceptions.PowerVMBusy, self.deploy)
-        self.assertEqual(len(deploy.RETRY_DELAYS) + 1, len(turns))
+        self.assertEqual(len(instance_disk.RETRY_DELAYS) + 1, len(turns))
         self.check_nothing_left()
 
 
@@ -977,7 +977,7 @@ class StreamTest(DeployTestCase):
         self.assertRaises(kind, self.prefetch)
         self.check_nothing_left()
         self.assertEqual(2, len(self.source.opened))
-        self.settings = parts_module.Settings(enabled=False)
+        self.settings = cache_module.Settings(enabled=False)
         self.assertRaises(kind, self.deploy)
         self.check_nothing_left()
         self.assertEqual(
@@ -1179,8 +1179,8 @@ class TogetherTest(DeployTestCase):
                 progress=lambda step, *_: step == 'wait' and waits.set()
             )
 
-        fetch, done = self.in_threads(self.prefetch, second)
-        self.assertTrue(fetch.fetched)
+        base_image, done = self.in_threads(self.prefetch, second)
+        self.assertTrue(base_image.fetched)
         self.check(done, HIT)
 
 
@@ -1249,7 +1249,7 @@ class PrefetchTest(DeployTestCase):
         self.assertEqual(set(), self.driver.uploads)
 
     def test_another_fetch_makes_no_progress(self):
-        self.settings = parts_module.Settings(fetch_timeout=0)
+        self.settings = cache_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.assertRaises(exceptions.LockTimeout, self.prefetch)
 
@@ -1262,8 +1262,8 @@ class PatienceTest(base.TestCase):
         self.now = 100.0
         self.seen = None
         self.told = []
-        self.patch(fetch, 'time', self)
-        self.patience = fetch._Patience(
+        self.patch(base_image, 'time', self)
+        self.patience = base_image._Patience(
             60, lambda: self.seen, lambda *args: self.told.append(args)
         )
 
@@ -1326,7 +1326,7 @@ class DecidersTest(base.TestCase):
         return catalog_module.BaseImage(**defaults | values)
 
     def test_servable(self):
-        self.assertTrue(fetch.is_servable(self._record(), self.image))
+        self.assertTrue(base_image.is_servable(self._record(), self.image))
 
     def test_not_servable(self):
         for values in (
@@ -1337,7 +1337,8 @@ class DecidersTest(base.TestCase):
             {'image': dataclasses.replace(self.image, disk_format='qcow2')},
         ):
             self.assertFalse(
-                fetch.is_servable(self._record(**values), self.image), values
+                base_image.is_servable(self._record(**values), self.image),
+                values,
             )
 
     @base.generated
@@ -1361,7 +1362,7 @@ class DecidersTest(base.TestCase):
             os_hash_algo=algo,
             os_hash_value=value or self.image.os_hash_value,
         )
-        served = fetch.is_servable(
+        served = base_image.is_servable(
             self._record(state=state, udid=udid, image=cached), self.image
         )
         same = image_module.compare(cached, self.image)
@@ -1379,23 +1380,23 @@ class DecidersTest(base.TestCase):
             )
 
     def test_check_size(self):
-        fetch.check_size(self.image, 0)
-        fetch.check_size(self.image, 10)
+        base_image.check_size(self.image, 0)
+        base_image.check_size(self.image, 10)
         self.assertRaises(
-            exceptions.DiskTooSmall, fetch.check_size, self.image, 9
+            exceptions.DiskTooSmall, base_image.check_size, self.image, 9
         )
         large = dataclasses.replace(self.image, virtual_size=base.GIB + 1)
         error = self.assertRaises(
-            exceptions.DiskTooSmall, fetch.check_size, large, base.GIB
+            exceptions.DiskTooSmall, base_image.check_size, large, base.GIB
         )
         self.assertIn('1 GiB (1073741824 bytes)', str(error))
         self.assertIn('(1073741825 bytes)', str(error))
 
     def test_check_cacheable(self):
-        fetch.check_cacheable(self.image)
+        base_image.check_cacheable(self.image)
         self.assertRaises(
             exceptions.ImageNotCacheable,
-            fetch.check_cacheable,
+            base_image.check_cacheable,
             dataclasses.replace(
                 self.image, os_hash_algo='blake17', checksum=None
             ),

@@ -17,17 +17,17 @@ import dataclasses
 import time
 import types
 
-from pvm_imagecache import evictor
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
-from pvm_imagecache import removal
+from pvm_imagecache.cleanup import evictor
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.cleanup import removal
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.system import locks
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import test_deploy
 
@@ -44,7 +44,7 @@ class EvictorTestCase(test_deploy.DeployTestCase):
     def setUp(self):
         super().setUp()
         self.policies = (pipeline.NamedPolicy('test', self.policy),)
-        self.settings = parts_module.Settings(
+        self.settings = cache_module.Settings(
             stall_timeout=base.PATIENCE, minimum_age=0
         )
         self.patch(evictor, 'ROOM_TIMEOUT', 0)
@@ -340,14 +340,14 @@ class EvictTest(EvictorTestCase):
         self.assertEqual('abc', self.ids())
 
     def test_a_snapshot_spares_requests(self):
-        found = recovery.reconcile(self.parts).snapshot
+        found = reconciler.reconcile(self.parts).snapshot
         self.driver.calls = []
         self.driver.pool = self.fail
         self.assertEqual(3, len(self.evictor.evict(found).results))
         self.assertEqual(['delete'] * 3, self.driver.calls)
 
     def test_a_snapshot_that_is_not_so_any_more(self):
-        found = recovery.reconcile(self.parts).snapshot
+        found = reconciler.reconcile(self.parts).snapshot
         self.driver.taken = {self.disk_name(0)}
         removal.remove(self.parts, [self.catalog.images('pool')[1]])
         self.driver.calls = []
@@ -372,7 +372,7 @@ class EvictTest(EvictorTestCase):
         )
 
     def test_a_snapshot_from_before_we_had_to_wait(self):
-        found = recovery.reconcile(self.parts).snapshot
+        found = reconciler.reconcile(self.parts).snapshot
         self.patch(evictor, 'ROOM_TIMEOUT', base.PATIENCE)
         other = contextlib.ExitStack()
         other.enter_context(self.parts.hold_room(0))
@@ -391,7 +391,7 @@ class EvictTest(EvictorTestCase):
 
     def test_what_a_partition_had_in_the_snapshot_stays(self):
         self.driver.taken = {self.disk_name(0)}
-        found = recovery.Snapshot(
+        found = reconciler.Snapshot(
             self.driver.pool(),
             frozenset(self.driver.taken),
             self.catalog.images('pool'),

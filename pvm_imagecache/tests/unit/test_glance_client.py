@@ -19,8 +19,8 @@ from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import glance_client
 from pvm_imagecache.conf import glance
+from pvm_imagecache.glance import client as glance_client
 from pvm_imagecache.tests.unit import base
 
 _PASSWORD = """

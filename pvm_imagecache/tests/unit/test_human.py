@@ -15,7 +15,7 @@
 import hypothesis
 from hypothesis import strategies
 
-from pvm_imagecache import human
+from pvm_imagecache import text
 from pvm_imagecache.tests.unit import base
 
 _FACTORS = {
@@ -29,7 +29,7 @@ _FACTORS = {
 
 class PrintableTest(base.TestCase):
     def test_texts(self):
-        for text, shown in (
+        for raw, shown in (
             ('', ''),
             ('naïve 日本', 'naïve 日本'),
             ('\x1b[31m', r'\x1b[31m'),
@@ -38,17 +38,17 @@ class PrintableTest(base.TestCase):
             ('\udcff', r'\udcff'),
             ('a\\b', 'a\\b'),
         ):
-            self.assertEqual(shown, human.printable(text))
+            self.assertEqual(shown, text.printable(raw))
 
     @base.generated
     @hypothesis.given(strategies.text())
-    def test_all_of_it_can_be_printed(self, text):
-        self.assertTrue(human.printable(text).isprintable())
+    def test_all_of_it_can_be_printed(self, shown):
+        self.assertTrue(text.printable(shown).isprintable())
 
 
 class SizeTest(base.TestCase):
     def test_for_people(self):
-        for count, text in (
+        for count, shown in (
             (0, '0 B'),
             (1, '1 B'),
             (1023, '1023 B'),
@@ -59,12 +59,12 @@ class SizeTest(base.TestCase):
             (1 << 40, '1 TiB'),
             (1234 << 40, '1234 TiB'),
         ):
-            self.assertEqual(text, human.size(count))
+            self.assertEqual(shown, text.size(count))
 
     @base.generated
     @hypothesis.given(strategies.integers(0, 1 << 50))
     def test_is_right_to_four_digits(self, count):
-        number, unit = human.size(count).split()
+        number, unit = text.size(count).split()
         self.assertAlmostEqual(
             1,
             float(number) * _FACTORS[unit] / max(count, 1) if count else 1,
@@ -74,7 +74,7 @@ class SizeTest(base.TestCase):
 
 class TimeTest(base.TestCase):
     def test_age(self):
-        for seconds, text in (
+        for seconds, shown in (
             (0, '0 s ago'),
             (59.9, '59 s ago'),
             (60, '1 min ago'),
@@ -85,10 +85,10 @@ class TimeTest(base.TestCase):
             (1000 * 86400, '1000 d ago'),
             (-1, 'in the future'),
         ):
-            self.assertEqual(text, human.age(seconds))
+            self.assertEqual(shown, text.age(seconds))
 
     def test_duration(self):
-        for seconds, text in (
+        for seconds, shown in (
             (0, '0 s'),
             (0.04, '0 s'),
             (5.263, '5.3 s'),
@@ -103,13 +103,13 @@ class TimeTest(base.TestCase):
             (26.2 * 3600, '1 d 2 h'),
             (1000 * 86400 + 59, '1000 d'),
         ):
-            self.assertEqual(text, human.duration(seconds))
+            self.assertEqual(shown, text.duration(seconds))
 
     @base.generated
     @hypothesis.given(strategies.floats(0, 1e9))
     def test_a_duration_is_right_to_its_last_unit(self, seconds):
         factors = {'s': 1, 'min': 60, 'h': 3600, 'd': 86400}
-        words = human.duration(seconds).split()
+        words = text.duration(seconds).split()
         total = sum(
             float(number) * factors[unit]
             for number, unit in zip(words[::2], words[1::2], strict=True)

@@ -17,7 +17,7 @@ import os
 import pwd
 import types
 
-from pvm_imagecache import identity
+from pvm_imagecache.system import identity
 from pvm_imagecache.tests.unit import base
 
 _USERS = {0: 'root', 1001: 'ann', 1002: 'bob', 1003: 'nova'}

@@ -29,7 +29,7 @@ import requests
 from urllib3 import exceptions as urllib3_exceptions
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import image_source
+from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 

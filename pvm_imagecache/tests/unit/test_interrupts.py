@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 
-from pvm_imagecache import interrupts
+from pvm_imagecache.system import interrupts
 from pvm_imagecache.tests.unit import base
 
 

@@ -22,12 +22,12 @@ import sys
 import threading
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
+from pvm_imagecache.system import locks
 from pvm_imagecache.tests.unit import base
 
 _HOLDER = """
 import sys
-from pvm_imagecache import locks
+from pvm_imagecache.system import locks
 with locks.LockDirectory(sys.argv[1]).hold(sys.argv[2], 0):
     print('held', flush=True)
     sys.stdin.read()

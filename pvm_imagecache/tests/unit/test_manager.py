@@ -17,14 +17,14 @@ import types
 
 import fixtures
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import deploy
-from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import evictor
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
@@ -32,8 +32,8 @@ from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit import test_deploy
 
-HIT, MISS = deploy.Outcome.HIT, deploy.Outcome.MISS
-BYPASS, POOL = deploy.Outcome.BYPASS, deploy.Outcome.POOL
+HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
+BYPASS, POOL = instance_disk.Outcome.BYPASS, instance_disk.Outcome.POOL
 Total = catalog_module.Total
 BASE_NAME = naming.base_image_name(base.IMAGE_ID)
 OTHER_ID = 'ffffffff-ffff-0000-0000-000000000000'
@@ -68,7 +68,7 @@ class CreateTest(ManagerTestCase):
         )
 
     def test_bypass(self):
-        self.settings = parts_module.Settings(enabled=False)
+        self.settings = cache_module.Settings(enabled=False)
         self.manager = self.make_manager()
         self.check(self.create(), BYPASS)
         self.assertEqual(
@@ -190,7 +190,7 @@ class PrefetchTest(ManagerTestCase):
         )
 
     def test_switched_off(self):
-        self.settings = parts_module.Settings(enabled=False)
+        self.settings = cache_module.Settings(enabled=False)
         self.assertRaises(
             exceptions.CacheDisabled, self.make_manager().prefetch, self.image
         )
@@ -412,14 +412,14 @@ class PurgeTest(ManagerTestCase):
         self.assertFalse(purged.removed)
         self.assertIn('may yet make', purged.reason)
         # PowerVM had been asked for it, and was at it all the time.
-        self.driver.add(self.base_name, label=recovery.label(record.lease))
+        self.driver.add(self.base_name, label=reconciler.label(record.lease))
         self.assertEqual((self.base_name,), self.manager.reconcile().removed)
         self.assertNotIn(self.base_name, self.driver.names())
 
     def test_a_left_over_that_will_not_come_any_more(self):
         self._purge()
         self.catalog.begin('pool', self.base_name, self.image)
-        self.patch(recovery, 'LONGEST_REQUEST', 0)
+        self.patch(reconciler, 'LONGEST_REQUEST', 0)
         self.assertTrue(self._purge()[self.image.id].removed)
         self.assertIsNone(self.record())
 
@@ -524,7 +524,7 @@ class PassTest(ManagerTestCase):
             pipeline.NamedPolicy('bad', Bad()),
             pipeline.NamedPolicy('age', age.AgePolicy(-1)),
         ]
-        self.settings = parts_module.Settings(minimum_age=0)
+        self.settings = cache_module.Settings(minimum_age=0)
         self.manager = self.make_manager()
         self.prefetch()
         done = self.manager.run_pass()
@@ -582,7 +582,7 @@ class EventsTest(ManagerTestCase):
 
     def test_evicted(self):
         self.policies = [pipeline.NamedPolicy('age', age.AgePolicy(-1))]
-        self.settings = parts_module.Settings(minimum_age=0)
+        self.settings = cache_module.Settings(minimum_age=0)
         self.manager = self.make_manager()
         self.prefetch()
         self.events.clear()
@@ -594,7 +594,7 @@ class EventsTest(ManagerTestCase):
         )
 
     def test_bypassed(self):
-        self.settings = parts_module.Settings(enabled=False)
+        self.settings = cache_module.Settings(enabled=False)
         self.manager = self.make_manager()
         self.create('a')
         self.assertIn('switched off', self.events[0].reason)
@@ -654,7 +654,7 @@ class FromConfTest(base.TestCase):
         self.addCleanup(made.close)
         self.assertTrue(made.caches_images)
         self.assertEqual(
-            parts_module.Settings(
+            cache_module.Settings(
                 enabled=False, stall_timeout=7, fetch_timeout=8
             ),
             made._settings,
@@ -669,7 +669,7 @@ class FromConfTest(base.TestCase):
         catalog.images('pool')
         before = base.descriptors()
         manager.ImageManager(
-            driver, None, catalog, None, parts_module.Settings()
+            driver, None, catalog, None, cache_module.Settings()
         ).close()
         self.assertTrue(driver.closed)
         self.assertLess(base.descriptors(), before)

@@ -28,22 +28,22 @@ from hypothesis import strategies
 import testtools
 
 from pvm_imagecache import boot_clock
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import deploy
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.eviction import watermark
+from pvm_imagecache.system import locks
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
-HIT, MISS = deploy.Outcome.HIT, deploy.Outcome.MISS
+HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
 READY = catalog_module.State.READY
 POOL_GIB = 8
 MINIMUM_AGE = 50.0
@@ -106,7 +106,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             types.SimpleNamespace(time=lambda: self.now),
         )
         # Whatever the dead have asked of this pool is done at once.
-        self.test.patch(recovery, 'LONGEST_REQUEST', 0)
+        self.test.patch(reconciler, 'LONGEST_REQUEST', 0)
         self.driver = fakes.FakeDriver(POOL_GIB)
         self.source = fakes.FakeSource()
         self.contents = {}
@@ -160,7 +160,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             self.source,
             self.catalog,
             locks.LockDirectory(self.test.path('state', 'locks')),
-            parts_module.Settings(
+            cache_module.Settings(
                 stall_timeout=base.PATIENCE, minimum_age=MINIMUM_AGE
             ),
             self.policies,

@@ -26,8 +26,8 @@ from pvm_imagecache import plugins
 from pvm_imagecache.drivers.localdisk import driver as localdisk
 from pvm_imagecache.drivers.ssp import driver as ssp
 from pvm_imagecache.eviction import base as eviction_base
-from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import none
+from pvm_imagecache.eviction import time_limit
 from pvm_imagecache.tests.unit import base
 
 _SERIAL = itertools.count()
@@ -299,7 +299,7 @@ class OthersTest(PluginsTest):
                     self.refused(make, *words)
 
     def test_making_it_never_ends(self):
-        self.patch(fence.Call.__init__, '__defaults__', (0.2,))
+        self.patch(time_limit.Call.__init__, '__defaults__', (0.2,))
         self.install(self._changed(POLICY, 'return cls()', 'while True: pass'))
         self.refused(self.policy, 'from_conf', 'did not end')
 

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 
-from pvm_imagecache import private_files
+from pvm_imagecache.system import private_files
 from pvm_imagecache.tests.unit import base
 
 UMASKS = (0o000, 0o022, 0o077, 0o777)

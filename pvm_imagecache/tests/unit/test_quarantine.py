@@ -16,8 +16,8 @@ import dataclasses
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import recovery
-from pvm_imagecache import removal
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.cleanup import removal
 from pvm_imagecache.tests.unit import test_deploy
 
 QUARANTINED = catalog_module.State.QUARANTINED
@@ -31,7 +31,7 @@ class QuarantineTest(test_deploy.DeployTestCase):
         self.deploy('earlier')
 
     def reconcile(self):
-        return recovery.reconcile(self.parts)
+        return reconciler.reconcile(self.parts)
 
     def grow(self):
         disk = self.driver._disks[self.base_name]

@@ -18,7 +18,7 @@ from hypothesis import strategies
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
@@ -35,34 +35,38 @@ class IsOursTest(base.TestCase):
         return driver_base.Disk('disk', udid, capacity, label)
 
     def test_labels(self):
-        label = recovery.label(LEASE)
+        label = reconciler.label(LEASE)
         self.assertTrue(
-            recovery.is_ours(self._disk(label), None, LEASE, 5 * GIB, True)
+            reconciler.is_ours(self._disk(label), None, LEASE, 5 * GIB, True)
         )
         for other in (
-            recovery.label('cd' * 16),
+            reconciler.label('cd' * 16),
             'of somebody',
             label[:-1],
             'None',
             '',
         ):
             self.assertFalse(
-                recovery.is_ours(self._disk(other), None, LEASE, GIB, True)
+                reconciler.is_ours(self._disk(other), None, LEASE, GIB, True)
             )
 
     def test_labels_of_leases_differ(self):
-        self.assertNotEqual(recovery.label(LEASE), recovery.label('cd' * 16))
-        self.assertIn(LEASE[:16], recovery.label(LEASE))
+        self.assertNotEqual(
+            reconciler.label(LEASE), reconciler.label('cd' * 16)
+        )
+        self.assertIn(LEASE[:16], reconciler.label(LEASE))
 
     def test_without_labels_the_udid_tells(self):
         for none in ('', 'None'):
             self.assertTrue(
-                recovery.is_ours(
+                reconciler.is_ours(
                     self._disk(none), 'udid', LEASE, 5 * GIB, False
                 )
             )
             self.assertFalse(
-                recovery.is_ours(self._disk(none), 'other', LEASE, GIB, False)
+                reconciler.is_ours(
+                    self._disk(none), 'other', LEASE, GIB, False
+                )
             )
 
     def test_without_both_the_size_tells(self):
@@ -75,7 +79,7 @@ class IsOursTest(base.TestCase):
         ):
             self.assertEqual(
                 ours,
-                recovery.is_ours(
+                reconciler.is_ours(
                     self._disk(capacity=gib * GIB), None, LEASE, size, False
                 ),
             )
@@ -87,7 +91,7 @@ class IsOursTest(base.TestCase):
         strategies.integers(1, 4 * GIB),
     )
     def test_a_disk_with_anothers_label_never_is(self, label, udid, size):
-        ours = recovery.is_ours(
+        ours = reconciler.is_ours(
             self._disk(label), udid, LEASE, size, label == 'theirs'
         )
         if udid == 'other' or (label == 'theirs' and udid is None):
@@ -109,7 +113,7 @@ class RemoveTest(test_deploy.DeployTestCase):
 
     def _made(self, record, **values):
         return self.driver.add(
-            record.disk_name, label=recovery.label(record.lease), **values
+            record.disk_name, label=reconciler.label(record.lease), **values
         )
 
     def test_a_base_image(self):
@@ -117,13 +121,13 @@ class RemoveTest(test_deploy.DeployTestCase):
         disk = self._made(record)
         self.driver.add('other')
         self.driver.uploads.add(disk.udid)
-        recovery.remove_base_image(self.parts, record)
+        reconciler.remove_base_image(self.parts, record)
         self.assertEqual(['other'], self.driver.names())
         self.assertEqual(set(), self.driver.uploads)
 
     def test_a_base_image_that_is_gone(self):
         self.driver.add('other')
-        recovery.remove_base_image(self.parts, self._begun())
+        reconciler.remove_base_image(self.parts, self._begun())
         self.assertEqual(['other'], self.driver.names())
 
     def test_a_base_image_of_somebody_else(self):
@@ -131,7 +135,7 @@ class RemoveTest(test_deploy.DeployTestCase):
         self.driver.add(self.base_name, 7, label='theirs')
         self.assertRaises(
             exceptions.BaseImageOccupied,
-            recovery.remove_base_image,
+            reconciler.remove_base_image,
             self.parts,
             record,
         )
@@ -143,25 +147,25 @@ class RemoveTest(test_deploy.DeployTestCase):
         self.driver.before['delete'] = test_deploy.refusal
         self.assertRaises(
             exceptions.PowerVMRequestFailed,
-            recovery.remove_base_image,
+            reconciler.remove_base_image,
             self.parts,
             record,
         )
 
     def test_an_instance_disk(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('other', label=recovery.label(entry.lease))
-        self.assertIsNone(recovery.remove_instance_disk(self.parts, entry))
+        self.driver.add('other', label=reconciler.label(entry.lease))
+        self.assertIsNone(reconciler.remove_instance_disk(self.parts, entry))
         self._made(entry)
         self.assertEqual(
-            'disk', recovery.remove_instance_disk(self.parts, entry)
+            'disk', reconciler.remove_instance_disk(self.parts, entry)
         )
         self.assertEqual(['other'], self.driver.names())
 
     def test_an_instance_disk_of_somebody_else(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('disk', 7, label='theirs')
-        self.assertIsNone(recovery.remove_instance_disk(self.parts, entry))
+        self.assertIsNone(reconciler.remove_instance_disk(self.parts, entry))
         self.assertEqual(['disk'], self.driver.names())
 
     def test_an_instance_disk_that_a_partition_has(self):
@@ -170,7 +174,7 @@ class RemoveTest(test_deploy.DeployTestCase):
         disk = self._made(entry)
         self.catalog.instance_disk_created(entry, disk.udid)
         self.driver.taken = {'disk'}
-        recovery.reconcile(self.parts)
+        reconciler.reconcile(self.parts)
         self.assertEqual(disk, self.driver.find_disk('disk'))
         # It is whole: nobody is to look at it again.
         self.assertEqual([], self.catalog.instance_disks('pool'))
@@ -181,7 +185,7 @@ class LateTest(test_deploy.DeployTestCase):
 
     def comes(self, name, record):
         return self.driver.add(
-            name, content=b'half', label=recovery.label(record.lease)
+            name, content=b'half', label=reconciler.label(record.lease)
         )
 
     def test_after_a_fetch_that_failed(self):
@@ -199,7 +203,7 @@ class LateTest(test_deploy.DeployTestCase):
             self.assertEqual(dead.lease, self.record().lease)
         self.comes(self.base_name, dead)
         self.assertEqual(
-            (self.base_name,), recovery.reconcile(self.parts).removed
+            (self.base_name,), reconciler.reconcile(self.parts).removed
         )
         self.check_nothing_left()
 
@@ -210,7 +214,7 @@ class LateTest(test_deploy.DeployTestCase):
         (entry,) = self.catalog.instance_disks('pool')
         self.assertEqual(dead.lease, entry.lease)
         self.comes('disk', dead)
-        self.assertEqual(('disk',), recovery.reconcile(self.parts).removed)
+        self.assertEqual(('disk',), reconciler.reconcile(self.parts).removed)
         self.check_nothing_left()
 
     def test_while_it_is_made_again(self):
@@ -238,21 +242,23 @@ class LateTest(test_deploy.DeployTestCase):
             self.check_cached()
             self.driver.vanish('disk')
             self.driver.vanish(self.base_name)
-            recovery.reconcile(self.parts)
+            reconciler.reconcile(self.parts)
 
     def test_unless_a_partition_has_it(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.comes('disk', entry)
         self.driver.taken = {'disk'}
         self.assertFalse(
-            recovery.remove_late_disk(self.driver, 'disk', entry.lease)
+            reconciler.remove_late_disk(self.driver, 'disk', entry.lease)
         )
         self.driver.taken = set()
         self.assertFalse(
-            recovery.remove_late_disk(self.driver, 'disk', 'of somebody else')
+            reconciler.remove_late_disk(
+                self.driver, 'disk', 'of somebody else'
+            )
         )
         self.assertTrue(
-            recovery.remove_late_disk(self.driver, 'disk', entry.lease)
+            reconciler.remove_late_disk(self.driver, 'disk', entry.lease)
         )
         self.assertEqual([], self.driver.names())
 
@@ -278,28 +284,28 @@ class NoLabelSeenTest(test_deploy.DeployTestCase):
         self.driver.add('disk')
         self.assertRaises(
             exceptions.BaseImageOccupied,
-            recovery.remove_base_image,
+            reconciler.remove_base_image,
             self.parts,
             record,
         )
-        self.assertIsNone(recovery.remove_instance_disk(self.parts, entry))
+        self.assertIsNone(reconciler.remove_instance_disk(self.parts, entry))
         self.assertEqual({self.base_name, 'disk'}, set(self.driver.names()))
 
     def test_until_one_of_ours_has_lost_its_own(self):
-        recovery.note_labels(self.parts, [self.driver.add('other')])
+        reconciler.note_labels(self.parts, [self.driver.add('other')])
         self.assertTrue(self.catalog.keeps_labels('pool'))
         self.deploy()
         self.assertFalse(self.catalog.keeps_labels('pool'))
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add('disk')
         self.assertEqual(
-            'disk', recovery.remove_instance_disk(self.parts, entry)
+            'disk', reconciler.remove_instance_disk(self.parts, entry)
         )
 
 
 class OnRecordTest(test_deploy.DeployTestCase):
     def _on_record(self, name='disk', certain=True):
-        return recovery.instance_disk_on_record(
+        return reconciler.instance_disk_on_record(
             self.parts, name, GIB, lambda: certain
         )
 
@@ -338,7 +344,7 @@ class OnRecordTest(test_deploy.DeployTestCase):
 
     def test_what_is_left_of_it_is_removed_first(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=recovery.label(entry.lease))
+        self.driver.add('disk', label=reconciler.label(entry.lease))
         self.driver.add('other')
         with self._on_record() as new:
             self.assertNotEqual(entry.lease, new.lease)
@@ -347,7 +353,7 @@ class OnRecordTest(test_deploy.DeployTestCase):
     def test_a_deploy_takes_what_a_dead_one_has_left(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
         self.driver.add(
-            'disk', content=b'half of it', label=recovery.label(entry.lease)
+            'disk', content=b'half of it', label=reconciler.label(entry.lease)
         )
         self.check(self.deploy(), test_deploy.MISS)
         self.assertEqual([], self._entries())
@@ -379,7 +385,7 @@ class OnRecordTest(test_deploy.DeployTestCase):
 
 class ReconcileTest(test_deploy.DeployTestCase):
     def _reconciled(self, forgotten=(), removed=(), failed=()):
-        found = recovery.reconcile(self.parts)
+        found = reconciler.reconcile(self.parts)
         self.assertEqual(
             (forgotten, removed, failed),
             (
@@ -415,7 +421,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
     def test_a_base_image_that_was_left_behind(self):
         for udid in (True, False):
             self.leave_behind(udid=udid)
-            found = recovery.reconcile(self.parts)
+            found = reconciler.reconcile(self.parts)
             self.assertEqual((self.base_name,), found.removed)
             self.check_nothing_left()
             self.assertEqual(set(), self.driver.uploads)
@@ -423,19 +429,19 @@ class ReconcileTest(test_deploy.DeployTestCase):
     def test_an_eviction_that_was_left_behind(self):
         self.deploy()
         self.catalog.start_eviction(self.record())
-        recovery.reconcile(self.parts)
+        reconciler.reconcile(self.parts)
         self.check_not_cached('disk')
 
     def test_an_instance_disk_that_was_left_behind(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=recovery.label(entry.lease))
+        self.driver.add('disk', label=reconciler.label(entry.lease))
         self._reconciled(removed=('disk',))
         self.check_nothing_left()
 
     def test_what_the_living_are_at_is_left_alone(self):
         self.leave_behind()
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=recovery.label(entry.lease))
+        self.driver.add('disk', label=reconciler.label(entry.lease))
         with (
             self.parts.hold(self.base_name, 0),
             self.parts.hold_instance_disk('disk'),
@@ -466,7 +472,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
 
     def test_an_instance_disk_that_the_living_have_finished_meanwhile(self):
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        disk = self.driver.add('disk', label=recovery.label(entry.lease))
+        disk = self.driver.add('disk', label=reconciler.label(entry.lease))
         real = self.catalog.instance_disks
 
         def finish(pool):
@@ -481,7 +487,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
     def test_one_that_can_not_be_tidied_stops_no_other(self):
         self.leave_behind()
         entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=recovery.label(entry.lease))
+        self.driver.add('disk', label=reconciler.label(entry.lease))
 
         def refuse_one(disk):
             if disk.name == self.base_name:
@@ -491,7 +497,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self._reconciled(removed=('disk',), failed=(self.base_name,))
         self.assertIs(test_deploy.POPULATING, self.record().state)
         del self.driver.before['delete']
-        found = recovery.reconcile(self.parts)
+        found = reconciler.reconcile(self.parts)
         self.assertEqual((self.base_name,), found.removed)
 
     def test_a_disk_that_is_not_ours_stays(self):
@@ -503,7 +509,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
     def test_again_and_again(self):
         self.deploy()
         self.leave_behind_as('i_00000000_0000')
-        recovery.reconcile(self.parts)
+        reconciler.reconcile(self.parts)
         self._reconciled()
 
     def leave_behind_as(self, name):
@@ -537,7 +543,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
 
     def test_a_snapshot_for_who_comes_next(self):
         self.deploy()
-        found = recovery.reconcile(self.parts).snapshot
+        found = reconciler.reconcile(self.parts).snapshot
         self.assertEqual(self.driver.pool(), found.pool)
         self.assertEqual(frozenset(), found.mapped)
         self.assertEqual(self.catalog.images('pool'), found.records)
@@ -547,9 +553,9 @@ class ReconcileTest(test_deploy.DeployTestCase):
 
     def test_no_snapshot_of_what_is_not_so_any_more(self):
         self.leave_behind()
-        self.assertIsNone(recovery.reconcile(self.parts).snapshot)
+        self.assertIsNone(reconciler.reconcile(self.parts).snapshot)
         self.driver.before['mapped'] = test_deploy.refusal
-        self.assertIsNone(recovery.reconcile(self.parts).snapshot)
+        self.assertIsNone(reconciler.reconcile(self.parts).snapshot)
 
 
 class EntriesTest(base.TestCase):

@@ -18,7 +18,7 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import transfer
+from pvm_imagecache.deploy import transfer
 from pvm_imagecache.tests.unit import base
 
 

@@ -19,12 +19,12 @@ import types
 
 from cliff import command
 
-from pvm_imagecache import identity
 from pvm_imagecache.cmd import base as command_base
-from pvm_imagecache.cmd import commands
+from pvm_imagecache.cmd import command_manager
 from pvm_imagecache.cmd import main
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.policies import rules
+from pvm_imagecache.system import identity
 from pvm_imagecache.tests import schemas
 from pvm_imagecache.tests.unit import base
 
@@ -75,7 +75,7 @@ class CommandsTest(base.TestCase):
 
     def _find(self, entry_points):
         self.patch(
-            commands,
+            command_manager,
             'metadata',
             types.SimpleNamespace(
                 entry_points=entry_points,
@@ -100,24 +100,24 @@ class CommandsTest(base.TestCase):
             return ended.code
 
     def test_they_are_found_when_they_are_asked_for(self):
-        found = commands.Commands(shell.NAMESPACE)
+        found = command_manager.Commands(shell.NAMESPACE)
         self.assertNotIn('foreign', found.commands)
         self.assertIs(_Foreign, found.find_command(['foreign'])[0])
         self.assertIn('plugin list', found.get_command_names())
 
     def test_ours_can_not_be_replaced(self):
-        found = commands.Commands(shell.NAMESPACE)
+        found = command_manager.Commands(shell.NAMESPACE)
         self.assertIn('foreign', dict(found))
         self.assertEqual(_OWN, found.commands['list'].value)
 
     def test_ours_are_found_without_looking_for_others(self):
         self._find(lambda group: self.fail('they were looked for'))
-        found = commands.Commands(shell.NAMESPACE)
+        found = command_manager.Commands(shell.NAMESPACE)
         for words in (['list'], ['disk', 'create'], ['plugin', 'list']):
             self.assertEqual(' '.join(words), found.find_command(words)[1])
 
     def test_a_start_that_is_unique(self):
-        found = commands.Commands(shell.NAMESPACE)
+        found = command_manager.Commands(shell.NAMESPACE)
         self.assertIn('usage', found.find_command(['us'])[0].__module__)
         self.assertRaises(ValueError, found.find_command, ['p'])
 
@@ -181,7 +181,7 @@ class OurCommandsTest(base.TestCase):
 
     def _ours(self):
         for entry_point in metadata.distribution(
-            commands.DISTRIBUTION
+            command_manager.DISTRIBUTION
         ).entry_points.select(group=shell.NAMESPACE):
             yield entry_point.name.replace('_', ' '), entry_point.load()
 

@@ -17,7 +17,7 @@ import sys
 import threading
 import types
 
-from pvm_imagecache.cmd import waiting
+from pvm_imagecache.cmd import wait_notice
 from pvm_imagecache.tests.unit import base
 
 
@@ -42,29 +42,32 @@ class WhomTest(base.TestCase):
                     'socket',
                 ),
             ),
-            ('Glance', ('pvm_imagecache.image_source', 'requests')),
+            ('Glance', ('pvm_imagecache.glance.source', 'requests')),
             ('Keystone', ('pvm_imagecache.cmd.keystone', 'ssl')),
             (
                 'another process',
-                ('pvm_imagecache.drivers.localdisk', 'pvm_imagecache.locks'),
+                (
+                    'pvm_imagecache.drivers.localdisk',
+                    'pvm_imagecache.system.locks',
+                ),
             ),
-            ('', ('pvm_imagecache.cmd.asking',)),
-            ('the work to end', ('pvm_imagecache.transfer',)),
+            ('', ('pvm_imagecache.cmd.confirmation',)),
+            ('the work to end', ('pvm_imagecache.deploy.transfer',)),
             ('the work to end', ('pvm_imagecache.drivers_of_others',)),
             ('the work to end', ()),
         ):
-            self.assertEqual(whom, waiting.for_whom(_stack(*modules)))
+            self.assertEqual(whom, wait_notice.for_whom(_stack(*modules)))
 
 
 class WatchTest(base.TestCase):
     def setUp(self):
         super().setUp()
-        self.addCleanup(waiting.stop)
+        self.addCleanup(wait_notice.stop)
         self.output = io.StringIO()
         self.patch(sys, 'stderr', self.output)
         self.whom = 'Glance'
         self.asked = threading.Semaphore(0)
-        self.patch(waiting, 'for_whom', self._for_whom)
+        self.patch(wait_notice, 'for_whom', self._for_whom)
 
     def _for_whom(self, frame):
         self.assertIsNotNone(frame)
@@ -76,13 +79,13 @@ class WatchTest(base.TestCase):
             self.assertTrue(self.asked.acquire(timeout=base.PATIENCE))
 
     def _start(self, first):
-        self.patch(waiting, '_FIRST', first)
-        waiting.start()
+        self.patch(wait_notice, '_FIRST', first)
+        wait_notice.start()
 
     def test_it_is_told_again_and_again(self):
         self._start(0.01)
         self._wait(3)
-        waiting.stop()
+        wait_notice.stop()
         self.assertIn(
             'Still waiting for Glance, 0 s since the beginning.\n',
             self.output.getvalue(),
@@ -92,13 +95,13 @@ class WatchTest(base.TestCase):
         self.whom = ''
         self._start(0.01)
         self._wait(2)
-        waiting.stop()
+        wait_notice.stop()
         self.assertEqual('', self.output.getvalue())
 
     def test_others_have_their_say(self):
         self._start(base.PATIENCE)
-        watch = waiting._State.watch
-        waiting.stop()
+        watch = wait_notice._State.watch
+        wait_notice.stop()
         watch.join(base.PATIENCE)
         self.assertFalse(watch.is_alive())
         self.assertEqual('', self.output.getvalue())

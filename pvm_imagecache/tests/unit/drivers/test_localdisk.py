@@ -13,9 +13,9 @@
 """The driver for volume groups, without a server."""
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import driver
+from pvm_imagecache.system import locks
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.drivers import volume_groups
 

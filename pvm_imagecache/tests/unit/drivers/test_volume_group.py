@@ -25,9 +25,9 @@ from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import locks
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.system import locks
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.drivers import volume_groups
 

@@ -25,10 +25,10 @@ from pvm_imagecache import fixtures
 from pvm_imagecache import plugins
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import base as eviction_base
-from pvm_imagecache.eviction import fence
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.eviction import time_limit
 from pvm_imagecache.eviction import watermark
 from pvm_imagecache.tests.unit import base
 
@@ -392,7 +392,7 @@ class FencedTest(base.TestCase):
                 if not view.images:
                     yield from self._decisions('20')
 
-        self.patch(fence.Call.__init__, '__defaults__', (0.2,))
+        self.patch(time_limit.Call.__init__, '__defaults__', (0.2,))
         for choose in (loops, on_one_line, catches, never_yields):
             plan = self._plan(choose)
             self.assertEqual(
@@ -410,8 +410,8 @@ class FencedTest(base.TestCase):
             )
 
     def test_one_that_waits_is_left_behind_and_not_asked_again(self):
-        self.patch(fence.Call.__init__, '__defaults__', (0.1,))
-        self.patch(fence, '_GRACE', 0.1)
+        self.patch(time_limit.Call.__init__, '__defaults__', (0.1,))
+        self.patch(time_limit, '_GRACE', 0.1)
         go_on, asked = threading.Event(), []
 
         def waits(view):

@@ -15,10 +15,10 @@
 import itertools
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import identity
 from pvm_imagecache import policies
 from pvm_imagecache.policies import enforcer
 from pvm_imagecache.policies import rules
+from pvm_imagecache.system import identity
 from pvm_imagecache.tests.unit import base
 
 _ROLES = ('admin', 'reader', 'member', 'Admin', 'READER', 'service')

@@ -21,8 +21,8 @@ from pypowervm import util as pvm_util
 from pvm_imagecache import naming
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.virt import boot_disks
+from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import partitions
-from pvm_imagecache.virt import reports
 
 ID = '8a1c0f2e-4b5d-4c6e-9f70-1234567890ab'
 
@@ -83,7 +83,7 @@ class PartitionsTest(base.TestCase):
 class TroubleTest(base.TestCase):
     def test_once_as_long_as_it_stays_the_same(self):
         log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
-        trouble = reports.Trouble('do it')
+        trouble = fault_log.Trouble('do it')
         trouble.went()
         self.assertEqual('', log.output)
         for error in ('one', 'one', 'two', 'two', 'one'):

@@ -27,10 +27,10 @@ from typing import Final
 
 from oslo_log import log as logging
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Removed:
 
 
 def remove(
-    parts: parts_module.Parts,
+    parts: cache_module.Parts,
     records: Sequence[catalog_module.BaseImage],
     check: Check = lambda record: None,
     mapped: Collection[str] | None = None,
@@ -114,7 +114,7 @@ def _staying(
 
 
 def _remove_unfinished(
-    parts: parts_module.Parts, record: catalog_module.BaseImage
+    parts: cache_module.Parts, record: catalog_module.BaseImage
 ) -> Removed | None:
     """Tidy up a base image whose filling or removal has died.
 
@@ -126,9 +126,9 @@ def _remove_unfinished(
         catalog_module.State.EVICTING,
     ):
         return None
-    if not recovery.remove_base_image(
+    if not reconciler.remove_base_image(
         parts, current
-    ) and recovery.may_appear_yet(
+    ) and reconciler.may_appear_yet(
         current.udid, current.started_clock, parts.catalog.clock()
     ):
         # Without its record the disk would be nobody's, for ever.
@@ -138,7 +138,7 @@ def _remove_unfinished(
 
 
 def _doom(
-    parts: parts_module.Parts,
+    parts: cache_module.Parts,
     record: catalog_module.BaseImage,
     check: Check,
 ) -> catalog_module.BaseImage:
@@ -153,7 +153,7 @@ def _doom(
 
 
 def _delete(
-    parts: parts_module.Parts,
+    parts: cache_module.Parts,
     records: Sequence[catalog_module.BaseImage],
     mapped: Collection[str] | None,
 ) -> list[Removed]:
@@ -175,7 +175,7 @@ def _delete(
 
 
 def _conclude(
-    parts: parts_module.Parts,
+    parts: cache_module.Parts,
     record: catalog_module.BaseImage,
     error: exceptions.PVMImageCacheError | None,
 ) -> Removed:
@@ -195,7 +195,7 @@ def _conclude(
 
 
 def _delete_disks(
-    parts: parts_module.Parts,
+    parts: cache_module.Parts,
     disks: dict[str, base.Disk],
     mapped: Collection[str] | None,
 ) -> dict[str, exceptions.PVMImageCacheError]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import sys
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
+from pvm_imagecache import text
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def ask(question: str, what: Iterable[str], otherwise: str) -> None:
             reason='There is no terminal to ask on: say --yes to go on.'
         )
     for each in what:
-        print(human.printable(each), file=sys.stderr)
+        print(text.printable(each), file=sys.stderr)
     print(f'{question} [y/N] ', end='', file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
         raise exceptions.ConfigurationError(reason=otherwise)

@@ -30,7 +30,7 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import interrupts
+from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ from typing import Final
 from oslo_log import log as logging
 from oslo_utils import units
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
+from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def label(lease: str) -> str:
 
 @contextlib.contextmanager
 def instance_disk_on_record(
-    parts: parts_module.Parts,
+    parts: cache_module.Parts,
     name: str,
     size: int,
     is_certain: Callable[[], bool],
@@ -178,7 +178,7 @@ def _write_what_is_finished() -> None:
 
 
 def note_labels(
-    parts: parts_module.Parts,
+    parts: cache_module.Parts,
     disks: Sequence[base.Disk],
     just_made: bool = False,
 ) -> None:
@@ -195,7 +195,7 @@ def note_labels(
 
 
 def _keeps_labels(
-    parts: parts_module.Parts, disks: Sequence[base.Disk]
+    parts: cache_module.Parts, disks: Sequence[base.Disk]
 ) -> bool:
     """Whether the platform keeps the labels of disks.
 
@@ -208,7 +208,7 @@ def _keeps_labels(
 
 
 def remove_base_image(
-    parts: parts_module.Parts, record: catalog_module.BaseImage
+    parts: cache_module.Parts, record: catalog_module.BaseImage
 ) -> bool:
     """Delete the disk of a base image that will not be served any more.
 
@@ -252,7 +252,7 @@ def remove_base_image(
 
 
 def remove_instance_disk(
-    parts: parts_module.Parts, entry: catalog_module.InstanceDisk
+    parts: cache_module.Parts, entry: catalog_module.InstanceDisk
 ) -> str | None:
     """Delete an instance disk whose maker died before it was whole.
 
@@ -289,7 +289,7 @@ def remove_instance_disk(
     return None
 
 
-def reconcile(parts: parts_module.Parts) -> Reconciliation:
+def reconcile(parts: cache_module.Parts) -> Reconciliation:
     """Hold catalogue and pool together; tidy up after the dead.
 
     What living processes are at is left alone. One thing that can't be
@@ -339,8 +339,8 @@ def fault_of(
         return 'its disk is mapped to a partition, which can change it'
     if disk.capacity != record.capacity:
         return (
-            f'its disk has {human.exactly(disk.capacity)}, and had '
-            f'{human.exactly(record.capacity or 0)}'
+            f'its disk has {text.exactly(disk.capacity)}, and had '
+            f'{text.exactly(record.capacity or 0)}'
         )
     return None
 
@@ -385,7 +385,7 @@ def is_ours(
 class _Reconciler:
     """One time of holding catalogue and pool together."""
 
-    def __init__(self, parts: parts_module.Parts) -> None:
+    def __init__(self, parts: cache_module.Parts) -> None:
         self._parts = parts
         self._forgotten: list[str] = []
         self._removed: list[str] = []

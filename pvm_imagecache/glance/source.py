@@ -42,7 +42,7 @@ import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import network_errors
+from pvm_imagecache.system import network_errors
 
 LOG = logging.getLogger(__name__)
 

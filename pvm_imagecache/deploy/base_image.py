@@ -29,19 +29,19 @@ from typing import TypeVar
 
 from oslo_log import log as logging
 
-from pvm_imagecache import adoption
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import evictor
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
-from pvm_imagecache import interrupts
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
-from pvm_imagecache import transfer
+from pvm_imagecache import text
+from pvm_imagecache.cleanup import adoption
+from pvm_imagecache.cleanup import evictor
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.deploy import transfer
 from pvm_imagecache.drivers import base
+from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Work:
 
     def __init__(
         self,
-        parts: parts_module.Parts,
+        parts: cache_module.Parts,
         image: image_module.Image,
         context: Any,
         progress: Progress | None,
@@ -136,7 +136,7 @@ class Work:
             self._check_replaceable(record)
         try:
             if (
-                not recovery.remove_base_image(self._parts, record)
+                not reconciler.remove_base_image(self._parts, record)
                 and record.udid is None
             ):
                 # It is replaced by the record that carries the lease on.
@@ -187,7 +187,7 @@ class Work:
     ) -> _Made:
         """Make disks; where they don't fit, by removing cached images.
 
-        See :meth:`pvm_imagecache.evictor.Evictor.make_room`.
+        See :meth:`pvm_imagecache.cleanup.evictor.Evictor.make_room`.
 
         :raises NotEnoughSpace: if not enough could be removed.
         """
@@ -241,7 +241,7 @@ class Work:
                         self._base_name,
                         image.size,
                         image.disk_format,
-                        recovery.label(record.lease),
+                        reconciler.label(record.lease),
                     ),
                     others,
                 )
@@ -250,7 +250,7 @@ class Work:
             except BaseException:
                 self._discard(*disks)
                 raise
-            recovery.note_labels(self._parts, disks, just_made=True)
+            reconciler.note_labels(self._parts, disks, just_made=True)
         except BaseException:
             self._forget_if_gone(record)
             raise
@@ -295,7 +295,7 @@ class Work:
         try:
             if not (
                 self._lease
-                and recovery.remove_late_disk(
+                and reconciler.remove_late_disk(
                     self._driver, self._base_name, self._lease
                 )
             ):
@@ -544,7 +544,7 @@ def check_size(image: image_module.Image, size: int) -> None:
     """Raise :exc:`DiskTooSmall` if the image needs more than ``size``."""
     if size and size < image.least_disk_size:
         raise exceptions.DiskTooSmall(
-            size=human.exactly(size),
+            size=text.exactly(size),
             image=image.id,
-            needed=human.exactly(image.least_disk_size),
+            needed=text.exactly(image.least_disk_size),
         )

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
-from pvm_imagecache.cmd import asking
 from pvm_imagecache.cmd import base
+from pvm_imagecache.cmd import confirmation
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
@@ -40,7 +40,7 @@ class EvictImages(base.Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        asking.add_dry_run(parser, 'only show what would go, and why')
+        confirmation.add_dry_run(parser, 'only show what would go, and why')
         return parser
 
     def take_action(

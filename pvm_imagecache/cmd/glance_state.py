@@ -34,7 +34,7 @@ def states(
 ) -> dict[str, str]:
     """By image id, how an image is in Glance.
 
-    :param source: a :class:`pvm_imagecache.image_source.ImageSource`.
+    :param source: a :class:`pvm_imagecache.glance.source.ImageSource`.
     :raises ImageError: if Glance can't tell.
     """
     return {each.id: _state(source, each) for each in images}

@@ -24,7 +24,7 @@ import time
 import types
 from typing import Final
 
-from pvm_imagecache import human
+from pvm_imagecache import text
 
 #: Seconds of silence before the first word; each later one comes after
 #: twice as long, up to the longest.
@@ -32,10 +32,10 @@ _FIRST: Final = 10.0
 _LONGEST: Final = 60.0
 #: By the module that is at it, for whom is waited. The first one counts.
 _WHOM: Final = (
-    ('pvm_imagecache.cmd.asking', ''),
-    ('pvm_imagecache.locks', 'another process'),
+    ('pvm_imagecache.cmd.confirmation', ''),
+    ('pvm_imagecache.system.locks', 'another process'),
     ('pvm_imagecache.cmd.keystone', 'Keystone'),
-    ('pvm_imagecache.image_source', 'Glance'),
+    ('pvm_imagecache.glance.source', 'Glance'),
     ('pvm_imagecache.drivers', 'PowerVM'),
 )
 
@@ -101,7 +101,7 @@ class _Watch(threading.Thread):
             patience = min(2 * patience, _LONGEST)
 
     def _say(self, whom: str) -> None:
-        so_far = human.duration(round(time.monotonic() - self._began))
+        so_far = text.duration(round(time.monotonic() - self._began))
         with contextlib.suppress(OSError, ValueError):
             print(
                 f'Still waiting for {whom}, {so_far} since the beginning.',

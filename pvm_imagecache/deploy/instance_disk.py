@@ -28,15 +28,15 @@ from typing import Final
 
 from oslo_log import log as logging
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import fetch
 from pvm_imagecache import image as image_module
-from pvm_imagecache import image_source
-from pvm_imagecache import interrupts
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.deploy import base_image
 from pvm_imagecache.drivers import base
+from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Deployment:
     reason: str = ''
 
 
-class InstanceDeploy(fetch.Work):
+class InstanceDeploy(base_image.Work):
     """The deploy of one instance disk.
 
     :param size: of the disk in bytes; 0 for what the image needs.
@@ -88,12 +88,12 @@ class InstanceDeploy(fetch.Work):
 
     def __init__(
         self,
-        parts: parts_module.Parts,
+        parts: cache_module.Parts,
         image: image_module.Image,
         name: str,
         size: int,
         context: Any,
-        progress: fetch.Progress | None,
+        progress: base_image.Progress | None,
     ) -> None:
         super().__init__(parts, image, context, progress)
         self._name = name
@@ -107,7 +107,7 @@ class InstanceDeploy(fetch.Work):
             return self._run()
 
     def _run(self) -> Deployment:
-        fetch.check_size(self._image, self._size)
+        base_image.check_size(self._image, self._size)
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
         failure = ''
@@ -164,7 +164,7 @@ class InstanceDeploy(fetch.Work):
         with contextlib.ExitStack() as held:
             try:
                 self._entry = held.enter_context(
-                    recovery.instance_disk_on_record(
+                    reconciler.instance_disk_on_record(
                         self._parts,
                         self._name,
                         max(self._size, self._image.least_disk_size),
@@ -173,7 +173,7 @@ class InstanceDeploy(fetch.Work):
                 )
             except exceptions.CacheError as error:
                 if isinstance(error, exceptions.LockTimeout) and (
-                    not recovery.is_unwritten(self._name)
+                    not reconciler.is_unwritten(self._name)
                 ):
                     # Only one of them can have the name: no need to wait
                     # for the other's fetch to say so.
@@ -191,7 +191,7 @@ class InstanceDeploy(fetch.Work):
         return (
             isinstance(error, exceptions.DiskExists)
             and self._entry is not None
-            and recovery.remove_late_disk(
+            and reconciler.remove_late_disk(
                 self._driver, self._name, self._entry.lease
             )
         )
@@ -215,7 +215,7 @@ class InstanceDeploy(fetch.Work):
                 reason='The cache is switched off: enabled is false in '
                 '[pvm_imagecache].'
             )
-        fetch.check_cacheable(self._image)
+        base_image.check_cacheable(self._image)
         gone: str | None = None
         looks_left = _LOOKS
         while True:
@@ -265,7 +265,7 @@ class InstanceDeploy(fetch.Work):
         self._right_checked = True
 
     def _hit(self, record: catalog_module.BaseImage) -> Deployment:
-        fetch.check_size(record.image, self._size)
+        base_image.check_size(record.image, self._size)
         self._tell('copy', 0)
         try:
             disk = self._with_room(
@@ -301,12 +301,12 @@ class InstanceDeploy(fetch.Work):
         return (
             found is not None
             and found.lease == record.lease
-            and fetch.is_servable(found, self._image)
+            and base_image.is_servable(found, self._image)
         )
 
     def _miss(self, turn: contextlib.ExitStack) -> Deployment:
         with self._stream() as stream:
-            fetch.check_size(stream.image, self._size)
+            base_image.check_size(stream.image, self._size)
             try:
                 record, disks = self._with_room(
                     lambda: self._begin(
@@ -376,7 +376,7 @@ class InstanceDeploy(fetch.Work):
         self, stream: image_source.ImageStream, reason: str
     ) -> Deployment:
         """Write the stream to the instance disk only."""
-        fetch.check_size(stream.image, self._size)
+        base_image.check_size(stream.image, self._size)
         disk = self._with_room(
             lambda: self._create_alone(stream.image), last_resort=True
         )
@@ -417,7 +417,7 @@ class InstanceDeploy(fetch.Work):
             self._name,
             max(self._size, image.least_disk_size),
             image.disk_format,
-            recovery.label(self._entry.lease) if self._entry else None,
+            reconciler.label(self._entry.lease) if self._entry else None,
         )
 
     def _deployment(

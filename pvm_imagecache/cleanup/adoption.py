@@ -25,13 +25,13 @@ from collections.abc import Sequence
 from oslo_log import log as logging
 from oslo_utils import units
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
+from pvm_imagecache import text
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def replace_left_over(
     doubt = doubt_about(
         named, image, driver.mapped(named), driver.upload_targets()
     )
-    if named and doubt is None and not recovery.may_be_left_over(named[0]):
+    if named and doubt is None and not reconciler.may_be_left_over(named[0]):
         doubt = f'it has the label "{named[0].label}"'
     if doubt:
         raise exceptions.BaseImageOccupied(
@@ -74,7 +74,7 @@ def replace_left_over(
 
 
 def adopt(
-    parts: parts_module.Parts, image: image_module.Image
+    parts: cache_module.Parts, image: image_module.Image
 ) -> catalog_module.BaseImage:
     """Serve from a disk that the cache did not fill, on somebody's word.
 
@@ -94,7 +94,7 @@ def adopt(
 
 
 def candidate(
-    parts: parts_module.Parts, image: image_module.Image
+    parts: cache_module.Parts, image: image_module.Image
 ) -> base.Disk:
     """The disk that could be taken into the cache as an image.
 
@@ -146,9 +146,9 @@ def doubt_about(
     for disk in named:
         if not 0 <= disk.capacity - image.size < units.Gi:
             return (
-                f'it has {human.exactly(disk.capacity)}, which is not '
+                f'it has {text.exactly(disk.capacity)}, which is not '
                 'what PowerVM makes for an image of '
-                f'{human.exactly(image.size)}'
+                f'{text.exactly(image.size)}'
             )
         if disk in mapped:
             return 'it is mapped to a partition'

@@ -26,17 +26,17 @@ from typing import Final
 
 from oslo_log import log as logging
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
-from pvm_imagecache import human
-from pvm_imagecache import interrupts
-from pvm_imagecache import parts as parts_module
-from pvm_imagecache import recovery
-from pvm_imagecache import removal
+from pvm_imagecache import text
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.cleanup import removal
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Eviction:
 class Evictor:
     """Removes cached images as the policies say."""
 
-    def __init__(self, parts: parts_module.Parts) -> None:
+    def __init__(self, parts: cache_module.Parts) -> None:
         self._parts = parts
 
     @property
@@ -88,7 +88,7 @@ class Evictor:
             return Eviction(pipeline.Plan())
         return Eviction(self._plan(self.view()[0]))
 
-    def evict(self, snapshot: recovery.Snapshot | None = None) -> Eviction:
+    def evict(self, snapshot: reconciler.Snapshot | None = None) -> Eviction:
         """Remove what the policies choose now.
 
         :param snapshot: of a moment ago. It spares requests, and is used
@@ -118,7 +118,7 @@ class Evictor:
         demand: int = 0,
         vetoes: Collection[base.Veto] = tuple(base.Veto),
         busy: Collection[str] = (),
-        snapshot: recovery.Snapshot | None = None,
+        snapshot: reconciler.Snapshot | None = None,
     ) -> tuple[base.CacheView, dict[str, catalog_module.BaseImage]]:
         """The cache as it is now, and the records behind it by image id.
 
@@ -211,7 +211,7 @@ class Evictor:
                 LOG.info(
                     '%(lacking)s of room are lacking even if all goes '
                     'that may go',
-                    {'lacking': human.size(plan.lacking)},
+                    {'lacking': text.size(plan.lacking)},
                 )
                 return False
             done = self._carry_out(plan, records)

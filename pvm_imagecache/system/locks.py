@@ -32,7 +32,7 @@ import time
 from typing import Final
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import private_files
+from pvm_imagecache.system import private_files
 
 LOG = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from oslo_log import log as logging
 
 from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import events
-from pvm_imagecache import image_source
-from pvm_imagecache import locks
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import locks
 
 LOG = logging.getLogger(__name__)
 
