@@ -126,7 +126,7 @@ class Bench:
             conf, image_source.ImageSource(lambda context: None)
         )
         # The first pass of a new catalogue looks for old uploads as well.
-        self._manager.run_pass()
+        self._manager.run_cleanup()
 
     def close(self) -> None:
         """Log off."""
@@ -170,7 +170,7 @@ class Bench:
             self._catalog.commit(record, record.image)
         seen = len(self._host.control.requests())
         started = time.monotonic()
-        done = self._manager.run_pass()
+        done = self._manager.run_cleanup()
         seconds = time.monotonic() - started
         gone = sum(
             each.removed

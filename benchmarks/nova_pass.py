@@ -320,7 +320,7 @@ class Bench:
     def _driver_timed(self, spent: list[Span]) -> Iterator[None]:
         """Note how long the driver takes, requests and all."""
         with contextlib.ExitStack() as patches:
-            for name in ('base_image_disks', 'mapped'):
+            for name in ('base_image_snapshot', 'mapped'):
                 patches.enter_context(
                     mock.patch.object(
                         self._driver,

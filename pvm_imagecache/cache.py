@@ -33,8 +33,8 @@ LOG = logging.getLogger(__name__)
 class Settings:
     """What the work wants to know of the configuration; seconds.
 
-    :ivar check_download_right: whether a user has to be allowed to download
-        what is deployed from the cache.
+    :ivar check_download_permission: whether Glance is asked that the user
+        may download an image before it is served from the cache.
     :ivar automatic: whether images may be removed without an operator.
     :ivar minimum_age: before which no policy removes an image.
     :ivar metrics_textfile: is written at the end of a pass, if set.
@@ -43,7 +43,7 @@ class Settings:
     enabled: bool = True
     stall_timeout: float = 300
     fetch_timeout: float = 600
-    check_download_right: bool = True
+    check_download_permission: bool = True
     automatic: bool = True
     minimum_age: float = 300
     metrics_textfile: str = ''

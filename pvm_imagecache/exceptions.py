@@ -13,7 +13,7 @@
 """Every error that this project raises, by family.
 
 Messages are written for the operator who reads them in a log or on a
-terminal: what is wrong, then what to do about it. ``passing`` tells whether
+terminal: what is wrong, then what to do about it. ``transient`` tells whether
 the same call may succeed when it is made again a little later; permanent
 errors are never retried. What the values in a message were is kept as
 attributes of the error.
@@ -27,7 +27,7 @@ class PVMImageCacheError(Exception):
     """The root: catch this to catch all of ours and nothing else."""
 
     msg_fmt: ClassVar[str] = 'An error of pvm_imagecache: %(reason)s'
-    passing: ClassVar[bool] = False
+    transient: ClassVar[bool] = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(self.msg_fmt % kwargs)
@@ -40,12 +40,6 @@ class PVMImageCacheError(Exception):
 
 class ConfigurationError(PVMImageCacheError):
     """An option has a value that can't work, or a needed one is missing."""
-
-    msg_fmt = '%(reason)s'
-
-
-class UsageError(PVMImageCacheError):
-    """What was asked for on the command line makes no sense."""
 
     msg_fmt = '%(reason)s'
 
@@ -73,7 +67,13 @@ class PluginInvalid(PluginError):
     )
 
 
-# -- who may do what
+class MetricsError(PVMImageCacheError):
+    """The metrics file cannot be rendered or written."""
+
+    msg_fmt = '%(reason)s'
+
+
+# -- access
 
 
 class AccessError(PVMImageCacheError):
@@ -101,6 +101,96 @@ class KeystoneFailed(AccessError):
     )
 
 
+# -- refused requests
+
+
+class RequestRefused(PVMImageCacheError):
+    """A request of an operator or a caller that is refused as it stands.
+
+    Nothing is wrong with the cache, PowerVM or Glance.
+    """
+
+    msg_fmt = '%(reason)s'
+
+
+class UsageError(RequestRefused):
+    """What was asked for on the command line makes no sense."""
+
+    msg_fmt = '%(reason)s'
+
+
+class OperationCancelled(RequestRefused):
+    """The user answered a prompt with "no", or there is no terminal."""
+
+    msg_fmt = '%(reason)s'
+
+
+class DiskNameInvalid(RequestRefused):
+    """A name that PowerVM does not take for a virtual disk."""
+
+    msg_fmt = '"%(name)s" can not be the name of a virtual disk: %(reason)s.'
+
+
+class DiskNotOurs(RequestRefused):
+    """A disk that is part of the cache was named where none may be."""
+
+    msg_fmt = (
+        'Disk "%(name)s" is the cached image %(image_id)s, not an '
+        'instance disk. Use "purge" to remove it from the cache.'
+    )
+
+
+class ImageNotCached(RequestRefused):
+    """The operator named an image that the cache does not hold."""
+
+    msg_fmt = (
+        'No cached image answers to "%(image)s". "pvm-imagecache '
+        'list" shows those that are there.'
+    )
+
+
+class ImageNotInHistory(RequestRefused):
+    """Nothing was done to such an image, or it was long ago."""
+
+    msg_fmt = (
+        'Nothing in the history is about an image "%(image)s". '
+        '"pvm-imagecache history" shows all that is in it.'
+    )
+
+
+class ImagePinned(RequestRefused):
+    """An operator has said that the image is to stay."""
+
+    msg_fmt = 'Image %(image)s is pinned: "pvm-imagecache unpin" lets it go.'
+
+
+class ImageInUse(RequestRefused):
+    """Instances of the host were made from the image."""
+
+    msg_fmt = (
+        'Image %(image)s is in use by instances of this host: name it '
+        'to purge it all the same, which harms none of them.'
+    )
+
+
+class ImageNotAdoptable(RequestRefused):
+    """The disk that is to be taken over can't be a base image."""
+
+    msg_fmt = (
+        'Disk %(name)s can not be taken into the cache as image '
+        '%(image)s: %(reason)s.'
+    )
+
+
+# -- unsupported operations
+
+
+class NotSupported(PVMImageCacheError):
+    """The disk driver or the pool does not provide an operation."""
+
+    msg_fmt = '%(reason)s'
+
+
 # -- PowerVM
 
 
@@ -118,13 +208,13 @@ class PowerVMUnreachable(PowerVMError):
         'Is the pvm-rest service of NovaLink running there? See host, '
         'port and protocol in [pvm_imagecache].%(hint)s'
     )
-    passing = True
+    transient = True
 
 
 class PowerVMNotThere(PowerVMUnreachable):
     """Nothing listens at that address, which is not a thing of a moment."""
 
-    passing = False
+    transient = False
 
 
 class PowerVMTimedOut(PowerVMUnreachable):
@@ -133,7 +223,7 @@ class PowerVMTimedOut(PowerVMUnreachable):
     PowerVM may still be at it: the request is not to be sent again.
     """
 
-    passing = False
+    transient = False
 
 
 class PowerVMLogonFailed(PowerVMError):
@@ -163,7 +253,7 @@ class PowerVMBusy(PowerVMRequestFailed):
     """The VIOS is busy, or the service is unavailable for the moment."""
 
     msg_fmt = 'PowerVM is busy and could not %(action)s: %(reason)s'
-    passing = True
+    transient = True
 
 
 class PowerVMSessionExpired(PowerVMRequestFailed):
@@ -173,7 +263,7 @@ class PowerVMSessionExpired(PowerVMRequestFailed):
         'The session with PowerVM expired in the middle of an attempt '
         'to %(action)s.'
     )
-    passing = True
+    transient = True
 
 
 class VolumeGroupChanged(PowerVMError):
@@ -183,7 +273,7 @@ class VolumeGroupChanged(PowerVMError):
         'Volume group %(name)s was changed by others during each of '
         '%(attempts)d attempts to update it. Try again.'
     )
-    passing = True
+    transient = True
 
 
 class VolumeGroupNotFound(PowerVMError):
@@ -238,12 +328,6 @@ class NotEnoughSpace(PowerVMError):
     )
 
 
-class DiskNameInvalid(PowerVMError):
-    """A name that PowerVM does not take for a virtual disk."""
-
-    msg_fmt = '"%(name)s" can not be the name of a virtual disk: %(reason)s.'
-
-
 class DiskExists(PowerVMError):
     """The pool has a disk of that name already."""
 
@@ -255,7 +339,7 @@ class DiskExists(PowerVMError):
     )
 
 
-class DiskBeingMade(DiskExists):
+class DiskBeingCreated(DiskExists):
     """Somebody is just making a disk of that name."""
 
     msg_fmt = (
@@ -279,16 +363,7 @@ class DiskInUse(PowerVMError):
     )
 
 
-class DiskNotOurs(PowerVMError):
-    """A disk that is part of the cache was named where none may be."""
-
-    msg_fmt = (
-        'Disk "%(name)s" is the cached image %(image_id)s, not an '
-        'instance disk. Use "purge" to remove it from the cache.'
-    )
-
-
-# -- images
+# -- images and Glance
 
 
 class ImageError(PVMImageCacheError):
@@ -305,13 +380,13 @@ class GlanceUnreachable(ImageError):
         'section of the configuration and the state of the Image '
         'service.'
     )
-    passing = True
+    transient = True
 
 
 class GlanceNotThere(GlanceUnreachable):
     """Nothing answers at that address, which is not a thing of a moment."""
 
-    passing = False
+    transient = False
 
 
 class GlanceFailed(ImageError):
@@ -387,7 +462,7 @@ class ImageTruncated(ImageError):
         'Image %(image)s has %(expected)d bytes, but Glance sent '
         '%(received)d: %(reason)s.'
     )
-    passing = True
+    transient = True
 
 
 class ImageCorrupt(ImageError):
@@ -428,14 +503,14 @@ class DiskTooSmall(ImageError):
     )
 
 
-# -- the cache itself
+# -- faults of the cache
 
 
-class CacheError(PVMImageCacheError):
+class CacheFault(PVMImageCacheError):
     """The family of faults of the cache: a deploy bypasses them."""
 
 
-class CatalogError(CacheError):
+class CatalogError(CacheFault):
     """The catalogue can't be read or written."""
 
     msg_fmt = 'The catalogue %(path)s can not be used: %(reason)s'
@@ -451,7 +526,7 @@ class CatalogTooNew(CatalogError):
     )
 
 
-class CatalogConflict(CacheError):
+class CatalogConflict(CacheFault):
     """The record was changed or replaced by somebody else meanwhile."""
 
     msg_fmt = (
@@ -460,22 +535,22 @@ class CatalogConflict(CacheError):
     )
 
 
-class LockTimeout(CacheError):
+class LockTimeout(CacheFault):
     """Somebody else holds a lock for longer than we may wait (seconds)."""
 
     msg_fmt = (
         'Waited %(seconds)d s for %(what)s, which %(holder)s still holds.'
     )
-    passing = True
+    transient = True
 
 
-class BaseImageGone(CacheError):
+class BaseImageGone(CacheFault):
     """The cached disk is not, or no longer, what the catalogue says."""
 
     msg_fmt = 'Cached disk %(name)s can not be copied: %(reason)s'
 
 
-class NoRoomForCopy(CacheError):
+class NoRoomForCopy(CacheFault):
     """The base image is there, but no room for a copy beside it."""
 
     msg_fmt = (
@@ -484,7 +559,7 @@ class NoRoomForCopy(CacheError):
     )
 
 
-class BaseImageOccupied(CacheError):
+class BaseImageOccupied(CacheFault):
     """The disk name of a base image is taken by something else."""
 
     msg_fmt = (
@@ -493,55 +568,13 @@ class BaseImageOccupied(CacheError):
     )
 
 
-class ImageNotCacheable(CacheError):
+class ImageNotCacheable(CacheFault):
     """An image that the cache can't tell from another one."""
 
     msg_fmt = 'Image %(image)s is not cached: %(reason)s'
 
 
-class ImageNotCached(CacheError):
-    """The operator named an image that the cache does not hold."""
-
-    msg_fmt = (
-        'No cached image answers to "%(image)s". "pvm-imagecache '
-        'list" shows those that are there.'
-    )
-
-
-class ImageNotInHistory(CacheError):
-    """Nothing was done to such an image, or it was long ago."""
-
-    msg_fmt = (
-        'Nothing in the history is about an image "%(image)s". '
-        '"pvm-imagecache history" shows all that is in it.'
-    )
-
-
-class ImagePinned(CacheError):
-    """An operator has said that the image is to stay."""
-
-    msg_fmt = 'Image %(image)s is pinned: "pvm-imagecache unpin" lets it go.'
-
-
-class ImageInUse(CacheError):
-    """Instances of the host were made from the image."""
-
-    msg_fmt = (
-        'Image %(image)s is in use by instances of this host: name it '
-        'to purge it all the same, which harms none of them.'
-    )
-
-
-class ImageNotAdoptable(CacheError):
-    """The disk that is to be taken over can't be a base image."""
-
-    msg_fmt = (
-        'Disk %(name)s can not be taken into the cache as image '
-        '%(image)s: %(reason)s.'
-    )
-
-
-class CacheDisabled(CacheError):
+class CacheDisabled(CacheFault):
     """The pool, or the configuration, has no image cache."""
 
     msg_fmt = '%(reason)s'
@@ -554,7 +587,7 @@ class TransferError(PVMImageCacheError):
     """The family of what goes wrong between the stream and the disks."""
 
     msg_fmt = '%(what)s failed: %(reason)s'
-    passing = True
+    transient = True
 
 
 class TransferStalled(TransferError):

@@ -151,7 +151,7 @@ class PolicyConformance:
         if self._made is None:
             self._made = self.make_policy()
         made = self._made
-        decisions = time_limit.Call(
+        decisions = time_limit.BoundedCall(
             lambda: list(
                 itertools.islice(made.choose(view), len(view.images) + 1)
             )
@@ -312,7 +312,7 @@ class DriverConformance:
     def test_the_pool(self) -> None:
         pool = self.driver.pool()
         _case(self).assertEqual(pool.id, self.driver.pool_id())
-        _case(self).assertEqual(pool, self.driver.disks()[0])
+        _case(self).assertEqual(pool, self.driver.snapshot().pool)
         _case(self).assertLessEqual(pool.free, pool.capacity)
 
     def test_disks_are_made_found_and_deleted(self) -> None:
@@ -325,11 +325,11 @@ class DriverConformance:
             (first.name, first.udid), (found.name, found.udid)
         )
         _case(self).assertIn(
-            first.udid, {each.udid for each in self.driver.disks()[1]}
+            first.udid, {each.udid for each in self.driver.snapshot().disks}
         )
         _case(self).assertNotIn(
             first.udid,
-            {each.udid for each in self.driver.base_image_disks()[1]},
+            {each.udid for each in self.driver.base_image_snapshot().disks},
             'it is not called as a base image is',
         )
         for _ in range(2):
@@ -345,13 +345,14 @@ class DriverConformance:
 
     def test_base_images_are_found_among_the_disks(self) -> None:
         made, _ = self.make('i_00000000_0000', 'pvmic_t1')
-        pool, found = self.driver.base_image_disks()
+        snapshot = self.driver.base_image_snapshot()
+        pool, found = snapshot.pool, snapshot.disks
         _case(self).assertEqual(pool, self.driver.pool())
         _case(self).assertIn(made, found)
         _case(self).assertEqual(
             [
                 each
-                for each in self.driver.disks()[1]
+                for each in self.driver.snapshot().disks
                 if naming.is_base_image_name(each.name)
             ],
             found,
@@ -447,7 +448,7 @@ class DriverConformance:
     def test_nobody_has_a_new_disk(self) -> None:
         disks = self.make('pvmic_t1', 'pvmic_t2')
         _case(self).assertEqual(set(), self.driver.mapped(disks))
-        self.driver.forget_uploads(disks[0])
+        self.driver.remove_uploads(disks[0])
 
 
 def _case(test: Any) -> unittest.TestCase:

@@ -312,7 +312,7 @@ class ImageManager:
         :raises ImageError: if Glance can't give the image.
         :raises PowerVMError: if PowerVM can't make the disk.
         """
-        naming.check_disk_name(name, self._driver.longest_name)
+        naming.check_disk_name(name, self._driver.max_name_length)
         image_module.check_format(image)
         deployment = instance_disk.InstanceDeploy(
             self._parts, image, name, size, context, progress
@@ -390,7 +390,8 @@ class ImageManager:
     ) -> base_image.Prefetch:
         """Fetch an image into the cache, unless it is there.
 
-        :raises CacheDisabled: if nothing may, or can, be cached.
+        :raises CacheDisabled: if the cache is switched off.
+        :raises NotSupported: if the pool caches images itself.
         """
         self._need_cache('prefetch images')
         if not self._settings.enabled:
@@ -439,7 +440,8 @@ class ImageManager:
         if self.caches_images:
             self._note_pool()
             # Of one moment: others make and remove base images meanwhile.
-            pool, disks = self._driver.disks()
+            snapshot = self._driver.snapshot()
+            pool, disks = snapshot.pool, snapshot.disks
             udids = {
                 each.udid
                 for each in records.Records(self._catalog, pool.id).list()
@@ -559,14 +561,14 @@ class ImageManager:
 
     # -- passes
 
-    def run_pass(self, in_use: Iterable[str] | None = None) -> Pass:
+    def run_cleanup(self, in_use: Iterable[str] | None = None) -> Pass:
         """Tidy up after the dead, then remove what the policies choose.
 
         :param in_use: the ids of the images that the instances of this host
             use; None where that is not known: what was known stays so.
         :raises PowerVMError: if the pool can't be read.
         """
-        self._need_cache('tidy up the cache')
+        self._need_cache('clean up the cache')
         self._note_pool()
         if in_use is not None:
             self._catalog.set_in_use(self._driver.pool_id(), in_use)
@@ -614,7 +616,7 @@ class ImageManager:
 
     def explain(self, base_image: catalog_module.BaseImage) -> Explanation:
         """Why an image stays, or would go at the next pass."""
-        self._need_cache('explain what is cached')
+        self._need_cache('explain cached images')
         image_id = base_image.image.id
         view, _ = self._evictor.view()
         plan = self._evictor.plan().plan
@@ -672,7 +674,7 @@ class ImageManager:
         """The image of a base image, for the history: it may lack that."""
         try:
             record = self._catalog.get(self._driver.pool_id(), disk_name)
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             LOG.debug('The image of %s is not known: %s', disk_name, error)
             return None
         return record.image if record else None
@@ -682,7 +684,7 @@ class ImageManager:
 
         :raises ImageNotAdoptable: if it can't be that image's.
         """
-        self._need_cache('take disks over')
+        self._need_cache('adopt disks')
         base_image.check_cacheable(image)
         return adoption.candidate(self._parts, image)
 
@@ -691,7 +693,7 @@ class ImageManager:
 
         :raises ImageNotAdoptable: if it can't be that image's.
         """
-        self._need_cache('take disks over')
+        self._need_cache('adopt disks')
         base_image.check_cacheable(image)
         adopted = adoption.adopt(self._parts, image)
         self._remember('adopt', image=image, disk_name=adopted.disk_name)
@@ -699,10 +701,9 @@ class ImageManager:
 
     def _need_cache(self, what: str) -> None:
         if not self.caches_images:
-            raise exceptions.CacheDisabled(
-                reason=f'Can not {what}: the disk driver keeps images in '
-                'its own pool, so that pvm_imagecache caches none '
-                'there.'
+            raise exceptions.NotSupported(
+                reason=f'Cannot {what}: the pool of this disk driver caches '
+                'images itself.'
             )
 
     def _note_pool(self) -> None:
@@ -719,7 +720,7 @@ class ImageManager:
             return
         try:
             self._catalog.saw_pool(self._pool_name, pool)
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             LOG.debug('The pool was not written down: %s', error)
         else:
             self._noted_pool = pool
@@ -776,7 +777,7 @@ def _settings(conf: Any) -> cache_module.Settings:
         enabled=options.enabled,
         stall_timeout=options.stall_timeout,
         fetch_timeout=options.fetch_timeout,
-        check_download_right=options.check_download_right,
+        check_download_permission=options.check_download_permission,
         automatic=conf.image_cache.remove_unused_base_images,
         minimum_age=options.minimum_age,
         metrics_textfile=options.metrics_textfile,

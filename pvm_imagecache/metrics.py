@@ -37,13 +37,13 @@ def write(path: str, usage: Any) -> None:
     """Write the metrics to a file, whole or not at all.
 
     :param usage: a :class:`pvm_imagecache.manager.Usage`.
-    :raises ConfigurationError: if that can't be done.
+    :raises MetricsError: if that can't be done.
     """
     content = render(usage)
     try:
         _replace(path, content)
     except OSError as error:
-        raise exceptions.ConfigurationError(
+        raise exceptions.MetricsError(
             reason=f'The metrics can not be written to {path}: '
             f'{error.strerror}.'
         ) from error
@@ -52,13 +52,13 @@ def write(path: str, usage: Any) -> None:
 def render(usage: Any) -> bytes:
     """The metrics as Prometheus reads them.
 
-    :raises ConfigurationError: if prometheus_client is not installed.
+    :raises MetricsError: if prometheus_client is not installed.
     """
     try:
         import prometheus_client
         from prometheus_client import core
     except ImportError as error:
-        raise exceptions.ConfigurationError(
+        raise exceptions.MetricsError(
             reason='Metrics need the package prometheus_client: "pip install '
             'pvm_imagecache[prometheus]" in the environment of this '
             f'command ({error}).'

@@ -48,11 +48,11 @@ _CONTRACTS: Final[dict[str, tuple[type[Any], int]]] = {
 }
 _METHODS_OF: Final = {
     driver_base.Capability.IMAGE_CACHE: (
-        'disks',
+        'snapshot',
         'create_disks',
         'upload',
         'copy_disk',
-        'forget_uploads',
+        'remove_uploads',
         'mapped',
     ),
     driver_base.Capability.OWN_IMAGE_CACHE: ('create_disk_from_image',),
@@ -133,7 +133,7 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
         distribution=_distributions(namespace, name),
     )
     try:
-        made = time_limit.Call(lambda: plugin.from_conf(conf)).result()
+        made = time_limit.BoundedCall(lambda: plugin.from_conf(conf)).result()
     except exceptions.ConfigurationError:
         raise
     except (cfg.Error, ValueError) as error:
@@ -141,7 +141,7 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
             reason=f'An option of the plugin {name} in {namespace} is not '
             f'right: {" ".join(str(error).split())}'
         ) from error
-    except time_limit.TookTooLongError as error:
+    except time_limit.TimeLimitExceeded as error:
         raise invalid(reason=f'from_conf: {error}') from error
     except Exception as error:
         raise invalid(

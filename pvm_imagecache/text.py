@@ -31,7 +31,7 @@ def size(count: int) -> str:
     return f'{count} B'
 
 
-def exactly(count: int) -> str:
+def size_exact(count: int) -> str:
     """Bytes where every one of them counts: ``1 GiB (1073741825 bytes)``."""
     return f'{size(count)} ({count} bytes)'
 

@@ -146,9 +146,9 @@ def doubt_about(
     for disk in named:
         if not 0 <= disk.capacity - image.size < units.Gi:
             return (
-                f'it has {text.exactly(disk.capacity)}, which is not '
+                f'it has {text.size_exact(disk.capacity)}, which is not '
                 'what PowerVM makes for an image of '
-                f'{text.exactly(image.size)}'
+                f'{text.size_exact(image.size)}'
             )
         if disk in mapped:
             return 'it is mapped to a partition'
@@ -158,4 +158,4 @@ def doubt_about(
 
 
 def _named(driver: base.DiskDriver, name: str) -> list[base.Disk]:
-    return [disk for disk in driver.disks()[1] if disk.name == name]
+    return [disk for disk in driver.snapshot().disks if disk.name == name]

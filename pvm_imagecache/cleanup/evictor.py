@@ -326,7 +326,7 @@ class Evictor:
                         code=choice.code,
                         detail=f'{choice.policy}: {choice.reason}',
                     )
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             LOG.warning(
                 'Not in the history: the eviction of %(count)d '
                 'image(s): %(error)s',

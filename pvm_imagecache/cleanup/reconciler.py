@@ -217,7 +217,7 @@ def remove_base_image(
     :raises DiskInUse: if a partition has it.
     :raises PowerVMError: if it can't be deleted.
     """
-    disks = parts.driver.disks()[1]
+    disks = parts.driver.snapshot().disks
     named = [disk for disk in disks if disk.name == record.disk_name]
     if not named:
         return False
@@ -260,7 +260,7 @@ def remove_instance_disk(
 
     :returns: its name, if there was one to delete.
     """
-    disks = parts.driver.disks()[1]
+    disks = parts.driver.snapshot().disks
     named = [disk for disk in disks if disk.name == entry.disk_name]
     if not named:
         return None
@@ -312,7 +312,7 @@ def remove_late_disk(driver: base.DiskDriver, name: str, lease: str) -> bool:
     """
     late = [
         disk
-        for disk in driver.disks()[1]
+        for disk in driver.snapshot().disks
         if disk.name == name and disk.label == label(lease)
     ]
     late = [disk for disk in late if not driver.mapped([disk])]
@@ -339,8 +339,8 @@ def fault_of(
         return 'its disk is mapped to a partition, which can change it'
     if disk.capacity != record.capacity:
         return (
-            f'its disk has {text.exactly(disk.capacity)}, and had '
-            f'{text.exactly(record.capacity or 0)}'
+            f'its disk has {text.size_exact(disk.capacity)}, and had '
+            f'{text.size_exact(record.capacity or 0)}'
         )
     return None
 
@@ -399,7 +399,8 @@ class _Reconciler:
         _write_what_is_finished()
         catalog = self._parts.catalog
         records = catalog.images(self._parts.driver.pool_id())
-        pool, disks = self._parts.driver.base_image_disks()
+        found = self._parts.driver.base_image_snapshot()
+        pool, disks = found.pool, found.disks
         with self._noting_failure('labels'):
             note_labels(self._parts, disks)
             catalog.tick()
@@ -456,7 +457,7 @@ class _Reconciler:
             if parts.catalog.get(record.pool, record.disk_name) != record:
                 return
             if record.state is catalog_module.State.READY:
-                if _find(parts.driver.disks()[1], record):
+                if _find(parts.driver.snapshot().disks, record):
                     return
             else:
                 try:
@@ -521,12 +522,12 @@ class _Reconciler:
         parts = self._parts
         pool = parts.driver.pool_id()
         if parts.catalog.uploads_are_tidy(pool) and not (
-            parts.driver.has_left_uploads()
+            parts.driver.has_stale_uploads()
         ):
             return
         busy = False
         targets = set(parts.driver.upload_targets())
-        disks = parts.driver.disks()[1] if targets else []
+        disks = parts.driver.snapshot().disks if targets else []
         for disk in disks:
             if disk.udid not in targets or not disk.label.startswith(
                 _LABEL_PREFIX
@@ -539,7 +540,7 @@ class _Reconciler:
             )
             try:
                 with held:
-                    parts.driver.forget_uploads(disk)
+                    parts.driver.remove_uploads(disk)
             except exceptions.LockTimeout:
                 busy = True
         parts.catalog.saw_uploads(pool, tidy=not busy)
@@ -570,7 +571,7 @@ def _find(
 
 
 def _remove(driver: base.DiskDriver, disk: base.Disk) -> None:
-    driver.forget_uploads(disk)
+    driver.remove_uploads(disk)
     (removal,) = driver.delete_disks([disk])
     if removal.error:
         raise removal.error

@@ -43,7 +43,7 @@ LATE: Final = (
     'disk: it goes by itself within an hour'
 )
 
-#: Raises :exc:`CacheError` if a base image may not be removed after all;
+#: Raises :exc:`CacheFault` if a base image may not be removed after all;
 #: is given what the catalogue knows of it under its lock.
 Check = Callable[[catalog_module.BaseImage], None]
 
@@ -188,7 +188,9 @@ def _conclude(
         logging.DEBUG if text in parts.told else logging.WARNING, '%s', text
     )
     parts.told.add(text)
-    if not (error.passing or isinstance(error, exceptions.PowerVMUnreachable)):
+    if not (
+        error.transient or isinstance(error, exceptions.PowerVMUnreachable)
+    ):
         # Else it may be gone: the next pass looks.
         parts.catalog.stop_eviction(record)
     return Removed(record, False, str(error))

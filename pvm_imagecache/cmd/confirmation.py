@@ -42,14 +42,14 @@ def ask(question: str, what: Iterable[str], otherwise: str) -> None:
 
     :param what: lines that are shown before.
     :param otherwise: said where the answer is no.
-    :raises ConfigurationError: if it is, or nobody can be asked.
+    :raises OperationCancelled: if it is, or nobody can be asked.
     """
     if sys.stdin is None or not sys.stdin.isatty():
-        raise exceptions.ConfigurationError(
+        raise exceptions.OperationCancelled(
             reason='There is no terminal to ask on: say --yes to go on.'
         )
     for each in what:
         print(text.printable(each), file=sys.stderr)
     print(f'{question} [y/N] ', end='', file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
-        raise exceptions.ConfigurationError(reason=otherwise)
+        raise exceptions.OperationCancelled(reason=otherwise)

@@ -192,7 +192,7 @@ class Shell(app.App):
     def records(self) -> Any:
         """What the catalogue knows; PowerVM is asked only if it has to be.
 
-        :raises CacheDisabled: if the pool keeps images itself.
+        :raises NotSupported: if the pool keeps images itself.
         """
         if self._records is None:
             from pvm_imagecache.cmd import reading

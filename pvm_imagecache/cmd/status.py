@@ -174,7 +174,8 @@ class Checks(upgradecheck.UpgradeCommands):
             cache.catalog_path(self._conf), read_only=True
         )
         try:
-            pool, disks = self._driver.disks()
+            found = self._driver.snapshot()
+            pool, disks = found.pool, found.disks
             known = {
                 each.disk_name
                 for each in records.Records(opened, pool.id).list()

@@ -104,7 +104,7 @@ OPTIONS: Final = [
         'an image.',
     ),
     cfg.BoolOpt(
-        'check_download_right',
+        'check_download_permission',
         default=True,
         help='Whether Glance is asked before an image is deployed from the '
         'cache, or from a Shared Storage Pool, for a user of nova, if '

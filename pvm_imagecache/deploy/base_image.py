@@ -331,7 +331,7 @@ class Work:
             self._discard(*disks)
             raise
         finally:
-            if self._driver.has_left_uploads():
+            if self._driver.has_stale_uploads():
                 self._note_left_uploads()
         return [leg.error for leg in legs]
 
@@ -339,18 +339,20 @@ class Work:
         """Have the next pass look, whosever it is."""
         try:
             self._catalog.saw_uploads(self._driver.pool_id(), False)
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             LOG.warning(
                 'That an upload of image %(image)s has left '
                 'something behind was not written down: %(error)s',
                 {'image': self._image.id, 'error': error},
             )
 
-    def _leg(self, image: image_module.Image, disk: base.Disk) -> transfer.Leg:
+    def _leg(
+        self, image: image_module.Image, disk: base.Disk
+    ) -> transfer.Destination:
         sha256 = (
             image.os_hash_value if image.os_hash_algo == 'sha256' else None
         )
-        return transfer.Leg(
+        return transfer.Destination(
             f'disk {disk.name}',
             lambda pieces: self._driver.upload(
                 disk, pieces, image.size, sha256
@@ -365,7 +367,7 @@ class Work:
             return
         try:
             self._catalog.progressed(record, done)
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             # Those who wait for us become impatient; nothing else.
             LOG.warning(
                 'The progress of image %(image)s could not be '
@@ -383,7 +385,7 @@ class Work:
         try:
             removals = self._driver.delete_disks(disks)
         except exceptions.PVMImageCacheError as error:
-            removals = [base.Removal(disk, error) for disk in disks]
+            removals = [base.Deletion(disk, error) for disk in disks]
         for removal in removals:
             if removal.error:
                 LOG.error(
@@ -406,7 +408,7 @@ class Work:
                 )
             else:
                 self._catalog.remove(record)
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             LOG.warning(
                 'The record of image %(image)s was not removed: %(error)s',
                 {'image': record.image.id, 'error': error},
@@ -435,7 +437,7 @@ class BaseImageFetch(Work):
     def run(self) -> Prefetch:
         """Fetch the image unless it is cached.
 
-        :raises CacheError: if it can't be cached.
+        :raises CacheFault: if it can't be cached.
         """
         with interrupts.deferred():
             return self._run()
@@ -476,7 +478,7 @@ class BaseImageFetch(Work):
                         return True
                 except BaseException as failure:
                     # The disk is whole where only the catalogue failed.
-                    if isinstance(failure, exceptions.CacheError):
+                    if isinstance(failure, exceptions.CacheFault):
                         self._discard(*disks)
                     self._forget_if_gone(record)
                     raise
@@ -544,7 +546,7 @@ def check_size(image: image_module.Image, size: int) -> None:
     """Raise :exc:`DiskTooSmall` if the image needs more than ``size``."""
     if size and size < image.least_disk_size:
         raise exceptions.DiskTooSmall(
-            size=text.exactly(size),
+            size=text.size_exact(size),
             image=image.id,
-            needed=text.exactly(image.least_disk_size),
+            needed=text.size_exact(image.least_disk_size),
         )

@@ -43,7 +43,7 @@ LOG = logging.getLogger(__name__)
 #: How often a deploy looks at the cache again when what it found there
 #: changed under its hands; then it copies with the lock held.
 _LOOKS: Final = 3
-#: Seconds before a deploy that met a passing fault is made again.
+#: Seconds before a deploy that met a transient fault is made again.
 RETRY_DELAYS: Final = (1.0, 5.0)
 
 
@@ -134,7 +134,7 @@ class InstanceDeploy(base_image.Work):
     def _attempt(self) -> Deployment:
         try:
             return self._through_cache()
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             # The pool and Glance have not been found wanting so far.
             reason = str(error)
         return self._past_cache(reason)
@@ -171,13 +171,13 @@ class InstanceDeploy(base_image.Work):
                         lambda: self._name not in self._doubtful,
                     )
                 )
-            except exceptions.CacheError as error:
+            except exceptions.CacheFault as error:
                 if isinstance(error, exceptions.LockTimeout) and (
                     not reconciler.is_unwritten(self._name)
                 ):
                     # Only one of them can have the name: no need to wait
                     # for the other's fetch to say so.
-                    raise exceptions.DiskBeingMade(
+                    raise exceptions.DiskBeingCreated(
                         name=self._name, pool=self._driver.pool().name
                     ) from error
                 LOG.warning(
@@ -229,7 +229,7 @@ class InstanceDeploy(base_image.Work):
                     LOG.warning('%s', error)
                     gone = record.lease
                 except exceptions.PowerVMRequestFailed as error:
-                    if error.passing:
+                    if error.transient:
                         raise
                     # A download may succeed where a copy does not.
                     raise exceptions.BaseImageGone(
@@ -257,7 +257,7 @@ class InstanceDeploy(base_image.Work):
         if (
             self._context is None
             or self._right_checked
-            or not (self._parts.settings.check_download_right)
+            or not (self._parts.settings.check_download_permission)
         ):
             return
         with self._timed('check'), interrupts.allowed():
@@ -279,7 +279,7 @@ class InstanceDeploy(base_image.Work):
         self._tell('copy', self._image.size)
         try:
             self._catalog.used(record)
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             LOG.warning(
                 'The use of image %(image)s was not counted: %(error)s',
                 {'image': self._image.id, 'error': error},
@@ -313,7 +313,7 @@ class InstanceDeploy(base_image.Work):
                         stream.image, [self._new_disk(stream.image)]
                     )
                 )
-            except (exceptions.CacheError, exceptions.NotEnoughSpace) as error:
+            except (exceptions.CacheFault, exceptions.NotEnoughSpace) as error:
                 # Others who want the image need not wait for this disk.
                 turn.close()
                 self._say_once(str(error))
@@ -368,7 +368,7 @@ class InstanceDeploy(base_image.Work):
     ) -> Exception | None:
         try:
             self._catalog.commit(record, image)
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             return error
         return None
 
@@ -406,7 +406,7 @@ class InstanceDeploy(base_image.Work):
             self._catalog.instance_disk_created(
                 self._entry, disk.udid if disk else None
             )
-        except exceptions.CacheError as error:
+        except exceptions.CacheFault as error:
             LOG.warning(
                 'The UDID of disk %(disk)s was not written down: %(error)s',
                 {'disk': self._name, 'error': error},
@@ -440,4 +440,4 @@ def _worth_another(error: exceptions.PVMImageCacheError) -> bool:
 
     Errors of Glance have been retried, byte by byte, where they arose.
     """
-    return error.passing and not isinstance(error, exceptions.ImageError)
+    return error.transient and not isinstance(error, exceptions.ImageError)

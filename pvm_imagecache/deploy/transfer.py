@@ -43,7 +43,7 @@ Progress = Callable[[int], None]
 
 
 @dataclasses.dataclass
-class Leg:
+class Destination:
     """One of the disks that a stream is written to.
 
     :ivar what: what it is, for messages.
@@ -60,23 +60,24 @@ class Leg:
 
 def write_to_all(
     pieces: Iterable[bytes],
-    legs: Sequence[Leg],
+    destinations: Sequence[Destination],
     stall_timeout: float,
     progress: Progress | None = None,
 ) -> None:
-    """Write a stream to all legs at once; returns when all have ended.
+    """Write a stream to all destinations; return when all have ended.
 
-    A leg that fails has its ``error`` set. The call raises only when the
-    stream itself does: then every leg is broken off and has an error too.
-    When all legs have failed, the rest of the stream is not read.
+    A destination that fails has its ``error`` set. The call raises only if
+    the stream itself fails: then every write is aborted and every
+    destination has an error too. If all destinations have failed, the rest
+    of the stream is not read.
 
-    :param stall_timeout: seconds for which a leg may take nothing.
+    :param stall_timeout: seconds for which a destination may take nothing.
     :param progress: called about twice a second.
     """
-    running: list[_RunningLeg] = []
+    running: list[_Writer] = []
     try:
-        for leg in legs:
-            running.append(_RunningLeg(leg, stall_timeout))
+        for destination in destinations:
+            running.append(_Writer(destination, stall_timeout))
         with interrupts.allowed():
             _feed(pieces, running, progress)
     except BaseException as error:
@@ -93,7 +94,7 @@ def write_to_all(
 
 def _feed(
     pieces: Iterable[bytes],
-    running: list['_RunningLeg'],
+    running: list['_Writer'],
     progress: Progress | None,
 ) -> None:
     given = 0
@@ -111,11 +112,11 @@ def _feed(
         progress(given)
 
 
-class _RunningLeg:
-    """The thread that writes one leg, and the queue before it."""
+class _Writer:
+    """The thread that writes one destination, and the queue before it."""
 
-    def __init__(self, leg: Leg, stall_timeout: float) -> None:
-        self._leg = leg
+    def __init__(self, destination: Destination, stall_timeout: float) -> None:
+        self._destination = destination
         self._stall_timeout = stall_timeout
         self._changed = threading.Condition()
         self._waiting: list[bytes] = []
@@ -124,14 +125,16 @@ class _RunningLeg:
         self._ended = False
         self._abandoned = False
         self._thread = threading.Thread(
-            target=self._run, name=f'pvm_imagecache-{leg.what}', daemon=True
+            target=self._run,
+            name=f'pvm_imagecache-{destination.what}',
+            daemon=True,
         )
         self._thread.start()
 
     @property
     def alive(self) -> bool:
         """Whether it makes sense to give it more."""
-        return self._leg.error is None
+        return self._destination.error is None
 
     def put(self, piece: bytes) -> None:
         """Give it a piece, waiting for room for as long as it may stall."""
@@ -173,33 +176,35 @@ class _RunningLeg:
 
     def _leave_behind(self) -> None:
         error = exceptions.TransferStalled(
-            what=self._leg.what, seconds=self._stall_timeout
+            what=self._destination.what, seconds=self._stall_timeout
         )
         LOG.warning('%s', error)
-        self._leg.error = error
+        self._destination.error = error
         self._abandoned = True
         self.break_off(error)
 
     def _run(self) -> None:
         try:
-            self._leg.write(self._pieces())
+            self._destination.write(self._pieces())
             if not self._delivered():
                 raise exceptions.TransferError(
-                    what=f'Writing {self._leg.what}',
+                    what=f'Writing {self._destination.what}',
                     reason='it ended before all data was taken',
                 )
         except BaseException as error:
             # A thread may also be told to exit: that is no success.
-            if self._leg.error is None:
-                self._leg.error = (
+            if self._destination.error is None:
+                self._destination.error = (
                     error
                     if isinstance(error, Exception)
                     else exceptions.TransferError(
-                        what=f'Writing {self._leg.what}',
+                        what=f'Writing {self._destination.what}',
                         reason=type(error).__name__,
                     )
                 )
-            LOG.debug('Writing %s ended early: %s', self._leg.what, error)
+            LOG.debug(
+                'Writing %s ended early: %s', self._destination.what, error
+            )
         finally:
             with self._changed:
                 self._ended = True
@@ -226,7 +231,7 @@ class _RunningLeg:
                 )
                 if self._broken_by is not None:
                     raise exceptions.TransferAborted(
-                        what=self._leg.what, reason=self._broken_by
+                        what=self._destination.what, reason=self._broken_by
                     ) from self._broken_by
                 if not self._waiting:
                     return

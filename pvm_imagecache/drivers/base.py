@@ -87,6 +87,17 @@ class Disk:
 
 
 @dataclasses.dataclass(frozen=True)
+class PoolSnapshot:
+    """A pool and disks of it, as of one moment.
+
+    :ivar disks: all of them, or those that were asked for.
+    """
+
+    pool: Pool
+    disks: list[Disk]
+
+
+@dataclasses.dataclass(frozen=True)
 class NewDisk:
     """A disk to be made.
 
@@ -102,7 +113,7 @@ class NewDisk:
 
 
 @dataclasses.dataclass(frozen=True)
-class Removal:
+class Deletion:
     """What became of one disk that was to be deleted."""
 
     disk: Disk
@@ -125,7 +136,7 @@ class DiskDriver(abc.ABC):
     #: What its pool can do.
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     #: The characters that a disk's name may have.
-    longest_name: ClassVar[int] = naming.MAX_DISK_NAME
+    max_name_length: ClassVar[int] = naming.MAX_DISK_NAME
 
     @classmethod
     @abc.abstractmethod
@@ -146,7 +157,7 @@ class DiskDriver(abc.ABC):
         """The disk of that name, or None."""
 
     @abc.abstractmethod
-    def delete_disks(self, disks: Sequence[Disk]) -> list[Removal]:
+    def delete_disks(self, disks: Sequence[Disk]) -> list[Deletion]:
         """Delete disks, found by UDID and name alike.
 
         All go in one step if they can; where that is refused, each is
@@ -163,7 +174,7 @@ class DiskDriver(abc.ABC):
         """The pool's ``id``, without a request where it is known."""
         return self.pool().id
 
-    def disks(self) -> tuple[Pool, list[Disk]]:
+    def snapshot(self) -> PoolSnapshot:
         """The pool and all of its disks, as of one moment.
 
         What is deleted soon after may be deleted on the strength of it, if
@@ -171,16 +182,21 @@ class DiskDriver(abc.ABC):
         """
         raise self._unable('list its disks')
 
-    def base_image_disks(self) -> tuple[Pool, list[Disk]]:
+    def base_image_snapshot(self) -> PoolSnapshot:
         """The same of the disks that are called as cached images are.
 
         A pass needs no others, which may be many: a driver that comes by
         these in a shorter way may do so.
         """
-        pool, disks = self.disks()
-        return pool, [
-            each for each in disks if naming.is_base_image_name(each.name)
-        ]
+        found = self.snapshot()
+        return PoolSnapshot(
+            found.pool,
+            [
+                each
+                for each in found.disks
+                if naming.is_base_image_name(each.name)
+            ],
+        )
 
     def create_disks(self, new: Sequence[NewDisk]) -> list[Disk]:
         """Make empty disks, all of them or none, in one step.
@@ -225,7 +241,7 @@ class DiskDriver(abc.ABC):
         """
         raise self._unable('copy disks')
 
-    def forget_uploads(self, disk: Disk) -> None:
+    def remove_uploads(self, disk: Disk) -> None:
         """Remove what uploads to a disk left behind when they died."""
         raise self._unable('fill disks')
 
@@ -240,7 +256,7 @@ class DiskDriver(abc.ABC):
         """
         return ()
 
-    def has_left_uploads(self) -> bool:
+    def has_stale_uploads(self) -> bool:
         """Whether an upload has left something that could not be removed.
 
         The next pass then asks for :meth:`upload_targets`.
@@ -274,6 +290,6 @@ class DiskDriver(abc.ABC):
         raise self._unable('give disks to partitions')
 
     def _unable(self, what: str) -> exceptions.PVMImageCacheError:
-        return exceptions.CacheDisabled(
+        return exceptions.NotSupported(
             reason=f'The driver {type(self).__name__} does not {what}.'
         )

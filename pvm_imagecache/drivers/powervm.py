@@ -42,7 +42,7 @@ LOG = logging.getLogger(__name__)
 
 _Result = TypeVar('_Result')
 
-#: Seconds before each repetition of a call that met a passing fault.
+#: Seconds before each repetition of a call that met a transient fault.
 RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
 _LONGEST_PAUSE: Final = 1.0
 _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
@@ -184,7 +184,7 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
         kind = exceptions.PowerVMUnreachable
         if isinstance(error, pvm_exceptions.TimeoutError):
             kind = exceptions.PowerVMTimedOut
-        elif network_errors.is_lasting(reason):
+        elif network_errors.is_permanent(reason):
             kind = exceptions.PowerVMNotThere
         raise kind(
             url=connection.url, reason=reason, hint=_proxy_hint(connection)
@@ -239,11 +239,11 @@ def one_line(error: BaseException) -> str:
     return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
-def persistently(
+def retry(
     call: Callable[[], _Result],
     even_after: type[exceptions.PowerVMError] | tuple[()] = (),
 ) -> _Result:
-    """Make a call that may be repeated again after passing faults.
+    """Make a call that may be repeated again after transient faults.
 
     :param even_after: errors after which it is repeated though they don't
         seem to pass.
@@ -253,7 +253,7 @@ def persistently(
         try:
             return call()
         except exceptions.PowerVMError as error:
-            if not (error.passing or isinstance(error, even_after)):
+            if not (error.transient or isinstance(error, even_after)):
                 raise
             LOG.warning(
                 'Trying it again in %(delay).1f s: %(error)s',
@@ -273,19 +273,19 @@ def pause(attempt: int) -> None:
     time.sleep(random.uniform(0, longest))  # noqa: S311
 
 
-def read_persistently(call: Callable[[], _Result]) -> _Result:
+def retry_read(call: Callable[[], _Result]) -> _Result:
     """Make a call that changes nothing: once more even if it timed out.
 
     :raises PowerVMError: the last one, when the limit is reached.
     """
     try:
-        return persistently(call)
+        return retry(call)
     except exceptions.PowerVMTimedOut as error:
         LOG.warning('Asking once more: %s', error)
-        return persistently(call)
+        return retry(call)
 
 
-def forgiving(action: str, call: Callable[[], Any]) -> bool:
+def log_and_continue(action: str, call: Callable[[], Any]) -> bool:
     """Tidy something up; if that fails, log why and go on.
 
     :returns: whether it worked, or there was nothing left to tidy.

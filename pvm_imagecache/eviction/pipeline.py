@@ -56,7 +56,7 @@ class NamedPolicy:
         :raises Exception: whatever it raises.
         """
         if self._unanswered:
-            raise time_limit.TookTooLongError(
+            raise time_limit.TimeLimitExceeded(
                 'it is not asked again, since it did not end before'
             )
         # One that repeats itself for ever is found out.
@@ -71,9 +71,11 @@ class NamedPolicy:
 
         try:
             decisions = (
-                choose() if self._is_ours else time_limit.Call(choose).result()
+                choose()
+                if self._is_ours
+                else time_limit.BoundedCall(choose).result()
             )
-        except time_limit.TookTooLongError:
+        except time_limit.TimeLimitExceeded:
             self._unanswered.append(view)
             raise
         if len(decisions) == most:

@@ -37,7 +37,7 @@ _GRACE: Final = 2.0
 _Result = TypeVar('_Result')
 
 
-class TookTooLongError(Exception):
+class TimeLimitExceeded(Exception):
     """The call was ended, or left behind."""
 
 
@@ -49,7 +49,7 @@ class _Ended(BaseException):
     """Raised inside the call, where nothing catches it by mistake."""
 
 
-class Call(Generic[_Result]):
+class BoundedCall(Generic[_Result]):
     """A call in a thread of its own.
 
     :param seconds: that it may take.
@@ -71,7 +71,7 @@ class Call(Generic[_Result]):
     def result(self) -> _Result:
         """Make the call.
 
-        :raises TookTooLongError: if it does not end in time.
+        :raises TimeLimitExceeded: if it does not end in time.
         :raises Exception: what it raises, exits included.
         """
         tracer = sys.gettrace()
@@ -83,7 +83,7 @@ class Call(Generic[_Result]):
         # what was left behind.
         sys.settrace(tracer)
         if self._error is None or isinstance(self._error, _Ended):
-            raise TookTooLongError(
+            raise TimeLimitExceeded(
                 f'it did not end within {self._seconds:g} seconds'
             )
         if isinstance(self._error, Exception):

@@ -292,12 +292,12 @@ class ImageStream:
                 return part
 
     def _wait_or_raise(self, error: exceptions.ImageError) -> None:
-        """Let some time pass after a passing fault, if there is a point."""
+        """Let some time pass after a transient fault, if there is a point."""
         self._failures_in_all += 1
         if self._failures == 0:
             self._cause = error
         if (
-            not error.passing
+            not error.transient
             or self._failures >= len(RETRY_DELAYS)
             or self._failures_in_all > MOST_FAILURES
         ):
@@ -387,13 +387,13 @@ class _Hasher:
 
 
 def _persistently(image: str, call: Callable[[], Any]) -> Any:
-    """Ask Glance, again if a passing fault comes between."""
+    """Ask Glance, again if a transient fault comes between."""
     for delay in RETRY_DELAYS:
         try:
             with _translated(image):
                 return call()
         except exceptions.ImageError as error:
-            if not error.passing:
+            if not error.transient:
                 raise
             LOG.warning(
                 'Glance is asked again in %(delay).1f s: %(error)s',
@@ -548,7 +548,7 @@ def _translated(
 
 def _unreachable(error: BaseException) -> exceptions.GlanceUnreachable:
     cause = network_errors.plain_cause(error)
-    if network_errors.is_lasting(cause):
+    if network_errors.is_permanent(cause):
         return exceptions.GlanceNotThere(reason=cause)
     return exceptions.GlanceUnreachable(reason=cause)
 

@@ -31,7 +31,7 @@ _SIGNS: Final = (
     'Connection aborted',
 )
 #: What is not gone a moment later: something is not there, or not right.
-_LASTING: Final = frozenset(
+_PERMANENT: Final = frozenset(
     {
         'connection refused',
         'name or service not known',
@@ -54,6 +54,6 @@ def plain_cause(error: BaseException) -> str:
     return text.rstrip('.')
 
 
-def is_lasting(cause: str) -> bool:
+def is_permanent(cause: str) -> bool:
     """Whether there is no point in trying again in a moment."""
-    return cause in _LASTING
+    return cause in _PERMANENT

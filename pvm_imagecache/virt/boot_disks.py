@@ -105,12 +105,12 @@ class BootDisks:
 
     def names(self, instance_name: str, instance_uuid: str) -> list[str]:
         """What the disk of an instance may be called, best first."""
-        if self._images.driver.longest_name > naming.MAX_DISK_NAME:
+        if self._images.driver.max_name_length > naming.MAX_DISK_NAME:
             return [
                 long_name(
                     instance_name,
                     instance_uuid,
-                    self._images.driver.longest_name,
+                    self._images.driver.max_name_length,
                 )
             ]
         return short_names(instance_name, instance_uuid)
@@ -181,7 +181,7 @@ class BootDisks:
         """
         with self._turn:
             for attempt in range(ATTEMPTS):
-                vios = powervm.read_persistently(lambda: self._read(server))
+                vios = powervm.retry_read(lambda: self._read(server))
                 if not change(vios):
                     return
                 try:
@@ -191,7 +191,7 @@ class BootDisks:
                         vios.update()
                     return
                 except exceptions.PowerVMRequestFailed as error:
-                    if not error.passing and powervm.status_of(error) != (
+                    if not error.transient and powervm.status_of(error) != (
                         http.HTTPStatus.PRECONDITION_FAILED
                     ):
                         raise

@@ -76,7 +76,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             self._adapters, CONF.pvm_imagecache.proc_units_factor
         )
         self._disks = boot_disks.BootDisks(self._adapters, self.image_cache)
-        self._trouble = fault_log.Trouble('reach PowerVM')
+        self._trouble = fault_log.FaultLog('reach PowerVM')
         self._host: inventory.Host | None = None
 
     def cleanup_host(self, host: str) -> None:
@@ -122,11 +122,11 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
                 self._partitions.system(), self.image_cache.driver.pool()
             )
         except exceptions.PVMImageCacheError as error:
-            self._trouble.came(error)
+            self._trouble.failed(error)
             if self._host is None:
                 raise exception.VirtDriverNotReady() from error
         else:
-            self._trouble.went()
+            self._trouble.recovered()
         return self._host
 
     # -- which instances there are
@@ -153,9 +153,9 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         try:
             found = self._partitions.all()
         except exceptions.PowerVMError as error:
-            self._trouble.came(error)
+            self._trouble.failed(error)
             return []
-        self._trouble.went()
+        self._trouble.recovered()
         return found
 
     def instance_exists(self, instance: Any) -> bool:
@@ -168,7 +168,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             state = self._partitions.state(instance.uuid)
         except exceptions.PowerVMUnreachable as error:
             # nova-compute starts all the same, and asks again.
-            self._trouble.came(error)
+            self._trouble.failed(error)
             return hardware.InstanceInfo(state=power_states.UNKNOWN)
         if state is None:
             raise exception.InstanceNotFound(instance_id=instance.uuid)

@@ -22,7 +22,7 @@ from nova import exception
 from pvm_imagecache import exceptions
 
 #: What no other host could do better: nova tries none.
-_LASTING: Final = (
+_PERMANENT: Final = (
     exceptions.ImageFormatUnsupported,
     exceptions.ImageUnsafe,
     exceptions.ImageHasNoData,
@@ -45,7 +45,7 @@ def as_nova(error: exceptions.PVMImageCacheError, image_id: str) -> Exception:
         return exception.ImageNotFound(image_id=image_id)
     if isinstance(error, exceptions.ImageNotActive):
         return exception.ImageNotActive(image_id=image_id)
-    if isinstance(error, _LASTING):
+    if isinstance(error, _PERMANENT):
         return exception.ImageUnacceptable(
             image_id=image_id, reason=str(error)
         )

@@ -19,7 +19,7 @@ from oslo_log import log as logging
 LOG = logging.getLogger(__name__)
 
 
-class Trouble:
+class FaultLog:
     """A thing that is tried again and again, and may fail each time.
 
     A fault is told of once, as long as it stays the same.
@@ -32,7 +32,7 @@ class Trouble:
         self._guard = threading.Lock()
         self._said: str | None = None
 
-    def came(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """It failed."""
         text = str(error) or type(error).__name__
         with self._guard:
@@ -43,7 +43,7 @@ class Trouble:
             {'what': self._what, 'error': text},
         )
 
-    def went(self) -> None:
+    def recovered(self) -> None:
         """It was done."""
         with self._guard:
             said, self._said = self._said, None

@@ -42,7 +42,7 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
     def __init__(self, images: manager.ImageManager) -> None:
         super().__init__()
         self._images = images
-        self._trouble = fault_log.Trouble('tidy up the image cache')
+        self._trouble = fault_log.FaultLog('tidy up the image cache')
 
     def update(self, context: Any, all_instances: Iterable[Any]) -> None:
         """Tidy up after the dead, and remove what the policies choose.
@@ -55,9 +55,9 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
             )
         except Exception as error:
             LOG.debug('A pass over the image cache failed', exc_info=True)
-            self._trouble.came(error)
+            self._trouble.failed(error)
         else:
-            self._trouble.went()
+            self._trouble.recovered()
 
     def get_disk_usage(self) -> int:
         """The bytes of the pool that base images take up.
@@ -77,7 +77,7 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
     def _age_and_verify_cached_images(
         self, context: Any, all_instances: Iterable[Any], base_dir: str
     ) -> None:
-        self._images.run_pass(images_in_use(all_instances))
+        self._images.run_cleanup(images_in_use(all_instances))
 
 
 def images_in_use(instances: Iterable[Any]) -> set[str]:

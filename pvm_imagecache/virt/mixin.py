@@ -79,7 +79,7 @@ class ImageCacheMixin(driver.ComputeDriver):
         self._cache_manager = imagecache.PowerVMImageCacheManager(
             self.image_cache
         )
-        self._usage_trouble = fault_log.Trouble('tell how full the cache is')
+        self._usage_trouble = fault_log.FaultLog('tell how full the cache is')
         self._reserved_gb = 0
         # nova reads the class's, which all drivers of a process share.
         self.capabilities = {
@@ -88,13 +88,13 @@ class ImageCacheMixin(driver.ComputeDriver):
         }
         CONF.register_mutate_hook(_reconfigurer(self.image_cache))
         if self.image_cache.caches_images:
-            start = fault_log.Trouble('tidy up the image cache at the start')
+            start = fault_log.FaultLog('tidy up the image cache at the start')
             try:
                 self.image_cache.reconcile()
             except Exception as error:
                 # The next pass does it; nova-compute is not to stop for it.
                 LOG.debug('It failed here', exc_info=True)
-                start.came(error)
+                start.failed(error)
 
     def cleanup_host(self, host: str) -> None:
         """Let go of PowerVM and the catalogue, after the driver."""
@@ -121,7 +121,10 @@ class ImageCacheMixin(driver.ComputeDriver):
             fetched = self.image_cache.prefetch(
                 self.image_source.get(image_id, context), context=context
             )
-        except exceptions.CacheDisabled as error:
+        except (
+            exceptions.CacheDisabled,
+            exceptions.NotSupported,
+        ) as error:
             raise NotImplementedError(str(error)) from error
         LOG.info(
             'Image %(image)s is cached%(how)s',
@@ -156,9 +159,9 @@ class ImageCacheMixin(driver.ComputeDriver):
         try:
             used = self._cache_manager.get_disk_usage()
         except exceptions.PVMImageCacheError as error:
-            self._usage_trouble.came(error)
+            self._usage_trouble.failed(error)
         else:
-            self._usage_trouble.went()
+            self._usage_trouble.recovered()
             self._reserved_gb = math.ceil(used / units.Gi)
         return self._reserved_gb
 

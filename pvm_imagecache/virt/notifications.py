@@ -75,7 +75,7 @@ class Notifier:
         self._waiting: queue.Queue[events.Event | None] = queue.Queue(
             MOST_WAITING
         )
-        self._trouble = fault_log.Trouble('send notifications of the cache')
+        self._trouble = fault_log.FaultLog('send notifications of the cache')
         self._thread = threading.Thread(
             target=self._run, name='pvm_imagecache-notify', daemon=True
         )
@@ -86,7 +86,7 @@ class Notifier:
         try:
             self._waiting.put_nowait(event)
         except queue.Full:
-            self._trouble.came(
+            self._trouble.failed(
                 RuntimeError(
                     f'{MOST_WAITING} wait to be sent, and no more can'
                 )
@@ -105,9 +105,9 @@ class Notifier:
             try:
                 _send(event)
             except Exception as error:
-                self._trouble.came(error)
+                self._trouble.failed(error)
             else:
-                self._trouble.went()
+                self._trouble.recovered()
 
 
 def _send(event: events.Event) -> None:

@@ -74,9 +74,9 @@ class DirectoryDriver(base.DiskDriver):
     # -- looking
 
     def pool(self) -> base.Pool:
-        return self.disks()[0]
+        return self.snapshot().pool
 
-    def disks(self) -> tuple[base.Pool, list[base.Disk]]:
+    def snapshot(self) -> base.PoolSnapshot:
         with self._explained('read it'):
             found = [
                 _disk(each)
@@ -84,20 +84,21 @@ class DirectoryDriver(base.DiskDriver):
                 if each.name.count('~') == 2
             ]
         used = sum(each.capacity for each in found)
-        return base.Pool(
+        pool = base.Pool(
             id=self._id(),
             name=self._path,
             capacity=self._capacity,
             free=max(0, self._capacity - used),
-        ), found
+        )
+        return base.PoolSnapshot(pool, found)
 
     def find_disk(self, name: str) -> base.Disk | None:
         return next(
-            (each for each in self.disks()[1] if each.name == name), None
+            (each for each in self.snapshot().disks if each.name == name), None
         )
 
     def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
-        current = {each.udid: each for each in self.disks()[1]}
+        current = {each.udid: each for each in self.snapshot().disks}
         return {
             each
             for each in disks
@@ -165,7 +166,7 @@ class DirectoryDriver(base.DiskDriver):
                 raise
             return made
 
-    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Removal]:
+    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Deletion]:
         removals = []
         with self._changing('delete disks'):
             for disk in disks:
@@ -178,10 +179,10 @@ class DirectoryDriver(base.DiskDriver):
                     error = exceptions.PowerVMRequestFailed(
                         action=f'delete {disk.name}', reason=str(problem)
                     )
-                removals.append(base.Removal(disk, error))
+                removals.append(base.Deletion(disk, error))
         return removals
 
-    def forget_uploads(self, disk: base.Disk) -> None:
+    def remove_uploads(self, disk: base.Disk) -> None:
         # Nothing is left of them here but the disk.
         return
 
@@ -189,8 +190,9 @@ class DirectoryDriver(base.DiskDriver):
 
     def _check(self, new: Sequence[base.NewDisk]) -> None:
         """Raise unless all of them can be made."""
-        pool, disks = self.disks()
-        taken = {each.name for each in disks}
+        snapshot = self.snapshot()
+        pool = snapshot.pool
+        taken = {each.name for each in snapshot.disks}
         for each in new:
             if each.name in taken:
                 raise exceptions.DiskExists(name=each.name, pool=pool.name)

@@ -78,17 +78,17 @@ class LocalDiskDriver(base.DiskDriver):
     def pool(self) -> base.Pool:
         return self._pool(self._group().read())
 
-    def disks(self) -> tuple[base.Pool, list[base.Disk]]:
+    def snapshot(self) -> base.PoolSnapshot:
         group = self._group()
         document = group.read()
-        found = self._pool(document), document.disks
+        found = base.PoolSnapshot(self._pool(document), document.disks)
         group.keep(document)
         return found
 
-    def base_image_disks(self) -> tuple[base.Pool, list[base.Disk]]:
+    def base_image_snapshot(self) -> base.PoolSnapshot:
         group = self._group()
         document = group.read()
-        found = self._pool(document), document.base_images()
+        found = base.PoolSnapshot(self._pool(document), document.base_images())
         group.keep(document)
         return found
 
@@ -130,7 +130,7 @@ class LocalDiskDriver(base.DiskDriver):
             [volume_group.Copy(room, source, still_valid)]
         )[0]
 
-    def forget_uploads(self, disk: base.Disk) -> None:
+    def remove_uploads(self, disk: base.Disk) -> None:
         upload.forget(self._adapters, disk)
 
     def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
@@ -147,13 +147,13 @@ class LocalDiskDriver(base.DiskDriver):
     def mappable(self, disk: base.Disk) -> Any:
         return pvm_storage.VDisk.bld_ref(self._adapters(), disk.name)
 
-    def has_left_uploads(self) -> bool:
+    def has_stale_uploads(self) -> bool:
         return self._left_uploads
 
     def _upload_left(self) -> None:
         self._left_uploads = True
 
-    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Removal]:
+    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Deletion]:
         if not disks:
             return []
         try:
@@ -163,13 +163,13 @@ class LocalDiskDriver(base.DiskDriver):
             exceptions.PowerVMBusy,
         ) as error:
             if len(disks) == 1:
-                return [base.Removal(disks[0], error)]
+                return [base.Deletion(disks[0], error)]
             return [
                 removal
                 for disk in disks
                 for removal in self.delete_disks([disk])
             ]
-        return [base.Removal(disk) for disk in disks]
+        return [base.Deletion(disk) for disk in disks]
 
     def close(self) -> None:
         self._adapters.close()
@@ -180,7 +180,7 @@ class LocalDiskDriver(base.DiskDriver):
     def _group(self) -> volume_group.VolumeGroup:
         with self._guard:
             if self._found is None or self._found.gone:
-                self._found = powervm.read_persistently(
+                self._found = powervm.retry_read(
                     lambda: volume_group.find(
                         self._adapters,
                         self._group_name,

@@ -58,7 +58,7 @@ def upload(
         f_size=size,
         tdev_udid=disk.udid,
     )
-    entry = powervm.persistently(lambda: _create(adapters, disk, wanted, left))
+    entry = powervm.retry(lambda: _create(adapters, disk, wanted, left))
     try:
         with adapters.translated(f'take the data of {disk.name}'):
             adapter.upload_file(entry.element, pieces, helpers=[_once])
@@ -67,7 +67,7 @@ def upload(
             action=f'take the data of {disk.name}'
         ) from error
     finally:
-        if not powervm.forgiving(
+        if not powervm.log_and_continue(
             f'delete the File entry {entry.uuid} of {disk.name}',
             lambda: _delete(adapters, entry, disk),
         ):
@@ -105,7 +105,7 @@ def _entries(adapters: powervm.AdapterSource) -> Any:
         with adapters.translated('list the File entries'):
             return pvm_file.File.get(adapters(), service='web')
 
-    return powervm.read_persistently(get)
+    return powervm.retry_read(get)
 
 
 def _create(
@@ -119,7 +119,7 @@ def _create(
             return wanted.create()
     except exceptions.PowerVMUnreachable:
         # It may have been made all the same.
-        if not powervm.forgiving(
+        if not powervm.log_and_continue(
             f'tidy up the uploads to {disk.name}',
             lambda: forget(adapters, disk),
         ):
@@ -143,4 +143,4 @@ def _delete(
                 raise
 
     # Whatever is said against it: there are a hundred of them at most.
-    powervm.persistently(delete, exceptions.PowerVMError)
+    powervm.retry(delete, exceptions.PowerVMError)

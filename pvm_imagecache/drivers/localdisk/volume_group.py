@@ -168,7 +168,7 @@ class VolumeGroup:
                 )
 
         try:
-            return Document(powervm.read_persistently(get))
+            return Document(powervm.retry_read(get))
         except exceptions.PowerVMRequestFailed as error:
             if powervm.status_of(error) == http.HTTPStatus.NOT_FOUND:
                 self.gone = True
@@ -210,7 +210,7 @@ class VolumeGroup:
                     adapter, uuid=self.vios_uuid, xag=[pvm_const.XAG.VIO_SMAP]
                 )
 
-        server = powervm.read_persistently(get)
+        server = powervm.retry_read(get)
         found = server.entry.element.element.find(_MAPPINGS_PATH)
         if found is None:
             return set()
@@ -270,7 +270,7 @@ class VolumeGroup:
                 held.enter_context(
                     self._locks.hold(f'vg-{self.uuid}', self._lock_timeout)
                 )
-            except exceptions.CacheError as error:
+            except exceptions.CacheFault as error:
                 LOG.warning(
                     'Changing volume group %(name)s without the '
                     'lock: %(error)s',

@@ -60,7 +60,7 @@ class SSPDriver(base.DiskDriver):
 
     api_version = base.API_VERSION
     capabilities = frozenset({base.Capability.OWN_IMAGE_CACHE})
-    longest_name = pvm_const.MaxLen.FILENAME_DEFAULT
+    max_name_length = pvm_const.MaxLen.FILENAME_DEFAULT
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class SSPDriver(base.DiskDriver):
         found = self._find_unit(name)
         return _disk(found) if found else None
 
-    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Removal]:
+    def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Deletion]:
         return [self._delete(disk) for disk in disks]
 
     def create_disk_from_image(
@@ -241,7 +241,7 @@ class SSPDriver(base.DiskDriver):
             None,
         )
 
-    def _delete(self, disk: base.Disk) -> base.Removal:
+    def _delete(self, disk: base.Disk) -> base.Deletion:
         try:
             unit = self._find_unit(disk.name)
             if unit is not None and unit.udid == disk.udid:
@@ -257,8 +257,8 @@ class SSPDriver(base.DiskDriver):
                         'says why',
                     )
         except exceptions.PowerVMError as error:
-            return base.Removal(disk, error)
-        return base.Removal(disk)
+            return base.Deletion(disk, error)
+        return base.Deletion(disk)
 
 
 class _Feed:

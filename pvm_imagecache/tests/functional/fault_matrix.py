@@ -127,7 +127,7 @@ class Fault:
     """A column: what happens to a request.
 
     :ivar fields: of the simulator's fault rule; ``bytes`` may be a word.
-    :ivar passing: whether the same request may succeed when made again.
+    :ivar transient: whether the same request may succeed when made again.
     :ivar cause: what an error of it must mention.
     :ivar kinds: the only requests that it makes sense for.
     """
@@ -135,7 +135,7 @@ class Fault:
     name: str
     action: str
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
-    passing: bool = True
+    transient: bool = True
     cause: str = ''
     kinds: tuple[str, ...] = ()
 
@@ -181,14 +181,14 @@ POWERVM_FAULTS: Final = (
     Fault(
         '412',
         'precondition',
-        passing=False,
+        transient=False,
         cause='entity tag|changed by others',
     ),
     Fault(
         '500',
         'status',
         {'status': 500},
-        passing=False,
+        transient=False,
         cause='Unexpected error',
     ),
     Fault('503', 'status', {'status': 503}, cause='busy|unavailable'),
@@ -200,21 +200,21 @@ POWERVM_FAULTS: Final = (
         'hang',
         'hang',
         {'seconds': _SILENT},
-        passing=False,
+        transient=False,
         cause='timed out|no progress|' + _NO_ANSWER,
     ),
     Fault(
         'stall',
         'stall_after_bytes',
         {'bytes': 'mid', 'seconds': _SILENT},
-        passing=False,
+        transient=False,
         cause='timed out|no progress',
         kinds=('File.upload',),
     ),
     Fault(
         'nospace',
         'no_space',
-        passing=False,
+        transient=False,
         cause='space|free',
         kinds=('VolumeGroup.update', 'File.create', 'File.upload'),
     ),
@@ -225,7 +225,7 @@ POWERVM_FAULTS: Final = (
             'status': 400,
             'message': 'The maximum number of files, 100, exists already.',
         },
-        passing=False,
+        transient=False,
         cause='maximum number of files',
         kinds=('File.create',),
     ),
@@ -248,17 +248,17 @@ GLANCE_FAULTS: Final = (
         '401',
         'status',
         {'status': 401},
-        passing=False,
+        transient=False,
         cause='credentials|401',
     ),
     Fault(
-        '403', 'status', {'status': 403}, passing=False, cause='credentials'
+        '403', 'status', {'status': 403}, transient=False, cause='credentials'
     ),
     Fault(
         '404',
         'status',
         {'status': 404},
-        passing=False,
+        transient=False,
         cause='no image|no data',
     ),
     Fault('500', 'status', {'status': 500}, cause='500|Glance'),
@@ -281,14 +281,14 @@ METADATA_FAULTS: Final = (
     Fault('reset', 'reset', cause='Glance'),
     Fault('cut', 'cut', cause='Glance'),
     Fault(
-        '401', 'status', {'status': 401}, passing=False, cause='credentials'
+        '401', 'status', {'status': 401}, transient=False, cause='credentials'
     ),
-    Fault('404', 'status', {'status': 404}, passing=False, cause='no image'),
+    Fault('404', 'status', {'status': 404}, transient=False, cause='no image'),
     Fault('500', 'status', {'status': 500}, cause='Glance'),
     Fault('503', 'status', {'status': 503}, cause='Glance'),
     Fault('slow', 'slow'),
     Fault('hang', 'hang', cause='Glance'),
-    Fault('junk', 'junk', passing=False, cause='Glance'),
+    Fault('junk', 'junk', transient=False, cause='Glance'),
 )
 
 
@@ -464,7 +464,7 @@ class Cell:
         if self.row.kind == 'Logon.create' and self.fault.name == '401':
             # A wrong password, for all that can be known.
             return False
-        return self.fault.passing or (
+        return self.fault.transient or (
             self.fault.name == '412' and self.row.kind == 'VolumeGroup.update'
         )
 
@@ -1523,7 +1523,7 @@ class DiskLock(_HeldLock):
     """Somebody else is at a disk of that name, as far as one can tell."""
 
     pattern = 'disk-{pool}-vm1'
-    refused_with = exceptions.DiskBeingMade
+    refused_with = exceptions.DiskBeingCreated
 
 
 class CatalogueLock(_OtherProcess):

@@ -389,7 +389,7 @@ token = {self.glance.token()}
         self.control.change_settings(copy_rate=0)
         ours = [
             disk
-            for disk in self._driver.disks()[1]
+            for disk in self._driver.snapshot().disks
             if disk.udid not in self.foreign
         ]
         self._driver.delete_disks(ours)
@@ -940,7 +940,7 @@ class Evict(PurgeSeveral):
 
     def work(self) -> None:
         with self.world.manager(self.world.conf_one) as manager:
-            done = manager.run_pass([])
+            done = manager.run_cleanup([])
             if not done.eviction or len(done.eviction.results) != 2:
                 raise Failure(f'the pass did {done}')
 
@@ -1016,7 +1016,7 @@ class Quarantined(Operation):
 
     def work(self) -> None:
         with self.world.manager() as manager:
-            manager.run_pass()
+            manager.run_cleanup()
 
 
 class Bypass(Miss):

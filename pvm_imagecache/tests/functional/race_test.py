@@ -464,7 +464,7 @@ class Hand:
     def _pass(self) -> None:
         self.report.counts['passes'] += 1
         others = self._random.sample(self._wanted, 2)
-        done = self._manager.run_pass(
+        done = self._manager.run_cleanup(
             in_use=[*self._place.in_use, *(image.id for image in others)]
         )
         evicted = check_pass(done)
@@ -906,7 +906,7 @@ class World:
             self.control = self.place.control()
             self.squatter = self._plant_squatter()
             with self.place.manager() as (manager, _):
-                manager.run_pass(in_use=self._in_use)
+                manager.run_cleanup(in_use=self._in_use)
             with self._catalogue() as catalogue:
                 catalogue.executescript(_JOURNAL)
             self._held = held.pop_all()
@@ -1002,7 +1002,7 @@ token = {self._glance.token()}
         """
         with self.place.manager() as (manager, _):
             first, second = (
-                check_pass(manager.run_pass(in_use=())) for _ in range(2)
+                check_pass(manager.run_cleanup(in_use=())) for _ in range(2)
             )
             left = len(manager.list())
         if second or left > _MOST_CACHED:

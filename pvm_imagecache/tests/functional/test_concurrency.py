@@ -33,7 +33,8 @@ _WORKER = """
 import sys
 from pvm_imagecache.cmd import shell
 from pvm_imagecache import manager
-from pvm_imagecache.glance import client as glance_client, source as image_source
+from pvm_imagecache.glance import client as glance_client
+from pvm_imagecache.glance import source as image_source
 conf_file, image_id, name, count = sys.argv[1:]
 conf = shell.read_configuration([conf_file], [])
 source = image_source.ImageSource(glance_client.factory(conf))

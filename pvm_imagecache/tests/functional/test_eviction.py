@@ -101,14 +101,14 @@ class WatermarkTestCase(_Base):
 
     def test_down_to_the_low_mark(self) -> None:
         self.plant_images(40)
-        done = self.manager.run_pass()
+        done = self.manager.run_cleanup()
         assert done.eviction
         # 80 % of 42 GiB are 33.6.
         self.assertEqual(7 * units.Gi, done.eviction.freed)
         self.assertEqual(
             [f'image{number}' for number in range(7, 40)], self.cached()
         )
-        again = self.manager.run_pass()
+        again = self.manager.run_cleanup()
         assert again.eviction
         self.assertEqual((), again.eviction.results)
 
@@ -116,7 +116,7 @@ class WatermarkTestCase(_Base):
         self.plant_images(40)
         ids = [each.image.id for each in self.manager.list()]
         self.manager.pin(ids[0])
-        self.manager.run_pass(in_use=[ids[1]])
+        self.manager.run_cleanup(in_use=[ids[1]])
         self.assertEqual(
             [
                 'image0',
@@ -150,7 +150,7 @@ class ManyTestCase(_Base):
     def setUp(self) -> None:
         super().setUp()
         # The first pass of a new catalogue looks for old uploads as well.
-        self.manager.run_pass()
+        self.manager.run_cleanup()
 
     def removed(self, done: manager.Pass) -> int:
         assert done.eviction
@@ -159,12 +159,12 @@ class ManyTestCase(_Base):
     def test_500_in_one_pass(self) -> None:
         self.plant_images(500)
         seen = self.last_request()
-        done = self.manager.run_pass()
+        done = self.manager.run_cleanup()
         self.assertEqual([*self.PASS], self.kinds_since(seen))
         self.assertEqual(500, self.removed(done))
         self.assertEqual({}, self.disks())
         seen = self.last_request()
-        self.manager.run_pass()
+        self.manager.run_cleanup()
         self.assertEqual(['VolumeGroup.get'], self.kinds_since(seen))
 
     def test_somebody_else_changes_the_group_meanwhile(self) -> None:
@@ -177,7 +177,7 @@ class ManyTestCase(_Base):
 
         seen = self.last_request()
         with mock.patch.object(self.manager._driver, 'mapped', come_between):
-            done = self.manager.run_pass()
+            done = self.manager.run_cleanup()
         self.assertEqual(5, self.removed(done))
         self.assertEqual(['between'], list(self.disks()))
         self.assertEqual(
@@ -198,7 +198,7 @@ class ManyTestCase(_Base):
             return found
 
         with mock.patch.object(reconciler, 'reconcile', come_between):
-            done = self.manager.run_pass()
+            done = self.manager.run_cleanup()
         self.assertEqual(3, self.removed(done))
         self.assertEqual('VolumeGroup.get', self.kinds_since(seen[0])[0])
         self.assertEqual({}, self.disks())
@@ -211,12 +211,12 @@ class ManyTestCase(_Base):
         self.assertEqual(1, self.file_entries())
         self.manager.pin(self.manager.list()[0].image.id)
         # Whoever comes first tidies up.
-        self.make_manager().run_pass()
+        self.make_manager().run_cleanup()
         self.assertEqual(0, self.file_entries())
         # It does not know that yet.
-        self.manager.run_pass()
+        self.manager.run_cleanup()
         seen = self.last_request()
-        self.manager.run_pass()
+        self.manager.run_cleanup()
         self.assertEqual([*self.PASS[:2]], self.kinds_since(seen))
 
 
@@ -269,7 +269,9 @@ class RoomTestCase(_Base):
 
     def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
         self.plant_images(40)
-        self.manager.run_pass([each.image.id for each in self.manager.list()])
+        self.manager.run_cleanup(
+            [each.image.id for each in self.manager.list()]
+        )
         self.assertEqual(40, len(self.cached()))
         image_id = self.store_raw(units.Mi)
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 3))
@@ -303,19 +305,19 @@ class QuarantineTestCase(_Base):
         self.assertIn('mapped', results[0].reason)
         self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
 
-        found = self.manager.run_pass().reconciliation
+        found = self.manager.run_cleanup().reconciliation
         self.assertEqual([name], [each for each, _ in found.quarantined])
         with open(self.disks()[name], 'r+b') as file:
             file.write(b'by the partition')
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm3'))
-        self.manager.run_pass()
+        self.manager.run_cleanup()
         self.assertIs(catalog.State.QUARANTINED, self.manager.list()[0].state)
 
         self.unmap_disk(self.manager, name)
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm4'))
         self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm5'))
         self.assertEqual(
-            (), self.manager.run_pass().reconciliation.quarantined
+            (), self.manager.run_cleanup().reconciliation.quarantined
         )
 
     def test_a_pass_removes_it(self) -> None:
@@ -323,9 +325,9 @@ class QuarantineTestCase(_Base):
         self.deploy(image_id, 'vm1')
         name = self.manager.list()[0].disk_name
         self.map_disk(self.manager, name)
-        self.manager.run_pass()
+        self.manager.run_cleanup()
         self.unmap_disk(self.manager, name)
         self.assertEqual(
-            (name,), self.manager.run_pass().reconciliation.removed
+            (name,), self.manager.run_cleanup().reconciliation.removed
         )
         self.assertEqual(['vm1'], list(self.disks()))

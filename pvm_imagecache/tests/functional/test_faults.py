@@ -336,7 +336,7 @@ class PowerVMFaultsTestCase(_Base):
             self.assertIn('does not show', str(error))
             # They are there, and whoever comes next knows of them.
             self.assertIn(name, self.disks())
-            self.manager.run_pass(())
+            self.manager.run_cleanup(())
             self.assertNotIn(name, self.disks())
             self.assertEqual(len(self.manager.list()), len(self.disks()))
             self.deploy('other_' + name)
@@ -370,7 +370,7 @@ class PowerVMFaultsTestCase(_Base):
         self.assertEqual(
             after, self.manager._catalog.pool_called(self.manager._pool_name)
         )
-        self.manager.run_pass(())
+        self.manager.run_cleanup(())
 
     def test_expired_session(self) -> None:
         self.manager.usage()

@@ -69,9 +69,9 @@ class GreenPolicyTestCase(base.BaseTestCase):
             check=False,
         )
         self.assertEqual(0, done.returncode, done.stderr)
-        ended = 'TookTooLongError: it did not end within 0.5 seconds'
+        ended = 'TimeLimitExceeded: it did not end within 0.5 seconds'
         again = (
-            'TookTooLongError: it is not asked again, since it did '
+            'TimeLimitExceeded: it is not asked again, since it did '
             'not end before'
         )
         self.assertEqual(

@@ -143,7 +143,7 @@ class EvictionTestCase(incidents.IncidentTestCase):
     def evicted_by(self, in_use: Iterable[str] | None = ()) -> set[str]:
         """The images that a pass removes."""
         before = self.cached()
-        self.manager.run_pass(in_use)
+        self.manager.run_cleanup(in_use)
         self.assert_cached(*(left := self.cached()))
         self.assertEqual(
             left,
@@ -222,7 +222,7 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
         names = [f'vm{number}' for number in range(6)]
         deploys = [self.thread(self.deploy, image_id, name) for name in names]
         while not all(each.done() for each in deploys):
-            others.run_pass([])
+            others.run_cleanup([])
         outcomes = {each.result() for each in deploys}
         self.assertLessEqual(
             outcomes, {Outcome.HIT, Outcome.MISS, Outcome.BYPASS}
@@ -267,7 +267,7 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
 
     def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
         stored = self.cache(1, 2, 3)
-        self.manager.run_pass(stored)
+        self.manager.run_cleanup(stored)
         new = self.store_raw(SIZE, 4)
         self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1'))
         self.assert_cached(*stored)
@@ -312,11 +312,11 @@ class Incident09UndeletableByAPassTestCase(EvictionTestCase):
         self.assertEqual({stored[0], stored[2]}, self.evicted_by())
         # What a partition can change is served no more.
         self.assertEqual(Outcome.BYPASS, self.deploy(stuck, 'vm1'))
-        self.manager.run_pass([])
+        self.manager.run_cleanup([])
         self.says_no_more_of(stuck)
 
         self.unmap_disk(partition)
-        self.manager.run_pass([])
+        self.manager.run_cleanup([])
         self.assert_nothing_left('vm1')
         self.assertEqual(Outcome.MISS, self.deploy(stuck, 'vm2'))
 
@@ -326,7 +326,7 @@ class Incident09UndeletableByAPassTestCase(EvictionTestCase):
         for _ in range(3):
             seen = self.last_request()
             with fixtures.FakeLogger(level=logging.WARNING) as log:
-                self.manager.run_pass([])
+                self.manager.run_cleanup([])
             passes.append((self.kinds_since(seen), log.output))
         self.assertEqual([passes[0]] * 3, passes)
         self.assertEqual('', passes[0][1])
@@ -399,7 +399,7 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
             self.assertEqual(set(), self.evicted_by())
 
     def reboot(self, down: float) -> None:
-        self.manager.run_pass([])
+        self.manager.run_cleanup([])
         self.manager.close()
         self.step_clock(down)
         self.passed = 5 - self.clock[0]()
@@ -628,7 +628,7 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
 
     def test_nobody_knows_what_is_in_use(self) -> None:
         (image_id,) = self.cache(1)
-        self.manager.run_pass([image_id])
+        self.manager.run_cleanup([image_id])
         self.later(2 * HOUR)
         self.assertEqual(set(), self.evicted_by(None))
         self.restart()
@@ -680,11 +680,11 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
 
     def settles(self) -> None:
         """From now on each pass does nothing, by as few requests."""
-        self.manager.run_pass([])
+        self.manager.run_cleanup([])
         passes = []
         for _ in range(3):
             seen = self.last_request()
-            done = self.in_time(self.manager.run_pass, [])
+            done = self.in_time(self.manager.run_cleanup, [])
             self.assertEqual((), done.eviction.results)
             passes.append(self.kinds_since(seen))
         self.assertEqual([passes[0]] * 3, passes)
@@ -725,9 +725,9 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         foreign = self.plant(name)
         self.later(reconciler.LONGEST_REQUEST + 1)
         with fixtures.FakeLogger(level=logging.WARNING):
-            self.manager.run_pass([])
+            self.manager.run_cleanup([])
         with fixtures.FakeLogger(level=logging.WARNING) as log:
-            done = self.manager.run_pass([])
+            done = self.manager.run_cleanup([])
         self.assertEqual(((), ''), (done.reconciliation.failed, log.output))
         self.assertIsNone(self.record(image_id))
         self.assert_untouched(foreign)
@@ -758,8 +758,12 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
         down.close()
         before = self.disks()
         self.later(10 * DAY)
-        for call in (lambda: up.run_pass([]), up.evict, lambda: up.purge([])):
-            self.assertRaises(exceptions.CacheDisabled, call)
+        for call in (
+            lambda: up.run_cleanup([]),
+            up.evict,
+            lambda: up.purge([]),
+        ):
+            self.assertRaises(exceptions.NotSupported, call)
         self.assertEqual(before, self.disks())
         self.assert_whole('boot_1', image_id)
 
@@ -775,7 +779,7 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
             manager.prefetch(self.image(image_id))
         down.close()
         self.later(2 * HOUR)
-        up.run_pass([])
+        up.run_cleanup([])
         self.assertEqual([], list(up.list()))
         again = self.make_manager()
         self.assertEqual([image_id], [each.image.id for each in again.list()])

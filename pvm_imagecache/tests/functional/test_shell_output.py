@@ -116,7 +116,7 @@ class JSONTestCase(OutputTestCase):
             (row,) = self.json('history', '--action', action)
             self.assertEqual((first, name), (row['Image'], row['Name']))
         self.assertIsNone(self.json('usage')['last_pass'])
-        self.make_manager().run_pass([first])
+        self.make_manager().run_cleanup([first])
         self.assertEqual([], self.json('history', '--action', 'pass'))
         usage = self.json('usage')
         self.assertIsNotNone(usage['last_pass'])
@@ -543,14 +543,14 @@ class TextfileTestCase(OutputTestCase):
             )
         )
         made = self.make_manager()
-        made.run_pass([])
+        made.run_cleanup([])
         self.assertIn(
             'pvm_imagecache_images{pool="cachevg"} 0.0', path.read_text()
         )
         path.unlink()
         path.mkdir()
         # A pass does its work without.
-        self.assertIsNotNone(made.run_pass([]).eviction)
+        self.assertIsNotNone(made.run_cleanup([]).eviction)
 
 
 class ImportsTestCase(OutputTestCase):

@@ -152,8 +152,8 @@ class SSPTestCase(base.FunctionalTestCase):
             lambda: self.manager.prefetch(image),
             lambda: self.manager.purge([]),
         ):
-            error = self.assertRaises(exceptions.CacheDisabled, call)
-            self.assertIn('keeps images in its own pool', str(error))
+            error = self.assertRaises(exceptions.NotSupported, call)
+            self.assertIn('caches images itself', str(error))
         usage = self.manager.usage()
         self.assertEqual(100 * units.Gi, usage.pool.capacity)
         self.assertEqual(0, usage.images)
@@ -167,7 +167,7 @@ class SSPTestCase(base.FunctionalTestCase):
         self.assertIn('"outcome": "pool"', done.stdout)
         done = self.run_shell('list')
         self.assertEqual(1, done.returncode)
-        self.assertIn('keeps images in its own pool', done.stderr)
+        self.assertIn('caches images itself', done.stderr)
         done = self.run_shell('usage')
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertIn('kept by the pool itself', done.stdout)

@@ -155,7 +155,7 @@ class ReservedTest(base.BaseTestCase):
         self.driver = mock.Mock(
             spec=mixin.ImageCacheMixin,
             _reserved_gb=0,
-            _usage_trouble=fault_log.Trouble('tell'),
+            _usage_trouble=fault_log.FaultLog('tell'),
             image_cache=mock.Mock(),
             _cache_manager=mock.Mock(get_disk_usage=self.usage),
         )

@@ -108,10 +108,10 @@ class FakeDriver(base.DiskDriver):
     def pool_id(self):
         return 'pool'
 
-    def disks(self):
-        self._called('disks')
+    def snapshot(self):
+        self._called('snapshot')
         with self._guard:
-            return self.pool(), list(self._disks.values())
+            return base.PoolSnapshot(self.pool(), list(self._disks.values()))
 
     def mapped(self, disks):
         self._called('mapped')
@@ -179,11 +179,11 @@ class FakeDriver(base.DiskDriver):
     def upload_targets(self):
         return list(self.uploads)
 
-    def has_left_uploads(self):
+    def has_stale_uploads(self):
         return self.left
 
-    def forget_uploads(self, disk):
-        self._called('forget_uploads', disk)
+    def remove_uploads(self, disk):
+        self._called('remove_uploads', disk)
         self.uploads.discard(disk.udid)
 
     def delete_disks(self, disks):
@@ -193,12 +193,12 @@ class FakeDriver(base.DiskDriver):
         try:
             self._called('delete', disk)
         except exceptions.PVMImageCacheError as error:
-            return base.Removal(disk, error)
+            return base.Deletion(disk, error)
         with self._guard:
             found = self._disks.get(disk.name)
             if found and found.udid == disk.udid:
                 self.vanish(disk.name)
-        return base.Removal(disk)
+        return base.Deletion(disk)
 
     def close(self):
         self.closed = True

@@ -69,7 +69,7 @@ class CacheOptionsTest(ConfTestCase):
                 options.cluster_name,
                 options.eviction_policies,
                 options.minimum_age,
-                options.check_download_right,
+                options.check_download_permission,
                 options.state_path,
                 options.host,
                 options.port,

@@ -627,7 +627,7 @@ class RightTest(DeployTestCase):
 
     def test_switched_off(self):
         self.prefetch()
-        self.settings = cache_module.Settings(check_download_right=False)
+        self.settings = cache_module.Settings(check_download_permission=False)
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
         self.check(self._deploy_for('somebody'), HIT)
 
@@ -640,7 +640,7 @@ class RightTest(DeployTestCase):
         )
         self.assertEqual(['theirs'], self.driver.names())
         self.deploy('configured')
-        self.settings = cache_module.Settings(check_download_right=False)
+        self.settings = cache_module.Settings(check_download_permission=False)
         self._deploy_for('somebody', 'unasked')
         self.assertEqual(
             ['configured', 'theirs', 'unasked'], self.driver.names()
@@ -1084,7 +1084,7 @@ class TogetherTest(DeployTestCase):
     def test_a_disk_that_somebody_else_makes(self):
         # Only one of them can have the name: nothing is fetched for it.
         with self.parts.hold_instance_disk('disk'):
-            error = self.assertRaises(exceptions.DiskBeingMade, self.deploy)
+            error = self.assertRaises(exceptions.DiskBeingCreated, self.deploy)
         self.assertIn('"disk"', str(error))
         self.assertEqual([], self.source.opened)
         self.check(self.deploy(), MISS)
@@ -1404,22 +1404,22 @@ class DecidersTest(base.TestCase):
 
     def test_contract_without_capabilities(self):
         class Bare(fakes.FakeDriver):
-            disks = driver_base.DiskDriver.disks
+            snapshot = driver_base.DiskDriver.snapshot
             create_disks = driver_base.DiskDriver.create_disks
             upload = driver_base.DiskDriver.upload
             copy_disk = driver_base.DiskDriver.copy_disk
-            forget_uploads = driver_base.DiskDriver.forget_uploads
+            remove_uploads = driver_base.DiskDriver.remove_uploads
             pool_id = driver_base.DiskDriver.pool_id
 
         bare = Bare()
         self.assertEqual('pool', bare.pool_id())
         for call in (
-            bare.disks,
+            bare.snapshot,
             lambda: bare.create_disks([]),
             lambda: bare.upload(None, iter(()), 1),
             lambda: bare.copy_disk(None, None),
-            lambda: bare.forget_uploads(None),
+            lambda: bare.remove_uploads(None),
             lambda: bare.create_disk_from_image(None, None, None),
         ):
-            error = self.assertRaises(exceptions.CacheDisabled, call)
+            error = self.assertRaises(exceptions.NotSupported, call)
             self.assertIn('Bare does not', str(error))

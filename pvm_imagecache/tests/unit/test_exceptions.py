@@ -86,7 +86,7 @@ class ExceptionsTest(base.TestCase):
     def test_every_error_says_what_it_is_for(self):
         for kind in _all():
             self.assertTrue(kind.__doc__)
-            self.assertIsInstance(kind.passing, bool)
+            self.assertIsInstance(kind.transient, bool)
 
     def test_every_call_gives_what_the_message_needs(self):
         calls = 0
@@ -120,13 +120,15 @@ class ExceptionsTest(base.TestCase):
         self.assertEqual('There is no disk "100%s" in %(secret)s.', str(error))
 
     def test_families(self):
-        self.assertTrue(exceptions.PowerVMBusy(action='a', reason='r').passing)
-        self.assertFalse(
-            exceptions.PowerVMRequestFailed(action='a', reason='r').passing
+        self.assertTrue(
+            exceptions.PowerVMBusy(action='a', reason='r').transient
         )
-        self.assertFalse(exceptions.ImageCorrupt.passing)
         self.assertFalse(
-            issubclass(exceptions.NotEnoughSpace, exceptions.CacheError)
+            exceptions.PowerVMRequestFailed(action='a', reason='r').transient
+        )
+        self.assertFalse(exceptions.ImageCorrupt.transient)
+        self.assertFalse(
+            issubclass(exceptions.NotEnoughSpace, exceptions.CacheFault)
         )
         for kind in (
             exceptions.CatalogTooNew,
@@ -137,4 +139,4 @@ class ExceptionsTest(base.TestCase):
             exceptions.ImageNotCacheable,
         ):
             # A deploy goes past the cache for all of these.
-            self.assertTrue(issubclass(kind, exceptions.CacheError))
+            self.assertTrue(issubclass(kind, exceptions.CacheFault))

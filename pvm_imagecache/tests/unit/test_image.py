@@ -205,4 +205,4 @@ class CheckFormatTest(base.TestCase):
                 base.image_of(b'x', disk_format=disk_format),
             )
             self.assertIn('raw and qcow2', str(error))
-            self.assertFalse(error.passing)
+            self.assertFalse(error.transient)

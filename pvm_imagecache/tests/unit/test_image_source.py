@@ -271,7 +271,7 @@ class GetTest(base.TestCase):
                 image_source.ImageSource(fail).get,
                 base.IMAGE_ID,
             )
-            self.assertFalse(error.passing)
+            self.assertFalse(error.transient)
 
     def test_errors_that_pass(self):
         for raised in (
@@ -288,7 +288,7 @@ class GetTest(base.TestCase):
                 image_source.ImageSource(fail).get,
                 base.IMAGE_ID,
             )
-            self.assertTrue(error.passing)
+            self.assertTrue(error.transient)
 
 
 class FindTest(base.TestCase):
@@ -533,7 +533,7 @@ class StreamTest(base.TestCase):
             stream = self._stream(content, _parts(bytes(damaged), 65536))
             read, error = self._read(stream)
             self.assertIsInstance(error, exceptions.ImageCorrupt)
-            self.assertFalse(error.passing)
+            self.assertFalse(error.transient)
             self.assertEqual('sha512', error.algorithm)
             self.assertEqual(
                 hashlib.sha512(content).hexdigest(), error.expected
@@ -557,7 +557,7 @@ class StreamTest(base.TestCase):
             self.assertEqual(
                 (2 * CHUNK, size), (error.expected, error.received)
             )
-            self.assertTrue(error.passing)
+            self.assertTrue(error.transient)
             self.assertLess(len(read), size)
 
     def test_too_long(self):
@@ -784,7 +784,7 @@ class ResumeTest(base.TestCase):
         ):
             stream = self._stream(b'abc', (1, error))
             raised = self.assertRaises(exceptions.ImageError, stream.begin)
-            self.assertFalse(raised.passing)
+            self.assertFalse(raised.transient)
             self.assertEqual([0], self.opened_at)
 
     def test_an_image_that_is_wrong_is_not_fetched_again(self):
@@ -878,7 +878,7 @@ class HeaderTest(base.TestCase):
 
     def _refused(self, content):
         error = self.assertRaises(exceptions.ImageUnsafe, self._begun, content)
-        self.assertFalse(error.passing)
+        self.assertFalse(error.transient)
         return str(error)
 
     def test_virtual_size(self):

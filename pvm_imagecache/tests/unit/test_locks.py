@@ -128,7 +128,7 @@ class LocksTest(base.TestCase):
         error = self._refused()
         self.assertIn(f'process {process.pid}', str(error))
         self.assertIn('the lock a', str(error))
-        self.assertTrue(error.passing)
+        self.assertTrue(error.transient)
         process.communicate()
         with self.locks.hold('a', 0):
             pass

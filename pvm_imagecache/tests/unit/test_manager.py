@@ -103,7 +103,7 @@ class CreateTest(ManagerTestCase):
 
     def test_names_are_as_long_as_the_pool_takes_them(self):
         class Long(fakes.FakeDriver):
-            longest_name = 20
+            max_name_length = 20
 
         self.driver = Long()
         self.manager = self.make_manager()
@@ -199,9 +199,9 @@ class PrefetchTest(ManagerTestCase):
     def test_nothing_to_prefetch_into(self):
         self.driver = fakes.FakePool()
         error = self.assertRaises(
-            exceptions.CacheDisabled, self.make_manager().prefetch, self.image
+            exceptions.NotSupported, self.make_manager().prefetch, self.image
         )
-        self.assertIn('keeps images in its own pool', str(error))
+        self.assertIn('caches images itself', str(error))
 
 
 class FindTest(ManagerTestCase):
@@ -280,9 +280,9 @@ class FindTest(ManagerTestCase):
         self.driver = fakes.FakePool()
         self.manager = self.make_manager()
         self.assertFalse(self.manager.caches_images)
-        self.assertRaises(exceptions.CacheDisabled, self.manager.list)
-        self.assertRaises(exceptions.CacheDisabled, self.manager.find, 'x')
-        self.assertRaises(exceptions.CacheDisabled, self.manager.purge, [])
+        self.assertRaises(exceptions.NotSupported, self.manager.list)
+        self.assertRaises(exceptions.NotSupported, self.manager.find, 'x')
+        self.assertRaises(exceptions.NotSupported, self.manager.purge, [])
         self.assertEqual(
             (0, 0), (self.manager.usage().images, self.manager.usage().cached)
         )
@@ -437,7 +437,7 @@ class PurgeTest(ManagerTestCase):
         self.assertEqual((self.base_name,), self.manager.reconcile().removed)
         self.driver = fakes.FakePool()
         self.assertRaises(
-            exceptions.CacheDisabled, self.make_manager().reconcile
+            exceptions.NotSupported, self.make_manager().reconcile
         )
 
     def test_locks_are_given_back(self):
@@ -459,7 +459,7 @@ class PassTest(ManagerTestCase):
 
     def test_what_it_did_is_in_the_history(self):
         self.leave_behind()
-        self.manager.run_pass()
+        self.manager.run_cleanup()
         self.assertEqual(
             ['1 incomplete disk(s) removed, 1 record(s) forgotten'],
             self.history(),
@@ -474,7 +474,9 @@ class PassTest(ManagerTestCase):
                 'time',
                 types.SimpleNamespace(time=lambda now=now: now),
             )
-            self.assertEqual('nothing to do', self.manager.run_pass().summary)
+            self.assertEqual(
+                'nothing to do', self.manager.run_cleanup().summary
+            )
             self.assertEqual(
                 catalog_module.LastPass(now, ''),
                 self.manager.usage().last_pass,
@@ -499,7 +501,7 @@ class PassTest(ManagerTestCase):
             failing.clear()
             if said:
                 failing['choose'] = said
-            self.manager.run_pass()
+            self.manager.run_cleanup()
             self.assertEqual(
                 told + said if said else '',
                 self.manager.usage().last_pass.trouble,
@@ -513,7 +515,7 @@ class PassTest(ManagerTestCase):
             raise exceptions.CatalogError(path='c', reason='disk is full')
 
         self.patch(self.catalog, 'saw_pass', fail)
-        self.assertEqual('nothing to do', self.manager.run_pass().summary)
+        self.assertEqual('nothing to do', self.manager.run_cleanup().summary)
 
     def test_a_policy_that_had_no_say(self):
         class Bad(none.NonePolicy):
@@ -527,7 +529,7 @@ class PassTest(ManagerTestCase):
         self.settings = cache_module.Settings(minimum_age=0)
         self.manager = self.make_manager()
         self.prefetch()
-        done = self.manager.run_pass()
+        done = self.manager.run_cleanup()
         self.assertEqual(
             '1 image(s) evicted (1 GiB), policy bad had no say: '
             'RuntimeError: broken',
@@ -540,7 +542,7 @@ class PassTest(ManagerTestCase):
         self.policies = [pipeline.NamedPolicy('age', age.AgePolicy(-1))]
         self.manager = self.make_manager()
         with self.parts.hold_room(0):
-            done = self.manager.run_pass()
+            done = self.manager.run_cleanup()
         self.assertIsNone(done.eviction)
         self.assertIn('nothing was evicted: Waited', done.summary)
         self.assertEqual([done.summary], self.history())
@@ -586,7 +588,7 @@ class EventsTest(ManagerTestCase):
         self.manager = self.make_manager()
         self.prefetch()
         self.events.clear()
-        self.manager.run_pass()
+        self.manager.run_cleanup()
         self.assertTrue(self.events[0].reason.startswith('age: '))
         self.assertEqual(
             [('evicted', self.image.id, BASE_NAME, self.size)],

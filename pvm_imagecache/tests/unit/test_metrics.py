@@ -100,7 +100,7 @@ class RenderTest(base.TestCase):
     def test_it_is_not_installed(self):
         self.patch(sys, 'modules', dict(sys.modules, prometheus_client=None))
         error = self.assertRaises(
-            exceptions.ConfigurationError, metrics.render, _usage()
+            exceptions.MetricsError, metrics.render, _usage()
         )
         self.assertIn('pvm_imagecache[prometheus]', str(error))
 
@@ -152,7 +152,7 @@ class WriteTest(base.TestCase):
 
         self.patch(os, 'replace', fail)
         error = self.assertRaises(
-            exceptions.ConfigurationError, metrics.write, path, _usage()
+            exceptions.MetricsError, metrics.write, path, _usage()
         )
         self.assertIn('No space left', str(error))
         self.assertEqual(['pvm.prom'], os.listdir(self.directory))
@@ -163,5 +163,5 @@ class WriteTest(base.TestCase):
         os.symlink(self.path('target'), self.path('link'))
         for path in (self.directory, self.path('link'), '/dev/null'):
             self.assertRaises(
-                exceptions.ConfigurationError, metrics.write, path, _usage()
+                exceptions.MetricsError, metrics.write, path, _usage()
             )

@@ -61,7 +61,7 @@ which = strategies.sampled_from(range(len(IDS)))
 deaths = strategies.one_of(
     strategies.tuples(
         strategies.sampled_from(
-            ['create_disks', 'copy_disk', 'disks', 'delete', 'mapped']
+            ['create_disks', 'copy_disk', 'snapshot', 'delete', 'mapped']
         ),
         strategies.integers(0, 3),
     ),
@@ -199,11 +199,11 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         names = (
             'create_disks',
             'copy_disk',
-            'disks',
+            'snapshot',
             'delete',
             'mapped',
             'upload',
-            'forget_uploads',
+            'remove_uploads',
         )
         if death:
             self.catalog.reach = reach
@@ -287,7 +287,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             self.dying(death),
             (
                 contextlib.suppress(
-                    exceptions.CacheError, exceptions.NotEnoughSpace
+                    exceptions.CacheFault, exceptions.NotEnoughSpace
                 )
             ),
         ):
@@ -338,7 +338,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         numbers=strategies.sets(which),
         death=strategies.one_of(strategies.none(), strategies.none(), deaths),
     )
-    def run_pass(self, numbers, death):
+    def run_cleanup(self, numbers, death):
         before, done = self.ready(), None
         young = {
             image_id
@@ -347,7 +347,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         }
         used = {IDS[number] for number in numbers}
         with self.pins_hold(), self.dying(death):
-            done = self.manager.run_pass(used)
+            done = self.manager.run_cleanup(used)
         self.used = set(self.catalog.in_use('pool'))
         if done is None:
             return
@@ -365,7 +365,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             for each in done.eviction.results
             if each.removed
         }
-        again = self.manager.run_pass(used)
+        again = self.manager.run_cleanup(used)
         assert not any(each.removed for each in again.eviction.results), (
             'it does not end'
         )

@@ -229,7 +229,7 @@ class OthersTest(PluginsTest):
             + """
         capabilities = frozenset(base.Capability)
         upload = copy_disk = create_disk_from_image = pool
-        disks = create_disks = forget_uploads = pool
+        disks = create_disks = remove_uploads = pool
 
         def mapped(self, disks):
             pass
@@ -299,7 +299,7 @@ class OthersTest(PluginsTest):
                     self.refused(make, *words)
 
     def test_making_it_never_ends(self):
-        self.patch(time_limit.Call.__init__, '__defaults__', (0.2,))
+        self.patch(time_limit.BoundedCall.__init__, '__defaults__', (0.2,))
         self.install(self._changed(POLICY, 'return cls()', 'while True: pass'))
         self.refused(self.policy, 'from_conf', 'did not end')
 
@@ -407,11 +407,11 @@ class OthersTest(PluginsTest):
         )
         text = self.refused(self.driver)
         for method in (
-            'disks',
+            'snapshot',
             'create_disks',
             'upload',
             'copy_disk',
-            'forget_uploads',
+            'remove_uploads',
         ):
             self.assertIn(f'declares image_cache, but lacks {method}', text)
         self.assertIn(
@@ -498,9 +498,9 @@ class OthersTest(PluginsTest):
         }
         self.assertEqual(
             {
-                'base_image_disks',
+                'base_image_snapshot',
                 'close',
-                'has_left_uploads',
+                'has_stale_uploads',
                 'mappable',
                 'pool_id',
                 'servers',

@@ -29,7 +29,7 @@ class _Disk:
         self.content = b''
         self.complete = False
         self.error = None
-        self.leg = transfer.Leg(what, self.write)
+        self.leg = transfer.Destination(what, self.write)
 
     def write(self, pieces):
         try:
@@ -234,7 +234,7 @@ class WriteToAllTest(base.TestCase):
         self._whole(disk)
         error = blocked.leg.error
         self.assertIsInstance(error, exceptions.TransferStalled)
-        self.assertTrue(error.passing)
+        self.assertTrue(error.transient)
         # Nobody has waited for it.
         self.assertIn(
             'pvm_imagecache-blocked',

@@ -42,7 +42,7 @@ class FromConfTest(base.TestCase):
         self.assertEqual(
             {driver_base.Capability.IMAGE_CACHE}, made.capabilities
         )
-        self.assertEqual(15, made.longest_name)
+        self.assertEqual(15, made.max_name_length)
 
 
 class LocalDiskTest(base.TestCase):
@@ -56,7 +56,7 @@ class LocalDiskTest(base.TestCase):
         self.driver._found = self.group
 
     def _names(self):
-        return {disk.name for disk in self.driver.disks()[1]}
+        return {disk.name for disk in self.driver.snapshot().disks}
 
     def test_pool(self):
         pool = self.driver.pool()
@@ -65,7 +65,8 @@ class LocalDiskTest(base.TestCase):
             (pool.id, pool.name, pool.capacity, pool.free, pool.used),
         )
         self.assertEqual('vg', self.driver.pool_id())
-        found, disks = self.driver.disks()
+        snapshot = self.driver.snapshot()
+        found, disks = snapshot.pool, snapshot.disks
         self.assertEqual(pool, found)
         self.assertEqual(32, len(disks))
 
@@ -84,7 +85,7 @@ class LocalDiskTest(base.TestCase):
             disks, [self.driver.find_disk('a'), self.driver.find_disk('b')]
         )
         self.assertEqual(
-            [driver_base.Removal(disk) for disk in disks],
+            [driver_base.Deletion(disk) for disk in disks],
             self.driver.delete_disks(disks),
         )
         self.assertEqual(32, len(self._names()))
@@ -117,7 +118,7 @@ class LocalDiskTest(base.TestCase):
         gone = driver_base.Disk('gone', 'u', GIB)
         asdf = self.driver.find_disk('asdf')
         self.assertEqual(
-            [driver_base.Removal(gone), driver_base.Removal(asdf)],
+            [driver_base.Deletion(gone), driver_base.Deletion(asdf)],
             self.driver.delete_disks([gone, asdf]),
         )
         self.assertNotIn('asdf', self._names())
@@ -155,7 +156,7 @@ class LocalDiskTest(base.TestCase):
             tries.append(batch)
             raise exceptions.PowerVMUnreachable(url='u', reason='r', hint='')
 
-        disks = self.driver.disks()[1][:3]
+        disks = self.driver.snapshot().disks[:3]
         self.group.before_update = away
         self.assertRaises(
             exceptions.PowerVMUnreachable, self.driver.delete_disks, disks

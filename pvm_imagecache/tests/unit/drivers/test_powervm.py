@@ -156,7 +156,7 @@ class TranslatedTest(base.TestCase):
             )
             self.assertIsInstance(error, exceptions.PowerVMUnreachable)
             # Nothing listens: that is not gone a moment later.
-            self.assertFalse(error.passing)
+            self.assertFalse(error.transient)
             self.assertEqual('connection refused', error.reason)
             self.assertIn('http://localhost:12080', str(error))
 
@@ -192,7 +192,7 @@ class TranslatedTest(base.TestCase):
             self.assertIs(exceptions.PowerVMRequestFailed, type(error))
             self.assertIn('refused to make disk a', str(error))
             self.assertEqual(status, powervm.status_of(error))
-            self.assertFalse(error.passing)
+            self.assertFalse(error.transient)
 
     def test_busy(self):
         for busy in (
@@ -201,7 +201,7 @@ class TranslatedTest(base.TestCase):
         ):
             error = self._translated(busy)
             self.assertIs(exceptions.PowerVMBusy, type(error))
-            self.assertTrue(error.passing)
+            self.assertTrue(error.transient)
 
     def test_anything_else_of_pypowervm(self):
         error = self._translated(pvm_exceptions.Error(''))
@@ -242,7 +242,7 @@ class SmallTest(base.TestCase):
                     raise outcome
                 return outcome
 
-            self.assertEqual('done', powervm.persistently(call))
+            self.assertEqual('done', powervm.retry(call))
             self.assertEqual([], outcomes)
         for raised, kind in (
             ([busy] * 4, exceptions.PowerVMBusy),
@@ -254,22 +254,27 @@ class SmallTest(base.TestCase):
             def fail(raised=raised):
                 raise raised.pop(0)
 
-            self.assertRaises(kind, powervm.persistently, fail)
+            self.assertRaises(kind, powervm.retry, fail)
             self.assertEqual([], raised)
 
     def test_forgiving(self):
         def fail(error):
             raise error
 
-        self.assertTrue(powervm.forgiving('tidy', lambda: None))
+        self.assertTrue(powervm.log_and_continue('tidy', lambda: None))
         for error in (
             pvm_exceptions.HttpError(_answer(500)),
             pvm_exceptions.TimeoutError('t'),
             exceptions.PowerVMRequestFailed(action='a', reason='r'),
         ):
             self.assertFalse(
-                powervm.forgiving('tidy', lambda error=error: fail(error))
+                powervm.log_and_continue(
+                    'tidy', lambda error=error: fail(error)
+                )
             )
         self.assertRaises(
-            ValueError, powervm.forgiving, 'tidy', lambda: fail(ValueError())
+            ValueError,
+            powervm.log_and_continue,
+            'tidy',
+            lambda: fail(ValueError()),
         )

@@ -156,7 +156,9 @@ class SmallTest(base.TestCase):
         self.assertEqual(
             {driver_base.Capability.OWN_IMAGE_CACHE}, made.capabilities
         )
-        self.assertEqual(pvm_const.MaxLen.FILENAME_DEFAULT, made.longest_name)
+        self.assertEqual(
+            pvm_const.MaxLen.FILENAME_DEFAULT, made.max_name_length
+        )
 
     def test_a_pool_that_is_full(self):
         new = driver_base.NewDisk('a', base.GIB, 'raw')

@@ -392,7 +392,7 @@ class FencedTest(base.TestCase):
                 if not view.images:
                     yield from self._decisions('20')
 
-        self.patch(time_limit.Call.__init__, '__defaults__', (0.2,))
+        self.patch(time_limit.BoundedCall.__init__, '__defaults__', (0.2,))
         for choose in (loops, on_one_line, catches, never_yields):
             plan = self._plan(choose)
             self.assertEqual(
@@ -410,7 +410,7 @@ class FencedTest(base.TestCase):
             )
 
     def test_one_that_waits_is_left_behind_and_not_asked_again(self):
-        self.patch(time_limit.Call.__init__, '__defaults__', (0.1,))
+        self.patch(time_limit.BoundedCall.__init__, '__defaults__', (0.1,))
         self.patch(time_limit, '_GRACE', 0.1)
         go_on, asked = threading.Event(), []
 

@@ -83,11 +83,11 @@ class PartitionsTest(base.TestCase):
 class TroubleTest(base.TestCase):
     def test_once_as_long_as_it_stays_the_same(self):
         log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
-        trouble = fault_log.Trouble('do it')
-        trouble.went()
+        trouble = fault_log.FaultLog('do it')
+        trouble.recovered()
         self.assertEqual('', log.output)
         for error in ('one', 'one', 'two', 'two', 'one'):
-            trouble.came(ValueError(error))
+            trouble.failed(ValueError(error))
         lines = log.output.splitlines()
         self.assertEqual(3, len(lines), lines)
         for line, error in zip(lines, ('one', 'two', 'one'), strict=True):
@@ -95,10 +95,10 @@ class TroubleTest(base.TestCase):
                 f'nova-compute can not do it, and will try it again: {error}',
                 line,
             )
-        trouble.went()
-        trouble.went()
+        trouble.recovered()
+        trouble.recovered()
         self.assertEqual(
             ['nova-compute can do it again'], log.output.splitlines()[3:]
         )
-        trouble.came(ValueError())
+        trouble.failed(ValueError())
         self.assertIn('again: ValueError', log.output.splitlines()[-1])
