@@ -12,6 +12,7 @@
 
 """What people read, in tables, messages and logs: sizes, times, names."""
 
+from collections.abc import Mapping
 from typing import Final
 
 _SIZES: Final = (
@@ -20,6 +21,8 @@ _SIZES: Final = (
     (1 << 20, 'MiB'),
     (1 << 10, 'KiB'),
 )
+#: Images that an enumeration names.
+_LISTED: Final = 5
 _TIMES: Final = ((86400, 'd'), (3600, 'h'), (60, 'min'), (1, 's'))
 
 
@@ -78,4 +81,28 @@ def printable(text: str) -> str:
         if each.isprintable()
         else each.encode('unicode_escape').decode('ascii')
         for each in text
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error without line breaks or a final stop.
+
+    :param error: one without a message gives the name of its class.
+    :returns: the text, never empty.
+    """
+    return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
+
+
+def listed(names: Mapping[str, str | None]) -> str:
+    """Return images as an enumeration: ``id (name), id (name) and 3 more``.
+
+    :param names: by image ID, the name of the image, if it has one.
+    :returns: the first five, and how many more there are.
+    """
+    shown = [
+        f'{image_id} ({name or "no name"})' for image_id, name in names.items()
+    ]
+    more = len(shown) - _LISTED
+    return ', '.join(shown[:_LISTED]) + (
+        f' and {more} more' if more > 0 else ''
     )
