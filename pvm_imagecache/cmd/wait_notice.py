@@ -35,7 +35,7 @@ _WHOM: Final = (
     ('pvm_imagecache.cmd.confirmation', ''),
     ('pvm_imagecache.system.locks', 'another process'),
     ('pvm_imagecache.cmd.keystone', 'Keystone'),
-    ('pvm_imagecache.glance.source', 'Glance'),
+    ('pvm_imagecache.glance', 'Glance'),
     ('pvm_imagecache.drivers', 'PowerVM'),
 )
 

@@ -40,7 +40,7 @@ from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import transfer
 from pvm_imagecache.drivers import base
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Work:
         self._base_name = naming.base_image_name(image.id)
         self._seconds: dict[str, float] = {}
         self._started = time.monotonic()
-        self._streams: list[image_source.ImageStream] = []
+        self._streams: list[image_stream.ImageStream] = []
         #: The names of disks that may be there and are not whole.
         self._doubtful: set[str] = set()
         #: Of a dead maker whose base image's disk may yet appear.
@@ -207,7 +207,7 @@ class Work:
     # -- fetching
 
     @contextlib.contextmanager
-    def _stream(self) -> Iterator[image_source.ImageStream]:
+    def _stream(self) -> Iterator[image_stream.ImageStream]:
         with contextlib.ExitStack() as held:
             with interrupts.allowed():
                 stream = held.enter_context(
@@ -310,7 +310,7 @@ class Work:
 
     def _write(
         self,
-        stream: image_source.ImageStream,
+        stream: image_stream.ImageStream,
         disks: Sequence[base.Disk],
         record: catalog_module.BaseImage | None = None,
     ) -> list[Exception | None]:

@@ -35,7 +35,7 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.drivers import base
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
@@ -323,7 +323,7 @@ class InstanceDeploy(base_image.Work):
 
     def _fill_both(
         self,
-        stream: image_source.ImageStream,
+        stream: image_stream.ImageStream,
         record: catalog_module.BaseImage,
         base_disk: base.Disk,
         disk: base.Disk,
@@ -373,7 +373,7 @@ class InstanceDeploy(base_image.Work):
         return None
 
     def _fill_alone(
-        self, stream: image_source.ImageStream, reason: str
+        self, stream: image_stream.ImageStream, reason: str
     ) -> Deployment:
         """Write the stream to the instance disk only."""
         base_image.check_size(stream.image, self._size)

@@ -94,6 +94,7 @@ from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import private_files
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
@@ -573,7 +574,7 @@ def quick() -> Iterator[None]:
     """Make every pause and time-out of ours short."""
     with contextlib.ExitStack() as patches:
         for where, name, value in (
-            (image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
+            (image_stream, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
             (powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
             (instance_disk, 'RETRY_DELAYS', (0.01, 0.02)),
             (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),

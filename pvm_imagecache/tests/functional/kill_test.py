@@ -65,6 +65,7 @@ from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import driver as localdisk
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
@@ -1501,7 +1502,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     if not parsed.verbose:
         logging.disable(logging.CRITICAL)
-    for module in (image_source, powervm, instance_disk):
+    for module in (image_stream, powervm, instance_disk):
         module.RETRY_DELAYS = _DELAYS[: len(module.RETRY_DELAYS)]
     with tempfile.TemporaryDirectory(prefix='pvm-kill-') as directory:
         with World(pathlib.Path(directory)) as world:

@@ -31,7 +31,7 @@ from pvm_imagecache import naming
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.deploy import transfer
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.simulator import body
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents
@@ -672,10 +672,10 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
 
     def assert_large(self, disks: int) -> None:
         """As few pieces were sent to PowerVM as there can be."""
-        whole, rest = divmod(SIZE, image_source.CHUNK_SIZE)
-        self.assertGreaterEqual(image_source.CHUNK_SIZE, 64 * units.Ki)
+        whole, rest = divmod(SIZE, image_stream.CHUNK_SIZE)
+        self.assertGreaterEqual(image_stream.CHUNK_SIZE, 64 * units.Ki)
         self.assertEqual(
-            sorted(([image_source.CHUNK_SIZE] * whole + [rest]) * disks),
+            sorted(([image_stream.CHUNK_SIZE] * whole + [rest]) * disks),
             sorted(self.sizes),
         )
 

@@ -27,7 +27,7 @@ from pvm_imagecache.conf import cache
 from pvm_imagecache.conf import glance
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 
 #: Bounds a wait that should end at once; never a figure that is tested.
 PATIENCE = 30
@@ -60,7 +60,7 @@ class TestCase(base.BaseTestCase):
                     module.GROUP.name, module.GROUP.title, module.GROUP.help
                 ),
             )
-        for module in (instance_disk, image_source, powervm):
+        for module in (instance_disk, image_stream, powervm):
             # What is tried again is tried at once.
             self.patch(
                 module, 'RETRY_DELAYS', tuple(0 for _ in module.RETRY_DELAYS)

@@ -33,13 +33,13 @@ from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
-CHUNK = image_source.CHUNK_SIZE
+CHUNK = image_stream.CHUNK_SIZE
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
 BYPASS, POOL = instance_disk.Outcome.BYPASS, instance_disk.Outcome.POOL
 READY = catalog_module.State.READY
@@ -428,7 +428,7 @@ class BypassTest(DeployTestCase):
         with open(self.path('file'), 'w'):
             pass
         self.locks = locks.LockDirectory(self.path('file', 'locks'))
-        self._bypassed('no lock')
+        self._bypassed('cannot lock')
         self.check_not_cached('disk')
 
     def test_every_step_of_the_catalogue(self):

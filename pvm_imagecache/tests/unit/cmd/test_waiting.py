@@ -43,6 +43,7 @@ class WhomTest(base.TestCase):
                 ),
             ),
             ('Glance', ('pvm_imagecache.glance.source', 'requests')),
+            ('Glance', ('pvm_imagecache.glance.stream', 'requests')),
             ('Keystone', ('pvm_imagecache.cmd.keystone', 'ssl')),
             (
                 'another process',

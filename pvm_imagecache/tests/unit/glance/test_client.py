@@ -10,11 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Clients from the configuration; none of them asks anybody anything."""
+"""Clients made from the configuration; no request is sent."""
 
+import types
 from unittest import mock
 
 from keystoneauth1 import _fair_semaphore
+from keystoneauth1 import noauth
 from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 
@@ -54,13 +56,13 @@ class FactoryTest(base.TestCase):
         self.assertIn('[glance]', str(error))
         return str(error)
 
-    def test_without_credentials(self):
+    def test_missing_credentials_are_refused(self):
         self.assertIn('auth_type', self._refused('[glance]\n'))
 
-    def test_of_an_unknown_kind(self):
+    def test_an_unknown_auth_type_is_refused(self):
         self._refused('[glance]\nauth_type = no_such_kind\n')
 
-    def test_an_option_that_is_missing_is_named(self):
+    def test_a_missing_option_is_named(self):
         for name in ('auth_url', 'username', 'password'):
             text = ''.join(
                 f'{line}\n'
@@ -69,7 +71,7 @@ class FactoryTest(base.TestCase):
             )
             self.assertIn(name, self._refused(text))
 
-    def test_the_credentials_of_the_user(self):
+    def test_credentials_of_the_user_are_the_fallback(self):
         session = ksa_session.Session()
         asked = []
 
@@ -84,21 +86,21 @@ class FactoryTest(base.TestCase):
             self.assertEqual(times, len(asked))
         self.assertIs(session, client.http_client.session)
 
-    def test_where_credentials_are_presented(self):
+    def test_auth_urls_are_those_of_the_options(self):
         self.assertEqual(
             ['http://keystone.invalid/v3'],
             glance_client.auth_urls(self._conf(_PASSWORD)),
         )
         self.assertEqual([], glance_client.auth_urls(self._conf('[glance]\n')))
 
-    def test_one_client_for_the_configured_user(self):
+    def test_the_client_of_the_options_is_made_once(self):
         client_for = glance_client.factory(self._conf(_PASSWORD))
         client = client_for(None)
         self.assertIs(client, client_for(None))
         self.assertTrue(client.images)
         self.assertNotIn('hush-hush', repr(client))
 
-    def test_a_clock_that_is_set_back_stops_nobody(self):
+    def test_a_clock_set_back_delays_no_request(self):
         client = glance_client.factory(self._conf(_PASSWORD))(None)
         with mock.patch.object(
             _fair_semaphore,
@@ -115,6 +117,17 @@ class FactoryTest(base.TestCase):
                 pass
             clock.sleep.assert_called_once()
 
+    def test_a_client_of_a_request_acts_for_its_user(self):
+        auth = noauth.NoAuth('http://glance.invalid')
+        context = types.SimpleNamespace(
+            global_id='req-1', get_auth_plugin=lambda: auth
+        )
+        client_for = glance_client.factory(self._conf('[glance]\n'))
+        client = client_for(context)
+        self.assertIs(auth, client.http_client.auth)
+        self.assertEqual('req-1', client.http_client.global_request_id)
+        self.assertIsNot(client, client_for(context))
+
 
 class WhereTest(base.TestCase):
     def _where(self, **values):
@@ -125,14 +138,14 @@ class WhereTest(base.TestCase):
             conf.set_override(name, value, 'glance')
         return glance_client._where(conf.glance)
 
-    def test_the_catalogue_of_keystone(self):
+    def test_the_default_is_the_service_catalog(self):
         where = self._where()
         self.assertEqual(
             ('image', None),
             (where['service_type'], where['endpoint_override']),
         )
 
-    def test_an_address(self):
+    def test_a_configured_address_overrides_the_catalog(self):
         where = self._where(api_servers=['http://a', 'http://b'])
         self.assertEqual('http://a', where['endpoint_override'])
         where = self._where(
@@ -140,7 +153,7 @@ class WhereTest(base.TestCase):
         )
         self.assertEqual('http://c', where['endpoint_override'])
 
-    def test_region_and_interfaces(self):
+    def test_region_and_interfaces_are_applied(self):
         where = self._where(region_name='r', valid_interfaces=['internal'])
         self.assertEqual(
             ('r', ['internal']), (where['region_name'], where['interface'])
