@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What people read, in tables, messages and logs: sizes, times, names."""
+"""Human-readable forms of sizes, times, names and errors."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,13 +21,17 @@ _SIZES: Final = (
     (1 << 20, 'MiB'),
     (1 << 10, 'KiB'),
 )
-#: Images that an enumeration names.
+#: Images that :func:`listed` names.
 _LISTED: Final = 5
 _TIMES: Final = ((86400, 'd'), (3600, 'h'), (60, 'min'), (1, 's'))
 
 
 def size(count: int) -> str:
-    """Bytes: ``1.5 GiB``."""
+    """Return a number of bytes in the largest unit that fits: ``1.5 GiB``.
+
+    :param count: bytes, 0 or more.
+    :returns: at most four significant digits, and a binary unit.
+    """
     for factor, unit in _SIZES:
         if count >= factor:
             return f'{count / factor:.4g} {unit}'
@@ -35,18 +39,23 @@ def size(count: int) -> str:
 
 
 def size_exact(count: int) -> str:
-    """Bytes where every one of them counts: ``1 GiB (1073741825 bytes)``."""
+    """Return a number of bytes also exactly: ``1 GiB (1073741825 bytes)``.
+
+    :param count: bytes, 0 or more.
+    :returns: the rounded and the exact size.
+    """
     return f'{size(count)} ({count} bytes)'
 
 
 def duration(seconds: float) -> str:
-    """How long something takes or took: ``1 d 2 h``, in two units at most.
+    """Return a length of time in at most two units: ``1 d 2 h``.
 
-    Less than ten seconds have a digit after the point.
+    :param seconds: 0 or more. Less than ten are shown with one decimal.
+    :returns: the text; a smaller unit that is zero is left out.
     """
     if seconds < 10:
         return f'{round(seconds, 1):g} s'
-    # Rounded to the smaller one of the units, so that 59.7 s are a minute.
+    # Round before the unit is chosen, so that 59.7 s are one minute.
     whole = round(seconds)
     for (factor, unit), (least, smaller) in zip(
         _TIMES, _TIMES[1:], strict=False
@@ -59,7 +68,11 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago something was: ``3 h ago``."""
+    """Return how long ago something was, in one unit: ``3 h ago``.
+
+    :param seconds: since then, rounded down; negative for a future time.
+    :returns: the text; ``in the future`` for a negative value.
+    """
     if seconds < 0:
         return 'in the future'
     for factor, unit in _TIMES[:-1]:
@@ -69,10 +82,14 @@ def age(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """A text that does nothing to a terminal but to be shown on one line.
+    """Escape control characters, so that a text is safe on a terminal.
 
-    Whoever may make an image chooses its name, and may choose one that
-    moves the cursor.
+    The name of an image is chosen by the user that creates it, and may
+    contain sequences that move the cursor.
+
+    :param text: any text.
+    :returns: the text on one line; characters that are not printable are
+        escaped as in a Python string.
     """
     if text.isprintable():
         return text
@@ -85,19 +102,20 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error without line breaks or a final stop.
+    """Return the message of an error on one line, without a final period.
 
-    :param error: one without a message gives the name of its class.
+    :param error: the error. If it has no message, the name of its class is
+        used.
     :returns: the text, never empty.
     """
     return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
 def listed(names: Mapping[str, str | None]) -> str:
-    """Return images as an enumeration: ``id (name), id (name) and 3 more``.
+    """Return a list of images as text: ``ID (name), ID (name) and 3 more``.
 
-    :param names: by image ID, the name of the image, if it has one.
-    :returns: the first five, and how many more there are.
+    :param names: image names by image ID; None for an image without a name.
+    :returns: the first five images, and how many more there are.
     """
     shown = [
         f'{image_id} ({name or "no name"})' for image_id, name in names.items()

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Sizes and times for people."""
+"""Human-readable sizes, times, names and errors."""
 
 import hypothesis
 from hypothesis import strategies
@@ -28,7 +28,7 @@ _FACTORS = {
 
 
 class PrintableTest(base.TestCase):
-    def test_texts(self):
+    def test_control_characters_are_escaped(self):
         for raw, shown in (
             ('', ''),
             ('naïve 日本', 'naïve 日本'),
@@ -42,12 +42,12 @@ class PrintableTest(base.TestCase):
 
     @base.generated
     @hypothesis.given(strategies.text())
-    def test_all_of_it_can_be_printed(self, shown):
+    def test_every_text_becomes_printable(self, shown):
         self.assertTrue(text.printable(shown).isprintable())
 
 
 class SizeTest(base.TestCase):
-    def test_for_people(self):
+    def test_sizes_have_the_largest_unit_that_fits(self):
         for count, shown in (
             (0, '0 B'),
             (1, '1 B'),
@@ -63,7 +63,7 @@ class SizeTest(base.TestCase):
 
     @base.generated
     @hypothesis.given(strategies.integers(0, 1 << 50))
-    def test_is_right_to_four_digits(self, count):
+    def test_sizes_are_right_to_four_digits(self, count):
         number, unit = text.size(count).split()
         self.assertAlmostEqual(
             1,
@@ -71,9 +71,44 @@ class SizeTest(base.TestCase):
             delta=0.0006,
         )
 
+    def test_exact_sizes_show_every_byte(self):
+        self.assertEqual(
+            '1 GiB (1073741825 bytes)', text.size_exact((1 << 30) + 1)
+        )
+
+
+class OneLineTest(base.TestCase):
+    def test_messages_are_put_on_one_line(self):
+        for error, shown in (
+            (ValueError(' a\n\tb '), 'a b'),
+            (ValueError('a sentence.'), 'a sentence'),
+            (ValueError('wait...'), 'wait'),
+            (ValueError(), 'ValueError'),
+            (ValueError(' \n'), 'ValueError'),
+        ):
+            self.assertEqual(shown, text.one_line(error))
+
+
+class ListedTest(base.TestCase):
+    def test_images_are_shown_with_their_names(self):
+        self.assertEqual(
+            'a (debian), b (no name), c (no name)',
+            text.listed({'a': 'debian', 'b': None, 'c': ''}),
+        )
+
+    def test_five_images_are_shown_and_others_counted(self):
+        names = {str(each): None for each in range(5)}
+        self.assertNotIn('more', text.listed(names))
+        names |= {'5': 'x', '6': 'y'}
+        shown = text.listed(names)
+        self.assertTrue(shown.endswith('4 (no name) and 2 more'))
+
+    def test_no_images_give_no_text(self):
+        self.assertEqual('', text.listed({}))
+
 
 class TimeTest(base.TestCase):
-    def test_age(self):
+    def test_ages_are_rounded_down_to_one_unit(self):
         for seconds, shown in (
             (0, '0 s ago'),
             (59.9, '59 s ago'),
@@ -87,7 +122,7 @@ class TimeTest(base.TestCase):
         ):
             self.assertEqual(shown, text.age(seconds))
 
-    def test_duration(self):
+    def test_durations_have_two_units_at_most(self):
         for seconds, shown in (
             (0, '0 s'),
             (0.04, '0 s'),
