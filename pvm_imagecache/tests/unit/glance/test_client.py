@@ -21,7 +21,6 @@ from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 
 from pvm_imagecache import exceptions
-from pvm_imagecache.conf import glance
 from pvm_imagecache.glance import client as glance_client
 from pvm_imagecache.tests.unit import base
 
@@ -37,7 +36,9 @@ project_domain_name = d
 """
 
 
-class FactoryTest(base.TestCase):
+class ClientTestCase(base.TestCase):
+    """Configurations from the text of a file."""
+
     def _conf(self, text):
         path = self.useFixture(base.file(self.path('nova.conf'), text)).path
         conf = cfg.ConfigOpts()
@@ -48,6 +49,8 @@ class FactoryTest(base.TestCase):
         )
         return conf
 
+
+class FactoryTest(ClientTestCase):
     def _refused(self, text):
         client_for = glance_client.factory(self._conf(text))
         error = self.assertRaises(
@@ -129,32 +132,31 @@ class FactoryTest(base.TestCase):
         self.assertIsNot(client, client_for(context))
 
 
-class WhereTest(base.TestCase):
-    def _where(self, **values):
-        conf = cfg.ConfigOpts()
-        glance.register(conf)
-        conf([], default_config_files=[], default_config_dirs=[])
-        for name, value in values.items():
-            conf.set_override(name, value, 'glance')
-        return glance_client._where(conf.glance)
+class EndpointTest(ClientTestCase):
+    """Where a client finds Glance."""
+
+    def _adapter(self, options=''):
+        conf = self._conf(f'{_PASSWORD}\n{options}')
+        return glance_client.factory(conf)(None).http_client
 
     def test_the_default_is_the_service_catalog(self):
-        where = self._where()
+        found = self._adapter()
         self.assertEqual(
-            ('image', None),
-            (where['service_type'], where['endpoint_override']),
+            ('image', None), (found.service_type, found.endpoint_override)
         )
 
     def test_a_configured_address_overrides_the_catalog(self):
-        where = self._where(api_servers=['http://a', 'http://b'])
-        self.assertEqual('http://a', where['endpoint_override'])
-        where = self._where(
-            api_servers=['http://a'], endpoint_override='http://c'
+        servers = 'api_servers = http://a,http://b\n'
+        self.assertEqual('http://a', self._adapter(servers).endpoint_override)
+        self.assertEqual(
+            'http://c',
+            self._adapter(
+                f'{servers}endpoint_override = http://c\n'
+            ).endpoint_override,
         )
-        self.assertEqual('http://c', where['endpoint_override'])
 
     def test_region_and_interfaces_are_applied(self):
-        where = self._where(region_name='r', valid_interfaces=['internal'])
+        found = self._adapter('region_name = r\nvalid_interfaces = internal\n')
         self.assertEqual(
-            ('r', ['internal']), (where['region_name'], where['interface'])
+            ('r', ['internal']), (found.region_name, found.interface)
         )
