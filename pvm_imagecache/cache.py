@@ -85,13 +85,11 @@ class Parts:
         self,
         disk_name: str,
         timeout: float | Callable[[], float],
-        while_waiting: Callable[[], None] | None = None,
     ) -> contextlib.AbstractContextManager[None]:
         """The lock of whoever fills or removes a base image."""
         return self.lock_directory.hold(
             f'image-{self.driver.pool_id()}-{disk_name}',
             timeout,
-            while_waiting,
         )
 
     def hold_instance_disk(

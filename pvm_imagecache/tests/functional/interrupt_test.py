@@ -236,7 +236,13 @@ class Trap:
         path = frame.f_code.co_filename
         if not path.startswith(_PACKAGE) or '/tests/' in path:
             return None
-        if frame.f_code.co_name in ('_handle', '_tell', 'install', 'ignore'):
+        if frame.f_code.co_name in (
+            '_handle',
+            '_print_line',
+            '_tell',
+            'install',
+            'ignore',
+        ):
             # What handles signals is not interrupted by the first one.
             self._ready = frame.f_code.co_name != 'ignore'
             return None

@@ -35,7 +35,7 @@ class PrivateFilesTest(base.TestCase):
         self.addCleanup(os.close, descriptor)
         return descriptor
 
-    def test_modes_under_any_umask(self):
+    def test_modes_do_not_depend_on_the_umask(self):
         for umask in UMASKS:
             if umask & 0o700 and os.geteuid():
                 # Only root can open what its owner may not read.
@@ -48,7 +48,7 @@ class PrivateFilesTest(base.TestCase):
             self._open(os.path.join(directory, 'file'))
             self.assertEqual(0o640, _mode(os.path.join(directory, 'file')))
 
-    def test_what_is_there_keeps_its_mode(self):
+    def test_existing_files_keep_their_mode(self):
         os.chmod(self.directory, 0o700)
         private_files.make_directory(self.directory)
         self.assertEqual(0o700, _mode(self.directory))
@@ -56,7 +56,7 @@ class PrivateFilesTest(base.TestCase):
         self._open(self.path('file'))
         self.assertEqual(0o600, _mode(self.path('file')))
 
-    def test_what_is_in_a_file_stays(self):
+    def test_existing_content_is_kept(self):
         with open(self.path('file'), 'w') as file:
             file.write('kept')
         descriptor = self._open(self.path('file'))
@@ -64,13 +64,13 @@ class PrivateFilesTest(base.TestCase):
         os.pwrite(descriptor, b'l', 0)
         self.assertEqual(b'lept', os.pread(descriptor, 100, 0))
 
-    def test_children_do_not_inherit_it(self):
+    def test_child_processes_do_not_inherit_descriptors(self):
         self.assertFalse(os.get_inheritable(self._open(self.path('new'))))
         self.assertFalse(os.get_inheritable(self._open(self.path('new'))))
 
     def test_links_are_refused(self):
         with open(self.path('target'), 'w') as file:
-            file.write('of somebody else')
+            file.write('of another user')
         os.symlink(self.path('target'), self.path('link'))
         os.symlink(self.path('nowhere'), self.path('dangling'))
         for name in ('link', 'dangling'):
@@ -104,7 +104,7 @@ class PrivateFilesTest(base.TestCase):
         private_files.make_directory(self.path('new'))
         self.assertEqual(0o700, _mode(self.path('new')))
 
-    def test_many_at_once(self):
+    def test_threads_can_create_the_same_file(self):
         def make():
             private_files.make_directory(self.path('a', 'b', 'c'))
             os.close(
@@ -114,7 +114,7 @@ class PrivateFilesTest(base.TestCase):
         self.in_threads(*[make] * 8)
         self.assertEqual(0o640, _mode(self.path('a', 'b', 'c', 'file')))
 
-    def test_what_root_makes_belongs_to_the_owner_of_the_directory(self):
+    def test_files_of_root_get_the_owner_of_the_directory(self):
         if os.geteuid():
             self.skipTest('only root can give files away')
         os.chown(self.directory, 12345, 54321)
@@ -124,7 +124,7 @@ class PrivateFilesTest(base.TestCase):
             found = os.stat(self.path(*names))
             self.assertEqual((12345, 54321), (found.st_uid, found.st_gid))
 
-    def test_what_is_there_keeps_its_owner(self):
+    def test_existing_files_keep_their_owner(self):
         if os.geteuid():
             self.skipTest('only root can give files away')
         os.close(os.open(self.path('file'), os.O_CREAT, 0o600))

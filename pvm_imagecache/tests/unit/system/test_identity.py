@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Who the operating system says we are."""
+"""The user of the process, and its roles."""
 
 import grp
 import os
@@ -43,15 +43,15 @@ class IdentityTestCase(base.TestCase):
 
 
 class UserTest(IdentityTestCase):
-    def test_a_user(self):
+    def test_a_user_has_its_own_name(self):
         self.run_as(1001)
         self.assertEqual('ann', identity.user())
 
-    def test_one_who_logged_in(self):
+    def test_a_login_of_the_same_user_is_not_shown(self):
         self.run_as(1001, login=1001)
         self.assertEqual('ann', identity.user())
 
-    def test_a_request_of_nova(self):
+    def test_a_request_of_nova_names_its_user(self):
         self.run_as(0)
         self.assertIsNone(identity.of_request(None))
         for name, user_id, who in (
@@ -66,35 +66,35 @@ class UserTest(IdentityTestCase):
                 ),
             )
 
-    def test_sudo_after_a_login(self):
+    def test_the_login_precedes_sudo(self):
         self.run_as(0, login=1001, sudo=1002)
         self.assertEqual('ann as root', identity.user())
 
-    def test_sudo_where_the_kernel_knows_no_login(self):
+    def test_sudo_counts_if_there_is_no_login(self):
         for login in (None, (1 << 32) - 1):
             self.run_as(0, login=login, sudo=1002)
             self.assertEqual('bob as root', identity.user())
 
-    def test_to_another_user_than_root(self):
+    def test_a_change_to_another_user_is_shown(self):
         self.run_as(1003, login=1001)
         self.assertEqual('ann as nova', identity.user())
 
-    def test_only_root_is_believed_what_sudo_says(self):
+    def test_sudo_uid_counts_for_root_only(self):
         self.run_as(1001, sudo=1002)
         self.assertEqual('ann', identity.user())
 
-    def test_other_variables_are_not_believed(self):
+    def test_other_variables_are_not_trusted(self):
         for name in ('USER', 'LOGNAME', 'SUDO_USER'):
             self.useFixture(base.environment(name, 'mallory'))
         self.run_as(1001)
         self.assertEqual('ann', identity.user())
 
-    def test_nonsense(self):
+    def test_invalid_values_are_ignored(self):
         for sudo in ('', 'x', '-1', '4294967295', '²', '9' * 30):
             self.run_as(0, login='nonsense', sudo=sudo)
             self.assertEqual('root', identity.user())
 
-    def test_a_user_without_a_name(self):
+    def test_a_user_without_a_name_has_its_uid(self):
         self.run_as(4711)
         self.assertEqual('uid 4711', identity.user())
 
@@ -119,20 +119,20 @@ class LocalTest(IdentityTestCase):
             identity.local(admins, readers, path or self.path('state')).roles
         )
 
-    def test_root(self):
+    def test_root_is_an_administrator(self):
         self.assertEqual({'admin', 'reader'}, self._roles(0))
 
-    def test_the_owner_of_the_state(self):
+    def test_the_owner_of_the_state_is_an_administrator(self):
         self.assertEqual({'admin', 'reader'}, self._roles(1003))
 
-    def test_groups(self):
+    def test_groups_give_their_roles(self):
         self.assertEqual({'admin', 'reader'}, self._roles(1001, ['wheel']))
         self.assertEqual({'reader'}, self._roles(1001, ['staff']))
         self.assertEqual(
             {'admin', 'reader'}, self._roles(1001, ['wheel', 'staff'])
         )
 
-    def test_nobody_in_particular(self):
+    def test_other_users_have_no_role(self):
         self.assertEqual(set(), self._roles(1001))
         self.assertEqual(
             set(),
@@ -141,17 +141,35 @@ class LocalTest(IdentityTestCase):
 
 
 class OwnerTest(base.TestCase):
-    def test_of_what_is_there(self):
-        self.assertEqual(os.getuid(), identity._owner(self.directory))
+    """Users and directories as they are on this host."""
 
-    def test_of_where_it_would_be_made(self):
-        self.assertEqual(
-            os.getuid(), identity._owner(self.path('a', 'b', 'c'))
-        )
-        self.assertEqual(0, identity._owner('/no/such/directory'))
+    def setUp(self):
+        super().setUp()
+        self.patch(identity, '_LOGIN_UID', self.path('loginuid'))
+        self.useFixture(base.environment('SUDO_UID', None))
+        if os.geteuid() == 0:
+            # root has every role anyway.
+            os.chown(self.directory, 12345, -1)
+        self.owner = os.stat(self.directory).st_uid
 
-    def test_a_name(self):
+    def _roles(self, uid, *names):
+        self.patch(os, 'getuid', lambda: uid)
+        return set(identity.local((), (), self.path(*names)).roles)
+
+    def test_the_owner_of_the_directory_is_an_administrator(self):
+        self.assertEqual({'admin', 'reader'}, self._roles(self.owner))
+        self.assertEqual(set(), self._roles(self.owner + 1))
+
+    def test_a_missing_directory_has_the_owner_of_its_parent(self):
+        missing = ('a', 'b', 'c')
         self.assertEqual(
-            pwd.getpwuid(os.getuid()).pw_name, identity._name(os.getuid())
+            {'admin', 'reader'}, self._roles(self.owner, *missing)
         )
-        self.assertEqual('uid 3999999999', identity._name(3999999999))
+        self.assertEqual(set(), self._roles(self.owner + 1, *missing))
+
+    def test_users_have_the_name_of_their_entry(self):
+        self.assertEqual(pwd.getpwuid(os.getuid()).pw_name, identity.user())
+
+    def test_users_without_an_entry_have_their_uid(self):
+        self.patch(os, 'getuid', lambda: 3999999999)
+        self.assertEqual('uid 3999999999', identity.user())

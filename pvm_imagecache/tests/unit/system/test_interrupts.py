@@ -10,8 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Ctrl-C, and where it waits."""
+"""Interrupts: raised, deferred, allowed and ignored."""
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,14 @@ import threading
 from pvm_imagecache.system import interrupts
 from pvm_imagecache.tests.unit import base
 
+WAITING = (
+    'Interrupted: waiting for the running copy, then cleaning up. Ctrl-C '
+    'twice more to quit at once.'
+)
+CLEANING = (
+    'Cleaning up. Press Ctrl-C again to quit now; run "verify" afterwards.'
+)
+
 
 class InterruptsTest(base.TestCase):
     def setUp(self):
@@ -27,62 +36,65 @@ class InterruptsTest(base.TestCase):
         for number in interrupts.SIGNALS:
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.patch(sys, 'unraisablehook', sys.unraisablehook)
-        self.told = []
-        self.patch(interrupts, '_tell', self.told.append)
+        self.errors = io.StringIO()
+        self.patch(sys, 'stderr', self.errors)
         interrupts.install()
         self.addCleanup(setattr, interrupts._State, 'deferred', False)
         self.addCleanup(setattr, interrupts._State, 'pending', None)
 
-    def come(self, number=signal.SIGINT):
+    def _lines(self):
+        return [each for each in self.errors.getvalue().splitlines() if each]
+
+    def interrupt(self, number=signal.SIGINT):
         os.kill(os.getpid(), number)
 
-    def test_at_once(self):
-        self.assertRaises(KeyboardInterrupt, self.come)
-        self.assertEqual([], self.told)
+    def test_an_interrupt_is_raised_immediately(self):
+        self.assertRaises(KeyboardInterrupt, self.interrupt)
+        self.assertEqual('', self.errors.getvalue())
 
-    def test_other_signals(self):
+    def test_other_signals_exit_with_their_status(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
             interrupts.install()
-            error = self.assertRaises(SystemExit, self.come, number)
+            error = self.assertRaises(SystemExit, self.interrupt, number)
             self.assertEqual(128 + number, error.code)
 
-    def test_later(self):
+    def test_an_interrupt_waits_for_a_deferred_block(self):
         done = []
 
         def work():
             with interrupts.deferred():
-                self.come()
+                self.interrupt()
                 done.append('all of it')
             done.append('more')
 
         self.assertRaises(KeyboardInterrupt, work)
         self.assertEqual(['all of it'], done)
-        self.assertEqual(1, len(self.told))
+        self.assertEqual([WAITING], self._lines())
 
-    def test_where_it_is_allowed_again(self):
+    def test_an_allowed_block_is_interrupted(self):
         done = []
 
         def work():
             with interrupts.deferred():
                 try:
                     with interrupts.allowed():
-                        self.come()
+                        self.interrupt()
                         done.append('not reached')
                 except KeyboardInterrupt:
-                    # Tidying up is not interrupted.
-                    self.come()
-                    done.append('tidied')
+                    # Cleaning up is not interrupted.
+                    self.interrupt()
+                    done.append('cleaned up')
                     raise
 
         self.assertRaises(KeyboardInterrupt, work)
-        self.assertEqual(['tidied'], done)
+        self.assertEqual(['cleaned up'], done)
 
-    def test_before_it_is_allowed_again(self):
+    def test_a_pending_interrupt_precedes_an_allowed_block(self):
         done = []
 
         def work():
             with interrupts.deferred():
-                self.come()
+                self.interrupt()
                 with interrupts.allowed():
                     done.append('not reached')
 
@@ -92,34 +104,34 @@ class InterruptsTest(base.TestCase):
     def test_an_error_is_not_hidden(self):
         def work():
             with interrupts.deferred():
-                self.come()
+                self.interrupt()
                 raise ValueError
 
         self.assertRaises(ValueError, work)
         self.assertRaises(KeyboardInterrupt, interrupts.check)
         interrupts.check()
 
-    def test_the_third_time_nobody_waits(self):
+    def test_the_third_interrupt_is_raised_immediately(self):
         def work():
             with interrupts.deferred():
-                self.come()
-                self.come()
-                self.come()
-                self.fail('it was waited')
+                self.interrupt()
+                self.interrupt()
+                self.interrupt()
+                self.fail('it waited')
 
         self.assertRaises(KeyboardInterrupt, work)
-        self.assertEqual(2, len(self.told))
+        self.assertEqual([WAITING, CLEANING], self._lines())
 
-    def test_what_python_has_swallowed_comes_again(self):
+    def test_an_interrupt_in_a_destructor_is_raised_again(self):
         class Swallows:
             def __del__(inner):
-                self.come()
+                self.interrupt()
 
         made = Swallows()
         del made
         self.assertRaises(KeyboardInterrupt, interrupts.check)
 
-    def test_other_threads_do_not_matter(self):
+    def test_deferral_in_other_threads_has_no_effect(self):
         thread_in, go_on = threading.Event(), threading.Event()
 
         def work():
@@ -131,12 +143,34 @@ class InterruptsTest(base.TestCase):
         thread.start()
         thread_in.wait(base.PATIENCE)
         try:
-            self.assertRaises(KeyboardInterrupt, self.come)
+            self.assertRaises(KeyboardInterrupt, self.interrupt)
         finally:
             go_on.set()
             thread.join()
 
-    def test_no_more(self):
+    def test_ignored_signals_have_no_effect(self):
         interrupts.ignore()
-        self.come()
+        self.interrupt()
         interrupts.check()
+
+    def test_is_pending_until_the_block_ends(self):
+        seen = []
+
+        def work():
+            with interrupts.deferred():
+                seen.append(interrupts.is_pending())
+                self.interrupt()
+                seen.append(interrupts.is_pending())
+
+        self.assertRaises(KeyboardInterrupt, work)
+        self.assertEqual([False, True], seen)
+        self.assertFalse(interrupts.is_pending())
+
+    def test_a_closed_terminal_harms_nothing(self):
+        self.errors.close()
+
+        def work():
+            with interrupts.deferred():
+                self.interrupt()
+
+        self.assertRaises(KeyboardInterrupt, work)

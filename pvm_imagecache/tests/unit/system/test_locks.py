@@ -39,9 +39,9 @@ class LocksTest(base.TestCase):
         super().setUp()
         self.locks = locks.LockDirectory(self.path('locks'))
 
-    def _refused(self, name='a', timeout=0, **kwargs):
+    def _refused(self, name='a', timeout=0):
         def hold():
-            with self.locks.hold(name, timeout, **kwargs):
+            with self.locks.hold(name, timeout):
                 self.fail('two hold it')
 
         return self.assertRaises(exceptions.LockTimeout, hold)
@@ -62,7 +62,7 @@ class LocksTest(base.TestCase):
         process.send_signal(signal.SIGKILL)
         process.wait(base.PATIENCE)
 
-    def test_is_held_once(self):
+    def test_a_lock_is_held_once(self):
         with self.locks.hold('a', 0):
             self._refused('a')
             with self.locks.hold('b', 0):
@@ -70,12 +70,12 @@ class LocksTest(base.TestCase):
         with self.locks.hold('a', 0):
             pass
 
-    def test_directories_are_apart(self):
+    def test_directories_have_separate_locks(self):
         with self.locks.hold('a', 0):
             with locks.LockDirectory(self.path('others')).hold('a', 0):
                 pass
 
-    def test_an_error_in_the_block_gives_it_back(self):
+    def test_an_error_in_the_block_releases_it(self):
         def fail():
             with self.locks.hold('a', 0):
                 raise ZeroDivisionError
@@ -83,7 +83,7 @@ class LocksTest(base.TestCase):
         self.assertRaises(ZeroDivisionError, fail)
         self.assertTrue(self.locks.is_free('a'))
 
-    def test_is_free(self):
+    def test_is_free_reports_a_held_lock(self):
         self.assertTrue(self.locks.is_free('a'))
         with self.locks.hold('a', 0):
             self.assertFalse(self.locks.is_free('a'))
@@ -106,24 +106,29 @@ class LocksTest(base.TestCase):
         self.assertEqual([1] * 40, turns)
 
     def test_a_thread_waits_for_another(self):
-        held, seen = threading.Event(), threading.Event()
+        held, waits = threading.Event(), threading.Event()
         order = []
 
         def first():
             with self.locks.hold('a', 0):
                 held.set()
-                self.wait(seen)
+                self.wait(waits)
                 order.append('first')
 
         def second():
             self.wait(held)
-            with self.locks.hold('a', base.PATIENCE, seen.set):
+
+            def left():
+                waits.set()
+                return base.PATIENCE
+
+            with self.locks.hold('a', left):
                 order.append('second')
 
         self.in_threads(first, second)
         self.assertEqual(['first', 'second'], order)
 
-    def test_a_process_keeps_others_out(self):
+    def test_a_lock_of_another_process_is_respected(self):
         process = self._other_process()
         error = self._refused()
         self.assertIn(f'process {process.pid}', str(error))
@@ -133,24 +138,25 @@ class LocksTest(base.TestCase):
         with self.locks.hold('a', 0):
             pass
 
-    def test_a_killed_process_holds_nothing(self):
+    def test_a_killed_process_releases_its_lock(self):
         self._kill(self._other_process())
         with self.locks.hold('a', 0):
             pass
 
-    def test_a_process_killed_while_we_wait_is_relieved(self):
+    def test_a_process_killed_meanwhile_ends_the_wait(self):
         process = self._other_process()
         attempts = []
 
-        def while_waiting():
+        def left():
             if not attempts:
                 self._kill(process)
             attempts.append(1)
+            return base.PATIENCE
 
-        with self.locks.hold('a', base.PATIENCE, while_waiting):
+        with self.locks.hold('a', left):
             self.assertTrue(attempts)
 
-    def test_children_do_not_inherit_it(self):
+    def test_child_processes_do_not_inherit_it(self):
         with self.locks.hold('a', 0):
             child = subprocess.Popen(
                 ['cat'], stdin=subprocess.PIPE, close_fds=False
@@ -169,40 +175,44 @@ class LocksTest(base.TestCase):
         self.addCleanup(os.waitpid, child, 0)
         return child
 
-    def test_a_copy_of_the_process_does_not_keep_it(self):
+    def test_a_forked_process_does_not_keep_it(self):
         with self.locks.hold('a', 0):
             child = self._forked(signal.pause)
             self.addCleanup(os.kill, child, signal.SIGKILL)
         self.assertTrue(self.locks.is_free('a'))
 
-    def test_a_copy_of_the_process_does_not_give_it_back(self):
+    def test_a_forked_process_does_not_release_it(self):
         with contextlib.ExitStack() as held:
             held.enter_context(self.locks.hold('a', 0))
             child = self._forked(held.close)
             os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
             self._refused('a')
 
-    def test_no_time_takes_a_free_lock_only(self):
+    def test_a_timeout_of_zero_does_not_wait(self):
+        self.patch(locks.time, 'sleep', lambda delay: self.fail('it waited'))
         with self.locks.hold('a', 0):
-            error = self._refused(while_waiting=lambda: self.fail('it waited'))
+            error = self._refused()
         self.assertEqual(0, int(error.seconds))
 
-    def test_a_callable_bounds_the_wait(self):
+    def test_a_callable_limits_the_wait(self):
         left = [5, 5, 0]
-        waits = []
         with self.locks.hold('a', 0):
-            self._refused(
-                timeout=lambda: left.pop(0),
-                while_waiting=lambda: waits.append(1),
-            )
+            self._refused(timeout=lambda: left.pop(0))
         self.assertEqual([], left)
-        self.assertEqual([1, 1], waits)
 
-    def test_a_callable_is_not_asked_for_a_free_lock(self):
+    def test_a_wait_is_never_longer_than_what_is_left(self):
+        left = [0.001, 5, 5, 5, 5, 5, 0]
+        waits = []
+        self.patch(locks.time, 'sleep', waits.append)
+        with self.locks.hold('a', 0):
+            self._refused(timeout=lambda: left.pop(0))
+        self.assertEqual([0.001, 0.004, 0.008, 0.016, 0.02, 0.02], waits)
+
+    def test_a_callable_is_not_called_for_a_free_lock(self):
         with self.locks.hold('a', lambda: self.fail('it was')):
             pass
 
-    def test_what_a_callable_raises_comes_out(self):
+    def test_errors_of_a_callable_are_raised(self):
         def broken():
             raise exceptions.CatalogError(path='p', reason='r')
 
@@ -233,7 +243,7 @@ class LocksTest(base.TestCase):
         with open(self.path('locks', 'a.lock')) as file:
             self.assertEqual(f'process {os.getpid()}', file.read())
 
-    def test_the_signature_of_the_last_holder_is_wiped(self):
+    def test_the_name_of_the_last_holder_is_replaced(self):
         os.mkdir(self.path('locks'))
         with open(self.path('locks', 'a.lock'), 'w') as file:
             file.write('process 12345678901234567890 of old')
@@ -241,13 +251,13 @@ class LocksTest(base.TestCase):
             error = self._refused()
         self.assertEqual(f'process {os.getpid()}', error.holder)
 
-    def test_a_full_disk_is_no_reason_not_to_hold_it(self):
+    def test_a_lock_can_be_held_on_a_full_disk(self):
         def full(*_):
             raise OSError(errno.ENOSPC, 'No space left on device')
 
         self.patch(os, 'pwrite', full)
         with self.locks.hold('a', 0):
-            self.assertEqual('somebody', self._refused().holder)
+            self.assertEqual('another process', self._refused().holder)
 
     def test_links_are_refused(self):
         os.mkdir(self.path('locks'))
@@ -257,7 +267,7 @@ class LocksTest(base.TestCase):
         )
         self.assertFalse(os.path.exists(self.path('target')))
 
-    def test_an_unusable_directory_is_a_fault_of_the_cache(self):
+    def test_an_unusable_directory_is_a_catalog_error(self):
         with open(self.path('locks'), 'w'):
             pass
         error = self.assertRaises(
