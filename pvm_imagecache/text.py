@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What people read, in tables, messages and logs: sizes, times, names."""
+"""Human-readable text: sizes, times, names and errors."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,13 +21,17 @@ _SIZES: Final = (
     (1 << 20, 'MiB'),
     (1 << 10, 'KiB'),
 )
-#: Images that an enumeration names.
-_LISTED: Final = 5
 _TIMES: Final = ((86400, 'd'), (3600, 'h'), (60, 'min'), (1, 's'))
+#: How many names of a list are shown.
+_SHOWN: Final = 5
 
 
 def size(count: int) -> str:
-    """Bytes: ``1.5 GiB``."""
+    """Return a size in the largest unit that fits: ``1.5 GiB``.
+
+    :param count: bytes.
+    :returns: the size, rounded to four digits.
+    """
     for factor, unit in _SIZES:
         if count >= factor:
             return f'{count / factor:.4g} {unit}'
@@ -35,14 +39,19 @@ def size(count: int) -> str:
 
 
 def size_exact(count: int) -> str:
-    """Bytes where every one of them counts: ``1 GiB (1073741825 bytes)``."""
+    """Return a size with its exact number of bytes.
+
+    :param count: bytes.
+    :returns: ``1 GiB (1073741825 bytes)``.
+    """
     return f'{size(count)} ({count} bytes)'
 
 
 def duration(seconds: float) -> str:
-    """How long something takes or took: ``1 d 2 h``, in two units at most.
+    """Return a duration in at most two units: ``1 d 2 h``.
 
-    Less than ten seconds have a digit after the point.
+    :param seconds: the duration; less than ten have one decimal place.
+    :returns: the duration, rounded to the smaller unit.
     """
     if seconds < 10:
         return f'{round(seconds, 1):g} s'
@@ -59,7 +68,11 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago something was: ``3 h ago``."""
+    """Return how long ago something was: ``3 h ago``.
+
+    :param seconds: the age; a negative one is in the future.
+    :returns: the age in one unit, rounded down.
+    """
     if seconds < 0:
         return 'in the future'
     for factor, unit in _TIMES[:-1]:
@@ -69,10 +82,13 @@ def age(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """A text that does nothing to a terminal but to be shown on one line.
+    """Escape control characters so that text is safe on a terminal.
 
-    Whoever may make an image chooses its name, and may choose one that
+    A user chooses the names of their images, and could choose one that
     moves the cursor.
+
+    :param text: any text.
+    :returns: the text on one line.
     """
     if text.isprintable():
         return text
@@ -85,24 +101,24 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error without line breaks or a final stop.
+    """Return the text of an error on one line, without a final period.
 
-    :param error: one without a message gives the name of its class.
-    :returns: the text, never empty.
+    :param error: any exception; one without a text is shown by its type.
+    :returns: the text, for use within a sentence.
     """
     return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
 def listed(names: Mapping[str, str | None]) -> str:
-    """Return images as an enumeration: ``id (name), id (name) and 3 more``.
+    """Return a list of images for a message.
 
-    :param names: by image ID, the name of the image, if it has one.
-    :returns: the first five, and how many more there are.
+    :param names: the name of each image by its ID; None if it has none.
+    :returns: ``ID (name), ...``, at most five of them, and how many more
+        there are.
     """
     shown = [
-        f'{image_id} ({name or "no name"})' for image_id, name in names.items()
+        f'{image_id} ({name or "no name"})'
+        for image_id, name in list(names.items())[:_SHOWN]
     ]
-    more = len(shown) - _LISTED
-    return ', '.join(shown[:_LISTED]) + (
-        f' and {more} more' if more > 0 else ''
-    )
+    more = len(names) - len(shown)
+    return ', '.join(shown) + (f' and {more} more' if more else '')
