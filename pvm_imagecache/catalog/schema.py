@@ -10,17 +10,17 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The tables of the catalogue, version by version.
+"""The tables of the catalog, version by version.
 
-A catalogue of an older release is brought up to date when it is opened:
-what it knows is kept. A new one goes through all the steps.
+A catalog of an older release is upgraded when it is opened, and keeps its
+data. A new one goes through all steps.
 """
 
 from typing import Final
 
-VERSION: Final = 5
+VERSION: Final = 6
 
-#: By version: the statements that make it of the one before.
+#: By version: the statements that upgrade the version before to it.
 STEPS: Final = {
     1: """
 CREATE TABLE base_images (
@@ -80,8 +80,8 @@ CREATE TABLE totals (
     PRIMARY KEY (pool, action)
 );
 """,
-    # Times by the clock of the catalogue, which nobody sets; ages count
-    # from the use that was the last one when this step was taken.
+    # Times by the clock of the catalog, which cannot be set; ages count from
+    # the use that was the last one at the time of the upgrade.
     2: """
 ALTER TABLE base_images ADD COLUMN reason TEXT;
 ALTER TABLE base_images ADD COLUMN started_clock REAL NOT NULL DEFAULT 0;
@@ -120,8 +120,8 @@ CREATE TABLE pools (
     3: """
 ALTER TABLE pools ADD COLUMN uploads_are_tidy INTEGER NOT NULL DEFAULT 0;
 """,
-    # What took how long, estimated from the events that are kept; and which
-    # pool was found under which name.
+    # How long operations took in all, estimated from the events that are
+    # kept; and which pool was found under which name.
     4: """
 ALTER TABLE history ADD COLUMN image_name TEXT;
 ALTER TABLE totals ADD COLUMN seconds REAL NOT NULL DEFAULT 0;
@@ -133,13 +133,63 @@ CREATE TABLE pool_names (
     pool TEXT NOT NULL
 );
 """,
-    # Why a policy chose an image, for programs; the last pass, which has no
-    # row in the history where it did nothing; and pools where a disk of ours
-    # was seen without its label.
+    # The code of why a policy chose an image; the last cleanup run, which
+    # has no event if it did nothing; and pools where a disk of ours was seen
+    # without its label.
     5: """
 ALTER TABLE history ADD COLUMN code TEXT;
 ALTER TABLE pools ADD COLUMN passed_at REAL;
 ALTER TABLE pools ADD COLUMN pass_trouble TEXT NOT NULL DEFAULT '';
 ALTER TABLE pools ADD COLUMN drops_labels INTEGER NOT NULL DEFAULT 0;
+""",
+    # The terms of the manual; and base_images without progress_at, which was
+    # never read (SQLite before 3.35 cannot drop a column).
+    6: """
+CREATE TABLE new_base_images (
+    pool TEXT NOT NULL,
+    disk_name TEXT NOT NULL,
+    image_id TEXT NOT NULL,
+    image_name TEXT,
+    size INTEGER NOT NULL,
+    virtual_size INTEGER,
+    disk_format TEXT NOT NULL,
+    os_hash_algo TEXT,
+    os_hash_value TEXT,
+    checksum TEXT,
+    state TEXT NOT NULL,
+    fill_id TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    udid TEXT,
+    capacity INTEGER,
+    bytes_done INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    ready_at REAL,
+    last_used_at REAL,
+    hits INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    started_clock REAL NOT NULL DEFAULT 0,
+    ready_clock REAL,
+    used_clock REAL,
+    PRIMARY KEY (pool, disk_name)
+);
+INSERT INTO new_base_images SELECT
+    pool, disk_name, image_id, image_name, size, virtual_size, disk_format,
+    os_hash_algo, os_hash_value, checksum, state, lease, holder, udid,
+    capacity, bytes_done, created_at, ready_at, last_used_at, hits, reason,
+    started_clock, ready_clock, used_clock
+    FROM base_images;
+DROP TABLE base_images;
+ALTER TABLE new_base_images RENAME TO base_images;
+CREATE INDEX base_images_by_image ON base_images (pool, image_id);
+ALTER TABLE instance_disks RENAME COLUMN lease TO fill_id;
+ALTER TABLE pools RENAME COLUMN passed_at TO last_run_at;
+ALTER TABLE pools RENAME COLUMN pass_trouble TO last_run_error;
+ALTER TABLE pools RENAME COLUMN uploads_are_tidy TO uploads_are_clean;
+UPDATE history SET action = 'cleanup' WHERE action = 'pass';
+UPDATE history SET action = 'discard' WHERE action = 'tidy';
+UPDATE history SET action = 'shared-pool' WHERE action = 'pool';
+UPDATE totals SET action = 'cleanup' WHERE action = 'pass';
+UPDATE totals SET action = 'discard' WHERE action = 'tidy';
+UPDATE totals SET action = 'shared-pool' WHERE action = 'pool';
 """,
 }

@@ -10,28 +10,37 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""For how long the host has been up: a clock that nobody sets.
 
-Linux counts it while the host sleeps, too; it begins anew with each boot.
+"""The uptime of the host: a clock that cannot be set.
+
+Linux counts it while the host is suspended, too; it starts at 0 with each
+boot.
 """
 
 import functools
 import time
 from typing import Final
 
-_BOOT_ID: Final = '/proc/sys/kernel/random/boot_id'
+#: Where Linux reports the ID of the boot.
+BOOT_ID_PATH: Final = '/proc/sys/kernel/random/boot_id'
 
 
 @functools.cache
 def boot() -> str:
-    """The id of this boot of the host; '' where the system has none."""
+    """Return the ID of this boot of the host.
+
+    :returns: the ID; '' if the system has none.
+    """
     try:
-        with open(_BOOT_ID, encoding='ascii') as file:
+        with open(BOOT_ID_PATH, encoding='ascii') as file:
             return file.read().strip()
     except OSError:
         return ''
 
 
 def uptime() -> float:
-    """Seconds since the host was booted."""
+    """Return the uptime of the host.
+
+    :returns: seconds since the host was booted.
+    """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
