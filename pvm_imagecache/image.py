@@ -58,6 +58,11 @@ class Image:
     checksum: str | None = None
 
     @property
+    def label(self) -> str:
+        """Name and short ID for messages: ``debian-13 (e975f0c7)``."""
+        return f'{self.name} ({self.id[:8]})' if self.name else self.id
+
+    @property
     def digest(self) -> Digest | None:
         """The best hash there is that this Python can compute, or None."""
         if (

@@ -49,11 +49,20 @@ class Pools:
     def record_labels(self, pool: str, kept: bool) -> None:
         """Record whether the pool preserves disk labels.
 
+        Nothing is written if that is recorded already.
+
         :param pool: ID of the pool.
         :param kept: whether a disk of ours was seen with its label; False:
             one was seen without it.
         :raises CatalogError: if the catalog cannot be written.
         """
+        with self._file.session() as connection:
+            if connection.row(
+                'SELECT 1 FROM pools WHERE pool = :pool AND'
+                ' CASE WHEN :kept THEN keeps_labels ELSE drops_labels END',
+                {'pool': pool, 'kept': kept},
+            ):
+                return
         with self._file.transaction() as connection:
             connection.execute(
                 'INSERT INTO pools (pool, keeps_labels, drops_labels)'
