@@ -25,7 +25,7 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
-from pvm_imagecache.system import warn_once
+from pvm_imagecache.system import warn_once as log_once
 
 LOG = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ class Cache:
     settings: Settings
     policies: Sequence[pipeline.NamedPolicy] = ()
     listener: events.Listener | None = None
-    warn_once: warn_once.WarnOnce = dataclasses.field(
-        default_factory=lambda: warn_once.WarnOnce(LOG)
+    warn_once: log_once.WarnOnce = dataclasses.field(
+        default_factory=lambda: log_once.WarnOnce(LOG)
     )
 
     def notify(self, event: events.Event) -> None:

@@ -329,7 +329,7 @@ class BaseImageFill:
             ) from error
 
     def _record_progress(self, done: int) -> None:
-        """Record the bytes written; waiters use it to detect a stalled fill."""
+        """Record the bytes written, so that waiters detect a stalled fill."""
         assert self._record is not None
         try:
             self._cache.catalog.base_images.set_progress(self._record, done)
