@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the work of an ImageManager is done with."""
+"""The parts of one pool's cache, shared by deploys and clean-up."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -19,25 +19,32 @@ import dataclasses
 
 from oslo_log import log as logging
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import events
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
+from pvm_imagecache.system import warn_once as log_once
 
 LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the work wants to know of the configuration; seconds.
+    """The options of the configuration that operations read.
 
+    :ivar enabled: whether deploys use the cache.
+    :ivar stall_timeout: seconds without progress after which the write of a
+        disk is given up.
+    :ivar fetch_timeout: seconds without progress after which the fetch of
+        another process is not waited for any longer.
     :ivar check_download_permission: whether Glance is asked that the user
         may download an image before it is served from the cache.
-    :ivar automatic: whether images may be removed without an operator.
-    :ivar minimum_age: before which no policy removes an image.
-    :ivar metrics_textfile: is written at the end of a pass, if set.
+    :ivar automatic: whether images may be evicted without an operator.
+    :ivar minimum_age: seconds for which a new base image is not evicted.
+    :ivar metrics_textfile: path of the metrics file that a cleanup run
+        writes; '' for none.
     """
 
     enabled: bool = True
@@ -50,67 +57,87 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
-    """The things that deploys, prefetches and passes share.
+class Cache:
+    """What deploys, prefetches and cleanup runs of one pool share.
 
-    :ivar told: what has been warned of, and need not be again.
-    :ivar listener: is told what becomes of images.
+    :ivar driver: the disk driver of the pool.
+    :ivar source: where images come from.
+    :ivar catalog: the records of the pool's base images.
+    :ivar lock_directory: the locks of this host's cache.
+    :ivar settings: options of the configuration.
+    :ivar policies: eviction policies, in their order.
+    :ivar listener: is notified of what happens to images, if given.
+    :ivar warn_once: logs messages that recur.
     """
 
     driver: base.DiskDriver
     source: image_source.ImageSource
-    catalog: catalog_module.Catalog
+    catalog: facade.Catalog
     lock_directory: locks.LockDirectory
     settings: Settings
     policies: Sequence[pipeline.NamedPolicy] = ()
-    told: set[str] = dataclasses.field(default_factory=set)
     listener: events.Listener | None = None
+    warn_once: log_once.WarnOnce = dataclasses.field(
+        default_factory=lambda: log_once.WarnOnce(LOG)
+    )
 
-    def tell(self, event: events.Event) -> None:
-        """Let the listener know, who can do no harm by it."""
+    def notify(self, event: events.Event) -> None:
+        """Notify the listener; its exceptions are logged and ignored.
+
+        :param event: what happened.
+        """
         if self.listener is None:
             return
         try:
             self.listener(event)
         except Exception as error:
-            text = f'Events of the cache are told to nobody: {error!r}'
-            LOG.log(
-                logging.DEBUG if text in self.told else logging.WARNING,
-                '%s',
-                text,
-            )
-            self.told.add(text)
+            self.warn_once.log(f'Cache event listener failed: {error!r}')
 
-    def hold(
-        self,
-        disk_name: str,
-        timeout: float | Callable[[], float],
+    def fill_lock(
+        self, disk_name: str, timeout: float | Callable[[], float]
     ) -> contextlib.AbstractContextManager[None]:
-        """The lock of whoever fills or removes a base image."""
+        """Return the lock for filling or removing one base image.
+
+        :param disk_name: of the base image.
+        :param timeout: seconds to wait, or a function that returns the
+            seconds that are left; 0 does not wait.
+        :returns: a context manager that holds the lock.
+        :raises LockTimeout: on entry, if another thread or process still
+            holds the lock.
+        :raises CatalogError: on entry, if the lock file cannot be used.
+        """
         return self.lock_directory.hold(
-            f'image-{self.driver.pool_id()}-{disk_name}',
-            timeout,
+            f'image-{self.driver.pool_id()}-{disk_name}', timeout
         )
 
-    def hold_instance_disk(
+    def instance_disk_lock(
         self, disk_name: str
     ) -> contextlib.AbstractContextManager[None]:
-        """The lock of whoever makes an instance disk; nobody waits for it.
+        """Return the lock for creating one instance disk, without waiting.
 
-        :raises LockTimeout: if somebody else is making it.
+        :param disk_name: of the instance disk.
+        :returns: a context manager that holds the lock.
+        :raises LockTimeout: on entry, if another thread or process is
+            creating that disk.
+        :raises CatalogError: on entry, if the lock file cannot be used.
         """
         return self.lock_directory.hold(
             f'disk-{self.driver.pool_id()}-{disk_name}', 0
         )
 
-    def hold_room(
+    def eviction_lock(
         self, timeout: float
     ) -> contextlib.AbstractContextManager[None]:
-        """The lock of whoever chooses images and removes them.
+        """Return the lock for selecting and evicting images of the pool.
 
-        So nobody chooses by what somebody else is about to change.
+        Without it, one process would select on facts that another process
+        is about to change.
 
-        :raises LockTimeout: if it is not to be had in time.
+        :param timeout: seconds to wait; 0 does not wait.
+        :returns: a context manager that holds the lock.
+        :raises LockTimeout: on entry, if another thread or process still
+            holds the lock.
+        :raises CatalogError: on entry, if the lock file cannot be used.
         """
         return self.lock_directory.hold(
             f'room-{self.driver.pool_id()}', timeout

@@ -575,9 +575,11 @@ class ImageNotCacheable(CacheFault):
 
 
 class CacheDisabled(CacheFault):
-    """The pool, or the configuration, has no image cache."""
+    """The configuration switches the cache off."""
 
-    msg_fmt = '%(reason)s'
+    msg_fmt = (
+        'The cache is switched off: enabled is false in [pvm_imagecache].'
+    )
 
 
 # -- moving bytes

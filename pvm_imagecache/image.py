@@ -73,9 +73,13 @@ class Image:
 
     @property
     def label(self) -> str:
-        """Name and short ID for messages: ``debian-13 (e975f0c7)``."""
-        name = text.printable(self.name or 'no name')
-        return f'{name} ({self.id[:_SHORT_ID]})'
+        """Name and short ID for messages: ``debian-13 (e975f0c7)``.
+
+        The whole ID if the image has no name.
+        """
+        if not self.name:
+            return self.id
+        return f'{text.printable(self.name)} ({self.id[:_SHORT_ID]})'
 
     @property
     def digest(self) -> Digest | None:

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Human-readable forms of sizes, times, names and errors."""
+"""Human-readable text: sizes, times, names and errors."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,16 +21,16 @@ _SIZES: Final = (
     (1 << 20, 'MiB'),
     (1 << 10, 'KiB'),
 )
-#: Images that :func:`listed` names.
-_LISTED: Final = 5
 _TIMES: Final = ((86400, 'd'), (3600, 'h'), (60, 'min'), (1, 's'))
+#: How many names of a list are shown.
+_SHOWN: Final = 5
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in the largest unit that fits: ``1.5 GiB``.
+    """Return a size in the largest unit that fits: ``1.5 GiB``.
 
-    :param count: bytes, 0 or more.
-    :returns: at most four significant digits, and a binary unit.
+    :param count: bytes.
+    :returns: the size, rounded to four digits.
     """
     for factor, unit in _SIZES:
         if count >= factor:
@@ -39,23 +39,23 @@ def size(count: int) -> str:
 
 
 def size_exact(count: int) -> str:
-    """Return a number of bytes also exactly: ``1 GiB (1073741825 bytes)``.
+    """Return a size with its exact number of bytes.
 
-    :param count: bytes, 0 or more.
-    :returns: the rounded and the exact size.
+    :param count: bytes.
+    :returns: ``1 GiB (1073741825 bytes)``.
     """
     return f'{size(count)} ({count} bytes)'
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in at most two units: ``1 d 2 h``.
+    """Return a duration in at most two units: ``1 d 2 h``.
 
-    :param seconds: 0 or more. Less than ten are shown with one decimal.
-    :returns: the text; a smaller unit that is zero is left out.
+    :param seconds: the duration; less than ten have one decimal place.
+    :returns: the duration, rounded to the smaller unit.
     """
     if seconds < 10:
         return f'{round(seconds, 1):g} s'
-    # Round before the unit is chosen, so that 59.7 s are one minute.
+    # Rounded to the smaller one of the units, so that 59.7 s are a minute.
     whole = round(seconds)
     for (factor, unit), (least, smaller) in zip(
         _TIMES, _TIMES[1:], strict=False
@@ -68,10 +68,10 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return how long ago something was, in one unit: ``3 h ago``.
+    """Return how long ago something was: ``3 h ago``.
 
-    :param seconds: since then, rounded down; negative for a future time.
-    :returns: the text; ``in the future`` for a negative value.
+    :param seconds: the age; a negative one is in the future.
+    :returns: the age in one unit, rounded down.
     """
     if seconds < 0:
         return 'in the future'
@@ -82,14 +82,13 @@ def age(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape control characters, so that a text is safe on a terminal.
+    """Escape control characters so that text is safe on a terminal.
 
-    The name of an image is chosen by the user that creates it, and may
-    contain sequences that move the cursor.
+    A user chooses the names of their images, and could choose one that
+    moves the cursor.
 
     :param text: any text.
-    :returns: the text on one line; characters that are not printable are
-        escaped as in a Python string.
+    :returns: the text on one line.
     """
     if text.isprintable():
         return text
@@ -102,25 +101,24 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error on one line, without a final period.
+    """Return the text of an error on one line, without a final period.
 
-    :param error: the error. If it has no message, the name of its class is
-        used.
-    :returns: the text, never empty.
+    :param error: any exception; one without a text is shown by its type.
+    :returns: the text, for use within a sentence.
     """
     return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
 def listed(names: Mapping[str, str | None]) -> str:
-    """Return a list of images as text: ``ID (name), ID (name) and 3 more``.
+    """Return a list of images for a message.
 
-    :param names: image names by image ID; None for an image without a name.
-    :returns: the first five images, and how many more there are.
+    :param names: the name of each image by its ID; None if it has none.
+    :returns: ``ID (name), ...``, at most five of them, and how many more
+        there are.
     """
     shown = [
-        f'{image_id} ({name or "no name"})' for image_id, name in names.items()
+        f'{image_id} ({name or "no name"})'
+        for image_id, name in list(names.items())[:_SHOWN]
     ]
-    more = len(shown) - _LISTED
-    return ', '.join(shown[:_LISTED]) + (
-        f' and {more} more' if more > 0 else ''
-    )
+    more = len(names) - len(shown)
+    return ', '.join(shown) + (f' and {more} more' if more else '')

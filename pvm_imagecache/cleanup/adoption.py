@@ -10,151 +10,142 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Disks that carry the name of a base image, and are in no catalogue.
+"""Disks that have the name of a base image but no record.
 
-nova-powervm named its cached images as we do, and never removed one; a
-catalogue that was lost leaves others. They are never served as they are:
-nothing tells whether they were filled to the end. A deploy of their image
-puts a new base image in their place, if there is no doubt about what they
-are; an operator who knows that one is whole can have it taken over.
+nova-powervm named its cached images in the same way and never removed one; a
+catalog that was lost leaves others. They are never served as they are: it is
+not known whether they are complete. A deploy of their image replaces them if
+nothing speaks against it. An operator who knows that one is complete can
+adopt it.
 """
 
-from collections.abc import Collection
-from collections.abc import Sequence
-
 from oslo_log import log as logging
-from oslo_utils import units
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
-from pvm_imagecache import text
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
 
 
-def replace_left_over(
+def delete_untracked(
     driver: base.DiskDriver, image: image_module.Image
 ) -> None:
-    """Delete the disk that has the name of an image's base image.
+    """Delete the untracked disk that has the name of an image's base image.
 
-    Only called with the lock of the base image held, and its record new.
+    Call it with the lock of the base image held, and its record new.
 
-    :raises BaseImageOccupied: if it may be anything but a left-over.
-    :raises PowerVMError: if it can't be deleted.
+    :param driver: of the pool.
+    :param image: whose base image needs the name.
+    :raises BaseImageOccupied: if it may be anything but a stale base image.
+    :raises PowerVMError: if the pool cannot be read or the disk cannot be
+        deleted.
     """
     name = naming.base_image_name(image.id)
     named = _named(driver, name)
-    doubt = doubt_about(
+    doubt = ownership.doubt_about(
         named, image, driver.mapped(named), driver.upload_targets()
     )
-    if named and doubt is None and not reconciler.may_be_left_over(named[0]):
+    if named and doubt is None and not ownership.may_be_stale(named[0]):
         doubt = f'it has the label "{named[0].label}"'
     if doubt:
         raise exceptions.BaseImageOccupied(
             name=name,
             image=image.id,
-            reason='a disk of that name is there that the cache does not '
-            f'know, and {doubt}. Delete it if nobody needs it, or '
-            'have it taken over with "pvm-imagecache adopt".',
+            reason='an untracked disk of that name exists that cannot be '
+            f'identified as a stale base image: {doubt}. Delete it if it is '
+            'not needed, or adopt it with "pvm-imagecache adopt".',
         )
     for disk in named:
         LOG.warning(
-            'Disk %(disk)s is a left-over that may be incomplete: '
-            'it is replaced by a new copy of image %(image)s',
-            {'disk': name, 'image': image.id},
+            'Replacing untracked base disk %(disk)s (possibly incomplete) '
+            'of image %(image)s',
+            {'disk': name, 'image': image.label},
         )
-        (removal,) = driver.delete_disks([disk])
-        if removal.error:
-            raise removal.error
+        (deletion,) = driver.delete_disks([disk])
+        if deletion.error:
+            raise deletion.error
 
 
 def adopt(
-    parts: cache_module.Parts, image: image_module.Image
-) -> catalog_module.BaseImage:
-    """Serve from a disk that the cache did not fill, on somebody's word.
+    cache: cache_module.Cache, image: image_module.Image
+) -> models.BaseImage:
+    """Register a disk that the cache did not fill as a base image.
 
-    :raises ImageNotAdoptable: if it can't hold the image, or may change.
-    :raises LockTimeout: if the image is just being fetched.
+    :param cache: of the pool.
+    :param image: that the disk holds.
+    :returns: the record.
+    :raises ImageNotAdoptable: if the disk cannot hold the image, or may
+        change.
+    :raises LockTimeout: if the image is being fetched.
+    :raises CatalogError: if the record cannot be written.
+    :raises PowerVMError: if the pool cannot be read.
     """
     name = naming.base_image_name(image.id)
-    with parts.hold(name, 0):
-        disk = candidate(parts, image)
+    with cache.fill_lock(name, 0):
+        disk = candidate(cache, image)
         LOG.info(
-            'Disk %(disk)s is taken into the cache as image %(image)s',
-            {'disk': name, 'image': image.id},
+            'Disk %(disk)s is adopted as image %(image)s',
+            {'disk': name, 'image': image.label},
         )
-        return parts.catalog.adopt(
-            parts.driver.pool_id(), name, image, disk.udid, disk.capacity
+        return cache.catalog.base_images.adopt(
+            cache.driver.pool_id(), name, image, disk.udid, disk.capacity
         )
 
 
 def candidate(
-    parts: cache_module.Parts, image: image_module.Image
+    cache: cache_module.Cache, image: image_module.Image
 ) -> base.Disk:
-    """The disk that could be taken into the cache as an image.
+    """Return the disk that can be adopted as an image.
 
-    :raises ImageNotAdoptable: if it can't hold the image, or may change.
+    :param cache: of the pool.
+    :param image: that the disk holds.
+    :returns: the disk.
+    :raises ImageNotAdoptable: if the disk cannot hold the image, or may
+        change.
+    :raises CatalogError: if the catalog cannot be read.
+    :raises PowerVMError: if the pool cannot be read.
     """
     name = naming.base_image_name(image.id)
-    record = parts.catalog.get(parts.driver.pool_id(), name)
+    record = cache.catalog.base_images.get(cache.driver.pool_id(), name)
+    doubt: str | None
     if record is not None:
-        raise exceptions.ImageNotAdoptable(
-            name=name,
-            image=image.id,
-            reason=f'the cache has it as image {record.image.id} '
-            f'({record.state.value})',
+        doubt = (
+            f'the cache has it as image {record.image.id} '
+            f'({record.state.value})'
         )
+        raise _not_adoptable(image, doubt)
     if image.needs_virtual_size:
-        raise exceptions.ImageNotAdoptable(
-            name=name,
-            image=image.id,
-            reason='Glance does not know its virtual size, so that disks '
-            'made of it could be too small: have it fetched by '
-            '"pvm-imagecache prefetch" once that disk is deleted',
+        raise _not_adoptable(
+            image,
+            'Glance does not know its virtual size, so that disks created '
+            'from it could be too small. Delete the disk and fetch the image '
+            'with "pvm-imagecache prefetch"',
         )
-    named = _named(parts.driver, name)
-    doubt = doubt_about(
-        named, image, parts.driver.mapped(named), parts.driver.upload_targets()
+    named = _named(cache.driver, name)
+    doubt = ownership.doubt_about(
+        named,
+        image,
+        cache.driver.mapped(named),
+        cache.driver.upload_targets(),
     )
     if not named:
         doubt = 'there is no such disk'
     if doubt:
-        raise exceptions.ImageNotAdoptable(
-            name=name, image=image.id, reason=doubt
-        )
+        raise _not_adoptable(image, doubt)
     return named[0]
 
 
-def doubt_about(
-    named: Sequence[base.Disk],
-    image: image_module.Image,
-    mapped: Collection[base.Disk],
-    upload_targets: Collection[str],
-) -> str | None:
-    """Why disks of one name are not just one base image; a decider.
-
-    :returns: None where there is no doubt: one disk, of the size that the
-        image is given, which nobody has and nobody writes.
-    """
-    if len(named) > 1:
-        return f'there are {len(named)} disks of that name'
-    for disk in named:
-        if not 0 <= disk.capacity - image.size < units.Gi:
-            return (
-                f'it has {text.size_exact(disk.capacity)}, which is not '
-                'what PowerVM makes for an image of '
-                f'{text.size_exact(image.size)}'
-            )
-        if disk in mapped:
-            return 'it is mapped to a partition'
-        if disk.udid in upload_targets:
-            return 'an upload to it has not ended'
-    return None
+def _not_adoptable(
+    image: image_module.Image, reason: str
+) -> exceptions.ImageNotAdoptable:
+    return exceptions.ImageNotAdoptable(
+        name=naming.base_image_name(image.id), image=image.id, reason=reason
+    )
 
 
 def _named(driver: base.DiskDriver, name: str) -> list[base.Disk]:

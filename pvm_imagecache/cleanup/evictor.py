@@ -10,10 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Evictions: a snapshot is taken, the policies choose, what they chose goes.
+"""Eviction of cached images that policies select.
 
-What goes and why is decided in :mod:`~pvm_imagecache.eviction.pipeline`.
-Here are the facts that it is decided by, and what is done about it.
+The pure rules are in :mod:`~pvm_imagecache.eviction.pipeline`. This module
+gathers the facts that they need, and carries out what they select.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.eviction import base
@@ -40,23 +40,23 @@ from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds to wait for somebody else who is choosing and removing images.
-ROOM_TIMEOUT: Final = 60.0
-#: Seconds to wait until what was removed is free indeed.
+#: Seconds to wait for another thread or process that evicts images.
+LOCK_TIMEOUT: Final = 60.0
+#: Seconds to wait until the space of deleted disks is free.
 FREEING_TIMEOUT: Final = 10.0
 _FREEING_INTERVAL: Final = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Eviction:
-    """What was to go, and what became of it.
+    """What policies selected, and what became of it.
 
-    :ivar plan: what the policies chose, and why.
-    :ivar results: of each that was chosen; empty for a dry run.
+    :ivar plan: the selected images, with policy and reason.
+    :ivar results: of each selected image; empty for a dry run.
     """
 
     plan: pipeline.Plan
-    results: tuple[removal.Removed, ...] = ()
+    results: tuple[removal.RemovalResult, ...] = ()
 
     @property
     def freed(self) -> int:
@@ -69,42 +69,54 @@ class Eviction:
 
 
 class Evictor:
-    """Removes cached images as the policies say."""
+    """Evicts the images that the policies of a cache select.
 
-    def __init__(self, parts: cache_module.Parts) -> None:
-        self._parts = parts
+    :param cache: of the pool.
+    """
+
+    def __init__(self, cache: cache_module.Cache) -> None:
+        self._cache = cache
 
     @property
     def automatic(self) -> bool:
-        """Whether anything may go without an operator."""
-        return self._parts.settings.automatic and not all(
+        """Whether images may be evicted without an operator."""
+        return self._cache.settings.automatic and not all(
             isinstance(each.policy, none.NonePolicy)
-            for each in self._parts.policies
+            for each in self._cache.policies
         )
 
-    def plan(self) -> Eviction:
-        """Tell what would go now."""
+    def preview(self) -> pipeline.Plan:
+        """Return what :meth:`evict` would evict now.
+
+        :returns: the plan; empty if nothing may be evicted automatically.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be read.
+        """
         if not self.automatic:
-            return Eviction(pipeline.Plan())
-        return Eviction(self._plan(self.view()[0]))
+            return pipeline.Plan()
+        return self._plan(self.view()[0])
 
     def evict(self, snapshot: reconciler.Snapshot | None = None) -> Eviction:
-        """Remove what the policies choose now.
+        """Evict what the policies select now.
 
-        :param snapshot: of a moment ago. It spares requests, and is used
-            only if no base image has come or gone since.
-        :raises LockTimeout: if somebody else is at it for too long.
+        :param snapshot: of a moment ago. It saves requests, and is used only
+            if no base image was added or removed since.
+        :returns: what was selected, and what became of it.
+        :raises LockTimeout: if another thread or process still evicts images
+            after :data:`LOCK_TIMEOUT` seconds.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be read or written.
         """
         if not self.automatic:
             return Eviction(pipeline.Plan())
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(self._parts.hold_room(0))
+                held.enter_context(self._cache.eviction_lock(0))
             except exceptions.LockTimeout:
-                # When it is our turn, a partition may have another disk.
+                # The mappings may change while this process waits.
                 snapshot = None
-                held.enter_context(self._parts.hold_room(ROOM_TIMEOUT))
-            if snapshot and not snapshot.is_current(self._parts.catalog):
+                held.enter_context(self._cache.eviction_lock(LOCK_TIMEOUT))
+            if snapshot and not snapshot.is_current(self._cache.catalog):
                 snapshot = None
             view, records = self.view(snapshot=snapshot)
             return self._carry_out(
@@ -119,30 +131,37 @@ class Evictor:
         vetoes: Collection[base.Veto] = tuple(base.Veto),
         busy: Collection[str] = (),
         snapshot: reconciler.Snapshot | None = None,
-    ) -> tuple[base.CacheView, dict[str, catalog_module.BaseImage]]:
-        """The cache as it is now, and the records behind it by image id.
+    ) -> tuple[base.CacheView, dict[str, models.BaseImage]]:
+        """Return the cache as policies see it, and the records behind it.
 
-        :param vetoes: those that are heeded.
-        :param busy: ids of images that are needed at this moment.
-        :param snapshot: of a moment ago: a use since then is found out
-            about when the image is to go.
+        :param demand: bytes that a deploy needs; 0 for none.
+        :param vetoes: the vetoes that apply.
+        :param busy: IDs of images that are needed at this moment.
+        :param snapshot: of a moment ago, to save requests: a use since then
+            is noticed when the image is removed.
+        :returns: the view, and the records by image ID.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be read.
         """
-        catalog = self._parts.catalog
-        pool = snapshot.pool if snapshot else self._parts.driver.pool()
-        now, clock = time.time(), catalog.clock()
-        pins, in_use = catalog.pins(pool.id), catalog.in_use(pool.id)
+        catalog = self._cache.catalog
+        pool = snapshot.pool if snapshot else self._cache.driver.pool()
+        now, clock = time.time(), catalog.clock.now()
+        pins = catalog.pins.list(pool.id)
+        in_use = catalog.pins.in_use(pool.id)
         records = {
             each.image.id: each
             for each in (
-                snapshot.records if snapshot else catalog.images(pool.id)
+                snapshot.records
+                if snapshot
+                else catalog.base_images.list(pool.id)
             )
         }
 
-        def veto_of(record: catalog_module.BaseImage) -> base.Veto | None:
+        def veto_of(record: models.BaseImage) -> base.Veto | None:
             found = first_veto(
                 record,
                 clock,
-                self._parts.settings.minimum_age,
+                self._cache.settings.minimum_age,
                 pins,
                 in_use,
                 busy,
@@ -160,7 +179,7 @@ class Evictor:
             ),
         ), records
 
-    def make_room(
+    def make_space(
         self,
         needed: int,
         *,
@@ -168,141 +187,133 @@ class Evictor:
         for_image: str | None = None,
         last_resort: bool = False,
     ) -> bool:
-        """Have so many bytes free in the pool, if that can be done.
+        """Evict images until the pool has space for a disk.
 
-        Nothing goes where all that may go would not be enough.
+        Nothing is evicted unless evicting every eligible image would free
+        enough.
 
-        :param refused: the platform has not taken them, though it says
-            that so many are free.
-        :param for_image: the id of an image that is of use for what the
-            room is needed for.
-        :param last_resort: the deploy fails if there is no room: only what
-            is pinned or busy is spared then, whatever the policies say.
+        :param needed: bytes that the pool must have free.
+        :param refused: whether PowerVM refused to create the disk although
+            it reports enough free space.
+        :param for_image: ID of an image that the disk is created from, which
+            is not evicted.
+        :param last_resort: whether the deploy fails otherwise. If the
+            policies do not free enough, every image is eligible that is
+            neither pinned nor busy.
         :returns: whether it is worth trying again.
         """
         if not self.automatic:
             return False
         try:
-            with self._parts.hold_room(ROOM_TIMEOUT):
-                return self._make_room(needed, refused, for_image, last_resort)
+            with self._cache.eviction_lock(LOCK_TIMEOUT):
+                return self._make_space(
+                    needed, refused, for_image, last_resort
+                )
         except exceptions.PVMImageCacheError as error:
-            LOG.warning('No room could be made in the pool: %s', error)
+            LOG.warning('Could not make space in the pool: %s', error)
             return False
 
-    def _make_room(
+    def _make_space(
         self,
         needed: int,
         refused: bool,
         for_image: str | None,
         last_resort: bool,
     ) -> bool:
-        free = self._parts.driver.pool().free
+        free = self._cache.driver.pool().free
         demand = needed if refused else needed - free
         if demand <= 0:
-            # Somebody else has just made it.
+            # Another thread or process has just freed it.
             return True
-        stuck: set[str] = set()
+        kept: set[str] = set()
         freed = 0
         while freed < demand:
-            plan, records = self._plan_room(
-                demand - freed, stuck, for_image, last_resort
+            plan, records = self._plan_space(
+                demand - freed, kept, for_image, last_resort
             )
             if plan.lacking:
                 LOG.info(
-                    '%(lacking)s of room are lacking even if all goes '
-                    'that may go',
+                    'Cannot free enough space: %(lacking)s short even after '
+                    'evicting every eligible image',
                     {'lacking': text.size(plan.lacking)},
                 )
                 return False
             done = self._carry_out(plan, records)
             freed += done.freed
-            # Others may go instead of what could not be removed.
-            stuck |= {
+            # Others may be evicted instead of what could not be removed.
+            kept |= {
                 each.base_image.image.id
                 for each in done.results
                 if not each.removed
             }
-        self._await(lambda: self._parts.driver.pool().free > free)
+        self._await(lambda: self._cache.driver.pool().free > free)
         return True
 
-    def _plan_room(
+    def _plan_space(
         self,
         demand: int,
-        stuck: set[str],
+        kept: set[str],
         for_image: str | None,
         last_resort: bool,
-    ) -> tuple[pipeline.Plan, dict[str, catalog_module.BaseImage]]:
-        """What goes so that so many bytes become free."""
+    ) -> tuple[pipeline.Plan, dict[str, models.BaseImage]]:
+        """Select images that free a number of bytes."""
         view, records = self.view(
-            demand, busy={*stuck, *([for_image] if for_image else [])}
+            demand, busy={*kept, *([for_image] if for_image else [])}
         )
         plan = self._plan(view)
         if plan.lacking and last_resort:
             view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY), stuck
+                demand, (base.Veto.PINNED, base.Veto.BUSY), kept
             )
             plan = pipeline.make_room(view)
         return plan, records
 
     def _await(self, is_free: Callable[[], bool]) -> None:
-        """What is deleted may take a while to become free."""
+        """Wait until the space of deleted disks is free."""
         end = time.monotonic() + FREEING_TIMEOUT
         while not is_free() and time.monotonic() < end:
             time.sleep(_FREEING_INTERVAL)
 
     def _plan(self, view: base.CacheView) -> pipeline.Plan:
-        return pipeline.plan(view, self._parts.policies)
+        return pipeline.plan(view, self._cache.policies)
 
     @interrupts.deferred()
     def _carry_out(
         self,
         plan: pipeline.Plan,
-        records: dict[str, catalog_module.BaseImage],
+        records: dict[str, models.BaseImage],
         mapped: Collection[str] | None = None,
     ) -> Eviction:
-        chosen = {each.image.image_id: each for each in plan.choices}
-        doomed = [records[image_id] for image_id in chosen]
+        choices = {each.image.image_id: each for each in plan.choices}
+        selected = [records[image_id] for image_id in choices]
         results = removal.remove(
-            self._parts, doomed, self._check(doomed), mapped
+            self._cache, selected, _unused_since(selected), mapped
         )
-        self._remember(
+        self._report(
             [
-                (each.base_image, chosen[each.base_image.image.id])
+                (each.base_image, choices[each.base_image.image.id])
                 for each in results
                 if each.removed
             ]
         )
         return Eviction(plan, tuple(results))
 
-    def _check(self, doomed: list[catalog_module.BaseImage]) -> removal.Check:
-        """What is looked at again, under its lock, before an image goes."""
-        known = {each.disk_name: each for each in doomed}
-
-        def check(current: catalog_module.BaseImage) -> None:
-            if current.state is not catalog_module.State.READY or (
-                current.used_clock != known[current.disk_name].used_clock
-            ):
-                raise exceptions.CatalogConflict(
-                    image=current.image.id, reason='it was used meanwhile'
-                )
-
-        return check
-
-    def _remember(
+    def _report(
         self,
-        gone: Sequence[tuple[catalog_module.BaseImage, pipeline.Choice]],
+        evicted: Sequence[tuple[models.BaseImage, pipeline.Choice]],
     ) -> None:
-        for record, choice in gone:
+        """Log evictions, notify the listener and write the history."""
+        for record, choice in evicted:
             LOG.info(
-                'Image %(image)s was removed from the cache: '
-                '%(reason)s (%(policy)s)',
+                'Evicted image %(image)s from the cache: %(reason)s '
+                '(%(policy)s)',
                 {
-                    'image': record.image.id,
+                    'image': record.image.label,
                     'reason': choice.reason,
                     'policy': choice.policy,
                 },
             )
-            self._parts.tell(
+            self._cache.notify(
                 events.Event(
                     events.Kind.EVICTED,
                     record.pool,
@@ -312,12 +323,13 @@ class Evictor:
                     f'{choice.policy}: {choice.reason}',
                 )
             )
-        if not gone:
+        if not evicted:
             return
+        catalog = self._cache.catalog
         try:
-            with self._parts.catalog.at_once():
-                for record, choice in gone:
-                    self._parts.catalog.add_history(
+            with catalog.transaction():
+                for record, choice in evicted:
+                    catalog.history.add(
                         record.pool,
                         'evict',
                         image_id=record.image.id,
@@ -328,26 +340,48 @@ class Evictor:
                     )
         except exceptions.CacheFault as error:
             LOG.warning(
-                'Not in the history: the eviction of %(count)d '
-                'image(s): %(error)s',
-                {'count': len(gone), 'error': error},
+                'Could not record the eviction of %(count)d image(s) in the '
+                'history: %(error)s',
+                {'count': len(evicted), 'error': error},
             )
 
 
+def _unused_since(selected: Sequence[models.BaseImage]) -> removal.Check:
+    """Return a check that an image was not used since it was selected."""
+    known = {each.disk_name: each for each in selected}
+
+    def check(current: models.BaseImage) -> None:
+        if current.state is not models.State.READY or (
+            current.used_clock != known[current.disk_name].used_clock
+        ):
+            raise exceptions.CatalogConflict(
+                image=current.image.id, reason='it was used meanwhile'
+            )
+
+    return check
+
+
 def first_veto(
-    record: catalog_module.BaseImage,
+    record: models.BaseImage,
     clock: float,
     minimum_age: float,
     pins: Collection[str],
     in_use: Collection[str],
     busy: Collection[str],
 ) -> base.Veto | None:
-    """Why an image stays, the strongest reason first; a decider."""
+    """Return why an image must be kept, the strongest reason first.
+
+    :param record: of the base image.
+    :param clock: now, in seconds of the catalog's clock.
+    :param minimum_age: seconds for which a new base image is kept.
+    :param pins: IDs of pinned images.
+    :param in_use: IDs of images that instances use.
+    :param busy: IDs of images that are needed at this moment.
+    :returns: the veto, or None if policies may select the image.
+    """
     if record.image.id in pins:
         return base.Veto.PINNED
-    if record.image.id in busy or (
-        record.state is not catalog_module.State.READY
-    ):
+    if record.image.id in busy or record.state is not models.State.READY:
         return base.Veto.BUSY
     if record.image.id in in_use:
         return base.Veto.IN_USE
@@ -357,13 +391,11 @@ def first_veto(
 
 
 def _as_seen(
-    record: catalog_module.BaseImage,
-    offset: float,
-    veto: base.Veto | None,
+    record: models.BaseImage, offset: float, veto: base.Veto | None
 ) -> base.CachedImage:
-    """A record as policies see it.
+    """Return a record as policies see it.
 
-    :param offset: from the clock of the catalogue to Unix seconds.
+    :param offset: from the catalog's clock to Unix seconds.
     """
     return base.CachedImage(
         image_id=record.image.id,

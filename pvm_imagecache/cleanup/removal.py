@@ -10,203 +10,211 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Taking base images away: by an operator's word, or a policy's.
+"""Removal of cached images, for operators and eviction policies.
 
-Each is removed under its lock, its record looked at again first; their
-disks go in one update of the pool. One that can't be removed keeps none of
-the others.
+Each image is removed under its lock, after its record was read again. The
+disks are deleted in one update of the pool. An image that cannot be removed
+does not keep the others from it.
 """
 
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import functools
 from typing import Final
+from typing import TypeVar
 
 from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
 
-#: Why an image stays that somebody is at.
-BUSY: Final = 'it is being filled or copied'
-#: Why one stays that nobody is at any more.
-LATE: Final = (
-    'whoever filled it has died, but PowerVM may yet make its '
-    'disk: it goes by itself within an hour'
+#: Why an image is kept that another thread or process is working on.
+BUSY: Final = 'fetch or copy in progress'
+#: Why an image is kept whose fill crashed a short time ago.
+MAY_APPEAR: Final = (
+    'its fetch crashed, but PowerVM may still create the disk; a later '
+    'cleanup run removes it'
 )
 
-#: Raises :exc:`CacheFault` if a base image may not be removed after all;
-#: is given what the catalogue knows of it under its lock.
-Check = Callable[[catalog_module.BaseImage], None]
+#: Raises an error if a base image must not be removed after all. It is given
+#: the record as the catalog has it under the image's lock.
+Check = Callable[[models.BaseImage], None]
+
+_Value = TypeVar('_Value')
 
 
 @dataclasses.dataclass(frozen=True)
-class Removed:
-    """What became of one cached image that was to be removed.
+class RemovalResult:
+    """What became of a cached image that was to be removed.
 
-    :ivar removed: whether it is gone.
-    :ivar reason: why it stayed.
+    :ivar base_image: its record, as the caller gave it.
+    :ivar removed: whether it was removed.
+    :ivar reason: why it was kept; '' if it was removed.
     """
 
-    base_image: catalog_module.BaseImage
+    base_image: models.BaseImage
     removed: bool
     reason: str = ''
 
 
 def remove(
-    parts: cache_module.Parts,
-    records: Sequence[catalog_module.BaseImage],
+    cache: cache_module.Cache,
+    records: Sequence[models.BaseImage],
     check: Check = lambda record: None,
     mapped: Collection[str] | None = None,
-) -> list[Removed]:
-    """Take base images away; those that are being filled stay.
+) -> list[RemovalResult]:
+    """Remove base images, except those that are being filled.
 
-    Disks that were copied from them are not touched: a copy does not need
-    what it was made from.
+    Disks that were copied from them do not depend on them.
 
-    :param mapped: the names of disks that a partition has, where that was
-        just looked at.
+    :param cache: of the pool.
+    :param records: of the base images.
+    :param check: raises an error for a base image that must be kept.
+    :param mapped: names of disks that partitions use, if they were read a
+        moment ago; None to read them.
+    :returns: what became of each.
+    :raises CatalogError: if the catalog cannot be written.
     """
-    results: list[Removed] = []
+    results: list[RemovalResult] = []
     with contextlib.ExitStack() as held:
-        whole, doomed = [], []
-        for each in records:
-            with _staying(each, results):
-                held.enter_context(parts.hold(each.disk_name, 0))
-                unfinished = _remove_unfinished(parts, each)
-                if unfinished:
-                    results.append(unfinished)
-                else:
-                    whole.append(each)
-        if whole:
-            with parts.catalog.at_once():
-                for each in whole:
-                    with _staying(each, results):
-                        doomed.append(_doom(parts, each, check))
-        if doomed:
-            results += _delete(parts, doomed, mapped)
+        complete = []
+        for record in records:
+            outcome = _or_kept(
+                record,
+                functools.partial(_lock_and_clear, cache, record, held),
+            )
+            if outcome is None:
+                complete.append(record)
+            else:
+                results.append(outcome)
+        evicting = []
+        if complete:
+            with cache.catalog.transaction():
+                for record in complete:
+                    current = _or_kept(
+                        record,
+                        functools.partial(
+                            _start_eviction, cache, record, check
+                        ),
+                    )
+                    if isinstance(current, RemovalResult):
+                        results.append(current)
+                    else:
+                        evicting.append(current)
+        if evicting:
+            results += _delete(cache, evicting, mapped)
     return results
 
 
-@contextlib.contextmanager
-def _staying(
-    record: catalog_module.BaseImage, results: list[Removed]
-) -> Iterator[None]:
-    """Where the block fails, the image stays, and the others have a turn."""
+def _or_kept(
+    record: models.BaseImage, action: Callable[[], _Value]
+) -> _Value | RemovalResult:
+    """Return what an action returns, or why the image is kept instead."""
     try:
-        yield
+        return action()
     except (exceptions.LockTimeout, exceptions.CatalogConflict) as error:
         LOG.info(
-            'Image %(image)s stays in the cache: %(error)s',
-            {'image': record.image.id, 'error': error},
+            'Image %(image)s is kept in the cache: %(error)s',
+            {'image': record.image.label, 'error': error},
         )
-        results.append(Removed(record, False, BUSY))
+        return RemovalResult(record, False, BUSY)
     except exceptions.PVMImageCacheError as error:
-        results.append(Removed(record, False, str(error)))
+        return RemovalResult(record, False, str(error))
 
 
-def _remove_unfinished(
-    parts: cache_module.Parts, record: catalog_module.BaseImage
-) -> Removed | None:
-    """Tidy up a base image whose filling or removal has died.
-
-    :returns: None for one that is neither.
-    """
-    current = parts.catalog.get(record.pool, record.disk_name)
+def _lock_and_clear(
+    cache: cache_module.Cache,
+    record: models.BaseImage,
+    held: contextlib.ExitStack,
+) -> RemovalResult | None:
+    """Lock a base image; remove it here if it is incomplete."""
+    held.enter_context(cache.fill_lock(record.disk_name, 0))
+    current = cache.catalog.base_images.get(record.pool, record.disk_name)
     if current is None or current.state not in (
-        catalog_module.State.POPULATING,
-        catalog_module.State.EVICTING,
+        models.State.POPULATING,
+        models.State.EVICTING,
     ):
         return None
-    if not reconciler.remove_base_image(
-        parts, current
-    ) and reconciler.may_appear_yet(
-        current.udid, current.started_clock, parts.catalog.clock()
-    ):
-        # Without its record the disk would be nobody's, for ever.
-        return Removed(record, False, LATE)
-    parts.catalog.remove(current)
-    return Removed(record, True)
+    result = disposal.dispose(cache, current)
+    if result is disposal.Disposal.MAY_APPEAR:
+        return RemovalResult(record, False, MAY_APPEAR)
+    if result is disposal.Disposal.MAPPED:
+        raise exceptions.DiskInUse(name=record.disk_name)
+    if result is disposal.Disposal.FOREIGN:
+        raise disposal.name_taken(current)
+    cache.catalog.base_images.remove(current)
+    return RemovalResult(record, True)
 
 
-def _doom(
-    parts: cache_module.Parts,
-    record: catalog_module.BaseImage,
-    check: Check,
-) -> catalog_module.BaseImage:
-    current = parts.catalog.get(record.pool, record.disk_name)
-    if current is None or current.lease != record.lease:
+def _start_eviction(
+    cache: cache_module.Cache, record: models.BaseImage, check: Check
+) -> models.BaseImage:
+    current = cache.catalog.base_images.get(record.pool, record.disk_name)
+    if current is None or current.fill_id != record.fill_id:
         raise exceptions.CatalogConflict(
             image=record.image.id, reason='it was replaced or removed'
         )
     check(current)
-    parts.catalog.start_eviction(current)
+    cache.catalog.base_images.start_eviction(current)
     return current
 
 
 def _delete(
-    parts: cache_module.Parts,
-    records: Sequence[catalog_module.BaseImage],
+    cache: cache_module.Cache,
+    records: Sequence[models.BaseImage],
     mapped: Collection[str] | None,
-) -> list[Removed]:
-    errors = _delete_disks(
-        parts,
-        {
-            record.disk_name: base.Disk(
-                record.disk_name, record.udid or '', record.capacity or 0
-            )
-            for record in records
-        },
-        mapped,
-    )
-    with parts.catalog.at_once():
+) -> list[RemovalResult]:
+    disks = {
+        record.disk_name: base.Disk(
+            record.disk_name, record.udid or '', record.capacity or 0
+        )
+        for record in records
+    }
+    errors = _delete_disks(cache.driver, disks, mapped)
+    with cache.catalog.transaction():
         return [
-            _conclude(parts, record, errors.get(record.disk_name))
+            _finish(cache, record, errors.get(record.disk_name))
             for record in records
         ]
 
 
-def _conclude(
-    parts: cache_module.Parts,
-    record: catalog_module.BaseImage,
+def _finish(
+    cache: cache_module.Cache,
+    record: models.BaseImage,
     error: exceptions.PVMImageCacheError | None,
-) -> Removed:
-    """Write down what became of a disk that was to be deleted."""
+) -> RemovalResult:
+    """Record what became of a disk that was to be deleted."""
     if error is None:
-        parts.catalog.remove(record)
-        return Removed(record, True)
-    text = f'Cached image {record.image.id} could not be removed: {error}'
-    LOG.log(
-        logging.DEBUG if text in parts.told else logging.WARNING, '%s', text
+        cache.catalog.base_images.remove(record)
+        return RemovalResult(record, True)
+    cache.warn_once.log(
+        f'Could not remove cached image {record.image.label}: {error}'
     )
-    parts.told.add(text)
     if not (
         error.transient or isinstance(error, exceptions.PowerVMUnreachable)
     ):
-        # Else it may be gone: the next pass looks.
-        parts.catalog.stop_eviction(record)
-    return Removed(record, False, str(error))
+        # Otherwise the disk may be deleted: the next cleanup run checks.
+        cache.catalog.base_images.cancel_eviction(record)
+    return RemovalResult(record, False, str(error))
 
 
 def _delete_disks(
-    parts: cache_module.Parts,
+    driver: base.DiskDriver,
     disks: dict[str, base.Disk],
     mapped: Collection[str] | None,
 ) -> dict[str, exceptions.PVMImageCacheError]:
-    """Delete disks that no partition has; the errors by name."""
+    """Delete disks that no partition uses; return the errors by name."""
     if mapped is None:
         try:
-            mapped = {
-                disk.name for disk in parts.driver.mapped(list(disks.values()))
-            }
+            mapped = {disk.name for disk in driver.mapped([*disks.values()])}
         except exceptions.PowerVMError as error:
             return dict.fromkeys(disks, error)
     errors: dict[str, exceptions.PVMImageCacheError] = {
@@ -215,11 +223,11 @@ def _delete_disks(
         if name in mapped
     }
     try:
-        for removal in parts.driver.delete_disks(
+        for deletion in driver.delete_disks(
             [disk for disk in disks.values() if disk.name not in mapped]
         ):
-            if removal.error:
-                errors[removal.disk.name] = removal.error
+            if deletion.error:
+                errors[deletion.disk.name] = deletion.error
     except exceptions.PowerVMError as error:
         errors = dict.fromkeys(disks, error) | errors
     return errors

@@ -10,12 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""One deploy, or prefetch, of one image: hit, miss or bypass.
+"""One deploy of one instance disk: hit, miss or bypass.
 
-The cache must never cost a deploy: whatever goes wrong with the catalogue,
-a lock or a base image ends in a bypass, and what has been created for the
-cache until then is taken back. Only what fails without a cache as well is
-raised.
+The cache must never cost a deploy. If the catalog, a lock or a base image
+fails, the image is written to the instance disk only, and what was created
+for the cache is rolled back. Only what would fail without a cache is raised.
 """
 
 from collections.abc import Iterator
@@ -29,47 +28,58 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import disposal
+from pvm_imagecache.cleanup import instance_records
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import base_image
+from pvm_imagecache.deploy import checks
+from pvm_imagecache.deploy import download
+from pvm_imagecache.deploy import new_disks
+from pvm_imagecache.deploy import space
+from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
 
-#: How often a deploy looks at the cache again when what it found there
-#: changed under its hands; then it copies with the lock held.
+#: How often a deploy starts again because the base image changed meanwhile.
+#: After that it copies with the lock of the base image held.
 _LOOKS: Final = 3
-#: Seconds before a deploy that met a transient fault is made again.
+#: Seconds before each repetition of a deploy after a transient error.
 RETRY_DELAYS: Final = (1.0, 5.0)
 
 
 class Outcome(enum.Enum):
-    """How a deploy got its bytes."""
+    """How an instance disk got its bytes."""
 
     HIT = 'hit'
-    """Copied on the server from the base image."""
+    """Copied by PowerVM from the base image."""
 
     MISS = 'miss'
-    """Fetched from Glance, into the base image and the disk at once."""
+    """Fetched from Glance into the base image and the instance disk."""
 
     BYPASS = 'bypass'
-    """Fetched from Glance into the disk alone; the cache was left out."""
+    """Fetched from Glance into the instance disk only."""
 
-    POOL = 'pool'
-    """Made by a pool that keeps images itself."""
+    POOL = 'shared-pool'
+    """Created by a pool that caches images itself."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Deployment:
-    """What became of a deploy; bytes and seconds.
+    """What became of a deploy.
 
+    :ivar disk: the instance disk.
+    :ivar image: the image.
+    :ivar outcome: how the disk got its bytes.
+    :ivar bytes_fetched: from Glance.
     :ivar seconds: by step: ``wait``, ``check``, ``fetch``, ``copy``, and
         ``total``.
-    :ivar reason: why the cache was left out; '' if it was not.
+    :ivar reason: why the cache was bypassed; '' if it was not.
     """
 
     disk: base.Disk
@@ -80,214 +90,178 @@ class Deployment:
     reason: str = ''
 
 
-class InstanceDeploy(base_image.Work):
+class InstanceDeploy:
     """The deploy of one instance disk.
 
+    :param cache: of the pool.
+    :param image: as Glance describes it.
+    :param name: of the disk.
     :param size: of the disk in bytes; 0 for what the image needs.
+    :param context: nova's request context of the requester; None for the
+        configured credentials.
+    :param progress: is called with the progress, if given.
     """
 
     def __init__(
         self,
-        parts: cache_module.Parts,
+        cache: cache_module.Cache,
         image: image_module.Image,
         name: str,
         size: int,
         context: Any,
-        progress: base_image.Progress | None,
+        progress: steps_module.Progress | None,
     ) -> None:
-        super().__init__(parts, image, context, progress)
+        self._cache = cache
+        self._driver = cache.driver
+        self._image = image
         self._name = name
         self._size = size
-        self._entry: catalog_module.InstanceDisk | None = None
-        self._right_checked = False
+        self._steps = steps_module.Steps(image.size, progress)
+        self._download = download.Download(cache, image, context, self._steps)
+        self._disks = new_disks.NewDisks(
+            cache, self._steps, self._forget_deleted
+        )
+        self._fill = base_image.BaseImageFill(
+            cache, image, self._steps, self._disks
+        )
+        self._entry: models.InstanceDisk | None = None
 
     def run(self) -> Deployment:
-        """Make the disk, from the cache if that can be done."""
-        with interrupts.deferred():
-            return self._run()
+        """Create the disk, through the cache if possible.
 
-    def _run(self) -> Deployment:
-        base_image.check_size(self._image, self._size)
+        :returns: the disk, and how it got its bytes.
+        :raises DiskTooSmall: if the image needs a larger disk.
+        :raises DiskExists: if the pool has a disk of that name.
+        :raises NotEnoughSpace: if the disk does not fit, even after
+            evictions.
+        :raises ImageError: if Glance does not give the image.
+        :raises PowerVMError: if PowerVM does not create the disk.
+        :raises TransferError: if the disk cannot be written.
+        """
+        checks.check_size(self._image, self._size)
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
-        failure = ''
         with self._on_record():
-            for delay in RETRY_DELAYS:
-                try:
-                    return self._attempt()
-                except exceptions.PVMImageCacheError as error:
-                    if not (
-                        _worth_another(error) or self._is_late_disk(error)
-                    ):
-                        raise
-                    failure = str(error)
-                    LOG.warning(
-                        'Disk %(disk)s is tried again in '
-                        '%(delay).1f s: %(error)s',
-                        {'disk': self._name, 'delay': delay, 'error': error},
-                    )
-                    with interrupts.allowed():
-                        time.sleep(delay)
-            # What keeps failing may be what is done for the cache.
-            return self._past_cache(f'it failed with it: {failure}')
+            return self._with_retries()
+
+    # -- the ways to a disk
+
+    def _with_retries(self) -> Deployment:
+        failure = ''
+        for delay in RETRY_DELAYS:
+            try:
+                return self._attempt()
+            except exceptions.PVMImageCacheError as error:
+                if not (
+                    _is_worth_a_retry(error) or self._delete_late_disk(error)
+                ):
+                    raise
+                failure = str(error)
+                LOG.warning(
+                    'Retrying to create disk %(disk)s in %(delay).1f s: '
+                    '%(error)s',
+                    {'disk': self._name, 'delay': delay, 'error': error},
+                )
+                with interrupts.allowed():
+                    time.sleep(delay)
+        # What keeps failing may be what is done for the cache.
+        return self._bypass(f'it failed with the cache: {failure}')
 
     def _attempt(self) -> Deployment:
         try:
             return self._through_cache()
         except exceptions.CacheFault as error:
-            # The pool and Glance have not been found wanting so far.
-            reason = str(error)
-        return self._past_cache(reason)
-
-    def _past_cache(self, reason: str) -> Deployment:
-        self._say_once(reason)
-        with self._stream() as stream:
-            return self._fill_alone(stream, reason)
-
-    def _say_once(self, reason: str) -> None:
-        """Warn that the cache is left out, but not for each disk again."""
-        text = f'Image {self._image.id} goes to disks past the cache: {reason}'
-        LOG.log(
-            logging.INFO if text in self._parts.told else logging.WARNING,
-            '%s',
-            text,
-        )
-        self._parts.told.add(text)
-
-    @contextlib.contextmanager
-    def _on_record(self) -> Iterator[None]:
-        """Have the disk on record as long as it is being made.
-
-        If we die, whoever finds the record without a living holder tidies
-        up. Where there can be no record, the disk is made without.
-        """
-        with contextlib.ExitStack() as held:
-            try:
-                self._entry = held.enter_context(
-                    reconciler.instance_disk_on_record(
-                        self._parts,
-                        self._name,
-                        max(self._size, self._image.least_disk_size),
-                        lambda: self._name not in self._doubtful,
-                    )
-                )
-            except exceptions.CacheFault as error:
-                if isinstance(error, exceptions.LockTimeout) and (
-                    not reconciler.is_unwritten(self._name)
-                ):
-                    # Only one of them can have the name: no need to wait
-                    # for the other's fetch to say so.
-                    raise exceptions.DiskBeingCreated(
-                        name=self._name, pool=self._driver.pool().name
-                    ) from error
-                LOG.warning(
-                    'Disk %(disk)s is made without a record: %(error)s',
-                    {'disk': self._name, 'error': error},
-                )
-            yield
-
-    def _is_late_disk(self, error: exceptions.PVMImageCacheError) -> bool:
-        """Whether our name is taken by what a dead maker had asked for."""
-        return (
-            isinstance(error, exceptions.DiskExists)
-            and self._entry is not None
-            and reconciler.remove_late_disk(
-                self._driver, self._name, self._entry.lease
-            )
-        )
+            # Nothing shows so far that the pool or Glance would fail too.
+            reason, key = str(error), self._key(error)
+        return self._bypass(reason, key)
 
     def _through_pool(self) -> Deployment:
-        # The pool does not read what it has already.
-        self._check_right()
+        # The pool does not download an image that it has.
+        self._download.check_permission()
         disk, fetched = self._driver.create_disk_from_image(
-            self._image, self._new_disk(self._image), self._stream
+            self._image, self._new_disk(self._image), self._download.open
         )
         LOG.debug(
-            'The pool %s image %s',
-            'fetched' if fetched else 'had',
-            self._image.id,
+            'The pool %(did)s image %(image)s',
+            {'did': 'fetched' if fetched else 'had', 'image': self._image.id},
         )
         return self._deployment(disk, Outcome.POOL)
 
     def _through_cache(self) -> Deployment:
-        if not self._parts.settings.enabled:
-            raise exceptions.CacheDisabled(
-                reason='The cache is switched off: enabled is false in '
-                '[pvm_imagecache].'
-            )
-        base_image.check_cacheable(self._image)
-        gone: str | None = None
-        looks_left = _LOOKS
-        while True:
-            looks_left -= 1
-            record = self._servable()
-            if record and record.lease != gone:
-                self._check_right()
-                try:
-                    return self._hit(record)
-                except exceptions.BaseImageGone as error:
-                    LOG.warning('%s', error)
-                    gone = record.lease
-                except exceptions.PowerVMRequestFailed as error:
-                    if error.transient:
-                        raise
-                    # A download may succeed where a copy does not.
-                    raise exceptions.BaseImageGone(
-                        name=record.disk_name, reason=str(error)
-                    ) from error
-            with self._turn_to_fetch() as turn:
-                record = self._servable()
-                if record and record.lease != gone:
-                    # Somebody has just fetched it. Copies must not wait for
-                    # each other: give the lock back first.
-                    if looks_left > 0:
-                        continue
-                    # It is removed again and again, but not while the lock
+        if not self._cache.settings.enabled:
+            raise exceptions.CacheDisabled
+        checks.check_cacheable(self._image)
+        gone = None
+        for looks_left in reversed(range(_LOOKS)):
+            record = self._fill.servable(gone)
+            if record:
+                deployment = self._hit_unless_gone(record)
+                if deployment:
+                    return deployment
+                gone = record.fill_id
+            with self._fill.claim() as turn:
+                record = self._fill.servable(gone)
+                if record is None:
+                    self._fill.clear_previous(gone)
+                    return self._miss(turn)
+                # Another process has just fetched it. Release the lock
+                # first: copies must not wait for each other.
+                if not looks_left:
+                    # It is evicted again and again, but not while the lock
                     # is held.
-                    self._check_right()
+                    self._download.check_permission()
                     return self._hit(record)
-                self._make_way(gone)
-                return self._miss(turn)
+        raise AssertionError('the last look returns')
 
-    def _check_right(self) -> None:
-        """Let nobody have from the cache what Glance would not give them.
+    def _bypass(self, reason: str, key: str | None = None) -> Deployment:
+        self._warn_of_bypass(reason, key)
+        with self._download.open() as stream:
+            return self._fill_alone(stream, reason)
 
-        :raises ImageError: as a download would.
-        """
-        if (
-            self._context is None
-            or self._right_checked
-            or not (self._parts.settings.check_download_permission)
-        ):
-            return
-        with self._timed('check'), interrupts.allowed():
-            self._parts.source.check_readable(self._image, self._context)
-        self._right_checked = True
+    # -- hits
 
-    def _hit(self, record: catalog_module.BaseImage) -> Deployment:
-        base_image.check_size(record.image, self._size)
-        self._tell('copy', 0)
+    def _hit_unless_gone(self, record: models.BaseImage) -> Deployment | None:
+        """Copy the base image; return None if its disk does not exist."""
+        self._download.check_permission()
         try:
-            disk = self._with_room(
-                lambda: self._copy(record), for_image=record.image.id
+            return self._hit(record)
+        except exceptions.BaseImageGone as error:
+            LOG.warning('%s', error)
+            return None
+        except exceptions.PowerVMRequestFailed as error:
+            if error.transient:
+                raise
+            # A download may succeed where a copy fails.
+            raise exceptions.BaseImageGone(
+                name=record.disk_name, reason=str(error)
+            ) from error
+
+    def _hit(self, record: models.BaseImage) -> Deployment:
+        checks.check_size(record.image, self._size)
+        self._steps.report('copy', 0)
+        try:
+            disk = space.with_space(
+                self._cache,
+                lambda: self._copy(record),
+                for_image=record.image.id,
             )
         except exceptions.NotEnoughSpace as error:
-            # Without the cache there may be room.
+            # Without the cache there may be space.
             raise exceptions.NoRoomForCopy(
                 name=self._name, image=record.image.id, reason=str(error)
             ) from error
-        self._tell('copy', self._image.size)
+        self._steps.report('copy', self._image.size)
         try:
-            self._catalog.used(record)
+            self._cache.catalog.base_images.record_hit(record)
         except exceptions.CacheFault as error:
             LOG.warning(
-                'The use of image %(image)s was not counted: %(error)s',
-                {'image': self._image.id, 'error': error},
+                'Could not record the use of image %(image)s: %(error)s',
+                {'image': self._image.label, 'error': error},
             )
         return self._deployment(disk, Outcome.HIT)
 
-    def _copy(self, record: catalog_module.BaseImage) -> base.Disk:
-        with self._timed('copy'), self._changing_disks(self._name):
+    def _copy(self, record: models.BaseImage) -> base.Disk:
+        with self._steps.timed('copy'), self._disks.changing(self._name):
             return self._driver.copy_disk(
                 base.Disk(
                     record.disk_name, record.udid or '', record.capacity or 0
@@ -296,119 +270,140 @@ class InstanceDeploy(base_image.Work):
                 lambda: self._is_current(record),
             )
 
-    def _is_current(self, record: catalog_module.BaseImage) -> bool:
-        found = self._record()
-        return (
-            found is not None
-            and found.lease == record.lease
-            and base_image.is_servable(found, self._image)
-        )
+    def _is_current(self, record: models.BaseImage) -> bool:
+        found = self._fill.servable()
+        return found is not None and found.fill_id == record.fill_id
+
+    # -- misses
 
     def _miss(self, turn: contextlib.ExitStack) -> Deployment:
-        with self._stream() as stream:
-            base_image.check_size(stream.image, self._size)
+        with self._download.open() as stream:
+            checks.check_size(stream.image, self._size)
             try:
-                record, disks = self._with_room(
-                    lambda: self._begin(
+                _, disk = space.with_space(
+                    self._cache,
+                    lambda: self._fill.create(
                         stream.image, [self._new_disk(stream.image)]
-                    )
+                    ),
                 )
             except (exceptions.CacheFault, exceptions.NotEnoughSpace) as error:
-                # Others who want the image need not wait for this disk.
+                # Other deploys of the image need not wait for this disk.
                 turn.close()
-                self._say_once(str(error))
+                self._warn_of_bypass(str(error), self._key(error))
                 return self._fill_alone(stream, str(error))
-            self._note_udid(disks[1])
-            return self._fill_both(stream, record, *disks)
+            self._record_udid(disk)
+            return self._fill_both(stream, disk)
 
     def _fill_both(
-        self,
-        stream: image_stream.ImageStream,
-        record: catalog_module.BaseImage,
-        base_disk: base.Disk,
-        disk: base.Disk,
+        self, stream: image_stream.ImageStream, disk: base.Disk
     ) -> Deployment:
-        try:
-            base_error, error = self._write(stream, [base_disk, disk], record)
-        except BaseException:
-            self._forget_if_gone(record)
-            raise
+        """Write the stream to the base image and the instance disk."""
+        with self._fill.undone_on_error():
+            base_error, error = self._fill.write(stream, [disk])
+        record = None
         if not base_error:
-            base_error = self._commit(record, stream.image)
+            try:
+                record = self._fill.commit(stream.image)
+            except exceptions.CacheFault as fault:
+                base_error = fault
         if base_error:
-            self._discard(base_disk)
-            self._forget_if_gone(record)
+            self._fill.roll_back()
         if error:
-            self._discard(disk)
-            if base_error:
+            self._disks.discard(disk)
+            if record is None:
                 raise error
             LOG.warning(
-                'Writing disk %(disk)s failed, it is copied from '
-                'the cache: %(error)s',
+                'Writing disk %(disk)s failed; copying it from the cache: '
+                '%(error)s',
                 {'disk': self._name, 'error': error},
             )
-            disk = self._hit(
-                dataclasses.replace(
-                    record,
-                    udid=base_disk.udid,
-                    capacity=base_disk.capacity,
-                    image=stream.image,
-                )
-            ).disk
+            disk = self._hit(record).disk
         if base_error:
             LOG.warning(
-                'Image %(image)s is not cached: %(error)s',
-                {'image': self._image.id, 'error': base_error},
+                'Could not cache image %(image)s: %(error)s',
+                {'image': self._image.label, 'error': base_error},
             )
             return self._deployment(disk, Outcome.BYPASS, str(base_error))
         return self._deployment(disk, Outcome.MISS)
-
-    def _commit(
-        self, record: catalog_module.BaseImage, image: image_module.Image
-    ) -> Exception | None:
-        try:
-            self._catalog.commit(record, image)
-        except exceptions.CacheFault as error:
-            return error
-        return None
 
     def _fill_alone(
         self, stream: image_stream.ImageStream, reason: str
     ) -> Deployment:
         """Write the stream to the instance disk only."""
-        base_image.check_size(stream.image, self._size)
-        disk = self._with_room(
-            lambda: self._create_alone(stream.image), last_resort=True
+        checks.check_size(stream.image, self._size)
+        disk = space.with_space(
+            self._cache,
+            lambda: self._create_alone(stream.image),
+            last_resort=True,
         )
-        self._note_udid(disk)
-        (error,) = self._write(stream, [disk])
+        self._record_udid(disk)
+        (error,) = self._disks.write(stream, [disk])
         if error:
-            self._discard(disk)
+            self._disks.discard(disk)
             raise error
         return self._deployment(disk, Outcome.BYPASS, reason)
 
     def _create_alone(self, image: image_module.Image) -> base.Disk:
-        with self._changing_disks(self._name):
+        with self._disks.changing(self._name):
             (disk,) = self._driver.create_disks([self._new_disk(image)])
         return disk
 
-    def _discard(self, *disks: base.Disk) -> None:
-        super()._discard(*disks)
-        if any(disk.name == self._name for disk in disks) and (
-            self._name not in self._doubtful
-        ):
-            self._note_udid(None)
+    # -- the record of the instance disk
 
-    def _note_udid(self, disk: base.Disk | None) -> None:
+    @contextlib.contextmanager
+    def _on_record(self) -> Iterator[None]:
+        """Keep a record of the disk while it is created.
+
+        If the record cannot be written, the disk is created without one.
+        """
+        with contextlib.ExitStack() as held:
+            try:
+                self._entry = held.enter_context(
+                    instance_records.recorded(
+                        self._cache,
+                        self._name,
+                        max(self._size, self._image.least_disk_size),
+                        lambda: not self._disks.may_exist(self._name),
+                    )
+                )
+            except exceptions.CacheFault as error:
+                if isinstance(error, exceptions.LockTimeout) and not (
+                    instance_records.is_unrecorded(self._cache, self._name)
+                ):
+                    # Only one deploy can have the name: fail at once.
+                    raise exceptions.DiskBeingCreated(
+                        name=self._name, pool=self._driver.pool().name
+                    ) from error
+                LOG.warning(
+                    'Creating disk %(disk)s without a record: %(error)s',
+                    {'disk': self._name, 'error': error},
+                )
+            yield
+
+    def _delete_late_disk(self, error: exceptions.PVMImageCacheError) -> bool:
+        """Delete a late disk of a crashed process that has our name."""
+        return (
+            isinstance(error, exceptions.DiskExists)
+            and self._entry is not None
+            and disposal.delete_late_disk(
+                self._driver, self._name, self._entry.fill_id
+            )
+        )
+
+    def _forget_deleted(self, disk: base.Disk) -> None:
+        if disk.name == self._name:
+            self._record_udid(None)
+
+    def _record_udid(self, disk: base.Disk | None) -> None:
         if self._entry is None:
             return
         try:
-            self._catalog.instance_disk_created(
+            self._cache.catalog.instance_disks.set_udid(
                 self._entry, disk.udid if disk else None
             )
         except exceptions.CacheFault as error:
             LOG.warning(
-                'The UDID of disk %(disk)s was not written down: %(error)s',
+                'Could not record the UDID of disk %(disk)s: %(error)s',
                 {'disk': self._name, 'error': error},
             )
 
@@ -417,27 +412,44 @@ class InstanceDeploy(base_image.Work):
             self._name,
             max(self._size, image.least_disk_size),
             image.disk_format,
-            reconciler.label(self._entry.lease) if self._entry else None,
+            ownership.label(self._entry.fill_id) if self._entry else None,
         )
+
+    # -- reports
+
+    def _warn_of_bypass(self, reason: str, key: str | None) -> None:
+        """Warn of a bypass, but not of each disk of an image again."""
+        self._cache.warn_once.log(
+            f'Bypassing the cache for image {self._image.label}: {reason}',
+            key=key,
+            repeated=logging.INFO,
+        )
+
+    def _key(self, error: exceptions.PVMImageCacheError) -> str | None:
+        """Return a key for reasons that contain figures or disk names."""
+        if isinstance(
+            error, exceptions.NotEnoughSpace | exceptions.NoRoomForCopy
+        ):
+            return f'no space for a disk of image {self._image.id}'
+        return None
 
     def _deployment(
         self, disk: base.Disk, outcome: Outcome, reason: str = ''
     ) -> Deployment:
-        self._doubtful.discard(self._name)
-        self._seconds['total'] = time.monotonic() - self._started
+        self._disks.settle(self._name)
         return Deployment(
             disk,
             self._image,
             outcome,
-            self._bytes_fetched,
-            self._seconds,
+            self._download.bytes_received,
+            self._steps.seconds(),
             reason,
         )
 
 
-def _worth_another(error: exceptions.PVMImageCacheError) -> bool:
-    """Whether a deploy that failed may succeed when it is made again.
+def _is_worth_a_retry(error: exceptions.PVMImageCacheError) -> bool:
+    """Return whether a deploy may succeed when it is repeated.
 
-    Errors of Glance have been retried, byte by byte, where they arose.
+    Errors of Glance were retried where they arose.
     """
     return error.transient and not isinstance(error, exceptions.ImageError)

@@ -22,12 +22,21 @@ import hypothesis
 from oslo_config import cfg
 from oslotest import base
 
+from pvm_imagecache import cache as cache_module
 from pvm_imagecache import image as image_module
+from pvm_imagecache import naming
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.conf import cache
 from pvm_imagecache.conf import glance
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.deploy import prefetch
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import stream as image_stream
+from pvm_imagecache.system import locks
+from pvm_imagecache.system import warn_once
+from pvm_imagecache.tests import images
+from pvm_imagecache.tests.unit import fakes
 
 #: Bounds a wait that should end at once; never a figure that is tested.
 PATIENCE = 30
@@ -156,3 +165,118 @@ class file(fixtures.Fixture):
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path, 'w', encoding='utf-8') as made:
             made.write(self._content)
+
+
+class CacheTestCase(TestCase):
+    """One pool, one Glance with one image, an empty cache."""
+
+    size = 2 * image_stream.CHUNK_SIZE + 17
+    gib = 100
+
+    def setUp(self):
+        super().setUp()
+        self.content = images.raw_bytes(self.size, seed=1)
+        self.image = image_of(self.content)
+        self.base_name = naming.base_image_name(self.image.id)
+        self.source = fakes.FakeSource()
+        self.source.put(self.image, *fakes.chunks(self.content))
+        self.driver = fakes.FakeDriver(self.gib)
+        self.catalog = fakes.BrokenCatalog(self.path('state', 'c.sqlite'))
+        self.addCleanup(self.catalog.close)
+        self.settings = cache_module.Settings(stall_timeout=PATIENCE)
+        self.locks = locks.LockDirectory(self.path('state', 'locks'))
+        self.policies = ()
+        self.warn_once = warn_once.WarnOnce(logging.getLogger(__name__))
+
+    @property
+    def cache(self):
+        return cache_module.Cache(
+            self.driver,
+            self.source,
+            self.catalog,
+            self.locks,
+            self.settings,
+            self.policies,
+            warn_once=self.warn_once,
+        )
+
+    def deploy(self, name='disk', image=None, size=0, progress=None):
+        return instance_disk.InstanceDeploy(
+            self.cache, image or self.image, name, size, None, progress
+        ).run()
+
+    def prefetch(self, image=None, progress=None):
+        return prefetch.Prefetch(
+            self.cache, image or self.image, None, progress
+        ).run()
+
+    def record(self):
+        return self.catalog.base_images.get('pool', self.base_name)
+
+    def another(self, image_id, content=None, **values):
+        """Another image of the same Glance."""
+        content = content or images.raw_bytes(
+            image_stream.CHUNK_SIZE + 5, seed=2
+        )
+        image = image_of(content, image_id, **values)
+        self.source.put(image, *fakes.chunks(content))
+        return image, content
+
+    def check(self, done, outcome, content=None):
+        """A deploy that went as it should: every byte is there."""
+        content = self.content if content is None else content
+        self.assertIs(outcome, done.outcome, done.reason)
+        self.assertEqual(
+            bool(done.reason), outcome is instance_disk.Outcome.BYPASS
+        )
+        self.assertEqual(done.disk, self.driver.find_disk(done.disk.name))
+        self.assert_bytes(
+            content, self.driver.content(done.disk.name, len(content))
+        )
+        self.assertGreaterEqual(done.disk.capacity, len(content))
+        self.assertEqual(
+            0 if outcome is instance_disk.Outcome.HIT else len(content),
+            done.bytes_fetched,
+        )
+        self.assertIn('total', done.seconds)
+
+    def check_cached(self):
+        """The base image is whole, and may be served."""
+        record = self.record()
+        self.assertIs(models.State.READY, record.state)
+        disk = self.driver.find_disk(self.base_name)
+        self.assertEqual(
+            (disk.udid, disk.capacity), (record.udid, record.capacity)
+        )
+        self.assert_bytes(
+            self.content, self.driver.content(self.base_name, self.size)
+        )
+
+    def check_nothing_left(self):
+        self.assertEqual([], self.driver.names())
+        self.assertEqual([], self.catalog.base_images.list('pool'))
+        self.assertEqual([], self.catalog.instance_disks.list('pool'))
+        self.assertTrue(self.locks.is_free(f'image-pool-{self.base_name}'))
+
+    def check_not_cached(self, *names):
+        """Nothing is left but these disks."""
+        self.assertEqual(sorted(names), self.driver.names())
+        self.assertEqual([], self.catalog.base_images.list('pool'))
+
+    def leave_behind(
+        self, written=image_stream.CHUNK_SIZE, udid=True, gib=1, label=None
+    ):
+        """What a process leaves that dies while it fills a base image."""
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        disk = self.driver.add(
+            self.base_name,
+            gib,
+            b'\xee' * written,
+            label if label is not None else ownership.label(record.fill_id),
+        )
+        self.driver.uploads.add(disk.udid)
+        if udid:
+            self.catalog.base_images.set_disk(record, disk.udid, disk.capacity)
+        return self.record()

@@ -22,6 +22,7 @@ import threading
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.glance import stream as image_stream
@@ -276,3 +277,41 @@ def chunks(content):
     return [
         content[start : start + size] for start in range(0, len(content), size)
     ]
+
+
+class BrokenCatalog(facade.Catalog):
+    """A catalog some of whose methods fail.
+
+    :ivar broken: their names: ``base_images.get``.
+    """
+
+    def __init__(self, path, who=None):
+        super().__init__(path, who)
+        self.broken = set()
+        for subject in ('base_images', 'instance_disks', 'history', 'pools'):
+            self._break(subject)
+
+    def _break(self, subject):
+        target = getattr(self, subject)
+        for name in vars(type(target)):
+            if not name.startswith('_'):
+                setattr(
+                    target,
+                    name,
+                    self._breakable(
+                        f'{subject}.{name}', getattr(target, name)
+                    ),
+                )
+
+    def _breakable(self, name, method):
+        def call(*args, **kwargs):
+            if name in self.broken:
+                raise exceptions.CatalogError(path=self.path, reason=name)
+            return method(*args, **kwargs)
+
+        return call
+
+
+def refusal(*_):
+    """Refuse a request as PowerVM does."""
+    raise exceptions.PowerVMRequestFailed(action='do it', reason='no')

@@ -13,21 +13,23 @@
 """Disks named like base images, of which the catalogue knows nothing."""
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import adoption
+from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
-from pvm_imagecache.tests.unit import test_deploy
 
 
-class AdoptTest(test_deploy.DeployTestCase):
+class AdoptTest(base.CacheTestCase):
     def add(self, **values):
         return self.driver.add(
             self.base_name, **({'content': self.content} | values)
         )
 
     def adopt(self):
-        return adoption.adopt(self.parts, self.image)
+        return adoption.adopt(self.cache, self.image)
 
     def refused(self, word):
         error = self.assertRaises(exceptions.ImageNotAdoptable, self.adopt)
@@ -37,23 +39,23 @@ class AdoptTest(test_deploy.DeployTestCase):
         disk = self.add()
         record = self.adopt()
         self.assertEqual(
-            (disk.udid, disk.capacity, test_deploy.READY),
+            (disk.udid, disk.capacity, models.State.READY),
             (record.udid, record.capacity, record.state),
         )
-        self.check(self.deploy(), test_deploy.HIT)
+        self.check(self.deploy(), instance_disk.Outcome.HIT)
         self.assertEqual([], self.source.opened)
 
     def test_whatever_its_label_is(self):
         # The operator's word is more than a guess by it.
         self.add(label='theirs')
         self.adopt()
-        self.check(self.deploy(), test_deploy.HIT)
+        self.check(self.deploy(), instance_disk.Outcome.HIT)
 
     def test_it_goes_as_others_do(self):
         self.add(label='theirs')
         record = self.adopt()
-        self.catalog.start_eviction(record)
-        self.check(self.deploy(), test_deploy.MISS)
+        self.catalog.base_images.start_eviction(record)
+        self.check(self.deploy(), instance_disk.Outcome.MISS)
         self.check_cached()
 
     def test_there_is_none(self):
@@ -84,17 +86,17 @@ class AdoptTest(test_deploy.DeployTestCase):
         self.add()
         self.adopt()
         done = self.deploy()
-        self.check(done, test_deploy.HIT)
+        self.check(done, instance_disk.Outcome.HIT)
         self.assertEqual(3 * base.GIB, done.disk.capacity)
 
     def test_adopted_before_that_was_asked(self):
         self._qcow2()
         disk = self.add()
-        self.catalog.adopt(
+        self.catalog.base_images.adopt(
             'pool', self.base_name, self.image, disk.udid, disk.capacity
         )
         done = self.deploy()
-        self.check(done, test_deploy.MISS)
+        self.check(done, instance_disk.Outcome.MISS)
         self.assertEqual(3 * base.GIB, done.disk.capacity)
 
     def test_a_partition_has_it(self):
@@ -114,19 +116,19 @@ class AdoptTest(test_deploy.DeployTestCase):
         self.add()
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.assertRaises(exceptions.LockTimeout, self.adopt)
-        self.assertEqual([], self.catalog.images('pool'))
+        self.assertEqual([], self.catalog.base_images.list('pool'))
 
 
 class DoubtTest(base.TestCase):
     def test_two_of_a_name(self):
         self.assertIn(
             '2 disks',
-            adoption.doubt_about(
+            ownership.doubt_about(
                 [object(), object()], base.image_of(b'x'), (), ()
             ),
         )
 
     def test_none(self):
         self.assertIsNone(
-            adoption.doubt_about([], base.image_of(b'x'), (), ())
+            ownership.doubt_about([], base.image_of(b'x'), (), ())
         )

@@ -25,12 +25,12 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import naming
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
 from pvm_imagecache.deploy import base_image
+from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.glance import stream as image_stream
@@ -42,177 +42,11 @@ from pvm_imagecache.tests.unit import fakes
 CHUNK = image_stream.CHUNK_SIZE
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
 BYPASS, POOL = instance_disk.Outcome.BYPASS, instance_disk.Outcome.POOL
-READY = catalog_module.State.READY
-POPULATING = catalog_module.State.POPULATING
+READY = models.State.READY
+POPULATING = models.State.POPULATING
 
 
-class BrokenCatalog(catalog_module.Catalog):
-    """A catalogue of which chosen methods fail.
-
-    :ivar broken: their names.
-    """
-
-    def __init__(self, path):
-        super().__init__(path)
-        self.broken = set()
-
-    def _fail(self, name):
-        if name in self.broken:
-            raise exceptions.CatalogError(path=self.path, reason=name)
-
-    def get(self, *args):
-        self._fail('get')
-        return super().get(*args)
-
-    def begin(self, *args):
-        self._fail('begin')
-        return super().begin(*args)
-
-    def created(self, *args):
-        self._fail('created')
-        return super().created(*args)
-
-    def progressed(self, *args):
-        self._fail('progressed')
-        return super().progressed(*args)
-
-    def commit(self, *args):
-        self._fail('commit')
-        return super().commit(*args)
-
-    def used(self, *args):
-        self._fail('used')
-        return super().used(*args)
-
-    def remove(self, *args):
-        self._fail('remove')
-        return super().remove(*args)
-
-    def instance_disks(self, *args):
-        self._fail('instance_disks')
-        return super().instance_disks(*args)
-
-    def begin_instance_disk(self, *args):
-        self._fail('begin_instance_disk')
-        return super().begin_instance_disk(*args)
-
-    def end_instance_disk(self, *args):
-        self._fail('end_instance_disk')
-        return super().end_instance_disk(*args)
-
-
-def refusal(*_):
-    """PowerVM refuses what would be done next."""
-    raise exceptions.PowerVMRequestFailed(action='do it', reason='no')
-
-
-class DeployTestCase(base.TestCase):
-    """One pool, one Glance with one image, an empty cache."""
-
-    size = 2 * CHUNK + 17
-    gib = 100
-
-    def setUp(self):
-        super().setUp()
-        self.content = images.raw_bytes(self.size, seed=1)
-        self.image = base.image_of(self.content)
-        self.base_name = naming.base_image_name(self.image.id)
-        self.source = fakes.FakeSource()
-        self.source.put(self.image, *fakes.chunks(self.content))
-        self.driver = fakes.FakeDriver(self.gib)
-        self.catalog = BrokenCatalog(self.path('state', 'c.sqlite'))
-        self.addCleanup(self.catalog.close)
-        self.settings = cache_module.Settings(stall_timeout=base.PATIENCE)
-        self.locks = locks.LockDirectory(self.path('state', 'locks'))
-        self.policies = ()
-        self.told = set()
-
-    @property
-    def parts(self):
-        return cache_module.Parts(
-            self.driver,
-            self.source,
-            self.catalog,
-            self.locks,
-            self.settings,
-            self.policies,
-            self.told,
-        )
-
-    def deploy(self, name='disk', image=None, size=0, progress=None):
-        return instance_disk.InstanceDeploy(
-            self.parts, image or self.image, name, size, None, progress
-        ).run()
-
-    def prefetch(self, image=None, progress=None):
-        return base_image.BaseImageFetch(
-            self.parts, image or self.image, None, progress
-        ).run()
-
-    def record(self):
-        return self.catalog.get('pool', self.base_name)
-
-    def another(self, image_id, content=None, **values):
-        """Another image of the same Glance."""
-        content = content or images.raw_bytes(CHUNK + 5, seed=2)
-        image = base.image_of(content, image_id, **values)
-        self.source.put(image, *fakes.chunks(content))
-        return image, content
-
-    def check(self, done, outcome, content=None):
-        """A deploy that went as it should: every byte is there."""
-        content = self.content if content is None else content
-        self.assertIs(outcome, done.outcome, done.reason)
-        self.assertEqual(bool(done.reason), outcome is BYPASS)
-        self.assertEqual(done.disk, self.driver.find_disk(done.disk.name))
-        self.assert_bytes(
-            content, self.driver.content(done.disk.name, len(content))
-        )
-        self.assertGreaterEqual(done.disk.capacity, len(content))
-        self.assertEqual(
-            0 if outcome is HIT else len(content), done.bytes_fetched
-        )
-        self.assertIn('total', done.seconds)
-
-    def check_cached(self):
-        """The base image is whole, and may be served."""
-        record = self.record()
-        self.assertIs(READY, record.state)
-        disk = self.driver.find_disk(self.base_name)
-        self.assertEqual(
-            (disk.udid, disk.capacity), (record.udid, record.capacity)
-        )
-        self.assert_bytes(
-            self.content, self.driver.content(self.base_name, self.size)
-        )
-
-    def check_nothing_left(self):
-        self.assertEqual([], self.driver.names())
-        self.assertEqual([], self.catalog.images('pool'))
-        self.assertEqual([], self.catalog.instance_disks('pool'))
-        self.assertTrue(self.locks.is_free(f'image-pool-{self.base_name}'))
-
-    def check_not_cached(self, *names):
-        """Nothing is left but these disks."""
-        self.assertEqual(sorted(names), self.driver.names())
-        self.assertEqual([], self.catalog.images('pool'))
-
-    def leave_behind(self, written=CHUNK, udid=True, gib=1, label=None):
-        """What a process leaves that dies while it fills a base image."""
-        record = self.catalog.begin('pool', self.base_name, self.image)
-        disk = self.driver.add(
-            self.base_name,
-            gib,
-            b'\xee' * written,
-            label if label is not None else reconciler.label(record.lease),
-        )
-        self.driver.uploads.add(disk.udid)
-        if udid:
-            self.catalog.created(record, disk.udid, disk.capacity)
-        return self.record()
-
-
-class PlainTest(DeployTestCase):
+class PlainTest(base.CacheTestCase):
     def test_miss(self):
         self.check(self.deploy(), MISS)
         self.check_cached()
@@ -319,10 +153,10 @@ class PlainTest(DeployTestCase):
         done = self.deploy('b')
         self.assertEqual((POOL, 0), (done.outcome, done.bytes_fetched))
         self.assert_bytes(self.content, self.driver.content('b'))
-        self.assertEqual([], self.catalog.images('pool'))
+        self.assertEqual([], self.catalog.base_images.list('pool'))
 
 
-class SizeTest(DeployTestCase):
+class SizeTest(base.CacheTestCase):
     def setUp(self):
         super().setUp()
         content = images.qcow2_bytes(5 * base.GIB)
@@ -364,7 +198,7 @@ class SizeTest(DeployTestCase):
         self.deploy('b', self.qcow2, 5 * base.GIB)
 
 
-class BypassTest(DeployTestCase):
+class BypassTest(base.CacheTestCase):
     """The cache is out of order: the deploy is not."""
 
     def _bypassed(self, word):
@@ -393,7 +227,7 @@ class BypassTest(DeployTestCase):
         with open(self.catalog.path, 'wb') as file:
             file.write(b'this is no database')
         self.check(self.deploy(), MISS)
-        self.assertEqual(1, len(self.catalog.images('pool')))
+        self.assertEqual(1, len(self.catalog.base_images.list('pool')))
         self.check_cached()
         other, content = self.another('ffffffff-ffff-0000-0000-000000000000')
         self.check(self.deploy('a', other), MISS, content)
@@ -420,7 +254,7 @@ class BypassTest(DeployTestCase):
     def test_no_place_for_state(self):
         with open(self.path('file'), 'w'):
             pass
-        self.catalog = catalog_module.Catalog(self.path('file', 'c.sqlite'))
+        self.catalog = facade.Catalog(self.path('file', 'c.sqlite'))
         self.locks = locks.LockDirectory(self.path('file', 'locks'))
         self._bypassed(self.catalog.path)
 
@@ -432,7 +266,11 @@ class BypassTest(DeployTestCase):
         self.check_not_cached('disk')
 
     def test_every_step_of_the_catalogue(self):
-        for step in ('get', 'begin', 'created'):
+        for step in (
+            'base_images.get',
+            'base_images.start_fill',
+            'base_images.set_disk',
+        ):
             self.catalog.broken = {step}
             done = self.deploy(step)
             self.check(done, BYPASS)
@@ -442,27 +280,33 @@ class BypassTest(DeployTestCase):
             self.assertIsNone(self.record())
 
     def test_the_commit(self):
-        self.catalog.broken = {'commit'}
-        self._bypassed('commit')
+        self.catalog.broken = {'base_images.finish_fill'}
+        self._bypassed('base_images.finish_fill')
         self.check_not_cached('disk')
 
     def test_progress_that_can_not_be_written_matters_to_nobody(self):
-        self.catalog.broken = {'progressed'}
+        self.catalog.broken = {'base_images.set_progress'}
         self.check(self.deploy(), MISS)
         self.check_cached()
 
     def test_a_use_that_can_not_be_counted_matters_to_nobody(self):
         self.deploy('earlier')
-        self.catalog.broken = {'used'}
+        self.catalog.broken = {'base_images.record_hit'}
         self.check(self.deploy(), HIT)
 
     def test_a_catalogue_that_breaks_for_good_on_the_way(self):
         self.driver.before['create_disks'] = lambda new: (
             self.catalog.broken.update(
-                {'get', 'created', 'commit', 'progressed', 'remove'}
+                {
+                    'base_images.get',
+                    'base_images.set_disk',
+                    'base_images.finish_fill',
+                    'base_images.set_progress',
+                    'base_images.remove',
+                }
             )
         )
-        self._bypassed('created')
+        self._bypassed('base_images.set_disk')
         self.assertEqual(['disk'], self.driver.names())
 
     def test_a_lock_that_is_not_to_be_had(self):
@@ -493,7 +337,7 @@ class BypassTest(DeployTestCase):
             self.assertEqual(
                 b'of somebody', self.driver.content(self.base_name)
             )
-            self.assertEqual([], self.catalog.images('pool'))
+            self.assertEqual([], self.catalog.base_images.list('pool'))
             self.driver.vanish('disk')
 
     def test_a_left_over_of_nova_powervm_is_replaced(self):
@@ -501,15 +345,15 @@ class BypassTest(DeployTestCase):
             self.driver.add(self.base_name, content=b'half of', label=label)
             self.check(self.deploy(), MISS)
             self.check_cached()
-            self.catalog.remove(self.record())
+            self.catalog.base_images.remove(self.record())
             self.driver.vanish(self.base_name)
             self.driver.vanish('disk')
 
     def test_a_left_over_that_can_not_be_deleted(self):
         self.driver.add(self.base_name)
-        self.driver.before['delete'] = refusal
+        self.driver.before['delete'] = fakes.refusal
         self._bypassed('refused')
-        self.assertEqual([], self.catalog.images('pool'))
+        self.assertEqual([], self.catalog.base_images.list('pool'))
 
     def test_the_reason_is_a_warning_only_once(self):
         self.driver.add(self.base_name, gib=2)
@@ -575,7 +419,7 @@ class BypassTest(DeployTestCase):
         self.check_not_cached('disk')
 
 
-class NoRoomForBothTest(DeployTestCase):
+class NoRoomForBothTest(base.CacheTestCase):
     gib = 1
 
     def test_one_fits(self):
@@ -595,12 +439,12 @@ class NoRoomForBothTest(DeployTestCase):
         self.check_cached()
 
 
-class RightTest(DeployTestCase):
+class RightTest(base.CacheTestCase):
     """Users of nova get from the cache what Glance would give them."""
 
     def _deploy_for(self, context, name='disk'):
         return instance_disk.InstanceDeploy(
-            self.parts, self.image, name, 0, context, None
+            self.cache, self.image, name, 0, context, None
         ).run()
 
     def test_who_downloads_is_not_asked_about(self):
@@ -647,7 +491,7 @@ class RightTest(DeployTestCase):
         )
 
 
-class ReplacedTest(DeployTestCase):
+class ReplacedTest(base.CacheTestCase):
     """What is cached is not what is wanted, or no longer there."""
 
     def setUp(self):
@@ -658,7 +502,7 @@ class ReplacedTest(DeployTestCase):
     def _fetched_again(self, name='disk'):
         self.check(self.deploy(name), MISS)
         self.check_cached()
-        self.assertNotEqual(self.old.lease, self.record().lease)
+        self.assertNotEqual(self.old.fill_id, self.record().fill_id)
         self.check(self.deploy('copy of it'), HIT)
 
     def test_an_id_with_other_content(self):
@@ -693,11 +537,11 @@ class ReplacedTest(DeployTestCase):
         self.prefetch()
         seen = self.record()
         work = instance_disk.InstanceDeploy(
-            self.parts, self.image, 'disk', 0, None, None
+            self.cache, self.image, 'disk', 0, None, None
         )
         self.assertTrue(work._is_current(seen))
-        self.catalog.remove(seen)
-        self.catalog.adopt(
+        self.catalog.base_images.remove(seen)
+        self.catalog.base_images.adopt(
             'pool', self.base_name, self.image, seen.udid, seen.capacity
         )
         self.assertFalse(work._is_current(seen))
@@ -705,9 +549,9 @@ class ReplacedTest(DeployTestCase):
     def test_it_is_purged_between_look_and_copy(self):
         def purge(*_):
             del self.driver.before['copy_disk']
-            self.catalog.start_eviction(self.record())
+            self.catalog.base_images.start_eviction(self.record())
             self.driver.vanish(self.base_name)
-            self.catalog.remove(self.record())
+            self.catalog.base_images.remove(self.record())
 
         self.driver.before['copy_disk'] = purge
         self._fetched_again()
@@ -715,7 +559,7 @@ class ReplacedTest(DeployTestCase):
     def test_it_is_fetched_anew_between_look_and_copy(self):
         def replace(*_):
             del self.driver.before['copy_disk']
-            self.catalog.remove(self.record())
+            self.catalog.base_images.remove(self.record())
             self.driver.vanish(self.base_name)
             self.prefetch()
 
@@ -727,9 +571,9 @@ class ReplacedTest(DeployTestCase):
         copies = []
 
         def replace(*_):
-            copies.append(self.record().lease)
+            copies.append(self.record().fill_id)
             if self.locks.is_free(f'image-pool-{self.base_name}'):
-                self.catalog.remove(self.record())
+                self.catalog.base_images.remove(self.record())
                 self.driver.vanish(self.base_name)
                 self.prefetch()
 
@@ -742,7 +586,7 @@ class ReplacedTest(DeployTestCase):
     def test_it_is_given_up_between_look_and_copy(self):
         def give_up(*_):
             del self.driver.before['copy_disk']
-            self.catalog.start_eviction(self.record())
+            self.catalog.base_images.start_eviction(self.record())
 
         self.driver.before['copy_disk'] = give_up
         done = self.deploy()
@@ -750,17 +594,17 @@ class ReplacedTest(DeployTestCase):
         self.check(done, done.outcome)
 
     def test_an_eviction_that_died_is_finished(self):
-        self.catalog.start_eviction(self.old)
+        self.catalog.base_images.start_eviction(self.old)
         self._fetched_again()
 
     def test_what_is_being_evicted_is_not_served(self):
-        self.catalog.start_eviction(self.old)
+        self.catalog.base_images.start_eviction(self.old)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.settings = cache_module.Settings(fetch_timeout=0)
             self.check(self.deploy(), BYPASS)
 
 
-class LeftOverTest(DeployTestCase):
+class LeftOverTest(base.CacheTestCase):
     """A process died while it filled a base image."""
 
     def test_it_is_cleaned_and_fetched_again(self):
@@ -777,7 +621,7 @@ class LeftOverTest(DeployTestCase):
         self.assertEqual(set(), self.driver.uploads)
 
     def test_before_the_disk_was_made(self):
-        self.catalog.begin('pool', self.base_name, self.image)
+        self.catalog.base_images.start_fill('pool', self.base_name, self.image)
         self.check(self.deploy(), MISS)
         self.check_cached()
 
@@ -791,7 +635,7 @@ class LeftOverTest(DeployTestCase):
 
     def test_another_left_over_that_it_was_to_replace(self):
         # No label was seen yet, so that this is not taken for its disk.
-        self.catalog.begin('pool', self.base_name, self.image)
+        self.catalog.base_images.start_fill('pool', self.base_name, self.image)
         old = self.driver.add(self.base_name)
         self.check(self.deploy(), MISS)
         self.check_cached()
@@ -806,7 +650,7 @@ class LeftOverTest(DeployTestCase):
 
     def test_it_is_never_served(self):
         self.leave_behind(written=self.size)
-        self.assertFalse(base_image.is_servable(self.record(), self.image))
+        self.assertFalse(checks.is_servable(self.record(), self.image))
 
     def test_of_another_image_whose_id_begins_alike(self):
         self.leave_behind()
@@ -819,7 +663,7 @@ class LeftOverTest(DeployTestCase):
 
     def test_one_that_can_not_be_removed(self):
         self.leave_behind()
-        self.driver.before['delete'] = refusal
+        self.driver.before['delete'] = fakes.refusal
         self.assertRaises(exceptions.PVMImageCacheError, self.prefetch)
         self.assertIs(POPULATING, self.record().state)
         del self.driver.before['delete']
@@ -835,7 +679,7 @@ class LeftOverTest(DeployTestCase):
         self.assertIn(left.udid, self.driver.uploads)
 
 
-class LegsTest(DeployTestCase):
+class LegsTest(base.CacheTestCase):
     """One of the disks, or both, can't be written."""
 
     def _fail(self, name, after=1):
@@ -846,7 +690,7 @@ class LegsTest(DeployTestCase):
             if disk.name == name:
                 seen.append(disk)
                 if len(seen) == after:
-                    refusal()
+                    fakes.refusal()
 
         self.driver.before['piece'] = piece
 
@@ -871,10 +715,10 @@ class LegsTest(DeployTestCase):
             del self.source.opened[:]
             self.driver.vanish('disk')
             self.driver.vanish(self.base_name)
-            self.catalog.remove(self.record())
+            self.catalog.base_images.remove(self.record())
 
     def test_both_fail(self):
-        self.driver.before['upload'] = refusal
+        self.driver.before['upload'] = fakes.refusal
         self.assertRaises(exceptions.PowerVMRequestFailed, self.deploy)
         self.check_nothing_left()
         self.assertEqual(1, len(self.source.opened))
@@ -892,7 +736,7 @@ class LegsTest(DeployTestCase):
             disk.name == self.base_name and released.wait(base.PATIENCE)
         )
         self.settings = cache_module.Settings(stall_timeout=0.02)
-        self.patch(base_image.transfer, 'QUEUE_LENGTH', 1)
+        self.patch(transfer, 'QUEUE_LENGTH', 1)
         done = self.deploy()
         self.check(done, BYPASS)
         self.assertIn('no progress', done.reason)
@@ -922,13 +766,13 @@ class LegsTest(DeployTestCase):
         self.assertRaises(exceptions.PowerVMUnreachable, self.deploy)
         self.assertEqual([], self.driver.names())
         # Nobody knows what became of it, so it stays on record.
-        (entry,) = self.catalog.instance_disks('pool')
+        (entry,) = self.catalog.instance_disks.list('pool')
         self.assertEqual('disk', entry.disk_name)
         self.assertIs(POPULATING, self.record().state)
         del self.driver.before['create_disks']
         self.check(self.deploy(), MISS)
         self.check_cached()
-        self.assertEqual([], self.catalog.instance_disks('pool'))
+        self.assertEqual([], self.catalog.instance_disks.list('pool'))
 
     def test_a_passing_fault_is_tried_again(self):
         for step in ('create_disks', 'copy_disk'):
@@ -959,7 +803,7 @@ class LegsTest(DeployTestCase):
         self.check_nothing_left()
 
 
-class StreamTest(DeployTestCase):
+class StreamTest(base.CacheTestCase):
     """Glance sends something else than the image."""
 
     serial = itertools.count()
@@ -1033,13 +877,13 @@ class StreamTest(DeployTestCase):
         strategies.integers(1, 4),
         strategies.sampled_from(
             [
-                'get',
-                'begin',
-                'created',
-                'commit',
-                'progressed',
-                'used',
-                'remove',
+                'base_images.get',
+                'base_images.start_fill',
+                'base_images.set_disk',
+                'base_images.finish_fill',
+                'base_images.set_progress',
+                'base_images.record_hit',
+                'base_images.remove',
                 None,
             ]
         ),
@@ -1048,14 +892,16 @@ class StreamTest(DeployTestCase):
         """One fault of PowerVM and one of the catalogue, anywhere."""
         self.driver = fakes.FakeDriver()
         self.catalog.close()
-        self.catalog = BrokenCatalog(self.path(f'{next(self.serial)}.sqlite'))
+        self.catalog = fakes.BrokenCatalog(
+            self.path(f'{next(self.serial)}.sqlite')
+        )
         self.catalog.broken = {broken}
         turns = []
 
         def fault(*_):
             turns.append(1)
             if len(turns) == turn:
-                refusal()
+                fakes.refusal()
 
         self.driver.before[step] = fault
         for name in ('one', 'two'):
@@ -1066,7 +912,7 @@ class StreamTest(DeployTestCase):
         self.catalog.broken = set()
         self.driver.before = {}
         self.check_bytes(self.deploy('last'))
-        for record in self.catalog.images('pool'):
+        for record in self.catalog.base_images.list('pool'):
             if record.state is READY:
                 self.assert_bytes(
                     self.content,
@@ -1080,10 +926,10 @@ class StreamTest(DeployTestCase):
         )
 
 
-class TogetherTest(DeployTestCase):
+class TogetherTest(base.CacheTestCase):
     def test_a_disk_that_somebody_else_makes(self):
         # Only one of them can have the name: nothing is fetched for it.
-        with self.parts.hold_instance_disk('disk'):
+        with self.cache.instance_disk_lock('disk'):
             error = self.assertRaises(exceptions.DiskBeingCreated, self.deploy)
         self.assertIn('"disk"', str(error))
         self.assertEqual([], self.source.opened)
@@ -1184,7 +1030,7 @@ class TogetherTest(DeployTestCase):
         self.check(done, HIT)
 
 
-class PrefetchTest(DeployTestCase):
+class PrefetchTest(base.CacheTestCase):
     def test_fetched(self):
         result = self.prefetch()
         self.assertEqual(
@@ -1207,7 +1053,7 @@ class PrefetchTest(DeployTestCase):
         self.assertEqual(1, len(self.source.opened))
 
     def test_fetched_by_somebody_else_meanwhile(self):
-        real = self.parts.lock_directory.hold
+        real = self.cache.lock_directory.hold
         outcomes = []
 
         def hold(*args, **kwargs):
@@ -1225,12 +1071,12 @@ class PrefetchTest(DeployTestCase):
             self.prefetch,
             dataclasses.replace(self.image, os_hash_value=None, checksum=None),
         )
-        self.catalog.broken = {'begin'}
+        self.catalog.broken = {'base_images.start_fill'}
         self.assertRaises(exceptions.CatalogError, self.prefetch)
         self.catalog.broken = set()
         self.driver.add(self.base_name, 7)
         self.assertRaises(exceptions.BaseImageOccupied, self.prefetch)
-        self.assertEqual([], self.catalog.images('pool'))
+        self.assertEqual([], self.catalog.base_images.list('pool'))
 
     def test_no_room(self):
         self.driver = fakes.FakeDriver(0)
@@ -1238,7 +1084,7 @@ class PrefetchTest(DeployTestCase):
         self.check_nothing_left()
 
     def test_the_upload_fails(self):
-        self.driver.before['upload'] = refusal
+        self.driver.before['upload'] = fakes.refusal
         self.assertRaises(exceptions.PowerVMRequestFailed, self.prefetch)
         self.check_nothing_left()
 
@@ -1263,16 +1109,16 @@ class PatienceTest(base.TestCase):
         self.seen = None
         self.told = []
         self.patch(base_image, 'time', self)
-        self.patience = base_image._Patience(
+        self.patience = base_image._ProgressDeadline(
             60, lambda: self.seen, lambda *args: self.told.append(args)
         )
 
     def monotonic(self):
         return self.now
 
-    def _left(self, seconds, lease=None, done=0):
+    def _left(self, seconds, fill_id=None, done=0):
         self.now += seconds
-        self.seen = lease and _Seen(lease, done)
+        self.seen = fill_id and _Seen(fill_id, done)
         return self.patience.seconds_left()
 
     def test_nothing_happens(self):
@@ -1308,7 +1154,7 @@ class DecidersTest(base.TestCase):
             'disk_name': 'i_',
             'image': self.image,
             'state': READY,
-            'lease': 'l',
+            'fill_id': 'l',
             'holder': 'h',
             'udid': 'u',
             'capacity': base.GIB,
@@ -1323,27 +1169,27 @@ class DecidersTest(base.TestCase):
             'ready_clock': 1.0,
             'used_clock': 1.0,
         }
-        return catalog_module.BaseImage(**defaults | values)
+        return models.BaseImage(**defaults | values)
 
     def test_servable(self):
-        self.assertTrue(base_image.is_servable(self._record(), self.image))
+        self.assertTrue(checks.is_servable(self._record(), self.image))
 
     def test_not_servable(self):
         for values in (
             {'udid': None},
             {'udid': ''},
             {'state': POPULATING},
-            {'state': catalog_module.State.EVICTING},
+            {'state': models.State.EVICTING},
             {'image': dataclasses.replace(self.image, disk_format='qcow2')},
         ):
             self.assertFalse(
-                base_image.is_servable(self._record(**values), self.image),
+                checks.is_servable(self._record(**values), self.image),
                 values,
             )
 
     @base.generated
     @hypothesis.given(
-        strategies.sampled_from(catalog_module.State),
+        strategies.sampled_from(models.State),
         strategies.sampled_from([None, '', 'udid']),
         strategies.sampled_from([base.IMAGE_ID, base.IMAGE_ID.upper()]),
         strategies.sampled_from([10, 11]),
@@ -1362,7 +1208,7 @@ class DecidersTest(base.TestCase):
             os_hash_algo=algo,
             os_hash_value=value or self.image.os_hash_value,
         )
-        served = base_image.is_servable(
+        served = checks.is_servable(
             self._record(state=state, udid=udid, image=cached), self.image
         )
         same = image_module.compare(cached, self.image)
@@ -1380,23 +1226,23 @@ class DecidersTest(base.TestCase):
             )
 
     def test_check_size(self):
-        base_image.check_size(self.image, 0)
-        base_image.check_size(self.image, 10)
+        checks.check_size(self.image, 0)
+        checks.check_size(self.image, 10)
         self.assertRaises(
-            exceptions.DiskTooSmall, base_image.check_size, self.image, 9
+            exceptions.DiskTooSmall, checks.check_size, self.image, 9
         )
         large = dataclasses.replace(self.image, virtual_size=base.GIB + 1)
         error = self.assertRaises(
-            exceptions.DiskTooSmall, base_image.check_size, large, base.GIB
+            exceptions.DiskTooSmall, checks.check_size, large, base.GIB
         )
         self.assertIn('1 GiB (1073741824 bytes)', str(error))
         self.assertIn('(1073741825 bytes)', str(error))
 
     def test_check_cacheable(self):
-        base_image.check_cacheable(self.image)
+        checks.check_cacheable(self.image)
         self.assertRaises(
             exceptions.ImageNotCacheable,
-            base_image.check_cacheable,
+            checks.check_cacheable,
             dataclasses.replace(
                 self.image, os_hash_algo='blake17', checksum=None
             ),

@@ -20,22 +20,24 @@ import types
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests.unit import base
-from pvm_imagecache.tests.unit import test_deploy
+from pvm_imagecache.tests.unit import fakes
 
-HIT, MISS = test_deploy.HIT, test_deploy.MISS
-BYPASS = test_deploy.BYPASS
+HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
+BYPASS = instance_disk.Outcome.BYPASS
 
 
-class EvictorTestCase(test_deploy.DeployTestCase):
+class EvictorTestCase(base.CacheTestCase):
     """Three images of a GiB each are cached in a pool of four."""
 
     gib = 4
@@ -47,7 +49,7 @@ class EvictorTestCase(test_deploy.DeployTestCase):
         self.settings = cache_module.Settings(
             stall_timeout=base.PATIENCE, minimum_age=0
         )
-        self.patch(evictor, 'ROOM_TIMEOUT', 0)
+        self.patch(evictor, 'LOCK_TIMEOUT', 0)
         self.patch(evictor, 'FREEING_TIMEOUT', 0)
         self.others = []
         for digit in 'abc':
@@ -57,115 +59,120 @@ class EvictorTestCase(test_deploy.DeployTestCase):
 
     @property
     def evictor(self):
-        return evictor.Evictor(self.parts)
+        return evictor.Evictor(self.cache)
 
     def ids(self):
         """The first characters of the ids of what is cached."""
         return ''.join(
-            sorted(each.image.id[0] for each in self.catalog.images('pool'))
+            sorted(
+                each.image.id[0]
+                for each in self.catalog.base_images.list('pool')
+            )
         )
 
     def record_of(self, number):
-        return self.catalog.get('pool', self.disk_name(number))
+        return self.catalog.base_images.get('pool', self.disk_name(number))
 
     def disk_name(self, number):
         return naming.base_image_name(self.others[number].id)
 
-    def make_room(self, gib, **kwargs):
-        return self.evictor.make_room(gib * base.GIB, **kwargs)
+    def make_space(self, gib, **kwargs):
+        return self.evictor.make_space(gib * base.GIB, **kwargs)
 
     def use(self, *numbers):
-        self.catalog.set_in_use(
+        self.catalog.pins.set_in_use(
             'pool', [self.others[number].id for number in numbers]
         )
 
     def pin(self, *numbers):
         for number in numbers:
-            self.catalog.pin('pool', self.others[number].id, '', None)
+            self.catalog.pins.pin('pool', self.others[number].id, '', None)
 
 
 class MakeRoomTest(EvictorTestCase):
     def test_there_is_enough(self):
-        self.assertTrue(self.make_room(1))
+        self.assertTrue(self.make_space(1))
         self.assertEqual('abc', self.ids())
 
     def test_the_least_recently_used_goes(self):
-        self.catalog.used(self.catalog.images('pool')[0])
-        self.assertTrue(self.make_room(2))
+        self.catalog.base_images.record_hit(
+            self.catalog.base_images.list('pool')[0]
+        )
+        self.assertTrue(self.make_space(2))
         self.assertEqual('ac', self.ids())
         self.assertEqual(2 * base.GIB, self.driver.pool().free)
 
     def test_nothing_goes_in_vain(self):
-        self.assertFalse(self.make_room(5))
+        self.assertFalse(self.make_space(5))
         self.assertEqual('abc', self.ids())
 
     def test_nothing_goes_in_vain_as_the_last_resort(self):
         self.pin(0)
-        self.assertFalse(self.make_room(4, last_resort=True))
+        self.assertFalse(self.make_space(4, last_resort=True))
         self.assertEqual('abc', self.ids())
 
     def test_what_is_in_use_goes_as_the_last_resort(self):
         self.use(0, 1, 2)
-        self.assertFalse(self.make_room(2))
+        self.assertFalse(self.make_space(2))
         self.assertEqual('abc', self.ids())
-        self.assertTrue(self.make_room(2, last_resort=True))
+        self.assertTrue(self.make_space(2, last_resort=True))
         self.assertEqual(2, len(self.ids()))
 
     def test_what_is_young_goes_as_the_last_resort(self):
         self.settings = dataclasses.replace(self.settings, minimum_age=1e9)
-        self.assertFalse(self.make_room(2))
-        self.assertTrue(self.make_room(2, last_resort=True))
+        self.assertFalse(self.make_space(2))
+        self.assertTrue(self.make_space(2, last_resort=True))
         self.assertEqual('bc', self.ids())
 
     def test_what_may_go_goes_first(self):
         self.use(0)
-        self.assertTrue(self.make_room(2, last_resort=True))
+        self.assertTrue(self.make_space(2, last_resort=True))
         self.assertEqual('ac', self.ids())
 
     def test_what_it_is_needed_for_stays(self):
-        self.assertTrue(self.make_room(2, for_image=self.others[0].id))
+        self.assertTrue(self.make_space(2, for_image=self.others[0].id))
         self.assertEqual('ac', self.ids())
 
     def test_the_platform_refuses_though_there_is_enough(self):
-        self.assertTrue(self.make_room(1, refused=True))
+        self.assertTrue(self.make_space(1, refused=True))
         self.assertEqual('bc', self.ids())
 
     def test_others_go_for_what_can_not_be_removed(self):
         for last_resort in (False, True):
             self.driver.taken = {self.disk_name(0)}
-            self.assertTrue(self.make_room(2, last_resort=last_resort))
+            self.assertTrue(self.make_space(2, last_resort=last_resort))
             self.assertEqual('ac', self.ids())
             self.driver.taken = set()
             self.prefetch(self.others[1])
-            self.catalog.used(self.record_of(2))
+            self.catalog.base_images.record_hit(self.record_of(2))
 
     def test_it_ends_where_nothing_can_be_removed(self):
         self.driver.taken = {self.disk_name(number) for number in range(3)}
-        self.assertFalse(self.make_room(2))
+        self.assertFalse(self.make_space(2))
         self.driver.taken.pop()
-        self.assertFalse(self.make_room(3, last_resort=True))
+        self.assertFalse(self.make_space(3, last_resort=True))
 
     def test_somebody_else_is_at_it(self):
         with self.locks.hold('room-pool', 0):
-            self.assertFalse(self.make_room(2))
+            self.assertFalse(self.make_space(2))
         self.assertEqual('abc', self.ids())
 
     def test_nothing_goes_by_itself(self):
         self.settings = dataclasses.replace(self.settings, automatic=False)
-        self.assertFalse(self.make_room(2, last_resort=True))
+        self.assertFalse(self.make_space(2, last_resort=True))
         self.settings = dataclasses.replace(self.settings, automatic=True)
         for policies in (
             (),
             (pipeline.NamedPolicy('none', none.NonePolicy()),),
         ):
             self.policies = policies
-            self.assertFalse(self.make_room(2, last_resort=True))
+            self.assertFalse(self.make_space(2, last_resort=True))
         self.assertEqual('abc', self.ids())
 
     def test_a_catalogue_that_fails_makes_no_room(self):
-        self.catalog.broken = {'instance_disks', 'remove'}
-        self.driver.before['delete'] = test_deploy.refusal
-        self.assertFalse(self.make_room(2))
+        self.catalog.broken = {'instance_disks.list', 'base_images.remove'}
+        self.driver.before['delete'] = fakes.refusal
+        self.assertFalse(self.make_space(2))
 
     def test_it_is_waited_for_what_becomes_free_late(self):
         self.patch(evictor, 'FREEING_TIMEOUT', base.PATIENCE)
@@ -179,7 +186,7 @@ class MakeRoomTest(EvictorTestCase):
             return found
 
         self.driver.pool = late
-        self.assertTrue(self.make_room(2))
+        self.assertTrue(self.make_space(2))
         self.assertEqual((3, 'bc'), (self.waits, self.ids()))
 
     def monotonic(self):
@@ -218,10 +225,10 @@ class DeployTest(EvictorTestCase):
         self.assertEqual('3c', self.ids())
 
     def test_its_own_base_image_is_in_the_way(self):
-        self.catalog.images('pool')
-        for each in self.catalog.images('pool'):
+        self.catalog.base_images.list('pool')
+        for each in self.catalog.base_images.list('pool'):
             self.driver.vanish(each.disk_name)
-            self.catalog.remove(each)
+            self.catalog.base_images.remove(each)
         self.prefetch()
         for number in range(3):
             self.driver.add(f'foreign{number}')
@@ -284,7 +291,7 @@ class EvictTest(EvictorTestCase):
         def used_before(pool, name):
             found = get(pool, name)
             if found and found.image.id[0] == 'b' and not found.hits:
-                self.catalog.used(found)
+                self.catalog.base_images.record_hit(found)
                 found = get(pool, name)
             return found
 
@@ -304,7 +311,7 @@ class EvictTest(EvictorTestCase):
         self.assertEqual('c', self.ids())
 
     def test_one_that_is_being_filled_stays(self):
-        name = self.catalog.images('pool')[0].disk_name
+        name = self.catalog.base_images.list('pool')[0].disk_name
         with self.locks.hold(f'image-pool-{name}', 0):
             done = self.evictor.evict()
         self.assertFalse(self.results(done)['a'])
@@ -313,7 +320,7 @@ class EvictTest(EvictorTestCase):
     def test_one_that_can_not_be_removed_keeps_no_other(self):
         def refuse(disk):
             if disk.name.startswith('i_b'):
-                test_deploy.refusal()
+                fakes.refusal()
 
         self.driver.before['delete'] = refuse
         done = self.evictor.evict()
@@ -322,17 +329,19 @@ class EvictTest(EvictorTestCase):
             'refused',
             next(each.reason for each in done.results if not each.removed),
         )
-        (record,) = self.catalog.images('pool')
-        self.assertIs(test_deploy.READY, record.state)
+        (record,) = self.catalog.base_images.list('pool')
+        self.assertIs(models.State.READY, record.state)
 
     def test_one_that_a_partition_has_stays(self):
-        self.driver.taken = {self.catalog.images('pool')[0].disk_name}
+        self.driver.taken = {
+            self.catalog.base_images.list('pool')[0].disk_name
+        }
         self.evictor.evict()
         self.assertEqual('a', self.ids())
 
     def test_what_went_is_in_the_history(self):
         self.evictor.evict()
-        self.assertEqual(3, self.catalog.totals('pool')['evict'].times)
+        self.assertEqual(3, self.catalog.history.totals('pool')['evict'].times)
 
     def test_switched_off(self):
         self.settings = dataclasses.replace(self.settings, automatic=False)
@@ -340,16 +349,16 @@ class EvictTest(EvictorTestCase):
         self.assertEqual('abc', self.ids())
 
     def test_a_snapshot_spares_requests(self):
-        found = reconciler.reconcile(self.parts).snapshot
+        found = reconciler.reconcile(self.cache).snapshot
         self.driver.calls = []
         self.driver.pool = self.fail
         self.assertEqual(3, len(self.evictor.evict(found).results))
         self.assertEqual(['delete'] * 3, self.driver.calls)
 
     def test_a_snapshot_that_is_not_so_any_more(self):
-        found = reconciler.reconcile(self.parts).snapshot
+        found = reconciler.reconcile(self.cache).snapshot
         self.driver.taken = {self.disk_name(0)}
-        removal.remove(self.parts, [self.catalog.images('pool')[1]])
+        removal.remove(self.cache, [self.catalog.base_images.list('pool')[1]])
         self.driver.calls = []
         done = self.evictor.evict(found)
         self.assertIn('mapped', self.driver.calls)
@@ -361,10 +370,10 @@ class EvictTest(EvictorTestCase):
         record = self.record_of(0)
         check = self.evictor._check([record])
         check(record)
-        self.catalog.used(record)
+        self.catalog.base_images.record_hit(record)
         self.assertRaises(exceptions.CatalogConflict, check, self.record_of(0))
         # Of what is in quarantine the next pass takes care.
-        self.catalog.quarantine(record, 'it was changed')
+        self.catalog.base_images.quarantine(record, 'it was changed')
         self.assertRaises(
             exceptions.CatalogConflict,
             self.evictor._check([self.record_of(0)]),
@@ -372,10 +381,10 @@ class EvictTest(EvictorTestCase):
         )
 
     def test_a_snapshot_from_before_we_had_to_wait(self):
-        found = reconciler.reconcile(self.parts).snapshot
-        self.patch(evictor, 'ROOM_TIMEOUT', base.PATIENCE)
+        found = reconciler.reconcile(self.cache).snapshot
+        self.patch(evictor, 'LOCK_TIMEOUT', base.PATIENCE)
         other = contextlib.ExitStack()
-        other.enter_context(self.parts.hold_room(0))
+        other.enter_context(self.cache.eviction_lock(0))
 
         def meanwhile(seconds):
             self.driver.taken.add(self.disk_name(0))
@@ -394,7 +403,7 @@ class EvictTest(EvictorTestCase):
         found = reconciler.Snapshot(
             self.driver.pool(),
             frozenset(self.driver.taken),
-            self.catalog.images('pool'),
+            self.catalog.base_images.list('pool'),
         )
         self.evictor.evict(found)
         self.assertEqual('a', self.ids())

@@ -194,10 +194,10 @@ class LabelTest(base.TestCase):
     def test_label_is_name_and_short_id(self):
         self.assertEqual('an image (3e865d14)', base.image_of(b'x').label)
 
-    def test_label_without_a_name_says_so(self):
+    def test_label_without_a_name_is_the_whole_id(self):
         for name in (None, ''):
             self.assertEqual(
-                'no name (3e865d14)', base.image_of(b'x', name=name).label
+                base.IMAGE_ID, base.image_of(b'x', name=name).label
             )
 
     def test_label_is_safe_on_a_terminal(self):

@@ -13,16 +13,18 @@
 """The one door to the cache."""
 
 import dataclasses
-import types
+import time
 
 import fixtures
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import naming
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import evictor
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
@@ -30,16 +32,15 @@ from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
-from pvm_imagecache.tests.unit import test_deploy
 
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
 BYPASS, POOL = instance_disk.Outcome.BYPASS, instance_disk.Outcome.POOL
-Total = catalog_module.Total
+Total = models.Total
 BASE_NAME = naming.base_image_name(base.IMAGE_ID)
 OTHER_ID = 'ffffffff-ffff-0000-0000-000000000000'
 
 
-class ManagerTestCase(test_deploy.DeployTestCase):
+class ManagerTestCase(base.CacheTestCase):
     def setUp(self):
         super().setUp()
         self.manager = self.make_manager()
@@ -64,7 +65,7 @@ class CreateTest(ManagerTestCase):
         self.check(self.create('b'), HIT)
         self.assertEqual(
             {'miss': Total(1, self.size, 0), 'hit': Total(1, 0, self.size)},
-            self.catalog.totals('pool'),
+            self.catalog.history.totals('pool'),
         )
 
     def test_bypass(self):
@@ -72,11 +73,12 @@ class CreateTest(ManagerTestCase):
         self.manager = self.make_manager()
         self.check(self.create(), BYPASS)
         self.assertEqual(
-            {'bypass': Total(1, self.size, 0)}, self.catalog.totals('pool')
+            {'bypass': Total(1, self.size, 0)},
+            self.catalog.history.totals('pool'),
         )
 
     def test_a_history_that_can_not_be_written_matters_to_nobody(self):
-        self.catalog = catalog_module.Catalog('/dev/null/c.sqlite')
+        self.catalog = facade.Catalog('/dev/null/c.sqlite')
         self.manager = self.make_manager()
         self.check(self.create(), BYPASS)
 
@@ -120,7 +122,7 @@ class CreateTest(ManagerTestCase):
 
     def test_too_small(self):
         self.assertRaises(exceptions.DiskTooSmall, self.create, size=1)
-        self.assertEqual({}, self.catalog.totals('pool'))
+        self.assertEqual({}, self.catalog.history.totals('pool'))
 
 
 class DeleteTest(ManagerTestCase):
@@ -167,7 +169,7 @@ class DeleteTest(ManagerTestCase):
 
     def test_refused_by_the_pool(self):
         self.create()
-        self.driver.before['delete'] = test_deploy.refusal
+        self.driver.before['delete'] = fakes.refusal
         self.assertRaises(
             exceptions.PowerVMRequestFailed, self.manager.delete_disk, 'disk'
         )
@@ -175,7 +177,7 @@ class DeleteTest(ManagerTestCase):
     def test_in_a_pool_of_its_own_the_catalogue_is_not_asked(self):
         self.driver = fakes.FakePool()
         self.driver.add('disk')
-        self.catalog.broken = {'get'}
+        self.catalog.broken = {'base_images.get'}
         self.make_manager().delete_disk('disk')
         self.assertEqual([], self.driver.names())
 
@@ -186,7 +188,8 @@ class PrefetchTest(ManagerTestCase):
         self.assertFalse(self.manager.prefetch(self.image).fetched)
         self.check_cached()
         self.assertEqual(
-            {'prefetch': Total(1, self.size, 0)}, self.catalog.totals('pool')
+            {'prefetch': Total(1, self.size, 0)},
+            self.catalog.history.totals('pool'),
         )
 
     def test_switched_off(self):
@@ -310,7 +313,9 @@ class PurgeTest(ManagerTestCase):
         # What was copied from them is whole.
         self.assertEqual(['disk', 'other'], self.driver.names())
         self.assert_bytes(self.content, self.driver.content('disk'))
-        self.assertEqual(Total(2, 0, 0), self.catalog.totals('pool')['purge'])
+        self.assertEqual(
+            Total(2, 0, 0), self.catalog.history.totals('pool')['purge']
+        )
 
     def test_one(self):
         self._purge(self.manager.find(OTHER_ID))
@@ -370,7 +375,7 @@ class PurgeTest(ManagerTestCase):
 
     def test_a_disk_whose_deletion_may_yet_come_is_served_no_more(self):
         self._fail_one(exceptions.PowerVMBusy)
-        self.assertIs(catalog_module.State.EVICTING, self.record().state)
+        self.assertIs(models.State.EVICTING, self.record().state)
         del self.driver.before['delete']
         self.check(self.create('again'), MISS)
         self.check_cached()
@@ -407,18 +412,20 @@ class PurgeTest(ManagerTestCase):
 
     def test_a_left_over_that_may_yet_come(self):
         self._purge()
-        record = self.catalog.begin('pool', self.base_name, self.image)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
         purged = self._purge()[self.image.id]
         self.assertFalse(purged.removed)
         self.assertIn('may yet make', purged.reason)
         # PowerVM had been asked for it, and was at it all the time.
-        self.driver.add(self.base_name, label=reconciler.label(record.lease))
+        self.driver.add(self.base_name, label=ownership.label(record.fill_id))
         self.assertEqual((self.base_name,), self.manager.reconcile().removed)
         self.assertNotIn(self.base_name, self.driver.names())
 
     def test_a_left_over_that_will_not_come_any_more(self):
         self._purge()
-        self.catalog.begin('pool', self.base_name, self.image)
+        self.catalog.base_images.start_fill('pool', self.base_name, self.image)
         self.patch(reconciler, 'LONGEST_REQUEST', 0)
         self.assertTrue(self._purge()[self.image.id].removed)
         self.assertIsNone(self.record())
@@ -469,16 +476,12 @@ class PassTest(ManagerTestCase):
         self.prefetch()
         self.assertIsNone(self.manager.usage().last_pass)
         for now in (5e8, 6e8):
-            self.patch(
-                catalog_module,
-                'time',
-                types.SimpleNamespace(time=lambda now=now: now),
-            )
+            self.patch(time, 'time', lambda now=now: now)
             self.assertEqual(
                 'nothing to do', self.manager.run_cleanup().summary
             )
             self.assertEqual(
-                catalog_module.LastPass(now, ''),
+                models.LastRun(now, ''),
                 self.manager.usage().last_pass,
             )
         self.assertEqual([], self.history())
@@ -538,10 +541,10 @@ class PassTest(ManagerTestCase):
         self.assertEqual([done.summary], self.history())
 
     def test_an_eviction_that_can_not_be_made(self):
-        self.patch(evictor, 'ROOM_TIMEOUT', 0)
+        self.patch(evictor, 'LOCK_TIMEOUT', 0)
         self.policies = [pipeline.NamedPolicy('age', age.AgePolicy(-1))]
         self.manager = self.make_manager()
-        with self.parts.hold_room(0):
+        with self.cache.eviction_lock(0):
             done = self.manager.run_cleanup()
         self.assertIsNone(done.eviction)
         self.assertIn('nothing was evicted: Waited', done.summary)
@@ -552,8 +555,8 @@ class EventsTest(ManagerTestCase):
     def make_manager(self):
         self.events = []
         made = super().make_manager()
-        made._parts = dataclasses.replace(
-            made._parts, listener=lambda event: self.events.append(event)
+        made._cache = dataclasses.replace(
+            made._cache, listener=lambda event: self.events.append(event)
         )
         return made
 
@@ -610,8 +613,8 @@ class EventsTest(ManagerTestCase):
         def fail(event):
             raise RuntimeError('no luck')
 
-        self.manager._parts = dataclasses.replace(
-            self.manager._parts, listener=fail
+        self.manager._cache = dataclasses.replace(
+            self.manager._cache, listener=fail
         )
         self.check(self.create('a'), MISS)
         self.manager.purge(self.manager.list())
@@ -629,20 +632,20 @@ class FromConfTest(base.TestCase):
         )
         made = manager.ImageManager.from_conf(conf, None)
         self.addCleanup(made.close)
-        before = made._parts
+        before = made._cache
         conf.set_override('minimum_age', 6, 'pvm_imagecache')
         conf.set_override('eviction_policies', ['none'], 'pvm_imagecache')
         made.reconfigure(conf)
-        self.assertEqual(6, made._parts.settings.minimum_age)
+        self.assertEqual(6, made._cache.settings.minimum_age)
         self.assertEqual(
-            ['none'], [each.name for each in made._parts.policies]
+            ['none'], [each.name for each in made._cache.policies]
         )
         for name in ('driver', 'catalog', 'lock_directory', 'told'):
-            self.assertIs(getattr(before, name), getattr(made._parts, name))
+            self.assertIs(getattr(before, name), getattr(made._cache, name))
         conf.set_override('eviction_policies', ['x'], 'pvm_imagecache')
         conf.set_override('minimum_age', 7, 'pvm_imagecache')
         self.assertRaises(exceptions.PluginNotFound, made.reconfigure, conf)
-        self.assertEqual(6, made._parts.settings.minimum_age)
+        self.assertEqual(6, made._cache.settings.minimum_age)
 
     def test_settings(self):
         conf = self.make_conf(
@@ -667,8 +670,8 @@ class FromConfTest(base.TestCase):
 
     def test_close(self):
         driver = fakes.FakeDriver()
-        catalog = catalog_module.Catalog(self.path('c.sqlite'))
-        catalog.images('pool')
+        catalog = facade.Catalog(self.path('c.sqlite'))
+        catalog.base_images.list('pool')
         before = base.descriptors()
         manager.ImageManager(
             driver, None, catalog, None, cache_module.Settings()

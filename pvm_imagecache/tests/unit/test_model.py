@@ -20,20 +20,21 @@ in the middle of it.
 
 import contextlib
 import os
-import types
+import time
 
 import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies
 import testtools
 
-from pvm_imagecache import boot_clock
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import boot_clock
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import lru
@@ -44,7 +45,7 @@ from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
-READY = catalog_module.State.READY
+READY = models.State.READY
 POOL_GIB = 8
 MINIMUM_AGE = 50.0
 #: The last two share the twelve digits that the name of a disk keeps.
@@ -75,19 +76,34 @@ class Died(BaseException):
     """The process is gone: it does nothing any more, tidying up neither."""
 
 
-class MortalCatalog(catalog_module.Catalog):
-    """A catalogue whose user can die before and after each use."""
+class MortalCatalog(facade.Catalog):
+    """A catalog whose process can crash before and after each use."""
 
     reach = None
 
-    @contextlib.contextmanager
-    def _session(self):
-        if self.reach:
-            self.reach('catalogue')
-        with super()._session() as connection:
-            yield connection
-        if self.reach:
-            self.reach('catalogue')
+    def __init__(self, path, who=None):
+        super().__init__(path, who)
+        session, depth = self._file.session, []
+
+        @contextlib.contextmanager
+        def mortal():
+            if depth:
+                # A part of a use.
+                with session() as connection:
+                    yield connection
+                return
+            if self.reach:
+                self.reach('catalogue')
+            depth.append(True)
+            try:
+                with session() as connection:
+                    yield connection
+            finally:
+                depth.pop()
+            if self.reach:
+                self.reach('catalogue')
+
+        self._file.session = mortal
 
 
 class CacheMachine(stateful.RuleBasedStateMachine):
@@ -100,13 +116,9 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         self.up, self.boot, self.now = 100.0, 'boot', 1e9
         self.test.patch(boot_clock, 'uptime', lambda: self.up)
         self.test.patch(boot_clock, 'boot', lambda: self.boot)
-        self.test.patch(
-            catalog_module,
-            'time',
-            types.SimpleNamespace(time=lambda: self.now),
-        )
+        self.test.patch(time, 'time', lambda: self.now)
         # Whatever the dead have asked of this pool is done at once.
-        self.test.patch(reconciler, 'LONGEST_REQUEST', 0)
+        self.test.patch(ownership, 'LONGEST_REQUEST', 0)
         self.driver = fakes.FakeDriver(POOL_GIB)
         self.source = fakes.FakeSource()
         self.contents = {}
@@ -171,14 +183,14 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def ready(self):
         """By image id, the records that can be served, and their disks."""
         found = {}
-        for record in self.catalog.images('pool'):
+        for record in self.catalog.base_images.list('pool'):
             disk = self.driver.find_disk(record.disk_name)
             if record.state is READY and disk and disk.udid == record.udid:
                 found[record.image.id] = record
         return found
 
     def age_of(self, record):
-        return self.catalog.clock() - record.ready_clock
+        return self.catalog.clock.now() - record.ready_clock
 
     @contextlib.contextmanager
     def dying(self, death):
@@ -231,7 +243,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         yield
         after = self.ready()
         for image_id, record in before.items():
-            assert after.get(image_id, record).lease == record.lease
+            assert after.get(image_id, record).fill_id == record.fill_id
             assert image_id in after or (
                 record.disk_name in self.driver.taken
             ), 'a pinned one went'
@@ -348,7 +360,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         used = {IDS[number] for number in numbers}
         with self.pins_hold(), self.dying(death):
             done = self.manager.run_cleanup(used)
-        self.used = set(self.catalog.in_use('pool'))
+        self.used = set(self.catalog.pins.in_use('pool'))
         if done is None:
             return
         self.check_clean()
@@ -373,13 +385,13 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def check_clean(self):
         """Nothing partial is left after a pass."""
         assert not self.driver.uploads
-        assert not self.catalog.instance_disks('pool')
+        assert not self.catalog.instance_disks.list('pool')
         for name, content in self.doubtful.items():
             # Whoever died may have done so when all was done.
             if name in self.driver.names():
                 self.instances[name] = content
         self.doubtful = {}
-        records = self.catalog.images('pool')
+        records = self.catalog.base_images.list('pool')
         known = {
             *self.instances,
             *self.foreign,
@@ -464,9 +476,11 @@ class CacheMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(content=strategies.sampled_from([None, b'', b'rubbish']))
     def the_catalogue_is_lost(self, content):
-        known = {each.disk_name for each in self.catalog.images('pool')}
+        known = {
+            each.disk_name for each in self.catalog.base_images.list('pool')
+        }
         unfinished = {
-            each.disk_name for each in self.catalog.instance_disks('pool')
+            each.disk_name for each in self.catalog.instance_disks.list('pool')
         }
         self.catalog.close()
         for ending in ('', '-wal', '-shm'):

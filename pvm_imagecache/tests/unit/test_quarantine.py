@@ -14,24 +14,26 @@
 
 import dataclasses
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
-from pvm_imagecache.tests.unit import test_deploy
+from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit import fakes
 
-QUARANTINED = catalog_module.State.QUARANTINED
-HIT, MISS = test_deploy.HIT, test_deploy.MISS
-BYPASS = test_deploy.BYPASS
+QUARANTINED = models.State.QUARANTINED
+HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
+BYPASS = instance_disk.Outcome.BYPASS
 
 
-class QuarantineTest(test_deploy.DeployTestCase):
+class QuarantineTest(base.CacheTestCase):
     def setUp(self):
         super().setUp()
         self.deploy('earlier')
 
     def reconcile(self):
-        return reconciler.reconcile(self.parts)
+        return reconciler.reconcile(self.cache)
 
     def grow(self):
         disk = self.driver._disks[self.base_name]
@@ -85,7 +87,7 @@ class QuarantineTest(test_deploy.DeployTestCase):
         self.assertEqual(2, len(logs.records))
 
     def test_mappings_that_can_not_be_read_harm_nothing(self):
-        self.driver.before['mapped'] = test_deploy.refusal
+        self.driver.before['mapped'] = fakes.refusal
         found = self.reconcile()
         self.assertEqual(['mappings'], [each for each, _ in found.failed])
         self.check(self.deploy(), HIT)
@@ -94,29 +96,29 @@ class QuarantineTest(test_deploy.DeployTestCase):
         self.take()
         self.reconcile()
         for _ in range(2):
-            (result,) = removal.remove(self.parts, [self.record()])
+            (result,) = removal.remove(self.cache, [self.record()])
             self.assertFalse(result.removed)
             self.assertIn('mapped', result.reason)
             self.assertIs(QUARANTINED, self.record().state)
         self.driver.taken = set()
-        (result,) = removal.remove(self.parts, [self.record()])
+        (result,) = removal.remove(self.cache, [self.record()])
         self.assertTrue(result.removed)
 
     def test_only_what_is_ready(self):
         record = self.record()
-        self.catalog.start_eviction(record)
+        self.catalog.base_images.start_eviction(record)
         self.assertRaises(
             exceptions.CatalogConflict, self.catalog.quarantine, record, 'why'
         )
 
 
-class RemovalTest(test_deploy.DeployTestCase):
+class RemovalTest(base.CacheTestCase):
     def setUp(self):
         super().setUp()
         self.prefetch()
 
     def remove(self):
-        (result,) = removal.remove(self.parts, [self.record()])
+        (result,) = removal.remove(self.cache, [self.record()])
         return result
 
     def test_what_may_be_gone_is_looked_at_later(self):
@@ -125,22 +127,22 @@ class RemovalTest(test_deploy.DeployTestCase):
 
         self.driver.before['delete'] = unreachable
         self.assertFalse(self.remove().removed)
-        self.assertIs(catalog_module.State.EVICTING, self.record().state)
+        self.assertIs(models.State.EVICTING, self.record().state)
 
     def test_what_is_refused_is_served_again(self):
-        self.driver.before['delete'] = test_deploy.refusal
+        self.driver.before['delete'] = fakes.refusal
         self.assertFalse(self.remove().removed)
         self.check(self.deploy(), HIT)
 
     def test_the_same_refusal_is_one_warning(self):
-        self.driver.before['delete'] = test_deploy.refusal
+        self.driver.before['delete'] = fakes.refusal
         with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
             for _ in range(5):
                 self.remove()
         self.assertEqual(1, len(logs.records))
 
     def test_no_mapping_is_known(self):
-        self.driver.before['mapped'] = test_deploy.refusal
+        self.driver.before['mapped'] = fakes.refusal
         self.assertFalse(self.remove().removed)
         self.assertIn(self.base_name, self.driver.names())
         self.check(self.deploy(), HIT)

@@ -16,13 +16,17 @@ from glanceclient import exc as glance_exceptions
 import hypothesis
 from hypothesis import strategies
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import disposal
+from pvm_imagecache.cleanup import instance_records
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
-from pvm_imagecache.tests.unit import test_deploy
 
 GIB = base.GIB
 LEASE = 'ab' * 16
@@ -35,38 +39,34 @@ class IsOursTest(base.TestCase):
         return driver_base.Disk('disk', udid, capacity, label)
 
     def test_labels(self):
-        label = reconciler.label(LEASE)
+        label = ownership.label(LEASE)
         self.assertTrue(
-            reconciler.is_ours(self._disk(label), None, LEASE, 5 * GIB, True)
+            ownership.is_ours(self._disk(label), None, LEASE, 5 * GIB, True)
         )
         for other in (
-            reconciler.label('cd' * 16),
+            ownership.label('cd' * 16),
             'of somebody',
             label[:-1],
             'None',
             '',
         ):
             self.assertFalse(
-                reconciler.is_ours(self._disk(other), None, LEASE, GIB, True)
+                ownership.is_ours(self._disk(other), None, LEASE, GIB, True)
             )
 
     def test_labels_of_leases_differ(self):
-        self.assertNotEqual(
-            reconciler.label(LEASE), reconciler.label('cd' * 16)
-        )
-        self.assertIn(LEASE[:16], reconciler.label(LEASE))
+        self.assertNotEqual(ownership.label(LEASE), ownership.label('cd' * 16))
+        self.assertIn(LEASE[:16], ownership.label(LEASE))
 
     def test_without_labels_the_udid_tells(self):
         for none in ('', 'None'):
             self.assertTrue(
-                reconciler.is_ours(
+                ownership.is_ours(
                     self._disk(none), 'udid', LEASE, 5 * GIB, False
                 )
             )
             self.assertFalse(
-                reconciler.is_ours(
-                    self._disk(none), 'other', LEASE, GIB, False
-                )
+                ownership.is_ours(self._disk(none), 'other', LEASE, GIB, False)
             )
 
     def test_without_both_the_size_tells(self):
@@ -79,7 +79,7 @@ class IsOursTest(base.TestCase):
         ):
             self.assertEqual(
                 ours,
-                reconciler.is_ours(
+                ownership.is_ours(
                     self._disk(capacity=gib * GIB), None, LEASE, size, False
                 ),
             )
@@ -91,29 +91,31 @@ class IsOursTest(base.TestCase):
         strategies.integers(1, 4 * GIB),
     )
     def test_a_disk_with_anothers_label_never_is(self, label, udid, size):
-        ours = reconciler.is_ours(
+        ours = ownership.is_ours(
             self._disk(label), udid, LEASE, size, label == 'theirs'
         )
         if udid == 'other' or (label == 'theirs' and udid is None):
             self.assertFalse(ours)
 
 
-class RemoveTest(test_deploy.DeployTestCase):
+class RemoveTest(base.CacheTestCase):
     keeps_labels = True
 
     def setUp(self):
         super().setUp()
         self.driver.keeps_labels = self.keeps_labels
         if not self.keeps_labels:
-            self.catalog.saw_labels('pool', False)
+            self.catalog.pools.record_labels('pool', False)
 
     def _begun(self):
         """A base image of which the record is all there is."""
-        return self.catalog.begin('pool', self.base_name, self.image)
+        return self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
 
     def _made(self, record, **values):
         return self.driver.add(
-            record.disk_name, label=reconciler.label(record.lease), **values
+            record.disk_name, label=ownership.label(record.fill_id), **values
         )
 
     def test_a_base_image(self):
@@ -121,13 +123,13 @@ class RemoveTest(test_deploy.DeployTestCase):
         disk = self._made(record)
         self.driver.add('other')
         self.driver.uploads.add(disk.udid)
-        reconciler.remove_base_image(self.parts, record)
+        disposal.dispose(self.cache, record)
         self.assertEqual(['other'], self.driver.names())
         self.assertEqual(set(), self.driver.uploads)
 
     def test_a_base_image_that_is_gone(self):
         self.driver.add('other')
-        reconciler.remove_base_image(self.parts, self._begun())
+        disposal.dispose(self.cache, self._begun())
         self.assertEqual(['other'], self.driver.names())
 
     def test_a_base_image_of_somebody_else(self):
@@ -135,8 +137,8 @@ class RemoveTest(test_deploy.DeployTestCase):
         self.driver.add(self.base_name, 7, label='theirs')
         self.assertRaises(
             exceptions.BaseImageOccupied,
-            reconciler.remove_base_image,
-            self.parts,
+            disposal.dispose,
+            self.cache,
             record,
         )
         self.assertEqual([self.base_name], self.driver.names())
@@ -144,88 +146,90 @@ class RemoveTest(test_deploy.DeployTestCase):
     def test_a_base_image_that_can_not_be_removed(self):
         record = self._begun()
         self._made(record)
-        self.driver.before['delete'] = test_deploy.refusal
+        self.driver.before['delete'] = fakes.refusal
         self.assertRaises(
             exceptions.PowerVMRequestFailed,
-            reconciler.remove_base_image,
-            self.parts,
+            disposal.dispose,
+            self.cache,
             record,
         )
 
     def test_an_instance_disk(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('other', label=reconciler.label(entry.lease))
-        self.assertIsNone(reconciler.remove_instance_disk(self.parts, entry))
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
+        self.driver.add('other', label=ownership.label(entry.fill_id))
+        self.assertIsNone(disposal.dispose(self.cache, entry))
         self._made(entry)
-        self.assertEqual(
-            'disk', reconciler.remove_instance_disk(self.parts, entry)
-        )
+        self.assertEqual('disk', disposal.dispose(self.cache, entry))
         self.assertEqual(['other'], self.driver.names())
 
     def test_an_instance_disk_of_somebody_else(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
         self.driver.add('disk', 7, label='theirs')
-        self.assertIsNone(reconciler.remove_instance_disk(self.parts, entry))
+        self.assertIsNone(disposal.dispose(self.cache, entry))
         self.assertEqual(['disk'], self.driver.names())
 
     def test_an_instance_disk_that_a_partition_has(self):
         # As where a backup of the catalogue was put back.
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
         disk = self._made(entry)
-        self.catalog.instance_disk_created(entry, disk.udid)
+        self.catalog.instance_disks.set_udid(entry, disk.udid)
         self.driver.taken = {'disk'}
-        reconciler.reconcile(self.parts)
+        reconciler.reconcile(self.cache)
         self.assertEqual(disk, self.driver.find_disk('disk'))
         # It is whole: nobody is to look at it again.
-        self.assertEqual([], self.catalog.instance_disks('pool'))
+        self.assertEqual([], self.catalog.instance_disks.list('pool'))
 
 
-class LateTest(test_deploy.DeployTestCase):
+class LateTest(base.CacheTestCase):
     """What a dead process has asked for comes after all."""
 
     def comes(self, name, record):
         return self.driver.add(
-            name, content=b'half', label=reconciler.label(record.lease)
+            name, content=b'half', label=ownership.label(record.fill_id)
         )
 
     def test_after_a_fetch_that_failed(self):
-        dead = self.catalog.begin('pool', self.base_name, self.image)
+        dead = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
         for parts in (
             (glance_exceptions.HTTPForbidden(),),
             (
-                self.content[: test_deploy.CHUNK],
+                self.content[: 1 << 20],
                 glance_exceptions.HTTPForbidden(),
             ),
         ):
             self.source.put(self.image, *parts)
             self.assertRaises(exceptions.ImageForbidden, self.prefetch)
             self.assertRaises(exceptions.ImageForbidden, self.deploy)
-            self.assertEqual(dead.lease, self.record().lease)
+            self.assertEqual(dead.fill_id, self.record().fill_id)
         self.comes(self.base_name, dead)
         self.assertEqual(
-            (self.base_name,), reconciler.reconcile(self.parts).removed
+            (self.base_name,), reconciler.reconcile(self.cache).removed
         )
         self.check_nothing_left()
 
     def test_after_a_deploy_that_failed(self):
-        dead = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        dead = self.catalog.instance_disks.start('pool', 'disk', GIB)
         self.source.put(self.image, glance_exceptions.HTTPForbidden())
         self.assertRaises(exceptions.ImageForbidden, self.deploy)
-        (entry,) = self.catalog.instance_disks('pool')
-        self.assertEqual(dead.lease, entry.lease)
+        (entry,) = self.catalog.instance_disks.list('pool')
+        self.assertEqual(dead.fill_id, entry.fill_id)
         self.comes('disk', dead)
-        self.assertEqual(('disk',), reconciler.reconcile(self.parts).removed)
+        self.assertEqual(('disk',), reconciler.reconcile(self.cache).removed)
         self.check_nothing_left()
 
     def test_while_it_is_made_again(self):
         for name, begin in (
             (
                 self.base_name,
-                lambda: self.catalog.begin('pool', self.base_name, self.image),
+                lambda: self.catalog.base_images.start_fill(
+                    'pool', self.base_name, self.image
+                ),
             ),
             (
                 'disk',
-                lambda: self.catalog.begin_instance_disk('pool', 'disk', GIB),
+                lambda: self.catalog.instance_disks.start('pool', 'disk', GIB),
             ),
         ):
             dead = begin()
@@ -235,30 +239,28 @@ class LateTest(test_deploy.DeployTestCase):
                 self.comes(name, dead)
 
             self.driver.before['create_disks'] = appear
-            self.assertIs(test_deploy.MISS, self.deploy().outcome)
+            self.assertIs(instance_disk.Outcome.MISS, self.deploy().outcome)
             self.assert_bytes(
                 self.content, self.driver.content('disk', self.size)
             )
             self.check_cached()
             self.driver.vanish('disk')
             self.driver.vanish(self.base_name)
-            reconciler.reconcile(self.parts)
+            reconciler.reconcile(self.cache)
 
     def test_unless_a_partition_has_it(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
         self.comes('disk', entry)
         self.driver.taken = {'disk'}
         self.assertFalse(
-            reconciler.remove_late_disk(self.driver, 'disk', entry.lease)
+            disposal.delete_late_disk(self.driver, 'disk', entry.fill_id)
         )
         self.driver.taken = set()
         self.assertFalse(
-            reconciler.remove_late_disk(
-                self.driver, 'disk', 'of somebody else'
-            )
+            disposal.delete_late_disk(self.driver, 'disk', 'of somebody else')
         )
         self.assertTrue(
-            reconciler.remove_late_disk(self.driver, 'disk', entry.lease)
+            disposal.delete_late_disk(self.driver, 'disk', entry.fill_id)
         )
         self.assertEqual([], self.driver.names())
 
@@ -267,7 +269,7 @@ class RemoveWithoutLabelsTest(RemoveTest):
     keeps_labels = False
 
 
-class NoLabelSeenTest(test_deploy.DeployTestCase):
+class NoLabelSeenTest(base.CacheTestCase):
     """Nobody knows yet whether the pool keeps labels.
 
     A disk without one, of the right name and size, may be anybody's.
@@ -278,39 +280,39 @@ class NoLabelSeenTest(test_deploy.DeployTestCase):
         self.driver.keeps_labels = False
 
     def test_a_disk_is_somebody_elses(self):
-        record = self.catalog.begin('pool', self.base_name, self.image)
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
         self.driver.add(self.base_name)
         self.driver.add('disk')
         self.assertRaises(
             exceptions.BaseImageOccupied,
-            reconciler.remove_base_image,
-            self.parts,
+            disposal.dispose,
+            self.cache,
             record,
         )
-        self.assertIsNone(reconciler.remove_instance_disk(self.parts, entry))
+        self.assertIsNone(disposal.dispose(self.cache, entry))
         self.assertEqual({self.base_name, 'disk'}, set(self.driver.names()))
 
     def test_until_one_of_ours_has_lost_its_own(self):
-        reconciler.note_labels(self.parts, [self.driver.add('other')])
-        self.assertTrue(self.catalog.keeps_labels('pool'))
+        disposal.record_labels(self.cache, [self.driver.add('other')])
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
         self.deploy()
-        self.assertFalse(self.catalog.keeps_labels('pool'))
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
         self.driver.add('disk')
-        self.assertEqual(
-            'disk', reconciler.remove_instance_disk(self.parts, entry)
-        )
+        self.assertEqual('disk', disposal.dispose(self.cache, entry))
 
 
-class OnRecordTest(test_deploy.DeployTestCase):
+class OnRecordTest(base.CacheTestCase):
     def _on_record(self, name='disk', certain=True):
-        return reconciler.instance_disk_on_record(
-            self.parts, name, GIB, lambda: certain
+        return instance_records.recorded(
+            self.cache, name, GIB, lambda: certain
         )
 
     def _entries(self):
-        return self.catalog.instance_disks('pool')
+        return self.catalog.instance_disks.list('pool')
 
     def test_as_long_as_it_is_made(self):
         with self._on_record() as entry:
@@ -343,23 +345,23 @@ class OnRecordTest(test_deploy.DeployTestCase):
             self.assertEqual([entry], self._entries())
 
     def test_what_is_left_of_it_is_removed_first(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=reconciler.label(entry.lease))
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
+        self.driver.add('disk', label=ownership.label(entry.fill_id))
         self.driver.add('other')
         with self._on_record() as new:
-            self.assertNotEqual(entry.lease, new.lease)
+            self.assertNotEqual(entry.fill_id, new.fill_id)
             self.assertEqual(['other'], self.driver.names())
 
     def test_a_deploy_takes_what_a_dead_one_has_left(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
         self.driver.add(
-            'disk', content=b'half of it', label=reconciler.label(entry.lease)
+            'disk', content=b'half of it', label=ownership.label(entry.fill_id)
         )
-        self.check(self.deploy(), test_deploy.MISS)
+        self.check(self.deploy(), instance_disk.Outcome.MISS)
         self.assertEqual([], self._entries())
 
     def test_without_a_catalogue_a_deploy_goes_on(self):
-        for step in ('instance_disks', 'begin_instance_disk'):
+        for step in ('instance_disks.list', 'instance_disks.start'):
             self.catalog.broken = {step}
             self.deploy(step[:15])
             self.assertEqual(
@@ -383,9 +385,9 @@ class OnRecordTest(test_deploy.DeployTestCase):
         self.assertEqual([], self._entries())
 
 
-class ReconcileTest(test_deploy.DeployTestCase):
+class ReconcileTest(base.CacheTestCase):
     def _reconciled(self, forgotten=(), removed=(), failed=()):
-        found = reconciler.reconcile(self.parts)
+        found = reconciler.reconcile(self.cache)
         self.assertEqual(
             (forgotten, removed, failed),
             (
@@ -408,8 +410,8 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self.deploy()
         self.driver.vanish(self.base_name)
         self._reconciled(forgotten=(self.base_name,))
-        self.assertEqual([], self.catalog.images('pool'))
-        self.check(self.deploy('again'), test_deploy.MISS)
+        self.assertEqual([], self.catalog.base_images.list('pool'))
+        self.check(self.deploy('again'), instance_disk.Outcome.MISS)
 
     def test_a_disk_that_was_replaced(self):
         self.deploy()
@@ -421,41 +423,41 @@ class ReconcileTest(test_deploy.DeployTestCase):
     def test_a_base_image_that_was_left_behind(self):
         for udid in (True, False):
             self.leave_behind(udid=udid)
-            found = reconciler.reconcile(self.parts)
+            found = reconciler.reconcile(self.cache)
             self.assertEqual((self.base_name,), found.removed)
             self.check_nothing_left()
             self.assertEqual(set(), self.driver.uploads)
 
     def test_an_eviction_that_was_left_behind(self):
         self.deploy()
-        self.catalog.start_eviction(self.record())
-        reconciler.reconcile(self.parts)
+        self.catalog.base_images.start_eviction(self.record())
+        reconciler.reconcile(self.cache)
         self.check_not_cached('disk')
 
     def test_an_instance_disk_that_was_left_behind(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=reconciler.label(entry.lease))
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
+        self.driver.add('disk', label=ownership.label(entry.fill_id))
         self._reconciled(removed=('disk',))
         self.check_nothing_left()
 
     def test_what_the_living_are_at_is_left_alone(self):
         self.leave_behind()
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=reconciler.label(entry.lease))
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
+        self.driver.add('disk', label=ownership.label(entry.fill_id))
         with (
-            self.parts.hold(self.base_name, 0),
-            self.parts.hold_instance_disk('disk'),
+            self.cache.hold(self.base_name, 0),
+            self.cache.instance_disk_lock('disk'),
         ):
             self._reconciled()
         self.assertEqual(2, len(self.driver.names()))
-        self.assertEqual([entry], self.catalog.instance_disks('pool'))
+        self.assertEqual([entry], self.catalog.instance_disks.list('pool'))
 
     def test_what_the_living_have_finished_meanwhile(self):
         left = self.leave_behind()
 
         def finish():
             self.catalog.images = real
-            self.catalog.remove(left)
+            self.catalog.base_images.remove(left)
             self.driver.vanish(self.base_name)
             self.prefetch()
 
@@ -471,13 +473,13 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self.check_cached()
 
     def test_an_instance_disk_that_the_living_have_finished_meanwhile(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        disk = self.driver.add('disk', label=reconciler.label(entry.lease))
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
+        disk = self.driver.add('disk', label=ownership.label(entry.fill_id))
         real = self.catalog.instance_disks
 
         def finish(pool):
             found = real(pool)
-            self.catalog.end_instance_disk(entry)
+            self.catalog.instance_disks.finish(entry)
             return found
 
         self.catalog.instance_disks = finish
@@ -486,18 +488,18 @@ class ReconcileTest(test_deploy.DeployTestCase):
 
     def test_one_that_can_not_be_tidied_stops_no_other(self):
         self.leave_behind()
-        entry = self.catalog.begin_instance_disk('pool', 'disk', GIB)
-        self.driver.add('disk', label=reconciler.label(entry.lease))
+        entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
+        self.driver.add('disk', label=ownership.label(entry.fill_id))
 
         def refuse_one(disk):
             if disk.name == self.base_name:
-                test_deploy.refusal()
+                fakes.refusal()
 
         self.driver.before['delete'] = refuse_one
         self._reconciled(removed=('disk',), failed=(self.base_name,))
-        self.assertIs(test_deploy.POPULATING, self.record().state)
+        self.assertIs(models.State.POPULATING, self.record().state)
         del self.driver.before['delete']
-        found = reconciler.reconcile(self.parts)
+        found = reconciler.reconcile(self.cache)
         self.assertEqual((self.base_name,), found.removed)
 
     def test_a_disk_that_is_not_ours_stays(self):
@@ -509,11 +511,11 @@ class ReconcileTest(test_deploy.DeployTestCase):
     def test_again_and_again(self):
         self.deploy()
         self.leave_behind_as('i_00000000_0000')
-        reconciler.reconcile(self.parts)
+        reconciler.reconcile(self.cache)
         self._reconciled()
 
     def leave_behind_as(self, name):
-        self.catalog.begin('pool', name, self.image)
+        self.catalog.base_images.start_fill('pool', name, self.image)
 
     def test_what_uploads_left_is_looked_for_where_there_may_be_any(self):
         asked = []
@@ -528,7 +530,7 @@ class ReconcileTest(test_deploy.DeployTestCase):
         self.deploy()
         self.driver.left = False
         self.driver.uploads.add(self.record().udid)
-        with self.parts.hold(self.base_name, 0):
+        with self.cache.hold(self.base_name, 0):
             # It may be just being written.
             self._reconciled()
         self.assertEqual(1, len(self.driver.uploads))
@@ -543,19 +545,19 @@ class ReconcileTest(test_deploy.DeployTestCase):
 
     def test_a_snapshot_for_who_comes_next(self):
         self.deploy()
-        found = reconciler.reconcile(self.parts).snapshot
+        found = reconciler.reconcile(self.cache).snapshot
         self.assertEqual(self.driver.pool(), found.pool)
         self.assertEqual(frozenset(), found.mapped)
-        self.assertEqual(self.catalog.images('pool'), found.records)
+        self.assertEqual(self.catalog.base_images.list('pool'), found.records)
         self.assertTrue(found.is_current(self.catalog))
         self.leave_behind_as('i_00000000_0000')
         self.assertFalse(found.is_current(self.catalog))
 
     def test_no_snapshot_of_what_is_not_so_any_more(self):
         self.leave_behind()
-        self.assertIsNone(reconciler.reconcile(self.parts).snapshot)
-        self.driver.before['mapped'] = test_deploy.refusal
-        self.assertIsNone(reconciler.reconcile(self.parts).snapshot)
+        self.assertIsNone(reconciler.reconcile(self.cache).snapshot)
+        self.driver.before['mapped'] = fakes.refusal
+        self.assertIsNone(reconciler.reconcile(self.cache).snapshot)
 
 
 class EntriesTest(base.TestCase):
@@ -563,25 +565,25 @@ class EntriesTest(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.catalog = catalog_module.Catalog(self.path('c.sqlite'))
+        self.catalog = facade.Catalog(self.path('c.sqlite'))
         self.addCleanup(self.catalog.close)
 
     def test_life(self):
-        self.assertEqual([], self.catalog.instance_disks('pool'))
-        entry = self.catalog.begin_instance_disk('pool', 'disk', 5)
-        self.assertEqual([entry], self.catalog.instance_disks('pool'))
-        self.assertEqual([], self.catalog.instance_disks('other'))
-        self.catalog.instance_disk_created(entry, 'udid')
-        (found,) = self.catalog.instance_disks('pool')
+        self.assertEqual([], self.catalog.instance_disks.list('pool'))
+        entry = self.catalog.instance_disks.start('pool', 'disk', 5)
+        self.assertEqual([entry], self.catalog.instance_disks.list('pool'))
+        self.assertEqual([], self.catalog.instance_disks.list('other'))
+        self.catalog.instance_disks.set_udid(entry, 'udid')
+        (found,) = self.catalog.instance_disks.list('pool')
         self.assertEqual(
-            ('udid', 5, entry.lease), (found.udid, found.size, found.lease)
+            ('udid', 5, entry.fill_id), (found.udid, found.size, found.fill_id)
         )
-        self.catalog.end_instance_disk(entry)
-        self.catalog.end_instance_disk(entry)
-        self.assertEqual([], self.catalog.instance_disks('pool'))
+        self.catalog.instance_disks.finish(entry)
+        self.catalog.instance_disks.finish(entry)
+        self.assertEqual([], self.catalog.instance_disks.list('pool'))
 
     def test_once(self):
-        entry = self.catalog.begin_instance_disk('pool', 'disk', 5)
+        entry = self.catalog.instance_disks.start('pool', 'disk', 5)
         self.assertRaises(
             exceptions.CatalogConflict,
             self.catalog.begin_instance_disk,
@@ -589,15 +591,15 @@ class EntriesTest(base.TestCase):
             'disk',
             6,
         )
-        self.assertEqual([entry], self.catalog.instance_disks('pool'))
+        self.assertEqual([entry], self.catalog.instance_disks.list('pool'))
 
     def test_a_stale_lease_changes_nothing(self):
-        stale = self.catalog.begin_instance_disk('pool', 'disk', 5)
-        self.catalog.end_instance_disk(stale)
-        entry = self.catalog.begin_instance_disk('pool', 'disk', 5)
-        self.catalog.instance_disk_created(stale, 'udid')
-        self.catalog.end_instance_disk(stale)
-        self.assertEqual([entry], self.catalog.instance_disks('pool'))
+        stale = self.catalog.instance_disks.start('pool', 'disk', 5)
+        self.catalog.instance_disks.finish(stale)
+        entry = self.catalog.instance_disks.start('pool', 'disk', 5)
+        self.catalog.instance_disks.set_udid(stale, 'udid')
+        self.catalog.instance_disks.finish(stale)
+        self.assertEqual([entry], self.catalog.instance_disks.list('pool'))
 
 
 class FakesTest(base.TestCase):

@@ -10,12 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Human-readable sizes, times, names and errors."""
+"""Human-readable text."""
 
 import hypothesis
 from hypothesis import strategies
 
-from pvm_imagecache import text
+from pvm_imagecache import text as text_module
 from pvm_imagecache.tests.unit import base
 
 _FACTORS = {
@@ -29,7 +29,7 @@ _FACTORS = {
 
 class PrintableTest(base.TestCase):
     def test_control_characters_are_escaped(self):
-        for raw, shown in (
+        for text, shown in (
             ('', ''),
             ('naïve 日本', 'naïve 日本'),
             ('\x1b[31m', r'\x1b[31m'),
@@ -38,17 +38,17 @@ class PrintableTest(base.TestCase):
             ('\udcff', r'\udcff'),
             ('a\\b', 'a\\b'),
         ):
-            self.assertEqual(shown, text.printable(raw))
+            self.assertEqual(shown, text_module.printable(text))
 
     @base.generated
     @hypothesis.given(strategies.text())
-    def test_every_text_becomes_printable(self, shown):
-        self.assertTrue(text.printable(shown).isprintable())
+    def test_every_text_becomes_printable(self, text):
+        self.assertTrue(text_module.printable(text).isprintable())
 
 
 class SizeTest(base.TestCase):
-    def test_sizes_have_the_largest_unit_that_fits(self):
-        for count, shown in (
+    def test_a_size_has_the_largest_unit_that_fits(self):
+        for count, text in (
             (0, '0 B'),
             (1, '1 B'),
             (1023, '1023 B'),
@@ -59,57 +59,27 @@ class SizeTest(base.TestCase):
             (1 << 40, '1 TiB'),
             (1234 << 40, '1234 TiB'),
         ):
-            self.assertEqual(shown, text.size(count))
+            self.assertEqual(text, text_module.size(count))
+
+    def test_an_exact_size_has_all_bytes(self):
+        self.assertEqual(
+            '1 GiB (1073741825 bytes)', text_module.size_exact((1 << 30) + 1)
+        )
 
     @base.generated
     @hypothesis.given(strategies.integers(0, 1 << 50))
-    def test_sizes_are_right_to_four_digits(self, count):
-        number, unit = text.size(count).split()
+    def test_a_size_is_right_to_four_digits(self, count):
+        number, unit = text_module.size(count).split()
         self.assertAlmostEqual(
             1,
             float(number) * _FACTORS[unit] / max(count, 1) if count else 1,
             delta=0.0006,
         )
 
-    def test_exact_sizes_show_every_byte(self):
-        self.assertEqual(
-            '1 GiB (1073741825 bytes)', text.size_exact((1 << 30) + 1)
-        )
-
-
-class OneLineTest(base.TestCase):
-    def test_messages_are_put_on_one_line(self):
-        for error, shown in (
-            (ValueError(' a\n\tb '), 'a b'),
-            (ValueError('a sentence.'), 'a sentence'),
-            (ValueError('wait...'), 'wait'),
-            (ValueError(), 'ValueError'),
-            (ValueError(' \n'), 'ValueError'),
-        ):
-            self.assertEqual(shown, text.one_line(error))
-
-
-class ListedTest(base.TestCase):
-    def test_images_are_shown_with_their_names(self):
-        self.assertEqual(
-            'a (debian), b (no name), c (no name)',
-            text.listed({'a': 'debian', 'b': None, 'c': ''}),
-        )
-
-    def test_five_images_are_shown_and_others_counted(self):
-        names = {str(each): None for each in range(5)}
-        self.assertNotIn('more', text.listed(names))
-        names |= {'5': 'x', '6': 'y'}
-        shown = text.listed(names)
-        self.assertTrue(shown.endswith('4 (no name) and 2 more'))
-
-    def test_no_images_give_no_text(self):
-        self.assertEqual('', text.listed({}))
-
 
 class TimeTest(base.TestCase):
-    def test_ages_are_rounded_down_to_one_unit(self):
-        for seconds, shown in (
+    def test_an_age_has_one_unit(self):
+        for seconds, text in (
             (0, '0 s ago'),
             (59.9, '59 s ago'),
             (60, '1 min ago'),
@@ -120,10 +90,10 @@ class TimeTest(base.TestCase):
             (1000 * 86400, '1000 d ago'),
             (-1, 'in the future'),
         ):
-            self.assertEqual(shown, text.age(seconds))
+            self.assertEqual(text, text_module.age(seconds))
 
-    def test_durations_have_two_units_at_most(self):
-        for seconds, shown in (
+    def test_a_duration_has_at_most_two_units(self):
+        for seconds, text in (
             (0, '0 s'),
             (0.04, '0 s'),
             (5.263, '5.3 s'),
@@ -138,13 +108,13 @@ class TimeTest(base.TestCase):
             (26.2 * 3600, '1 d 2 h'),
             (1000 * 86400 + 59, '1000 d'),
         ):
-            self.assertEqual(shown, text.duration(seconds))
+            self.assertEqual(text, text_module.duration(seconds))
 
     @base.generated
     @hypothesis.given(strategies.floats(0, 1e9))
     def test_a_duration_is_right_to_its_last_unit(self, seconds):
         factors = {'s': 1, 'min': 60, 'h': 3600, 'd': 86400}
-        words = text.duration(seconds).split()
+        words = text_module.duration(seconds).split()
         total = sum(
             float(number) * factors[unit]
             for number, unit in zip(words[::2], words[1::2], strict=True)
@@ -152,4 +122,35 @@ class TimeTest(base.TestCase):
         self.assertLessEqual(
             abs(total - seconds),
             max(0.51, {'d': 3600, 'h': 60}.get(words[1], 0)),
+        )
+
+
+class OneLineTest(base.TestCase):
+    def test_lines_are_joined_without_a_final_period(self):
+        self.assertEqual(
+            'no luck. At all',
+            text_module.one_line(ValueError(' no\n luck.\tAt all.\n')),
+        )
+
+    def test_an_error_without_a_text_is_shown_by_its_type(self):
+        self.assertEqual('ValueError', text_module.one_line(ValueError()))
+
+
+class ListedTest(base.TestCase):
+    def test_images_are_shown_with_their_names(self):
+        self.assertEqual('', text_module.listed({}))
+        self.assertEqual(
+            'a (one), b (no name)',
+            text_module.listed({'a': 'one', 'b': None}),
+        )
+
+    def test_more_than_five_images_are_counted(self):
+        names = {str(number): 'n' for number in range(5)}
+        self.assertEqual(
+            '0 (n), 1 (n), 2 (n), 3 (n), 4 (n)', text_module.listed(names)
+        )
+        names |= {'5': 'n', '6': 'n'}
+        self.assertEqual(
+            '0 (n), 1 (n), 2 (n), 3 (n), 4 (n) and 2 more',
+            text_module.listed(names),
         )

@@ -1,0 +1,181 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""A SQLite connection whose parameters and results are checked.
+
+SQLite stores any type in any column. What is read from the file is checked
+here, so that a damaged file is an error of the catalog and not a failure of
+the code that uses the values.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import enum
+import sqlite3
+from typing import Any
+from typing import Final
+from typing import NoReturn
+from typing import TypeVar
+
+_Member = TypeVar('_Member', bound=enum.Enum)
+
+#: What SQLite can store: a parameter of a statement, by position or name.
+Value = str | int | float | None
+Values = tuple[Value, ...] | Mapping[str, Value]
+
+#: Errors of sqlite3 for parameters that SQLite cannot store: an integer of
+#: more than 64 bits, and a text that is not valid Unicode.
+_UNSTORABLE: Final = (OverflowError, UnicodeEncodeError)
+
+
+class Row(sqlite3.Row):
+    """A row of the catalog, read by column name and type."""
+
+    def text(self, column: str) -> str:
+        """Return a text.
+
+        :param column: the name of the column.
+        :returns: the value.
+        :raises sqlite3.DataError: if the value is not a text.
+        """
+        value = self[column]
+        return value if isinstance(value, str) else self._fail(column, value)
+
+    def text_or_none(self, column: str) -> str | None:
+        """Return a text, or None.
+
+        :param column: the name of the column.
+        :returns: the value; None for NULL.
+        :raises sqlite3.DataError: if the value is neither a text nor NULL.
+        """
+        return None if self[column] is None else self.text(column)
+
+    def integer(self, column: str) -> int:
+        """Return an integer.
+
+        :param column: the name of the column.
+        :returns: the value.
+        :raises sqlite3.DataError: if the value is not an integer.
+        """
+        value = self[column]
+        return value if isinstance(value, int) else self._fail(column, value)
+
+    def integer_or_none(self, column: str) -> int | None:
+        """Return an integer, or None.
+
+        :param column: the name of the column.
+        :returns: the value; None for NULL.
+        :raises sqlite3.DataError: if the value is neither an integer nor
+            NULL.
+        """
+        return None if self[column] is None else self.integer(column)
+
+    def number(self, column: str) -> float:
+        """Return a number.
+
+        :param column: the name of the column.
+        :returns: the value.
+        :raises sqlite3.DataError: if the value is not a number.
+        """
+        value = self[column]
+        if isinstance(value, int | float):
+            return float(value)
+        self._fail(column, value)
+
+    def number_or_none(self, column: str) -> float | None:
+        """Return a number, or None.
+
+        :param column: the name of the column.
+        :returns: the value; None for NULL.
+        :raises sqlite3.DataError: if the value is neither a number nor NULL.
+        """
+        return None if self[column] is None else self.number(column)
+
+    def member(self, column: str, kind: type[_Member]) -> _Member:
+        """Return a member of an enumeration.
+
+        :param column: the name of the column, which holds the value of the
+            member.
+        :param kind: the enumeration.
+        :returns: the member.
+        :raises sqlite3.DataError: if no member has the value.
+        """
+        value = self[column]
+        try:
+            return kind(value)
+        except ValueError:
+            self._fail(column, value)
+
+    def _fail(self, column: str, value: object) -> NoReturn:
+        raise sqlite3.DataError(
+            f'column {column} has the invalid value {value!r:.80}'
+        )
+
+
+class Connection(sqlite3.Connection):
+    """A connection whose rows are :class:`Row` objects."""
+
+    def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
+        """Run one statement.
+
+        :param statement: SQL.
+        :param values: the parameters of the statement.
+        :returns: a cursor.
+        :raises sqlite3.DataError: if SQLite cannot store a parameter.
+        :raises sqlite3.Error: if the statement fails.
+        """
+        try:
+            return super().execute(statement, values)
+        except _UNSTORABLE as error:
+            raise sqlite3.DataError(str(error)) from error
+
+    def executemany(
+        self, statement: str, rows: Iterable[Any], /
+    ) -> sqlite3.Cursor:
+        """Run one statement once for each row of parameters.
+
+        :param statement: SQL.
+        :param rows: the parameters of each run.
+        :returns: a cursor.
+        :raises sqlite3.DataError: if SQLite cannot store a parameter.
+        :raises sqlite3.Error: if the statement fails.
+        """
+        # An error of the iterable itself is not one of SQLite.
+        rows = list(rows)
+        try:
+            return super().executemany(statement, rows)
+        except _UNSTORABLE as error:
+            raise sqlite3.DataError(str(error)) from error
+
+    def rows(self, statement: str, values: Values = ()) -> list[Row]:
+        """Run a query.
+
+        :param statement: a SELECT or PRAGMA.
+        :param values: the parameters of the statement.
+        :returns: all rows of the result.
+        :raises sqlite3.Error: if the query fails.
+        """
+        cursor = self.execute(statement, values)
+        cursor.row_factory = Row
+        return cursor.fetchall()
+
+    def row(self, statement: str, values: Values = ()) -> Row | None:
+        """Run a query for one row.
+
+        :param statement: a SELECT or PRAGMA.
+        :param values: the parameters of the statement.
+        :returns: the first row of the result; None if it is empty.
+        :raises sqlite3.Error: if the query fails.
+        """
+        found = self.rows(statement, values)
+        return found[0] if found else None

@@ -1,0 +1,98 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The catalog: base images, pins and history of one host.
+
+A record is written before its disk exists and names the process that fills
+it. It becomes ``ready`` only after size and hash are verified. nova-compute
+and the shell share the catalog. Nothing in this package talks to PowerVM:
+:mod:`pvm_imagecache.manager` compares records with disks.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+
+from pvm_imagecache.catalog import base_images
+from pvm_imagecache.catalog import clock
+from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.catalog import history
+from pvm_imagecache.catalog import instance_disks
+from pvm_imagecache.catalog import pins
+from pvm_imagecache.catalog import pools
+from pvm_imagecache.system import identity
+
+
+class Catalog:
+    """The catalog of this host, by subject.
+
+    Safe to share between threads. A forked process opens its own connection.
+    Every method of every subject raises :exc:`CatalogError` if the file
+    cannot be read or written, or holds malformed values.
+
+    :param path: the SQLite file; it is created when it is first needed, with
+        its directory.
+    :param who: the user for whom things are done; default: the user who runs
+        this process.
+    :param read_only: create nothing and write nothing.
+    :ivar base_images: see :class:`~.base_images.BaseImages`.
+    :ivar instance_disks: see :class:`~.instance_disks.InstanceDisks`.
+    :ivar pins: see :class:`~.pins.Pins`.
+    :ivar pools: see :class:`~.pools.Pools`.
+    :ivar history: see :class:`~.history.History`.
+    :ivar clock: see :class:`~.clock.Clock`.
+    """
+
+    def __init__(
+        self, path: str, who: str | None = None, *, read_only: bool = False
+    ) -> None:
+        user = who or identity.user()
+        self._file = catalog_file.CatalogFile(path, read_only=read_only)
+        self.clock = clock.Clock(self._file)
+        self.pins = pins.Pins(self._file, self.clock, user)
+        self.base_images = base_images.BaseImages(
+            self._file, self.clock, self.pins, user
+        )
+        self.instance_disks = instance_disks.InstanceDisks(
+            self._file, self.clock
+        )
+        self.pools = pools.Pools(self._file)
+        self.history = history.History(self._file, user)
+
+    @property
+    def path(self) -> str:
+        """Path of the SQLite file."""
+        return self._file.path
+
+    @property
+    def exists(self) -> bool:
+        """Whether the file exists. A read of a missing one creates it."""
+        return os.path.exists(self._file.path)
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again."""
+        self._file.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the block in one transaction.
+
+        All that the block writes to the catalog is stored when it ends, or
+        nothing of it if it raises. A transaction within another one is a
+        part of that one. Other writers are blocked: make no requests in the
+        block. An exception of the block is raised unchanged.
+
+        :raises CatalogError: if the catalog cannot be opened or written.
+        """
+        with self._file.transaction():
+            yield

@@ -1,0 +1,421 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The file of the catalog: open it, check it, upgrade it, set it aside.
+
+One SQLite file in WAL mode that several processes and threads share.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+from typing import Final
+from urllib import parse
+import weakref
+
+from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import connection as catalog_connection
+from pvm_imagecache.catalog import schema
+from pvm_imagecache.system import locks
+from pvm_imagecache.system import private_files
+
+LOG = logging.getLogger(__name__)
+
+#: How long a busy catalog is waited for, in seconds.
+BUSY_TIMEOUT: Final = 10.0
+#: Between two attempts, in seconds.
+_MAX_PAUSE: Final = 0.1
+
+
+class CatalogFile:
+    """The SQLite file of a catalog, with one connection for each process.
+
+    Safe to share between threads. A forked process opens its own connection.
+
+    :param path: the file; it is created, with its directory, if missing.
+    :param read_only: the file must exist, and is only read.
+    """
+
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._guard = threading.RLock()
+        self._connection: catalog_connection.Connection | None = None
+        self._pid = 0
+        self._identity: tuple[int, int] | None = None
+        self._in_session = False
+        self._may_be_corrupt = False
+        _FILES.add(self)
+
+    @property
+    def path(self) -> str:
+        """Path of the file."""
+        return self._path
+
+    def close(self) -> None:
+        """Close the file; the next session opens it again."""
+        with self._guard:
+            connection = self._current()
+            self._connection = None
+            if connection:
+                connection.close()
+
+    def forget_threads(self) -> None:
+        """Replace the lock in a forked process.
+
+        The thread that held it does not exist in this process.
+        """
+        self._guard = threading.RLock()
+        self._in_session = False
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[catalog_connection.Connection]:
+        """Give the block the connection, to read from the catalog.
+
+        Other threads wait. A session within another one uses the same
+        connection. :exc:`sqlite3.IntegrityError` and exceptions that are not
+        of SQLite are raised unchanged.
+
+        :raises CatalogError: if the file cannot be opened, or if SQLite
+            reports an error in the block.
+        :raises CatalogTooNew: if a newer release wrote the file.
+        """
+        with self._guard:
+            connection = self._current() if self._in_session else None
+            if connection:
+                with self._translated():
+                    yield connection
+                return
+            try:
+                connection = self._open_if_needed()
+            except (sqlite3.Error, OSError) as error:
+                raise self._failure(error) from error
+            self._in_session = True
+            try:
+                with self._translated():
+                    yield connection
+            finally:
+                self._in_session = False
+                if self._may_be_corrupt:
+                    # Opening it again checks it, and sets it aside.
+                    self._may_be_corrupt = False
+                    self.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[catalog_connection.Connection]:
+        """Give the block the connection, to write to the catalog.
+
+        All that the block writes is stored when it ends, or nothing of it if
+        it raises. A transaction within another one is a part of that one.
+        Other writers are blocked: make no requests in the block. Exceptions
+        are treated as in :meth:`session`.
+
+        :raises CatalogError: if the file cannot be opened or written, or if
+            SQLite reports an error in the block.
+        :raises CatalogTooNew: if a newer release wrote the file.
+        """
+        with self.session() as connection:
+            if connection.in_transaction:
+                yield connection
+                return
+            _begin(connection)
+            try:
+                yield connection
+                connection.execute('COMMIT')
+            except BaseException:
+                self._roll_back(connection)
+                raise
+
+    def _roll_back(self, connection: catalog_connection.Connection) -> None:
+        try:
+            # Without space on the disk, SQLite has rolled back already.
+            if connection.in_transaction:
+                connection.execute('ROLLBACK')
+        except sqlite3.Error:
+            # To close it rolls back, too. The error that ended the
+            # transaction is the one to report.
+            self.close()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            self._may_be_corrupt |= _means_corrupt(error)
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> exceptions.CatalogError:
+        return exceptions.CatalogError(path=self._path, reason=str(error))
+
+    def _current(self) -> catalog_connection.Connection | None:
+        """Return the open connection of this process."""
+        return self._connection if self._pid == os.getpid() else None
+
+    def _open_if_needed(self) -> catalog_connection.Connection:
+        connection = self._current()
+        if connection:
+            if _identity(self._path) == self._identity:
+                return connection
+            # The file was moved away: what is written to it from here on
+            # would be lost.
+            self.close()
+        if self._read_only or _is_read_only(self._path):
+            # No process has it open: there is nothing to read but the file,
+            # and SQLite need not create the others beside it.
+            is_quiet = not os.path.exists(f'{self._path}-wal')
+            connection = self._keep(_open_current(self._path, is_quiet))
+            if is_quiet:
+                # What other processes write from here on is not seen.
+                self._identity = None
+            return connection
+        private_files.make_directory(os.path.dirname(self._path))
+        with _one_process(self._path):
+            try:
+                connection = _open(self._path)
+            except sqlite3.DatabaseError as error:
+                if not _means_corrupt(error):
+                    # Busy, read-only, no space ...: it may be intact.
+                    raise
+                _set_aside(self._path, error)
+                connection = _open(self._path)
+        return self._keep(connection)
+
+    def _keep(
+        self, connection: catalog_connection.Connection
+    ) -> catalog_connection.Connection:
+        self._connection, self._pid = connection, os.getpid()
+        self._identity = _identity(self._path)
+        return connection
+
+
+#: The files of this process, for the processes that it forks.
+_FILES: Final[weakref.WeakSet[CatalogFile]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in _FILES:
+        each.forget_threads()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def version_of(path: str) -> int | None:
+    """Return the schema version of a catalog, without changing it.
+
+    :param path: the file of the catalog.
+    :returns: the version; None if there is no file.
+    :raises CatalogError: if the file cannot be read, or is not a catalog.
+    """
+    try:
+        os.lstat(path)
+        is_quiet = not os.path.exists(f'{path}-wal')
+        with contextlib.closing(_open_to_read(path, is_quiet)) as connection:
+            return _version(connection)
+    except FileNotFoundError:
+        return None
+    except (sqlite3.Error, OSError) as error:
+        raise exceptions.CatalogError(path=path, reason=str(error)) from error
+
+
+@contextlib.contextmanager
+def _one_process(path: str) -> Iterator[None]:
+    """Keep other processes from opening the catalog during the block.
+
+    SQLite does not wait for its turn when a new file is put into WAL mode,
+    and of two processes that find a file corrupt only one may set it aside.
+    """
+    directory, name = os.path.split(path)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(
+                locks.LockDirectory(directory).hold(name, BUSY_TIMEOUT)
+            )
+        except exceptions.LockTimeout as error:
+            # Callers take a LockTimeout for one of the locks they asked for.
+            raise exceptions.CatalogError(
+                path=path, reason=str(error)
+            ) from error
+        yield
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return which file a path stands for, or None if there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _means_corrupt(error: sqlite3.Error) -> bool:
+    """Return whether an error may come from a damaged file."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error,
+        sqlite3.OperationalError
+        | sqlite3.ProgrammingError
+        # Values that SQLite cannot store, or that are not what we stored.
+        | sqlite3.DataError,
+    )
+
+
+def _open(path: str) -> catalog_connection.Connection:
+    """Open a catalog to read and write it; create or upgrade it."""
+    os.close(private_files.open_for_update(path))
+    connection = _connect(path)
+    try:
+        connection.execute('PRAGMA journal_mode = WAL')
+        connection.execute('PRAGMA synchronous = FULL')
+        _upgrade(connection, path)
+        found = connection.execute('PRAGMA quick_check(1)').fetchone()
+        if 'ok' not in tuple(found):
+            raise sqlite3.DatabaseError(*found)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(
+    database: str, *, is_uri: bool = False
+) -> catalog_connection.Connection:
+    return sqlite3.connect(
+        database,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=catalog_connection.Connection,
+        uri=is_uri,
+    )
+
+
+def _is_read_only(path: str) -> bool:
+    """Return whether the file permissions let us only read the catalog."""
+    return os.access(path, os.R_OK) and not os.access(path, os.W_OK)
+
+
+def _open_current(path: str, is_quiet: bool) -> catalog_connection.Connection:
+    """Open a catalog of this version without writing to it, or beside it."""
+    connection = _open_to_read(path, is_quiet)
+    try:
+        found = _version(connection)
+        if found > schema.VERSION:
+            raise _too_new(path, found)
+        if found != schema.VERSION:
+            raise sqlite3.OperationalError(
+                f'it has schema {found}, which must be upgraded to '
+                f'{schema.VERSION} first'
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_to_read(path: str, is_quiet: bool) -> catalog_connection.Connection:
+    """Open a catalog of any version without writing to it, or beside it.
+
+    :param is_quiet: whether no process writes to it meanwhile.
+    """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    address = f'file:{parse.quote(os.fsencode(path))}?mode=ro'
+    if is_quiet:
+        address += '&immutable=1'
+    return _connect(address, is_uri=True)
+
+
+def _set_aside(path: str, error: sqlite3.DatabaseError) -> None:
+    """Rename a corrupt catalog.
+
+    Its records are lost: the base images become untracked disks, which are
+    never served.
+    """
+    kept = f'{path}.corrupt-{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}'
+    LOG.error(
+        'The catalog %(path)s is corrupt (%(error)s). It is kept as %(kept)s '
+        'and a new one is created: images that were cached are no longer '
+        'used.',
+        {'path': path, 'error': error, 'kept': kept},
+    )
+    for ending in ('', '-wal', '-shm'):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path + ending, kept + ending)
+
+
+def _begin(connection: catalog_connection.Connection) -> None:
+    """Start a transaction; wait while another process has one.
+
+    SQLite would wait in one piece, and block all green threads.
+    """
+    end = time.monotonic() + BUSY_TIMEOUT
+    connection.execute('PRAGMA busy_timeout = 0')
+    try:
+        while True:
+            try:
+                connection.execute('BEGIN IMMEDIATE')
+                return
+            except sqlite3.OperationalError as error:
+                if not _means_busy(error) or time.monotonic() >= end:
+                    raise
+            time.sleep(random.uniform(0, _MAX_PAUSE))  # noqa: S311
+    finally:
+        connection.execute(
+            f'PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}'
+        )
+
+
+def _means_busy(error: sqlite3.OperationalError) -> bool:
+    # There are several kinds of being busy, which share the last byte.
+    code = getattr(error, 'sqlite_errorcode', 0)
+    return code & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _upgrade(connection: catalog_connection.Connection, path: str) -> None:
+    """Create or upgrade the tables in one transaction."""
+    if _version(connection) == schema.VERSION:
+        return
+    _begin(connection)
+    # If this fails, the connection is closed, which rolls back.
+    found = _version(connection)
+    if found > schema.VERSION:
+        raise _too_new(path, found)
+    if 0 < found < schema.VERSION:
+        LOG.info(
+            'Upgrading catalog %(path)s from schema %(found)d to %(known)d',
+            {'path': path, 'found': found, 'known': schema.VERSION},
+        )
+    for version in range(found + 1, schema.VERSION + 1):
+        for statement in schema.STEPS[version].split(';'):
+            connection.execute(statement)
+    connection.execute(f'PRAGMA user_version = {schema.VERSION}')
+    connection.execute('COMMIT')
+
+
+def _too_new(path: str, found: int) -> exceptions.CatalogTooNew:
+    return exceptions.CatalogTooNew(
+        path=path, found=found, known=schema.VERSION
+    )
+
+
+def _version(connection: catalog_connection.Connection) -> int:
+    row = connection.row('PRAGMA user_version')
+    return 0 if row is None else row.integer('user_version')

@@ -1,0 +1,194 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The records of the catalog: immutable values.
+
+Times are kept twice: in Unix seconds, to show them, and in seconds of the
+catalog's clock (:mod:`pvm_imagecache.catalog.clock`), to compute ages.
+"""
+
+import dataclasses
+import enum
+import os
+import socket
+
+from pvm_imagecache import image as image_module
+
+
+class State(enum.Enum):
+    """State of a base image."""
+
+    POPULATING = 'populating'
+    """Its disk is being filled, or was when the process crashed."""
+
+    READY = 'ready'
+    """Size and hash were verified: deploys are served from it."""
+
+    EVICTING = 'evicting'
+    """Its disk is being deleted, or was when the process crashed."""
+
+    QUARANTINED = 'quarantined'
+    """Its disk may have been changed: it is not served, and is evicted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseImage:
+    """The record of a base image.
+
+    :ivar pool: ID of the pool that holds the disk.
+    :ivar disk_name: name of the disk.
+    :ivar image: the image that the disk holds.
+    :ivar state: see :class:`State`.
+    :ivar fill_id: opaque token of one fill attempt. An update applies only
+        while it matches.
+    :ivar holder: the process that fills or filled it, as ``host/pid``.
+    :ivar udid: of the disk; None until PowerVM has reported it.
+    :ivar capacity: of the disk, in bytes; None as long as ``udid`` is.
+    :ivar bytes_done: how many bytes of the image were written.
+    :ivar created_at: when the fill started, in Unix seconds.
+    :ivar ready_at: when it became ready, in Unix seconds, or None.
+    :ivar last_used_at: when it was used last, in Unix seconds, or None.
+    :ivar hits: how many deploys it served.
+    :ivar reason: why it was quarantined, or None.
+    :ivar started_clock: when the fill started, by the catalog's clock.
+    :ivar ready_clock: when it became ready, by the catalog's clock, or None.
+    :ivar used_clock: when it was used last, by the catalog's clock, or None.
+    """
+
+    pool: str
+    disk_name: str
+    image: image_module.Image
+    state: State
+    fill_id: str
+    holder: str
+    udid: str | None
+    capacity: int | None
+    bytes_done: int
+    created_at: float
+    ready_at: float | None
+    last_used_at: float | None
+    hits: int
+    reason: str | None
+    started_clock: float
+    ready_clock: float | None
+    used_clock: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """An operator's protection of an image from eviction.
+
+    :ivar image_id: the image, which need not be cached.
+    :ivar note: the operator's reason; '' if none was given.
+    :ivar who: the user who pinned it.
+    :ivar pinned_at: in Unix seconds.
+    :ivar seconds_left: until it ends; None if it does not end.
+    """
+
+    image_id: str
+    note: str
+    who: str
+    pinned_at: float
+    seconds_left: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceDisk:
+    """An instance disk that is being created, or was at a crash.
+
+    :ivar pool: ID of the pool that holds the disk.
+    :ivar disk_name: name of the disk.
+    :ivar size: requested size in bytes.
+    :ivar fill_id: opaque token of one fill attempt. An update applies only
+        while it matches.
+    :ivar holder: the process that creates it, as ``host/pid``.
+    :ivar udid: of the disk; None until PowerVM has reported it.
+    :ivar started_at: in Unix seconds.
+    :ivar started_clock: by the catalog's clock.
+    """
+
+    pool: str
+    disk_name: str
+    size: int
+    fill_id: str
+    holder: str
+    udid: str | None
+    started_at: float
+    started_clock: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Total:
+    """Sum of all events of one action.
+
+    :ivar times: number of events.
+    :ivar bytes_fetched: bytes downloaded from Glance.
+    :ivar bytes_saved: bytes that did not have to be downloaded.
+    :ivar seconds: time that the operations took; not compared.
+    """
+
+    times: int
+    bytes_fetched: int
+    bytes_saved: int
+    seconds: float = dataclasses.field(default=0.0, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LastRun:
+    """The last cleanup run of a pool.
+
+    :ivar at: when it was, in Unix seconds.
+    :ivar error: what failed in it; '' if nothing did.
+    """
+
+    at: float
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HistoryEvent:
+    """An event of the history.
+
+    :ivar at: when it was, in Unix seconds.
+    :ivar action: what was done.
+    :ivar image_id: the image it was done to, or None.
+    :ivar image_name: the name that the image had then, or None.
+    :ivar disk_name: the disk it was done to, or None.
+    :ivar bytes_fetched: bytes downloaded from Glance, or None.
+    :ivar bytes_saved: bytes that did not have to be downloaded, or None.
+    :ivar seconds: how long it took, or None.
+    :ivar who: the user for whom it was done.
+    :ivar detail: the reason in words, or None.
+    :ivar code: the reason why a policy chose the image, as a code of that
+        policy, or None.
+    """
+
+    at: float
+    action: str
+    image_id: str | None
+    image_name: str | None
+    disk_name: str | None
+    bytes_fetched: int | None
+    bytes_saved: int | None
+    seconds: float | None
+    who: str
+    detail: str | None
+    code: str | None
+
+
+def holder_name() -> str:
+    """Return the name of this process for records.
+
+    :returns: ``host/pid``.
+    """
+    return f'{socket.gethostname()}/{os.getpid()}'

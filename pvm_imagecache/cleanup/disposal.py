@@ -1,0 +1,181 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Disposal of disks that crashed processes left incomplete.
+
+Each disk has a record while it is created, and a lock that the kernel
+releases when its process ends. A record without a lock is stale. What
+becomes of its disk is decided here and nowhere else; callers decide what
+becomes of the record.
+"""
+
+from collections.abc import Sequence
+import enum
+
+from oslo_log import log as logging
+
+from pvm_imagecache import cache as cache_module
+from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.drivers import base
+
+LOG = logging.getLogger(__name__)
+
+
+class Disposal(enum.Enum):
+    """What became of the disk of a stale record."""
+
+    DELETED = 'deleted'
+    """The disk was deleted."""
+
+    ABSENT = 'absent'
+    """There is no disk of the name, and none can appear any more."""
+
+    MAY_APPEAR = 'may appear'
+    """No disk of the record exists, but the request that creates it may
+    still be running. The record, or its fill ID in a new record, must stay:
+    without it the disk would be orphaned."""
+
+    FOREIGN = 'foreign'
+    """A disk of the name exists that does not belong to the record, whose
+    own disk is gone. It was not touched."""
+
+    MAPPED = 'mapped'
+    """A partition uses the disk. It was not touched."""
+
+
+def dispose(
+    cache: cache_module.Cache,
+    record: models.BaseImage | models.InstanceDisk,
+) -> Disposal:
+    """Delete the disk of a stale record, if it is certain to be that disk.
+
+    Call it with the lock of the record held.
+
+    :param cache: of the pool.
+    :param record: of a disk whose creation or removal was interrupted, or
+        of a base image that is replaced.
+    :returns: what became of the disk.
+    :raises PowerVMError: if the pool cannot be read or the disk cannot be
+        deleted.
+    :raises CatalogError: if the catalog cannot be read.
+    """
+    disks = cache.driver.snapshot().disks
+    named = [disk for disk in disks if disk.name == record.disk_name]
+    ours = _ours(cache, record, named, disks) if named else []
+    if cache.driver.mapped(ours) if ours else ():
+        return Disposal.MAPPED
+    for disk in ours:
+        LOG.info(
+            'Removing incomplete disk %(disk)s of %(holder)s',
+            {'disk': disk.name, 'holder': record.holder},
+        )
+        _delete(cache.driver, disk)
+    if ours:
+        return Disposal.DELETED
+    if ownership.may_still_appear(
+        record.udid, record.started_clock, cache.catalog.clock.now()
+    ):
+        return Disposal.MAY_APPEAR
+    return Disposal.FOREIGN if named else Disposal.ABSENT
+
+
+def name_taken(record: models.BaseImage) -> exceptions.BaseImageOccupied:
+    """Return the error for a name that a disk of others has.
+
+    :param record: of the base image that should have the name.
+    :returns: the error, not raised.
+    """
+    return exceptions.BaseImageOccupied(
+        name=record.disk_name,
+        image=record.image.id,
+        reason='a disk of that name exists that the cache did not create. '
+        'Delete it if it is not needed.',
+    )
+
+
+def delete_late_disk(driver: base.DiskDriver, name: str, fill_id: str) -> bool:
+    """Delete a disk that appeared after its process crashed.
+
+    PowerVM may work on a request for an hour after its client is gone. Only
+    the label identifies such a disk: it was created under the fill ID that
+    is carried on, and it is incomplete.
+
+    :param driver: of the pool.
+    :param name: of the disk.
+    :param fill_id: that the record of the name carries on.
+    :returns: whether a disk was deleted.
+    :raises PowerVMError: if the pool cannot be read or the disk cannot be
+        deleted.
+    """
+    late = [
+        disk
+        for disk in driver.snapshot().disks
+        if disk.name == name and disk.label == ownership.label(fill_id)
+    ]
+    late = [disk for disk in late if not driver.mapped([disk])]
+    for disk in late:
+        LOG.info(
+            'Removing disk %s, which appeared after its process crashed',
+            disk.name,
+        )
+        _delete(driver, disk)
+    return bool(late)
+
+
+def record_labels(
+    cache: cache_module.Cache,
+    disks: Sequence[base.Disk],
+    just_created: bool = False,
+) -> None:
+    """Record whether the pool preserves disk labels, if the disks show it.
+
+    :param cache: of the pool.
+    :param disks: as the pool shows them.
+    :param just_created: whether this process created them with labels, so
+        that disks without labels have lost them.
+    :raises CatalogError: if the catalog cannot be written.
+    """
+    kept = any(ownership.has_label(disk) for disk in disks)
+    if kept or just_created:
+        cache.catalog.pools.record_labels(cache.driver.pool_id(), kept)
+
+
+def _ours(
+    cache: cache_module.Cache,
+    record: models.BaseImage | models.InstanceDisk,
+    named: Sequence[base.Disk],
+    disks: Sequence[base.Disk],
+) -> list[base.Disk]:
+    keeps_labels = any(
+        ownership.has_label(disk) for disk in disks
+    ) or cache.catalog.pools.keeps_labels(cache.driver.pool_id())
+    size = (
+        record.size
+        if isinstance(record, models.InstanceDisk)
+        else record.image.size
+    )
+    return [
+        disk
+        for disk in named
+        if ownership.is_ours(
+            disk, record.udid, record.fill_id, size, keeps_labels
+        )
+    ]
+
+
+def _delete(driver: base.DiskDriver, disk: base.Disk) -> None:
+    driver.remove_uploads(disk)
+    (deletion,) = driver.delete_disks([disk])
+    if deletion.error:
+        raise deletion.error

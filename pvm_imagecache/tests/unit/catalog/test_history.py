@@ -1,0 +1,126 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The history and its totals."""
+
+from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import history as catalog_history
+from pvm_imagecache.catalog import models
+from pvm_imagecache.system import identity
+from pvm_imagecache.tests.unit.catalog import base
+
+
+class HistoryTest(base.CatalogTestCase):
+    def setUp(self):
+        super().setUp()
+        self.history = self.catalog.history
+
+    def test_totals_are_the_sums_of_each_action_of_a_pool(self):
+        self.assertEqual({}, self.history.totals('pool'))
+        self.history.add('pool', 'miss', bytes_fetched=10, seconds=1.5)
+        self.history.add('pool', 'miss', bytes_fetched=5, seconds=2.0)
+        self.history.add('pool', 'hit', bytes_saved=7)
+        self.history.add('pool', 'hit', bytes_saved=8)
+        self.history.add('pool', 'purge')
+        self.history.add('other', 'hit', bytes_saved=100)
+        totals = self.history.totals('pool')
+        self.assertEqual(
+            {
+                'miss': models.Total(2, 15, 0),
+                'hit': models.Total(2, 0, 15),
+                'purge': models.Total(1, 0, 0),
+            },
+            totals,
+        )
+        self.assertEqual(3.5, totals['miss'].seconds)
+        self.assertEqual(
+            {'hit': models.Total(1, 0, 100)}, self.history.totals('other')
+        )
+
+    def test_only_the_newest_events_are_kept_but_all_are_counted(self):
+        self.patch(catalog_history, 'HISTORY_LENGTH', 3)
+        for number in range(10):
+            self.history.add('pool', 'hit', detail=str(number))
+        self.assertEqual(
+            ['9', '8', '7'],
+            [each.detail for each in self.history.list('pool')],
+        )
+        self.assertEqual(10, self.history.totals('pool')['hit'].times)
+
+    def test_event_and_total_are_written_together(self):
+        self.history.add('pool', 'hit')
+        self.sql('DROP TABLE totals')
+        self.assertRaises(
+            exceptions.CatalogError, self.history.add, 'pool', 'hit'
+        )
+        self.assertEqual(1, len(self.history.list('pool')))
+        # The one that failed holds no lock on the file.
+        self.start_fill()
+
+    def test_an_event_names_the_user_of_the_catalog_by_default(self):
+        self.history.add('pool', 'purge', detail='why')
+        opened = self.open('ann (project ops)').history
+        opened.add('pool', 'pin')
+        opened.add('pool', 'evict', who='nova')
+        self.assertEqual(
+            ['nova', 'ann (project ops)', identity.user()],
+            [each.who for each in self.history.list('pool')],
+        )
+
+    def test_list_returns_all_attributes_of_an_event(self):
+        values = {
+            'image_id': 'i',
+            'image_name': 'n',
+            'disk_name': 'd',
+            'bytes_fetched': 1,
+            'bytes_saved': 2,
+            'seconds': 0.5,
+            'who': 'w',
+            'detail': 'x',
+            'code': 'c',
+        }
+        self.history.add('pool', 'evict', **values)
+        (event,) = self.history.list('pool')
+        self.assertEqual(
+            models.HistoryEvent(at=event.at, action='evict', **values), event
+        )
+
+    def test_list_of_no_images_is_empty(self):
+        self.history.add('pool', 'hit', image_id='i')
+        self.assertEqual([], self.history.list('pool', images=[]))
+        self.assertEqual(1, len(self.history.list('pool', images=['i'])))
+
+    def test_image_names_has_all_names_of_an_image(self):
+        for image_id, name in (
+            ('a', 'one'),
+            ('a', 'two'),
+            ('a', 'two'),
+            ('b', None),
+            (None, 'three'),
+        ):
+            self.history.add('pool', 'hit', image_id=image_id, image_name=name)
+        self.assertEqual(
+            {'a': {'one', 'two'}, 'b': {None}},
+            self.history.image_names('pool'),
+        )
+
+    def test_malformed_values_are_catalog_errors(self):
+        self.history.add('pool', 'hit', image_id='i', image_name='n')
+        self.sql("UPDATE history SET at = 'x', image_name = ?", (b'x',))
+        self.sql("UPDATE totals SET times = 'x'")
+        for call in (
+            self.history.list,
+            self.history.image_names,
+            self.history.totals,
+        ):
+            self.assertRaises(exceptions.CatalogError, call, 'pool')
