@@ -139,12 +139,12 @@ class ImageStream:
 
     def _next(self) -> bytes:
         """Return the next piece, made of the small parts that Glance sends."""
-        waiting: list[bytes] = []
+        parts: list[bytes] = []
         size = 0
         while size < CHUNK_SIZE and (part := self._next_part()):
-            waiting.append(part)
+            parts.append(part)
             size += len(part)
-        return b''.join(waiting)
+        return b''.join(parts)
 
     def _next_part(self) -> bytes:
         """Return the next bytes; resume the download if it breaks."""
