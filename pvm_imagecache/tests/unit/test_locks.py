@@ -71,9 +71,9 @@ class LocksTest(base.TestCase):
             pass
 
     def test_directories_are_apart(self):
-        with self.locks.hold('a', 0):
-            with locks.LockDirectory(self.path('others')).hold('a', 0):
-                pass
+        others = locks.LockDirectory(self.path('others'))
+        with self.locks.hold('a', 0), others.hold('a', 0):
+            pass
 
     def test_an_error_in_the_block_gives_it_back(self):
         def fail():
