@@ -28,7 +28,6 @@ from typing import Final
 
 from oslo_config import cfg
 from oslo_log import log as logging
-from stevedore import extension
 from stevedore import named
 
 from pvm_imagecache import exceptions
@@ -213,6 +212,8 @@ def _load(namespace: str, name: str) -> Any:
 
 def _import(namespace: str, name: str) -> Any:
     failures: list[BaseException] = []
+    # No conflict_resolver: stevedore has it since 5.6.0, OpenStack 2025.1 has
+    # 5.4.1, and a name that two plugins have is refused before.
     manager: Any = named.NamedExtensionManager(
         namespace,
         [name],
@@ -220,7 +221,6 @@ def _import(namespace: str, name: str) -> Any:
         on_load_failure_callback=(
             lambda _manager, _entry_point, error: failures.append(error)
         ),
-        conflict_resolver=extension.error_on_conflict,
         warn_on_missing_entrypoint=False,
     )
     if failures:

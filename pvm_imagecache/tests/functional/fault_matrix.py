@@ -988,12 +988,14 @@ class Tap:
     ) -> Any:
         plain = path.partition('?')[0]
         kind, uuid = _kind_of(method, plain)
-        if self.at_change and kind in ('File.upload', 'VolumeGroup.update'):
-            if kind == 'File.upload' or self._bench.cell.image == 'warm':
-                with self._guard:
-                    strikes, self.at_change = [self.at_change], None
-                for strike in filter(None, strikes):
-                    strike()
+        changes = kind == 'File.upload' or (
+            kind == 'VolumeGroup.update' and self._bench.cell.image == 'warm'
+        )
+        if self.at_change and changes:
+            with self._guard:
+                strikes, self.at_change = [self.at_change], None
+            for strike in filter(None, strikes):
+                strike()
         if kind == 'File.create':
             text = body.decode() if isinstance(body, bytes) else str(body)
             leg = 'base' if self._bench.base_name in text else 'instance'
@@ -1297,9 +1299,11 @@ class CorruptPages(Place):
     forgets = True
 
     def strike(self) -> None:
-        with contextlib.closing(sqlite3.connect(self.path)) as connection:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        with (
+            contextlib.closing(sqlite3.connect(self.path)) as connection,
+            contextlib.suppress(sqlite3.Error),
+        ):
+            connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')
         size = self.path.stat().st_size
         with self.path.open('r+b') as file:
             file.seek(4096)
@@ -1428,10 +1432,12 @@ class Full(_OwnMount):
                 _refusing_writes('database or disk is full')
             )
             return
-        with (self.state / 'filler').open('wb', buffering=0) as file:
-            with contextlib.suppress(OSError):
-                while file.write(b'x' * 4096):
-                    pass
+        with (
+            (self.state / 'filler').open('wb', buffering=0) as file,
+            contextlib.suppress(OSError),
+        ):
+            while file.write(b'x' * 4096):
+                pass
 
     def clear(self) -> None:
         self._patches.close()

@@ -308,8 +308,10 @@ class Fuzzer:
                     (2, file.fileno()),
                 ):
                     os.dup2(target, number)
-                sys.stdout = open(1, 'w', closefd=False, encoding='utf-8')
-                sys.stderr = open(
+                sys.stdout = open(  # noqa: SIM115
+                    1, 'w', closefd=False, encoding='utf-8'
+                )
+                sys.stderr = open(  # noqa: SIM115
                     2,
                     'w',
                     closefd=False,

@@ -134,8 +134,8 @@ token = {self.glance.token()}
     ) -> None:
         # Whoever started us may have it ignored, as shells do.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stdout = open(os.devnull, 'w')
-        sys.stderr = open(output, 'w')
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115
+        sys.stderr = open(output, 'w')  # noqa: SIM115
         trap = Trap(at, signals)
         status = 99
         try:

@@ -1504,9 +1504,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.disable(logging.CRITICAL)
     for module in (image_stream, powervm, instance_disk):
         module.RETRY_DELAYS = _DELAYS[: len(module.RETRY_DELAYS)]
-    with tempfile.TemporaryDirectory(prefix='pvm-kill-') as directory:
-        with World(pathlib.Path(directory)) as world:
-            return Program(world, parsed).run()
+    with (
+        tempfile.TemporaryDirectory(prefix='pvm-kill-') as directory,
+        World(pathlib.Path(directory)) as world,
+    ):
+        return Program(world, parsed).run()
 
 
 if __name__ == '__main__':

@@ -459,7 +459,8 @@ class TestLife(GlanceServerTestCase):
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert parent.stdin and parent.stdout
+        assert parent.stdin
+        assert parent.stdout
         with parent.stdin, parent.stdout:
             url = parent.stdout.readline().strip()
             parent.kill()

@@ -905,10 +905,8 @@ class StreamTest(base.CacheTestCase):
 
         self.driver.before[step] = fault
         for name in ('one', 'two'):
-            try:
+            with contextlib.suppress(exceptions.PVMImageCacheError):
                 self.check_bytes(self.deploy(name))
-            except exceptions.PVMImageCacheError:
-                pass
         self.catalog.broken = set()
         self.driver.before = {}
         self.check_bytes(self.deploy('last'))

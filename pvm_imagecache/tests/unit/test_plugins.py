@@ -16,10 +16,12 @@ import contextlib
 import itertools
 import sys
 import textwrap
+import types
 
 import fixtures
 from stevedore import _cache
 from stevedore import extension
+from stevedore import named
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
@@ -185,6 +187,29 @@ class OwnTest(PluginsTest):
             exceptions.ConfigurationError, plugins.load_policies, self.conf
         )
         self.assertIn('low (95) is above high (90)', str(error))
+
+    def test_stevedore_without_a_conflict_resolver(self):
+        def manager_of_5_5(
+            namespace,
+            names,
+            invoke_on_load=False,
+            on_load_failure_callback=None,
+            warn_on_missing_entrypoint=True,
+        ):
+            return named.NamedExtensionManager(
+                namespace,
+                names,
+                invoke_on_load=invoke_on_load,
+                on_load_failure_callback=on_load_failure_callback,
+                warn_on_missing_entrypoint=warn_on_missing_entrypoint,
+            )
+
+        self.patch(
+            plugins,
+            'named',
+            types.SimpleNamespace(NamedExtensionManager=manager_of_5_5),
+        )
+        self.assertIsInstance(self.policy('none').policy, none.NonePolicy)
 
     def test_no_policies(self):
         self.conf.set_override('eviction_policies', [], 'pvm_imagecache')
