@@ -634,7 +634,7 @@ class UsageErrorTestCase(OutputTestCase):
         path.write_text('[pvm_imagecache]\nstate_path = state\n')
         done = self.run_shell('list', conf_file=path)
         self.assertEqual(1, done.returncode)
-        self.assertIn('"state" is no absolute path', done.stderr)
+        self.assertIn('"state" is not an absolute path', done.stderr)
 
     def test_a_plugin_that_is_not_there(self) -> None:
         self.conf_file.write_text(
