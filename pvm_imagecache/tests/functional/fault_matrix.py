@@ -96,6 +96,7 @@ from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import private_files
+from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -578,7 +579,7 @@ def quick() -> Iterator[None]:
             (powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
             (instance_disk, 'RETRY_DELAYS', (0.01, 0.02)),
             (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),
-            (powervm, '_LONGEST_PAUSE', 0.02),
+            (retry, '_LONGEST_BACKOFF', 0.02),
             (catalog_file, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
             # No request is at work any more when a fault is over.
             (reconciler, 'LONGEST_REQUEST', 0.0),

@@ -31,8 +31,8 @@ from pvm_imagecache import naming
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as base_module
-from pvm_imagecache.drivers import powervm
-from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.drivers.localdisk import changes
+from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -309,7 +309,7 @@ class PowerVMFaultsTestCase(_Base):
             )
 
         self.fault('reset_before', 'VolumeGroup.update')
-        with mock.patch.object(powervm, 'pause', others):
+        with mock.patch.object(retry, 'back_off', others):
             self.assertRaises(
                 exceptions.DiskExists,
                 self.manager.create_disk,
@@ -320,13 +320,13 @@ class PowerVMFaultsTestCase(_Base):
             self.assertEqual(b'precious', disk.read(8))
 
     def test_an_answer_that_does_not_show_the_disks(self) -> None:
-        confirm = volume_group._confirm
+        confirm = changes.confirm
 
         def blind(after: Any, pending: Any, before: set[str]) -> None:
             confirm(after, pending, after.udids)
 
         for name in ('vm1', 'vm2'):
-            with mock.patch.object(volume_group, '_confirm', blind):
+            with mock.patch.object(changes, 'confirm', blind):
                 error = self.assertRaises(
                     exceptions.PowerVMRequestFailed,
                     self.manager.create_disk,

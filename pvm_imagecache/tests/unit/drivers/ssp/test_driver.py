@@ -10,8 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The driver for Shared Storage Pools, as far as it asks nobody."""
-
 import collections
 import contextlib
 
@@ -28,29 +26,29 @@ Cluster = collections.namedtuple('Cluster', 'name')
 _LONGEST = pvm_const.MaxLen.FILENAME_DEFAULT - len('part12345678')
 
 
-class ImageNameTest(base.TestCase):
+class ImageLUNameTest(base.TestCase):
     def _name(self, **values):
         return driver.image_lu_name(base.image_of(b'x', **values))
 
-    def test_is_what_nova_powervm_called_it(self):
+    def test_the_name_is_that_of_nova_powervm(self):
         self.assertEqual(
             'image_rhel_8_' + 'ab' * 16,
             self._name(name='rhel 8', checksum='ab' * 16),
         )
 
-    def test_without_a_name(self):
+    def test_an_image_without_name_is_named_by_its_id(self):
         self.assertTrue(
             self._name(name=None).startswith('image_3e865d14_8c1e_4615_')
         )
 
-    def test_without_md5(self):
+    def test_an_image_without_md5_is_named_by_its_hash(self):
         self.assertTrue(
             self._name(
                 name='n', checksum=None, os_hash_value='cd' * 64
             ).endswith('_' + 'cd' * 16)
         )
 
-    def test_without_a_hash(self):
+    def test_an_image_without_hash_is_refused(self):
         self.assertRaises(
             exceptions.ImageNotCacheable,
             self._name,
@@ -63,7 +61,7 @@ class ImageNameTest(base.TestCase):
         strategies.text(),
         strategies.text('abcdef0123456789', min_size=32, max_size=32),
     )
-    def test_keeps_the_hash_whole(self, name, checksum):
+    def test_the_hash_is_never_truncated(self, name, checksum):
         made = self._name(name=name, checksum=checksum)
         self.assertTrue(made.endswith(f'_{checksum}'))
         self.assertLessEqual(len(made), _LONGEST)
@@ -80,16 +78,18 @@ class ClusterTest(base.TestCase):
             )
         )
 
-    def test_chosen(self):
+    def test_a_cluster_is_chosen_by_name(self):
         self.assertEqual('a', driver._choose(self.clusters, 'a').name)
         self.assertEqual('a', driver._choose(self.clusters[1:], '').name)
 
-    def test_not_there(self):
-        self.assertIn('There are: a, b.', self._refused(self.clusters, 'c'))
-        self.assertIn('There are: none.', self._refused([], 'c'))
+    def test_a_missing_cluster_is_reported(self):
+        self.assertIn(
+            'Known clusters: a, b.', self._refused(self.clusters, 'c')
+        )
+        self.assertIn('Known clusters: none.', self._refused([], 'c'))
         self.assertIn('in a cluster', self._refused([], ''))
 
-    def test_ambiguous(self):
+    def test_several_clusters_are_reported(self):
         self.assertIn(
             'several clusters: a, b', self._refused(self.clusters, '')
         )
@@ -112,13 +112,13 @@ class FeedTest(base.TestCase):
         if error:
             raise error
 
-    def test_is_opened_when_needed_only(self):
+    def test_a_stream_is_opened_only_when_needed(self):
         feed = self._feed([b'a'])
         feed.close()
         self.assertEqual([], self.events)
         self.assertFalse(feed.opened)
 
-    def test_all_pieces(self):
+    def test_all_pieces_are_passed_on(self):
         feed = self._feed([b'a', b'b'])
         self.assertEqual([b'a', b'b'], list(feed.open()))
         feed.close()
@@ -126,14 +126,14 @@ class FeedTest(base.TestCase):
         self.assertTrue(feed.opened)
         self.assertIsNone(feed.error)
 
-    def test_keeps_what_the_stream_raised(self):
+    def test_an_error_of_the_stream_is_kept(self):
         error = exceptions.ImageNotFound(image='i')
         feed = self._feed([b'a'], error)
         self.assertRaises(exceptions.ImageNotFound, list, feed.open())
         self.assertIs(error, feed.error)
         feed.close()
 
-    def test_keeps_what_opening_raised(self):
+    def test_an_error_of_opening_is_kept(self):
         error = exceptions.ImageNotFound(image='i')
 
         def fail():
@@ -145,8 +145,8 @@ class FeedTest(base.TestCase):
         self.assertFalse(feed.opened)
 
 
-class SmallTest(base.TestCase):
-    def test_made_without_a_request(self):
+class SSPDriverTest(base.TestCase):
+    def test_a_driver_is_made_without_a_request(self):
         made = driver.SSPDriver.from_conf(
             self.make_conf(
                 disk_driver='ssp', cluster_name='c', host='nowhere.invalid'
@@ -160,7 +160,7 @@ class SmallTest(base.TestCase):
             pvm_const.MaxLen.FILENAME_DEFAULT, made.max_name_length
         )
 
-    def test_a_pool_that_is_full(self):
+    def test_a_full_pool_is_reported(self):
         new = driver_base.NewDisk('a', base.GIB, 'raw')
         cause = exceptions.PowerVMRequestFailed(
             action='a', reason='There is not enough space'

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What goes wrong around the cache stops neither nova-compute nor a task."""
+"""Faults of the cache stop neither nova-compute nor its periodic tasks."""
 
 import threading
 import time
@@ -34,7 +34,7 @@ from pvm_imagecache.virt import notifications
 SIZE = 3 * base.MIB + 1
 
 
-class TroubleTestCase(base.NovaTestCase):
+class FaultsTestCase(base.NovaTestCase):
     def log(self) -> str:
         return self.stdlog.logger.output
 
@@ -45,27 +45,30 @@ class TroubleTestCase(base.NovaTestCase):
         )
         self.computes['compute'] = self.compute
 
-    def test_powervm_is_not_there(self) -> None:
+    def test_nova_compute_starts_without_powervm(self) -> None:
         server = self.boot(self.store(SIZE))
         port = base.CONF.pvm_imagecache.port
-        # nova-compute starts, tells of it once, and does its tasks.
+        # nova-compute starts, logs it once, and runs its tasks.
         self.restart(port=1)
         self._run_periodics()
-        self.run_pass()
-        self.run_pass()
+        self.run_cleanup()
+        self.run_cleanup()
         self.assertEqual(
-            1, self.log().count('can not tidy up the image cache, and')
+            1,
+            self.log().count(
+                'Could not run image cache maintenance, will retry'
+            ),
         )
-        self.assertEqual(1, self.log().count('can not reach PowerVM'))
+        self.assertEqual(1, self.log().count('Could not reach PowerVM'))
         self.assertEqual([], self.compute.driver.list_instance_uuids())
         self.assertRaises(
             exception.VirtDriverNotReady,
             self.compute.driver.get_available_nodes,
         )
         self.assertNotIn('Error updating resources', self.log())
-        # nova does not take the server for lost.
+        # nova does not consider the server lost.
         self.assertEqual('ACTIVE', self.api.get_server(server['id'])['status'])
-        # Once it answers, all is as before, without a restart.
+        # Once PowerVM answers, no restart is needed.
         for adapters in (
             self.compute.driver._adapters,
             self.compute.driver.image_cache.driver._adapters,
@@ -82,20 +85,20 @@ class TroubleTestCase(base.NovaTestCase):
                 url='',
             )
         self._run_periodics()
-        self.run_pass()
-        for what in ('tidy up the image cache', 'reach PowerVM'):
-            self.assertIn(f'nova-compute can {what} again', self.log())
+        self.run_cleanup()
+        for what in ('run image cache maintenance', 'reach PowerVM'):
+            self.assertIn(f'Able to {what} again', self.log())
         self._delete_server(server)
         self.assert_nothing_left()
 
-    def test_resources_stay_known(self) -> None:
+    def test_the_last_known_resources_are_reported(self) -> None:
         driver = self.compute.driver
         before = driver.get_available_resource('compute')
         self.powervm.control.add_fault('status', method='GET')
         self.assertEqual(before, driver.get_available_resource('compute'))
-        self.assertEqual(1, self.log().count('can not reach PowerVM'))
+        self.assertEqual(1, self.log().count('Could not reach PowerVM'))
 
-    def test_a_policy_is_missing(self) -> None:
+    def test_a_missing_policy_is_ignored(self) -> None:
         self.restart(eviction_policies=['no-such', 'age'])
         self.assertIn('Continuing without eviction policy no-such', self.log())
         self.assertEqual(
@@ -105,9 +108,9 @@ class TroubleTestCase(base.NovaTestCase):
                 for each in self.compute.driver.image_cache._parts.policies
             ],
         )
-        self.run_pass()
+        self.run_cleanup()
 
-    def test_a_bad_disk_driver(self) -> None:
+    def test_a_bad_disk_driver_prevents_the_start(self) -> None:
         for name, kind in (
             ('no-such', exceptions.PluginNotFound),
             ('localdisk', exceptions.ConfigurationError),
@@ -117,7 +120,7 @@ class TroubleTestCase(base.NovaTestCase):
             )
             self.assertRaises(kind, self.compute.driver.init_host, 'host')
 
-    def test_the_start_fails(self) -> None:
+    def test_a_failed_cleanup_at_startup_is_logged(self) -> None:
         for error in (
             exceptions.CatalogError(path='x', reason='no luck'),
             ZeroDivisionError('oops'),
@@ -132,15 +135,15 @@ class TroubleTestCase(base.NovaTestCase):
             self.assertEqual(
                 1,
                 self.log().count(
-                    'can not tidy up the image cache at the start, and will '
-                    f'try it again: {error}'
+                    'Could not run image cache maintenance at startup, will '
+                    f'retry: {error}'
                 ),
             )
         image_id = self.store(SIZE)
         self.assert_boots_from(self.boot(image_id), image_id)
 
-    def test_a_pass_fails(self) -> None:
-        self.run_pass()
+    def test_a_failed_cleanup_run_is_logged_once(self) -> None:
+        self.run_cleanup()
         for error in (
             exceptions.CatalogError(path='x', reason='no luck'),
             ZeroDivisionError('oops'),
@@ -148,14 +151,14 @@ class TroubleTestCase(base.NovaTestCase):
             with mock.patch.object(
                 catalog.Catalog, 'set_in_use', autospec=True, side_effect=error
             ):
-                self.run_pass()
-                self.run_pass()
+                self.run_cleanup()
+                self.run_cleanup()
             self.assertEqual(
-                1, self.log().count(f'and will try it again: {error}')
+                1, self.log().count(f'maintenance, will retry: {error}')
             )
-        self.run_pass()
+        self.run_cleanup()
 
-    def test_a_deploy_without_a_catalogue(self) -> None:
+    def test_servers_boot_without_a_catalog(self) -> None:
         image_id = self.store(SIZE)
         with mock.patch.object(
             catalog.Catalog,
@@ -168,7 +171,7 @@ class TroubleTestCase(base.NovaTestCase):
             self._delete_server(server)
         self.assertEqual({}, self.disks())
 
-    def test_options_that_change(self) -> None:
+    def test_changed_options_are_read_again(self) -> None:
         images = self.compute.driver.image_cache
         self.assertEqual(300, images._parts.settings.minimum_age)
         self.flags(minimum_age=77, group='pvm_imagecache')
@@ -188,7 +191,7 @@ class MutationTestCase(base.FilesTestCase):
         )
         return str(path)
 
-    def test_mutation(self) -> None:
+    def test_valid_options_are_read_again(self) -> None:
         conf = cfg.ConfigOpts()
         compute.register(conf)
         conf(
@@ -213,7 +216,7 @@ class MutationTestCase(base.FilesTestCase):
         self.write(70, 80)
         conf.mutate_config_files()
         self.assertEqual((70, 80), seen())
-        # A value that makes no sense changes nothing.
+        # An invalid value changes nothing.
         self.write('much', 90)
         conf.mutate_config_files()
         self.assertEqual((70, 80), seen())
@@ -225,7 +228,7 @@ class MutationTestCase(base.FilesTestCase):
 class NotificationsTestCase(base.NovaTestCase):
     options = {'volume_group_name': 'cachevg', 'send_notifications': True}
 
-    def test_notifications(self) -> None:
+    def test_each_event_is_sent_as_a_notification(self) -> None:
         image_id = self.store(SIZE)
         server = self.boot(image_id)
         cached = self.await_one('pvm_imagecache.image.cached')
@@ -252,18 +255,18 @@ class NotificationsTestCase(base.NovaTestCase):
             ),
         )
         self._delete_server(server)
-        self.run_pass()
+        self.run_cleanup()
         uptime = boot_clock.uptime
         with mock.patch.object(
             boot_clock, 'uptime', lambda: uptime() + 100_000
         ):
-            self.run_pass()
+            self.run_cleanup()
         data = self.await_one('pvm_imagecache.image.evicted')['payload'][
             'nova_object.data'
         ]
         self.assertEqual(image_id, data['image_id'])
         self.assertIn('age: ', data['reason'])
-        # Somebody else's disk has the name.
+        # An untracked disk has the name.
         other = self.store(SIZE, seed=1)
         self.powervm.control.plant_disk(
             'cachevg', naming.base_image_name(other), 7 * base.GIB
@@ -282,7 +285,7 @@ class NotificationsTestCase(base.NovaTestCase):
         )
         return found
 
-    def test_a_bus_that_is_gone(self) -> None:
+    def test_an_unreachable_message_bus_delays_nothing(self) -> None:
         tried, hangs = threading.Semaphore(0), threading.Event()
         self.addCleanup(hangs.set)
 
@@ -295,18 +298,18 @@ class NotificationsTestCase(base.NovaTestCase):
                 image_id = self.store(SIZE, seed)
                 self.assert_boots_from(self.boot(image_id), image_id)
                 self.assertTrue(tried.acquire(timeout=30))
-            self.await_log('can not send notifications')
+            self.await_log('Could not send image cache notifications')
         self.assertEqual(
             1,
             self.stdlog.logger.output.count(
-                'can not send notifications of the cache'
+                'Could not send image cache notifications'
             ),
         )
 
         def hang(event: object) -> None:
             hangs.wait()
 
-        # Nobody waits for a bus that takes nothing: this would never end.
+        # If something waited for the message bus, this would never end.
         with mock.patch.object(notifications, '_send', hang):
             image_id = self.store(SIZE, seed=2)
             self.assert_boots_from(self.boot(image_id), image_id)
