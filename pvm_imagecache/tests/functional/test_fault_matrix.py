@@ -12,14 +12,14 @@
 
 """Some cells of the fault matrix; all of them take a quarter of an hour.
 
-``python -m pvm_imagecache.tests.functional.fault_matrix`` runs those.
+``python -m pvm_imagecache.tests.stress.fault_matrix`` runs those.
 """
 
 import logging
 
 from oslotest import base
 
-from pvm_imagecache.tests.functional import fault_matrix
+from pvm_imagecache.tests.stress import fault_matrix
 
 
 class FaultMatrixTestCase(base.BaseTestCase):

@@ -17,7 +17,7 @@ import sys
 
 from oslotest import base
 
-from pvm_imagecache.tests.functional import fuzz_shell
+from pvm_imagecache.tests.stress import fuzz_shell
 
 COUNT = 150
 

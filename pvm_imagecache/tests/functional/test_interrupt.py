@@ -22,7 +22,7 @@ from oslo_utils import units
 from oslotest import base as test_base
 
 from pvm_imagecache.tests.functional import base
-from pvm_imagecache.tests.functional import interrupt_test
+from pvm_imagecache.tests.stress import interrupt
 
 EVERY = 271
 
@@ -38,7 +38,7 @@ class InterruptTestCase(test_base.BaseTestCase):
                 '-W',
                 'ignore',
                 '-m',
-                interrupt_test.__name__,
+                interrupt.__name__,
                 f'--every={EVERY}',
                 f'--first={EVERY // 2}',
             ],

@@ -10,14 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Some of the points of :mod:`kill_test`: all of them take ten minutes."""
+"""A selection of the points of :mod:`pvm_imagecache.tests.stress.kill`."""
 
 import subprocess
 import sys
 
 from oslotest import base
 
-from pvm_imagecache.tests.functional import kill_test
+from pvm_imagecache.tests.stress import kill
 
 #: Odd, so that it comes by points of every kind.
 EVERY = 9
@@ -34,7 +34,7 @@ class KillTestCase(base.BaseTestCase):
                 '-W',
                 'ignore',
                 '-m',
-                kill_test.__name__,
+                kill.__name__,
                 '--every',
                 str(EVERY),
                 *(

@@ -20,7 +20,7 @@ in a process that kills itself there (``kill -9``). After that, one pass must
 leave nothing partial behind, and the next deploys must succeed and be right
 to the last byte, whether they come before the pass or after it.
 
-    python -m pvm_imagecache.tests.functional.kill_test [--only miss:17]
+    python -m pvm_imagecache.tests.stress.kill [--only miss:17]
 """
 
 import argparse

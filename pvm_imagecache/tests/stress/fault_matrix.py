@@ -18,8 +18,8 @@ right bytes on the disk or with a clear error of ours, in a bounded time; it
 never leaves a wrong image in the cache; and when the fault is over, one
 reconciliation leaves nothing behind, and the next deploy works::
 
-    python -m pvm_imagecache.tests.functional.fault_matrix
-    python -m pvm_imagecache.tests.functional.fault_matrix \\
+    python -m pvm_imagecache.tests.stress.fault_matrix
+    python -m pvm_imagecache.tests.stress.fault_matrix \\
         --only 'File.upload/base:401@mid.once:cold' --verbose
 
 A good cell says how it ended: ``miss``, ``hit``, ``bypass``, ``fetch`` (a

@@ -18,7 +18,7 @@ another client of the volume group adds and removes its own disks. Every byte
 of every disk is looked at, and at the end all books must balance: disks,
 records, downloads, locks, descriptors.
 
-    python -m pvm_imagecache.tests.functional.race_test [--seconds 60]
+    python -m pvm_imagecache.tests.stress.race [--seconds 60]
 """
 
 import argparse

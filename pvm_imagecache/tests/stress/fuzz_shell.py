@@ -17,7 +17,7 @@ on a real Glance and a simulated PowerVM, each in a child of its own. The
 status must be one that is documented, and what is printed no traceback and
 no sign of an error that was not foreseen.
 
-    python -m pvm_imagecache.tests.functional.fuzz_shell --count 2000
+    python -m pvm_imagecache.tests.stress.fuzz_shell --count 2000
 """
 
 import argparse
@@ -36,7 +36,7 @@ import traceback
 
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.cmd import shell
-from pvm_imagecache.tests.functional import interrupt_test
+from pvm_imagecache.tests.stress import interrupt
 
 COMMANDS = (
     'list',
@@ -177,7 +177,7 @@ _SLOW = 60
 class Fuzzer:
     """Makes command lines, runs them, and judges what they did."""
 
-    def __init__(self, world: interrupt_test.World, seed: int) -> None:
+    def __init__(self, world: interrupt.World, seed: int) -> None:
         self._world = world
         self._random = random.Random(seed)
         self.statuses: collections.Counter[int] = collections.Counter()
@@ -347,10 +347,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--count', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args(arguments)
-    interrupt_test.leave_on_sigterm()
+    interrupt.leave_on_sigterm()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='fuzz-') as name:
-        world = interrupt_test.World(pathlib.Path(name))
+        world = interrupt.World(pathlib.Path(name))
         (world.directory / 'here').mkdir()
         with world.running():
             fuzzer = Fuzzer(world, options.seed)

@@ -19,7 +19,7 @@ Ctrl-C. Each time the image must be cached and whole, or there is nothing of
 it: no disk, no record, no lock, no web/File entry; and nobody sees a
 traceback.
 
-    python -m pvm_imagecache.tests.functional.interrupt_test [--every 25]
+    python -m pvm_imagecache.tests.stress.interrupt [--every 25]
 """
 
 import argparse
