@@ -56,7 +56,6 @@ import pathlib
 import queue
 import re
 import shutil
-import signal
 import socket
 import sqlite3
 import struct
@@ -97,6 +96,7 @@ from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import private_files
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests.servers import process as process_module
 
 LOG = logging.getLogger(__name__)
 
@@ -2094,9 +2094,8 @@ def main() -> int:
     if arguments.list:
         print('\n'.join(cell.name for cell in chosen))
         return 0
+    process_module.exit_on_sigterm()
     if arguments.part:
-        # Whoever ends us lets us tidy up.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         _run_part(chosen, arguments.part)
         return 0
     if not chosen:

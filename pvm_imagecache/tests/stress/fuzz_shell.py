@@ -36,6 +36,7 @@ import traceback
 
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.cmd import shell
+from pvm_imagecache.tests.servers import process
 from pvm_imagecache.tests.stress import interrupt
 
 COMMANDS = (
@@ -298,6 +299,7 @@ class Fuzzer:
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             status = 98
             try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 # A command that hangs is one that fails.
                 signal.alarm(_SLOW)
                 os.chdir(self._world.directory / 'here')
@@ -347,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--count', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args(arguments)
-    interrupt.leave_on_sigterm()
+    process.exit_on_sigterm()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='fuzz-') as name:
         world = interrupt.World(pathlib.Path(name))

@@ -51,6 +51,7 @@ from pvm_imagecache.cmd import shell as _shell  # noqa: F401
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import process
 
 SIZE = 3 * units.Mi + 17
 INTERRUPTED = 130
@@ -132,6 +133,7 @@ token = {self.glance.token()}
         at: int | None,
         signals: int,
     ) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # Whoever started us may have it ignored, as shells do.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.stdout = open(os.devnull, 'w')
@@ -251,11 +253,6 @@ class Trap:
         return self._line
 
 
-def leave_on_sigterm() -> None:
-    """Tidy up when ended by a signal, as by Ctrl-C."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Interrupt it everywhere; 1 if anything was left."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
@@ -274,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help='how many come, one right after the other',
     )
     options = parser.parse_args(arguments)
-    leave_on_sigterm()
+    process.exit_on_sigterm()
     failures = 0
     seen: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory(prefix='interrupt-') as name:

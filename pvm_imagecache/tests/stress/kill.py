@@ -70,6 +70,7 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import process
 
 #: Of an image: three pieces of a stream, the last one short.
 SIZE = 2 * units.Mi + units.Mi // 2 + 17
@@ -452,6 +453,7 @@ token = {self.glance.token()}
             return pid
         status = 1
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.alarm(_PATIENCE)
             Trap(
                 deadly,
@@ -1499,6 +1501,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(
                 f'no operation {each}; there are: ' + ', '.join(OPERATIONS)
             )
+    process.exit_on_sigterm()
     if not parsed.verbose:
         logging.disable(logging.CRITICAL)
     for module in (image_source, powervm, instance_disk):

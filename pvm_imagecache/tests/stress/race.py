@@ -72,6 +72,7 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import process
 
 READINGS = ('overwrite', 'merge')
 GROUP = 'cachevg'
@@ -1176,13 +1177,13 @@ class Run:
     ) -> 'pipes.Connection[Any, Any]':
         context = multiprocessing.get_context('spawn')
         ours, theirs = context.Pipe()
-        process = context.Process(
+        started = context.Process(
             target=target, args=(self._world.place, theirs, *args)
         )
-        process.start()
+        started.start()
         theirs.close()
-        held.callback(process.join)
-        held.callback(process.terminate)
+        held.callback(started.join)
+        held.callback(started.terminate)
         return ours
 
     def _hear(self, pipe: 'pipes.Connection[Any, Any]') -> Any:
@@ -1363,6 +1364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if parsed.images < _LEAST_IMAGES:
         parser.error('too few images')
+    process.exit_on_sigterm()
     return race(parsed)
 
 
