@@ -95,20 +95,20 @@ class FaultMatrixTestCase(base.BaseTestCase):
             'Glance.data:stall.once:bare',
         )
 
-    def test_catalogue(self) -> None:
+    def test_catalog(self) -> None:
         self.check(
-            'Catalogue:locked-ever.midway:cold',
-            'Catalogue:read-only.midway:warm',
-            'Catalogue:full.midway:cold',
-            'Catalogue:corrupt-pages.*:warm',
-            'Catalogue:missing-file.midway:cold',
-            'Catalogue:newer.start:warm',
+            'Catalog:locked-ever.midway:cold',
+            'Catalog:read-only.midway:warm',
+            'Catalog:full.midway:cold',
+            'Catalog:corrupt-pages.*:warm',
+            'Catalog:missing-file.midway:cold',
+            'Catalog:newer.start:warm',
         )
 
     def test_locks(self) -> None:
         self.check(
             'Locks:image-ever.start:cold',
             'Locks:group-ever.start:warm',
-            'Locks:catalogue-ever.start:warm',
+            'Locks:catalog-ever.start:warm',
             'Locks:no-locks.start:cold',
         )

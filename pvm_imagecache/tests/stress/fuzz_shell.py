@@ -38,6 +38,7 @@ from pvm_imagecache.cmd import main as command
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.tests.servers import process
 from pvm_imagecache.tests.stress import interrupt
+from pvm_imagecache.tests.stress import seams
 
 COMMANDS = (
     'list',
@@ -171,7 +172,6 @@ NONSENSE = (
     '١',
 )
 ALLOWED = (0, 1, 2)
-_FORESEEN_NOT = 'This should not have happened'
 _SLOW = 60
 
 
@@ -286,7 +286,7 @@ class Fuzzer:
         if (
             status not in ALLOWED
             or 'Traceback' in text
-            or (_FORESEEN_NOT in text)
+            or seams.UNEXPECTED_ERROR in text
         ):
             self.failures.append(
                 f'{shlex.join(words)!a}\n  status {status}:\n{text[-3000:]}'

@@ -42,7 +42,6 @@ from glanceclient.v2 import client as _glanceclient  # noqa: F401
 from oslo_utils import units
 import stevedore
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import manager as _manager  # noqa: F401
 from pvm_imagecache import naming
 from pvm_imagecache.cmd import images as _images  # noqa: F401
@@ -52,6 +51,7 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
 from pvm_imagecache.tests.servers import process
+from pvm_imagecache.tests.stress import seams
 
 SIZE = 3 * units.Mi + 17
 INTERRUPTED = 130
@@ -173,9 +173,7 @@ token = {self.glance.token()}
             if status != INTERRUPTED:
                 raise Failure('done, but nothing is there')
             return 'nothing'
-        if states != [catalog_module.State.READY.value] or (
-            list(disks) != [name]
-        ):
+        if states != [seams.READY] or (list(disks) != [name]):
             raise Failure(f'left: {states} {list(disks)}\n{errors}')
         with (
             open(self.glance.data_path(self.image_id), 'rb') as image,
@@ -187,7 +185,7 @@ token = {self.glance.token()}
 
     def _states(self) -> list[str]:
         """The states of all records, whatever their pool."""
-        path = self.state / 'catalog.sqlite'
+        path = self.state / seams.CATALOG_FILE
         if not path.exists():
             return []
         with contextlib.closing(sqlite3.connect(path)) as file:
@@ -200,7 +198,7 @@ token = {self.glance.token()}
             ]
 
     def _check_locks(self) -> None:
-        for path in (self.state / 'locks').glob('*.lock'):
+        for path in seams.lock_directory(self.state).glob('*.lock'):
             with open(path) as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,9 +236,9 @@ class Trap:
         path = frame.f_code.co_filename
         if not path.startswith(_PACKAGE) or '/tests/' in path:
             return None
-        if frame.f_code.co_name in ('_handle', '_tell', 'install', 'ignore'):
+        if frame.f_code.co_name in seams.SIGNAL_FUNCTIONS:
             # What handles signals is not interrupted by the first one.
-            self._ready = frame.f_code.co_name != 'ignore'
+            self._ready = frame.f_code.co_name != (seams.SIGNALS_IGNORED)
             return None
         return self._line
 
