@@ -26,7 +26,7 @@ EVERY = 9
 class KillTestCase(base.BaseTestCase):
     """Killed anywhere, nothing partial is left and nobody is blocked."""
 
-    def test_some_points(self) -> None:
+    def test_nothing_partial_remains_after_kills(self) -> None:
         # A process of its own: it forks, and must have no threads.
         done = subprocess.run(
             [

@@ -27,7 +27,7 @@ SECONDS = 6
 class RaceTestCase(base.BaseTestCase):
     """All at once, nothing is lost, wrong, fetched twice or left over."""
 
-    def test_for_a_short_time(self) -> None:
+    def test_a_short_race_balances_its_books(self) -> None:
         # A process of its own: what it counts are its own descriptors.
         done = subprocess.run(
             [
