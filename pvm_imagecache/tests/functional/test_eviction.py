@@ -99,7 +99,7 @@ class WatermarkTestCase(_Base):
     room = 42
     options = 'eviction_policies = watermark\nminimum_age = 0\n'
 
-    def test_down_to_the_low_mark(self) -> None:
+    def test_eviction_stops_at_the_low_watermark(self) -> None:
         self.plant_images(40)
         done = self.manager.run_cleanup()
         assert done.eviction
@@ -112,7 +112,7 @@ class WatermarkTestCase(_Base):
         assert again.eviction
         self.assertEqual((), again.eviction.results)
 
-    def test_what_may_not_go_stays(self) -> None:
+    def test_pinned_images_and_images_in_use_are_kept(self) -> None:
         self.plant_images(40)
         ids = [each.image.id for each in self.manager.list()]
         self.manager.pin(ids[0])
@@ -156,7 +156,7 @@ class ManyTestCase(_Base):
         assert done.eviction
         return len([each for each in done.eviction.results if each.removed])
 
-    def test_500_in_one_pass(self) -> None:
+    def test_one_update_evicts_500_images(self) -> None:
         self.plant_images(500)
         seen = self.last_request()
         done = self.manager.run_cleanup()
@@ -167,7 +167,7 @@ class ManyTestCase(_Base):
         self.manager.run_cleanup()
         self.assertEqual(['VolumeGroup.get'], self.kinds_since(seen))
 
-    def test_somebody_else_changes_the_group_meanwhile(self) -> None:
+    def test_eviction_is_retried_after_a_foreign_update(self) -> None:
         self.plant_images(5)
         mapped = self.manager._driver.mapped
 
@@ -241,7 +241,7 @@ class RoomTestCase(_Base):
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 40))
         self.assertEqual([], self.cached())
 
-    def test_a_hit(self) -> None:
+    def test_a_hit_evicts_only_for_missing_space(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.deploy(image_id, 'vm0')
         self.plant_images(38)

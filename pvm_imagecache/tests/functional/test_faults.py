@@ -70,7 +70,7 @@ class GlanceFaultsTestCase(_Base):
             self.assertRaises(error, call)
             self.assert_nothing_left()
 
-    def test_flipped_bytes(self) -> None:
+    def test_flipped_bytes_are_refused(self) -> None:
         path = self.glance.data_path(self.image_id)
         data = bytearray(path.read_bytes())
         for place in (0, len(data) // 2, -1):
@@ -81,12 +81,12 @@ class GlanceFaultsTestCase(_Base):
         path.write_bytes(data)
         self.assertEqual(Outcome.MISS, self.deploy())
 
-    def test_too_short(self) -> None:
+    def test_truncated_data_is_refused(self) -> None:
         path = self.glance.data_path(self.image_id)
         path.write_bytes(path.read_bytes()[:-1])
         self.refused(exceptions.ImageTruncated)
 
-    def test_too_long(self) -> None:
+    def test_no_more_than_the_promised_size_is_written(self) -> None:
         path = self.glance.data_path(self.image_id)
         with path.open('ab') as file:
             file.write(b'more')
@@ -102,7 +102,7 @@ class GlanceFaultsTestCase(_Base):
                 self.disks()['vm1'].read_bytes()[:SIZE],
             )
 
-    def test_no_data(self) -> None:
+    def test_an_image_without_data_is_refused(self) -> None:
         self.glance.data_path(self.image_id).unlink()
         error = self.assertRaises(
             exceptions.ImageHasNoData,
@@ -113,7 +113,7 @@ class GlanceFaultsTestCase(_Base):
         self.assertIn(self.image_id, str(error))
         self.assert_nothing_left()
 
-    def test_reset(self) -> None:
+    def test_a_reset_download_is_resumed(self) -> None:
         # It goes on where it was; a reset may take what was on its way.
         for number, place in enumerate((1, units.Mi, SIZE - 1)):
             self.glance.inject(self.image_id, reset_after=place, count=2)
@@ -127,7 +127,7 @@ class GlanceFaultsTestCase(_Base):
         self.addCleanup(self.glance.clear_faults)
         self.refused(exceptions.ImageTruncated)
 
-    def test_unavailable(self) -> None:
+    def test_a_503_of_glance_is_retried(self) -> None:
         self.glance.inject(self.image_id, status=503, count=2)
         self.assertEqual(Outcome.MISS, self.deploy())
 
@@ -342,7 +342,7 @@ class PowerVMFaultsTestCase(_Base):
             self.deploy('other_' + name)
             self.manager.delete_disk('other_' + name)
 
-    def test_changed_by_others(self) -> None:
+    def test_an_update_is_retried_after_412(self) -> None:
         self.fault('precondition', 'VolumeGroup.update', count=3)
         self.assertEqual(Outcome.MISS, self.deploy('vm1'))
         self.fault('precondition', 'VolumeGroup.update', count=3)
@@ -372,7 +372,7 @@ class PowerVMFaultsTestCase(_Base):
         )
         self.manager.run_cleanup(())
 
-    def test_expired_session(self) -> None:
+    def test_an_expired_session_is_renewed(self) -> None:
         self.manager.usage()
         self.powervm.control.expire_sessions()
         self.assertEqual(Outcome.MISS, self.deploy('vm1'))
@@ -426,7 +426,7 @@ class CatalogueFaultsTestCase(_Base):
         (self.directory / 'state').mkdir(exist_ok=True)
         (self.directory / 'state' / 'catalog.sqlite').write_bytes(content)
 
-    def test_corrupt(self) -> None:
+    def test_a_corrupt_catalog_is_set_aside(self) -> None:
         self.deploy('vm1')
         content = b'this is not a database' * 1000
         self.break_catalogue(content)
@@ -437,7 +437,7 @@ class CatalogueFaultsTestCase(_Base):
         self.image_id = self.store_raw(SIZE, 2)
         self.assertEqual(Outcome.MISS, self.deploy('vm3'))
 
-    def test_a_finished_disk_is_never_taken_for_unfinished(self) -> None:
+    def test_a_complete_disk_survives_a_locked_catalog(self) -> None:
         # From the moment on when the disk is made nothing can be written:
         # neither that it is finished, nor anything else.
         made = self.manager._driver.copy_disk
@@ -465,7 +465,7 @@ class CatalogueFaultsTestCase(_Base):
         self.assert_holds('vm2', self.image_id, SIZE)
         self.assertEqual(Outcome.HIT, self.deploy('vm3'))
 
-    def test_nor_where_that_can_be_written_nowhere(self) -> None:
+    def test_a_complete_disk_survives_without_any_record(self) -> None:
         self.deploy('vm1')
         with mock.patch.object(
             catalog.Catalog,
@@ -534,6 +534,6 @@ class CatalogueFaultsTestCase(_Base):
         self.assert_holds('vm1', self.image_id, SIZE)
         self.assertEqual([], self.manager._catalog.instance_disks(pool))
 
-    def test_state_path_is_a_file(self) -> None:
+    def test_a_file_as_state_path_is_bypassed(self) -> None:
         (self.directory / 'state').write_text('')
         self.assertEqual(Outcome.BYPASS, self.deploy('vm1'))

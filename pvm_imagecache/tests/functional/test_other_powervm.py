@@ -88,7 +88,7 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
             for each in self.ask('disks')
         }
 
-    def test_deploys(self) -> None:
+    def test_deploys_work_without_the_simulator(self) -> None:
         manager = self.make_manager()
         manager.usage()
         stored = [

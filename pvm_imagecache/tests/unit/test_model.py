@@ -47,6 +47,9 @@ from pvm_imagecache.tests.unit import fakes
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
 READY = models.State.READY
 POOL_GIB = 8
+#: For more runs than a unit test may take, set these variables.
+RUNS = int(os.environ.get('PVM_IMAGECACHE_MODEL_RUNS', '60'))
+STEPS = int(os.environ.get('PVM_IMAGECACHE_MODEL_STEPS', '50'))
 MINIMUM_AGE = 50.0
 #: The last two share the twelve digits that the name of a disk keeps.
 IDS = (
@@ -533,6 +536,8 @@ class ModelTest(testtools.TestCase):
         stateful.run_state_machine_as_test(
             CacheMachine,
             settings=hypothesis.settings(
-                base.generated, max_examples=60, stateful_step_count=50
+                base.generated,
+                max_examples=RUNS,
+                stateful_step_count=STEPS,
             ),
         )

@@ -18,8 +18,8 @@ right bytes on the disk or with a clear error of ours, in a bounded time; it
 never leaves a wrong image in the cache; and when the fault is over, one
 reconciliation leaves nothing behind, and the next deploy works::
 
-    python -m pvm_imagecache.tests.functional.fault_matrix
-    python -m pvm_imagecache.tests.functional.fault_matrix \\
+    python -m pvm_imagecache.tests.stress.fault_matrix
+    python -m pvm_imagecache.tests.stress.fault_matrix \\
         --only 'File.upload/base:401@mid.once:cold' --verbose
 
 A good cell says how it ended: ``miss``, ``hit``, ``bypass``, ``fetch`` (a
@@ -56,7 +56,6 @@ import pathlib
 import queue
 import re
 import shutil
-import signal
 import socket
 import sqlite3
 import struct
@@ -76,29 +75,23 @@ from pypowervm import adapter as pvm_adapter
 from pypowervm.helpers import vios_busy
 from pypowervm.wrappers import vios_file as pvm_file
 
-from pvm_imagecache import catalog as catalog_module
-from pvm_imagecache import catalog_file
-from pvm_imagecache import catalog_schema
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
 from pvm_imagecache import simulator
-from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
-from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
-from pvm_imagecache.glance import stream as image_stream
-from pvm_imagecache.system import private_files
-from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests.servers import process as process_module
+from pvm_imagecache.tests.stress import seams
 
 LOG = logging.getLogger(__name__)
 
@@ -114,7 +107,7 @@ _SMALL_BODY: Final = 100
 _TIMEOUT: Final = 1
 _SLOW: Final = 0.3
 _SILENT: Final = 1.6
-_CATALOGUE_TIMEOUT: Final = 0.4
+_CATALOG_TIMEOUT: Final = 0.4
 _OTHERS_DISK: Final = 'b_other_disk'
 _EVER: Final = 1_000_000
 
@@ -298,7 +291,7 @@ METADATA_FAULTS: Final = (
 class Row:
     """A request that faults happen to.
 
-    :ivar kind: as the simulator calls it; or ``Glance.…``, ``Catalogue``.
+    :ivar kind: as the simulator calls it; or ``Glance.…``, ``Catalog``.
     :ivar leg: whose request it is: the ``base`` image's or the
         ``instance`` disk's; of either where it is ''.
     :ivar skip: how many such requests are let through before.
@@ -411,8 +404,8 @@ GLANCE_ROW: Final = Row(
     'Glance.data', 'Glance.data', ('cold', 'bare', 'prefetch')
 )
 METADATA_ROW: Final = Row('Glance.get', 'Glance.get', ('cold', 'warm'))
-CATALOGUE_ROW: Final = Row(
-    'Catalogue', 'Catalogue', ('cold', 'warm'), cache_only=True
+CATALOG_ROW: Final = Row(
+    'Catalog', 'Catalog', ('cold', 'warm'), cache_only=True
 )
 LOCKS_ROW: Final = Row('Locks', 'Locks', ('cold', 'warm'), cache_only=True)
 
@@ -529,7 +522,7 @@ def cells() -> list[Cell]:
         for image in METADATA_ROW.images
     ]
     for row, faults in (
-        (CATALOGUE_ROW, CATALOGUE_FAULTS),
+        (CATALOG_ROW, CATALOG_FAULTS),
         (LOCKS_ROW, LOCK_FAULTS),
     ):
         found += [
@@ -573,32 +566,51 @@ def _image_id(size: int) -> str:
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
     """Make every pause and time-out of ours short."""
-    with contextlib.ExitStack() as patches:
-        for where, name, value in (
-            (image_stream, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
-            (powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)),
-            (instance_disk, 'RETRY_DELAYS', (0.01, 0.02)),
-            (vios_busy, 'SLEEP', lambda seconds: time.sleep(0.01)),
-            (retry, '_LONGEST_BACKOFF', 0.02),
-            (catalog_file, '_BUSY_TIMEOUT', _CATALOGUE_TIMEOUT),
-            # No request is at work any more when a fault is over.
-            (reconciler, 'LONGEST_REQUEST', 0.0),
-            # How long to wait for the lock of the volume group.
-            (
-                volume_group.VolumeGroup.__init__,
-                '__defaults__',
-                (float(_TIMEOUT),),
-            ),
-        ):
-            patches.enter_context(mock.patch.object(where, name, value))
+    with (
+        # No request is at work any more when a fault is over.
+        seams.short_waits(_CATALOG_TIMEOUT, float(_TIMEOUT)),
+        mock.patch.object(vios_busy, 'SLEEP', lambda _: time.sleep(0.01)),
+    ):
         yield
+
+
+# -- a database that cannot be written
+
+
+class DatabaseWrites:
+    """Lets every statement fail that writes to a database of SQLite.
+
+    :ivar refused: what SQLite says of it; '' while writes succeed.
+    """
+
+    def __init__(self) -> None:
+        self.refused = ''
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Watch the connections that are opened within the block."""
+        writes, connect = self, sqlite3.connect
+
+        class Connection(sqlite3.Connection):
+            def execute(self, statement: str, *args: Any) -> Any:
+                if writes.refused and not statement.startswith(
+                    ('SELECT', 'PRAGMA', 'ROLLBACK')
+                ):
+                    raise sqlite3.OperationalError(writes.refused)
+                return super().execute(statement, *args)
+
+        def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            return connect(*args, factory=Connection, **kwargs)
+
+        with mock.patch.object(sqlite3, 'connect', connected):
+            yield
 
 
 # -- one cell at work
 
 
-class UnreadableCatalogue(Exception):
-    """Another process would not find the catalogue."""
+class UnreadableCatalog(Exception):
+    """Another process would not find the catalog."""
 
 
 class Bench:
@@ -608,35 +620,36 @@ class Bench:
         self.cell = cell
         self.image_id = _image_id(cell.size)
         self.base_name = naming.base_image_name(self.image_id)
-        self._stack = contextlib.ExitStack()
+        self.stack = contextlib.ExitStack()
         self.hits = 0
+        self.writes = DatabaseWrites()
         self._rules: list[int] = []
 
     def __enter__(self) -> 'Bench':
         try:
             self._enter()
         except BaseException:
-            self._stack.close()
+            self.stack.close()
             raise
         return self
 
     def _enter(self) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
-        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.state = self.directory / 'state'
         self.glance = base.glance()
         self.glance.clear_faults()
-        self._stack.callback(self.glance.clear_faults)
-        self.powervm = self._stack.enter_context(
+        self.stack.callback(self.glance.clear_faults)
+        self.powervm = self.stack.enter_context(
             simulator.Simulator(str(self.directory / 'powervm'))
         )
         self.control = self.powervm.control
         self.proxy: _Proxy | None = None
         if self.cell.row is METADATA_ROW:
             self.proxy = _Proxy(self.glance.url)
-            self._stack.callback(self.proxy.stop)
+            self.stack.callback(self.proxy.stop)
         self.tap = Tap(self)
-        self._stack.enter_context(self.tap.installed())
+        self.stack.enter_context(self.tap.installed())
         self._others = self.control.plant_disk(
             'cachevg',
             _OTHERS_DISK,
@@ -645,13 +658,13 @@ class Bench:
         )
         self._prepare()
         self.manager, self.source = self._make_manager()
-        self._stack.callback(self.manager.close)
+        self.stack.callback(self.manager.close)
         self.image = None
         if self.proxy is None:
             self.image = self.source.get(self.image_id)
 
     def __exit__(self, *_: Any) -> None:
-        self._stack.close()
+        self.stack.close()
 
     def _make_manager(
         self,
@@ -700,39 +713,22 @@ timeout = {_TIMEOUT}
         elif place:
             manager, _ = self._make_manager()
             with contextlib.closing(manager):
-                # This makes the catalogue and its directory.
+                # This makes the catalog and its directory.
                 manager.reconcile()
 
     def _leave_for_dead(self) -> None:
         """What a process leaves that is killed in the midst of an upload."""
         conf = self._conf()
         driver = plugins.load_driver(conf)
-        catalog = catalog_module.Catalog(str(self.state / 'catalog.sqlite'))
-        with contextlib.closing(driver), contextlib.closing(catalog):
-            pool = driver.pool_id()
+        with (
+            contextlib.closing(driver),
+            seams.open_catalog(self.state) as catalog,
+        ):
             image = image_source.ImageSource(client.factory(conf)).get(
                 self.image_id
             )
-            if self.cell.image == 'dead':
-                record = catalog.begin(pool, self.base_name, image)
-                name, lease = self.base_name, record.lease
-            else:
-                entry = catalog.begin_instance_disk(pool, 'vm1', image.size)
-                name, lease = 'vm1', entry.lease
-            (disk,) = driver.create_disks(
-                [
-                    driver_base.NewDisk(
-                        name,
-                        image.size,
-                        image.disk_format,
-                        reconciler.label(lease),
-                    )
-                ]
-            )
-            if self.cell.image == 'dead':
-                catalog.created(record, disk.udid, disk.capacity)
-            else:
-                catalog.instance_disk_created(entry, disk.udid)
+            name = self.base_name if self.cell.image == 'dead' else 'vm1'
+            disk = seams.leave_incomplete(driver, catalog, name, image)
             with open(self.disks()[name], 'r+b') as file:
                 file.write(b'\xff' * units.Mi)
             self._make_file_entry(disk)
@@ -897,14 +893,14 @@ timeout = {_TIMEOUT}
             return len(pvm_file.File.get(adapter, service='web'))
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """What the catalogue holds, read beside everybody else."""
-        path = self.state / 'catalog.sqlite'
+        """What the catalog holds, read as another process does."""
+        path = self.state / seams.CATALOG_FILE
         try:
             with contextlib.closing(
                 sqlite3.connect(
                     f'file:{urllib.parse.quote(str(path))}?mode=ro',
                     uri=True,
-                    timeout=_CATALOGUE_TIMEOUT,
+                    timeout=_CATALOG_TIMEOUT,
                 )
             ) as connection:
                 connection.row_factory = sqlite3.Row
@@ -913,7 +909,7 @@ timeout = {_TIMEOUT}
                     for row in connection.execute(f'SELECT * FROM {table}')
                 ]
         except sqlite3.Error as error:
-            raise UnreadableCatalogue(str(error)) from error
+            raise UnreadableCatalog(str(error)) from error
 
     def others_disk_is_there(self) -> bool:
         """Whether the disk that somebody else made is as it was."""
@@ -1196,7 +1192,7 @@ class Place:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.state = bench.state
-        self.path = bench.state / 'catalog.sqlite'
+        self.path = bench.state / seams.CATALOG_FILE
 
     @classmethod
     def prepare(cls, bench: Bench) -> None:
@@ -1244,7 +1240,7 @@ class _OtherProcess(Place):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self.bench._stack.callback(self.clear)
+        self.bench.stack.callback(self.clear)
         assert self.process.stdout is not None
         if not self.process.stdout.readline():
             # Those who hold it don't let go of it: no fault.
@@ -1282,16 +1278,15 @@ class Corrupt(Place):
     forgets = True
 
     def strike(self) -> None:
-        for path in self.state.glob('catalog.sqlite*'):
+        for path in self.state.glob(f'{seams.CATALOG_FILE}*'):
             if not path.name.endswith('-shm'):
                 path.write_bytes(b'this is no database ' * 5000)
 
     def clear(self) -> None:
         # Whoever has it open may never look at it again; the next one who
         # opens it sets it aside.
-        catalog = catalog_module.Catalog(str(self.path))
-        with contextlib.closing(catalog):
-            catalog.images('')
+        with seams.open_catalog(self.state) as catalog:
+            seams.base_images(catalog, '')
 
 
 class CorruptPages(Place):
@@ -1318,7 +1313,7 @@ class Newer(Place):
         self._set(99)
 
     def clear(self) -> None:
-        self._set(catalog_schema.VERSION)
+        self._set(seams.CATALOG_VERSION)
 
     def _set(self, version: int) -> None:
         with contextlib.closing(
@@ -1337,12 +1332,12 @@ class Missing(Place):
 
 
 class MissingFile(Place):
-    """The catalogue is removed."""
+    """The catalog is removed."""
 
     forgets = True
 
     def strike(self) -> None:
-        for path in self.state.glob('catalog.sqlite*'):
+        for path in self.state.glob(f'{seams.CATALOG_FILE}*'):
             path.unlink()
 
 
@@ -1374,6 +1369,7 @@ class _OwnMount(Place):
 
     @classmethod
     def prepare(cls, bench: Bench) -> None:
+        bench.stack.enter_context(bench.writes.installed())
         if not can_mount():
             return
         bench.state.mkdir(mode=0o750)
@@ -1389,7 +1385,7 @@ class _OwnMount(Place):
             ],
             check=True,
         )
-        bench._stack.callback(
+        bench.stack.callback(
             subprocess.run, ['umount', '--lazy', str(bench.state)], check=True
         )
 
@@ -1398,19 +1394,14 @@ class ReadOnly(_OwnMount):
     """The state directory is on a file system that is read-only now."""
 
     def strike(self) -> None:
-        self._patches = self.bench._stack.enter_context(contextlib.ExitStack())
+        self._patches = self.bench.stack.enter_context(contextlib.ExitStack())
         if not can_mount() or not self._remount('ro'):
             # While a file is open for writing it can't be done.
-            self._patches.enter_context(
-                mock.patch.object(
-                    private_files, 'open_for_update', _refusing(errno.EROFS)
-                )
-            )
-            self._patches.enter_context(
-                _refusing_writes('attempt to write a readonly database')
-            )
+            self._patches.enter_context(_read_only(self.state))
+            self.bench.writes.refused = 'attempt to write a readonly database'
 
     def clear(self) -> None:
+        self.bench.writes.refused = ''
         self._patches.close()
         if can_mount():
             self._remount('rw')
@@ -1427,11 +1418,8 @@ class Full(_OwnMount):
     """No byte is left on the file system of the state directory."""
 
     def strike(self) -> None:
-        self._patches = self.bench._stack.enter_context(contextlib.ExitStack())
         if not can_mount():
-            self._patches.enter_context(
-                _refusing_writes('database or disk is full')
-            )
+            self.bench.writes.refused = 'database or disk is full'
             return
         with (
             (self.state / 'filler').open('wb', buffering=0) as file,
@@ -1441,7 +1429,7 @@ class Full(_OwnMount):
                 pass
 
     def clear(self) -> None:
-        self._patches.close()
+        self.bench.writes.refused = ''
         (self.state / 'filler').unlink(missing_ok=True)
 
 
@@ -1470,49 +1458,38 @@ def _refusing(number: int) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def _refusing_writes(message: str) -> Iterator[None]:
-    """Have every statement that writes to a catalogue fail."""
-    session = catalog_module.Catalog._session
+def _read_only(directory: pathlib.Path) -> Iterator[None]:
+    """Let no file in a directory be opened for writing (EROFS)."""
+    real = os.open
 
-    class Connection:
-        def __init__(self, real: sqlite3.Connection) -> None:
-            self._real = real
-            self.in_transaction = False
+    def refusing(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR) and os.fspath(path).startswith(
+            f'{directory}/'
+        ):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return real(path, flags, *args, **kwargs)
 
-        def execute(self, statement: str, *args: Any) -> Any:
-            if not statement.startswith(('SELECT', 'PRAGMA')):
-                raise sqlite3.OperationalError(message)
-            return self._real.execute(statement, *args)
-
-    @contextlib.contextmanager
-    def refusing(catalog: Any) -> Iterator[Any]:
-        with session(catalog) as connection:
-            try:
-                yield Connection(connection)
-            except sqlite3.OperationalError as error:
-                raise exceptions.CatalogError(
-                    path=catalog.path, reason=str(error)
-                ) from error
-
-    with mock.patch.object(catalog_module.Catalog, '_session', refusing):
+    with mock.patch.object(os, 'open', refusing):
         yield
 
 
 class _HeldLock(_OtherProcess):
     """Another process holds a lock of ours, and lives on."""
 
-    pattern = ''
+    def name(self, pool: str) -> str:
+        """Return the name of the lock."""
+        raise NotImplementedError
 
     def command(self) -> list[str]:
-        pool = self.bench.manager._driver.pool_id()
-        name = self.pattern.format(pool=pool, base=self.bench.base_name)
-        directory = self.state / 'locks'
+        name = self.name(self.bench.manager.driver.pool_id())
+        directory = seams.lock_directory(self.state)
         directory.mkdir(exist_ok=True, parents=True)
         return [_FLOCKER, str(directory / f'{name}.lock')]
 
 
 class ImageLock(_HeldLock):
-    pattern = 'image-{pool}-{base}'
+    def name(self, pool: str) -> str:
+        return seams.image_lock(pool, self.bench.base_name)
 
 
 class ImageLockForAWhile(ImageLock):
@@ -1520,7 +1497,8 @@ class ImageLockForAWhile(ImageLock):
 
 
 class GroupLock(_HeldLock):
-    pattern = 'vg-{pool}'
+    def name(self, pool: str) -> str:
+        return seams.group_lock(pool)
 
 
 class GroupLockForAWhile(GroupLock):
@@ -1530,33 +1508,36 @@ class GroupLockForAWhile(GroupLock):
 class DiskLock(_HeldLock):
     """Somebody else is at a disk of that name, as far as one can tell."""
 
-    pattern = 'disk-{pool}-vm1'
     refused_with = exceptions.DiskBeingCreated
 
+    def name(self, pool: str) -> str:
+        return seams.disk_lock(pool, 'vm1')
 
-class CatalogueLock(_OtherProcess):
-    """Another process was stopped while it opened the catalogue."""
+
+class CatalogLock(_OtherProcess):
+    """Another process was stopped while it opened the catalog."""
 
     def command(self) -> list[str]:
-        return [_FLOCKER, str(self.path) + '.lock']
+        return [_FLOCKER, str(seams.catalog_lock(self.state))]
 
 
 class LocksAreAFile(Place):
     """A file is where the directory of the locks should be."""
 
     def strike(self) -> None:
-        shutil.rmtree(self.state / 'locks', ignore_errors=True)
-        (self.state / 'locks').write_text('')
+        locks = seams.lock_directory(self.state)
+        shutil.rmtree(locks, ignore_errors=True)
+        locks.write_text('')
 
     def clear(self) -> None:
-        (self.state / 'locks').unlink()
+        seams.lock_directory(self.state).unlink()
 
 
 class LocksMissing(Place):
     """The directory of the locks is removed."""
 
     def strike(self) -> None:
-        shutil.rmtree(self.state / 'locks', ignore_errors=True)
+        shutil.rmtree(seams.lock_directory(self.state), ignore_errors=True)
 
 
 class LocksFail(Place):
@@ -1572,7 +1553,7 @@ class LocksFail(Place):
         self._patch.stop()
 
 
-CATALOGUE_FAULTS: Final[dict[str, type[Place]]] = {
+CATALOG_FAULTS: Final[dict[str, type[Place]]] = {
     'locked-while': LockedForAWhile,
     'locked-ever': Locked,
     'locked-alone': LockedAlone,
@@ -1592,7 +1573,7 @@ LOCK_FAULTS: Final[dict[str, type[Place]]] = {
     'group-while': GroupLockForAWhile,
     'group-ever': GroupLock,
     'disk-ever': DiskLock,
-    'catalogue-ever': CatalogueLock,
+    'catalog-ever': CatalogLock,
     'is-a-file': LocksAreAFile,
     'missing': LocksMissing,
     'no-locks': LocksFail,
@@ -1601,9 +1582,7 @@ LOCK_FAULTS: Final[dict[str, type[Place]]] = {
 
 def _place(cell: Cell) -> type[Place] | None:
     """What is broken in a cell of the cache's own files."""
-    found = {CATALOGUE_ROW: CATALOGUE_FAULTS, LOCKS_ROW: LOCK_FAULTS}.get(
-        cell.row
-    )
+    found = {CATALOG_ROW: CATALOG_FAULTS, LOCKS_ROW: LOCK_FAULTS}.get(cell.row)
     return found[cell.fault.name] if found else None
 
 
@@ -1700,9 +1679,9 @@ class _Judge:
             yield
         except exceptions.PVMImageCacheError as error:
             self._bad(word, f'{what}: {type(error).__name__}: {error}')
-        except UnreadableCatalogue as error:
+        except UnreadableCatalog as error:
             self._bad(
-                word, f'{what}: other processes find no catalogue: {error}'
+                word, f'{what}: other processes find no catalog: {error}'
             )
         except Exception as error:
             LOG.exception('raw')
@@ -1784,9 +1763,9 @@ class _Judge:
     def _judge_cached(self, when: str) -> None:
         """Compare every image that deploys would be served from."""
         disks = {each['udid']: each for each in self._bench.control.disks()}
-        with contextlib.suppress(UnreadableCatalogue):
+        with contextlib.suppress(UnreadableCatalog):
             for record in self._bench.rows('base_images'):
-                if record['state'] != 'ready':
+                if record['state'] != seams.READY:
                     continue
                 disk = disks.get(record['udid'])
                 if disk is None:
@@ -1820,7 +1799,7 @@ class _Judge:
         unfinished = [
             (record['disk_name'], record['state'])
             for record in records
-            if record['state'] != 'ready'
+            if record['state'] != seams.READY
         ]
         unfinished += [
             (entry['disk_name'], 'unfinished')
@@ -1862,11 +1841,7 @@ class _Judge:
     def _judge_threads(self) -> None:
         """Whoever was left behind must come to an end."""
         deadline = time.monotonic() + 10
-        while left := [
-            thread.name
-            for thread in threading.enumerate()
-            if thread.name.startswith('pvm_imagecache-')
-        ]:
+        while left := [thread.name for thread in seams.our_threads()]:
             if time.monotonic() > deadline:
                 self._bad('LEAK', f'threads: {left}')
                 return
@@ -1887,7 +1862,7 @@ def matrix(verdicts: dict[Cell, Verdict]) -> str:
     for image in IMAGES:
         for rows, faults in families:
             lines += _table(verdicts, image, rows, faults)
-    for row in (CATALOGUE_ROW, LOCKS_ROW):
+    for row in (CATALOG_ROW, LOCKS_ROW):
         lines += _list(verdicts, row)
     return '\n'.join(lines)
 
@@ -2102,9 +2077,8 @@ def main() -> int:
     if arguments.list:
         print('\n'.join(cell.name for cell in chosen))
         return 0
+    process_module.exit_on_sigterm()
     if arguments.part:
-        # Whoever ends us lets us tidy up.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         _run_part(chosen, arguments.part)
         return 0
     if not chosen:

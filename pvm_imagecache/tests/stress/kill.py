@@ -15,12 +15,12 @@
 Each operation is run once to learn its points: every request to PowerVM
 (before it is sent, when all of it has been sent, within the body of an
 upload, when its answer has come) and every statement that writes to the
-catalogue (before and after it). Then it is run once more for each of them,
+catalog (before and after it). Then it is run once more for each of them,
 in a process that kills itself there (``kill -9``). After that, one pass must
 leave nothing partial behind, and the next deploys must succeed and be right
 to the last byte, whether they come before the pass or after it.
 
-    python -m pvm_imagecache.tests.functional.kill_test [--only miss:17]
+    python -m pvm_imagecache.tests.stress.kill [--only miss:17]
 """
 
 import argparse
@@ -52,25 +52,24 @@ from pypowervm import adapter as pvm_adapter
 from pypowervm.wrappers import vios_file as pvm_file
 from urllib3 import connection as urllib3_connection
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache import plugins
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
-from pvm_imagecache.drivers.localdisk import driver as localdisk
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
-from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import process
+from pvm_imagecache.tests.stress import seams
 
 #: Of an image: three pieces of a stream, the last one short.
 SIZE = 2 * units.Mi + units.Mi // 2 + 17
@@ -78,7 +77,6 @@ IMAGES = 3
 GROUP = 'cachevg'
 #: Seconds that a process may take to reach its end, or to be killed.
 _PATIENCE = 60
-_DELAYS = (0.01, 0.02, 0.05)
 #: How often a run is made again that does not come to its point.
 _ATTEMPTS = 8
 #: Seconds for which PowerVM works on what the dead have sent.
@@ -146,10 +144,10 @@ class Trap:
         self._note(point)
 
     def install(self) -> None:
-        """Watch requests to PowerVM and the catalogue, in this process."""
+        """Watch requests to PowerVM and the catalog, in this process."""
         self._watch_requests()
         self._watch_answers()
-        self._watch_catalogue()
+        self._watch_catalog()
 
     def _watch_requests(self) -> None:
         unwatched = pvm_adapter.Session.request
@@ -189,7 +187,7 @@ class Trap:
 
         urllib3_connection.HTTPConnection.getresponse = getresponse
 
-    def _watch_catalogue(self) -> None:
+    def _watch_catalog(self) -> None:
         trap = self
         connect = sqlite3.connect
 
@@ -214,8 +212,8 @@ def _leg() -> str:
     thread = threading.current_thread()
     if thread is threading.main_thread():
         return 'main'
-    disk = thread.name.rpartition(' ')[2]
-    return 'base' if naming.is_base_image_name(disk) else 'instance'
+    is_base = naming.is_base_image_name(seams.disk_of(thread))
+    return 'base' if is_base else 'instance'
 
 
 # -- what it happens on
@@ -257,13 +255,12 @@ class World:
                 powervm.Connection.from_conf(self.conf)
             )
             held.callback(self._adapters.close)
-            self._driver = localdisk.LocalDiskDriver(
-                self._adapters,
-                GROUP,
-                None,
-                locks.LockDirectory(str(self.directory / 'locks')),
+            # Its locks are not those of the processes that are killed.
+            self.driver = plugins.load_driver(
+                self._configuration('other', 'true', 'other-state')
             )
-            self.pool = self._driver.pool_id()
+            held.callback(self.driver.close)
+            self.pool = self.driver.pool_id()
             self._plant()
             self._held = held.pop_all()
         return self
@@ -290,11 +287,13 @@ class World:
         )
         self.control, self.port = powervm.control, powervm.port
 
-    def _configuration(self, name: str, enabled: str) -> Any:
+    def _configuration(
+        self, name: str, enabled: str, state: str = 'state'
+    ) -> Any:
         """:param name: that of ``one`` lets the cache have one image."""
         path = self.directory / f'{name}.conf'
         path.write_text(f"""[pvm_imagecache]
-state_path = {self.state}
+state_path = {self.directory / state}
 host = 127.0.0.1
 port = {self.port}
 protocol = http
@@ -352,17 +351,18 @@ token = {self.glance.token()}
 
     def fill_up(self) -> None:
         """Leave no room in the volume group."""
-        free = self._driver.pool().free
+        free = self.driver.pool().free
         self.control.plant_disk(GROUP, 'filler', free)
 
     def make_free(self) -> None:
         """Undo it."""
-        disk = self._driver.find_disk('filler')
+        disk = self.driver.find_disk('filler')
         if disk:
-            self._driver.delete_disks([disk])
+            self.driver.delete_disks([disk])
 
     def _vios(self) -> str:
-        return self._driver._group().vios_uuid
+        servers = self._adapters().read('VirtualIOServer').feed.entries
+        return str(servers[0].uuid)
 
     def _foreign_udid(self) -> str:
         return next(
@@ -390,10 +390,10 @@ token = {self.glance.token()}
         self.control.change_settings(copy_rate=0)
         ours = [
             disk
-            for disk in self._driver.snapshot().disks
+            for disk in self.driver.snapshot().disks
             if disk.udid not in self.foreign
         ]
-        self._driver.delete_disks(ours)
+        self.driver.delete_disks(ours)
         for entry in self._entries():
             if entry.uuid not in self.files:
                 self._adapters().delete(
@@ -424,12 +424,9 @@ token = {self.glance.token()}
             made.close()
 
     @contextlib.contextmanager
-    def catalogue(self) -> Iterator[catalog_module.Catalog]:
-        catalogue = catalog_module.Catalog(str(self.state / 'catalog.sqlite'))
-        try:
-            yield catalogue
-        finally:
-            catalogue.close()
+    def catalog(self) -> Iterator[seams.Catalog]:
+        with seams.open_catalog(self.state) as catalog:
+            yield catalog
 
     # -- other processes
 
@@ -453,6 +450,7 @@ token = {self.glance.token()}
             return pid
         status = 1
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.alarm(_PATIENCE)
             Trap(
                 deadly,
@@ -551,8 +549,8 @@ token = {self.glance.token()}
 
     def check_locks(self) -> None:
         """Nobody holds a lock."""
-        directory = locks.LockDirectory(str(self.state / 'locks'))
-        for path in (self.state / 'locks').glob('*.lock'):
+        directory = locks.LockDirectory(str(seams.lock_directory(self.state)))
+        for path in seams.lock_directory(self.state).glob('*.lock'):
             if not directory.is_free(path.stem):
                 raise Failure(f'the lock {path.stem} is held')
 
@@ -581,9 +579,9 @@ token = {self.glance.token()}
         :param may_stay: a disk that no deploy has replaced yet.
         """
         disks = self.disks()
-        with self.catalogue() as catalogue:
-            records = catalogue.images(self.pool)
-            unfinished = catalogue.instance_disks(self.pool)
+        with self.catalog() as catalog:
+            records = seams.base_images(catalog, self.pool)
+            unfinished = seams.instance_disks(catalog, self.pool)
         if soon:
             records, unfinished = (
                 [
@@ -596,7 +594,7 @@ token = {self.glance.token()}
         if unfinished:
             raise Failure(f'instance disks still on record: {unfinished}')
         for record in records:
-            if record.state is not catalog_module.State.READY:
+            if not seams.is_ready(record):
                 raise Failure(f'a stale record: {record}')
             if disks.get(record.disk_name, {}).get('udid') != record.udid:
                 raise Failure(f'a record without a disk: {record}')
@@ -740,14 +738,16 @@ class PurgeHeld(PurgeSeveral):
 
     @contextlib.contextmanager
     def beside(self) -> Iterator[None]:
-        directory = locks.LockDirectory(str(self.world.state / 'locks'))
+        directory = locks.LockDirectory(
+            str(seams.lock_directory(self.world.state))
+        )
         name = naming.base_image_name(self.second.id)
-        with directory.hold(f'image-{self.world.pool}-{name}', 0):
+        with directory.hold(seams.image_lock(self.world.pool, name), 0):
             yield
         self.world.check_whole(name, self.second)
-        with self.world.catalogue() as catalogue:
-            record = catalogue.get(self.world.pool, name)
-        if not record or record.state is not catalog_module.State.READY:
+        with self.world.catalog() as catalog:
+            record = seams.base_image(catalog, self.world.pool, name)
+        if not record or not seams.is_ready(record):
             raise Failure(f'an image that was held is {record}')
 
 
@@ -793,18 +793,18 @@ class Reconcile(Operation):
         self.prefetch(self.second)
         self.die(
             lambda: self.deploy(self.second, 'dead1'),
-            Point('main', 'DELETE FROM instance_disks', 1, UNWRITTEN),
+            Point('main', seams.FINISH_INSTANCE_DISK, 1, UNWRITTEN),
         )
         self.die(
             lambda: self.purge(self.second),
-            Point('main', 'UPDATE base_images SET', 1, WRITTEN),
+            Point('main', seams.START_EVICTION, 1, WRITTEN),
         )
         self.die(
             lambda: self.deploy(self.third, 'dead2'),
             Point('instance', 'PUT web/File/contents', 3, BODY),
         )
         name = naming.base_image_name(self.image.id)
-        world._driver.delete_disks([world._driver.find_disk(name)])
+        world.driver.delete_disks([world.driver.find_disk(name)])
 
     def work(self) -> None:
         with self.world.manager() as manager:
@@ -826,7 +826,7 @@ class MissOfGoneDisk(Miss):
 
     def prepare(self) -> None:
         self.prefetch(self.image)
-        driver = self.world._driver
+        driver = self.world.driver
         driver.delete_disks(
             [driver.find_disk(naming.base_image_name(self.image.id))]
         )
@@ -884,7 +884,8 @@ class MissWithoutBase(Miss):
     fails = 'base'
 
     def work(self) -> None:
-        whole = localdisk.LocalDiskDriver.upload
+        driver_class: Any = type(self.world.driver)
+        whole = driver_class.upload
 
         def upload(
             driver: Any, disk: Any, pieces: Iterator[bytes], *args: Any
@@ -893,7 +894,7 @@ class MissWithoutBase(Miss):
                 pieces = self._broken(pieces)
             whole(driver, disk, pieces, *args)
 
-        localdisk.LocalDiskDriver.upload = upload
+        driver_class.upload = upload
         super().work()
 
     @staticmethod
@@ -927,7 +928,9 @@ class MissAwaited(Miss):
     def _wait(self) -> None:
         end = time.monotonic() + 0.5
         while time.monotonic() < end and not any(
-            (self.world.state / 'locks').glob('image-*')
+            seams.lock_directory(self.world.state).glob(
+                seams.image_lock('*', '*')
+            )
         ):
             time.sleep(0.002)
         with self.world.manager() as manager:
@@ -942,7 +945,7 @@ class Evict(PurgeSeveral):
     def work(self) -> None:
         with self.world.manager(self.world.conf_one) as manager:
             done = manager.run_cleanup([])
-            if not done.eviction or len(done.eviction.results) != 2:
+            if len(seams.evicted(done)) != 2:
                 raise Failure(f'the pass did {done}')
 
 
@@ -1011,9 +1014,9 @@ class Quarantined(Operation):
 
     def prepare(self) -> None:
         self.prefetch(self.image)
-        with self.world.catalogue() as catalogue:
-            (record,) = catalogue.images(self.world.pool)
-            catalogue.quarantine(record, 'this is a test')
+        with self.world.catalog() as catalog:
+            (record,) = seams.base_images(catalog, self.world.pool)
+            seams.quarantine(catalog, record, 'this is a test')
 
     def work(self) -> None:
         with self.world.manager() as manager:
@@ -1219,10 +1222,10 @@ class Run:
             else:
                 self._deploy(manager)
                 self._settle_late()
-            with _long_after():
+            with seams.no_late_requests():
                 manager.reconcile()
                 found = manager.reconcile()
-        if found.forgotten or found.removed or found.failed:
+        if seams.cleanup_work(found):
             raise Failure(f'a second pass found {found}')
         self._world.check_clean(self._instances)
 
@@ -1270,10 +1273,10 @@ class Run:
         name = self._operation.makes
         if name is None or name not in self._world.disks():
             return
-        with self._world.catalogue() as catalogue:
+        with self._world.catalog() as catalog:
             unfinished = {
                 entry.disk_name
-                for entry in catalogue.instance_disks(self._world.pool)
+                for entry in seams.instance_disks(catalog, self._world.pool)
             }
         if name not in unfinished:
             self._world.check_whole(name, self._operation.image)
@@ -1286,7 +1289,7 @@ class Run:
             self._world.settle()
             found = manager.reconcile()
         else:
-            with _long_after():
+            with seams.no_late_requests():
                 found = manager.reconcile()
         self._world.check_others()
         if self._taken:
@@ -1332,17 +1335,6 @@ class Run:
             self._world.check_others()
             return
         raise Failure(f'{name} of somebody else was replaced')
-
-
-@contextlib.contextmanager
-def _long_after() -> Iterator[None]:
-    """Have it that no request can last that the dead may have sent."""
-    longest = reconciler.LONGEST_REQUEST
-    reconciler.LONGEST_REQUEST = 0
-    try:
-        yield
-    finally:
-        reconciler.LONGEST_REQUEST = longest
 
 
 # -- all runs
@@ -1500,11 +1492,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(
                 f'no operation {each}; there are: ' + ', '.join(OPERATIONS)
             )
+    process.exit_on_sigterm()
     if not parsed.verbose:
         logging.disable(logging.CRITICAL)
-    for module in (image_stream, powervm, instance_disk):
-        module.RETRY_DELAYS = _DELAYS[: len(module.RETRY_DELAYS)]
     with (
+        seams.short_retries(),
         tempfile.TemporaryDirectory(prefix='pvm-kill-') as directory,
         World(pathlib.Path(directory)) as world,
     ):

@@ -18,7 +18,7 @@ another client of the volume group adds and removes its own disks. Every byte
 of every disk is looked at, and at the end all books must balance: disks,
 records, downloads, locks, descriptors.
 
-    python -m pvm_imagecache.tests.functional.race_test [--seconds 60]
+    python -m pvm_imagecache.tests.stress.race [--seconds 60]
 """
 
 import argparse
@@ -56,12 +56,10 @@ from pypowervm.tasks import storage as pvm_tasks
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import vios_file as pvm_file
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache.cleanup import removal
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache.deploy import instance_disk
@@ -72,6 +70,8 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import process
+from pvm_imagecache.tests.stress import seams
 
 READINGS = ('overwrite', 'merge')
 GROUP = 'cachevg'
@@ -89,27 +89,25 @@ _MOST_CACHED = 12
 #: Failures of one kind fill the screen soon.
 _SHOWN = 40
 
-_NOT_KNOWN = 'is there that the cache does not know'
-_MADE_AGAIN = 'somebody else makes disks of that name'
 #: What may be said where a deploy goes past the cache, by what is special
 #: about the image.
 _BYPASSES = {
-    'namesake': ('is cached under it',),
-    'squatted': (_NOT_KNOWN,),
-    'contested': (_NOT_KNOWN, _MADE_AGAIN),
-    'abandoned': (_NOT_KNOWN, _MADE_AGAIN),
+    'namesake': (seams.NAMESAKE,),
+    'squatted': (seams.UNTRACKED,),
+    'contested': (seams.UNTRACKED, seams.CONTESTED),
+    'abandoned': (seams.UNTRACKED, seams.CONTESTED),
 }
 
-_JOURNAL = """
+_JOURNAL = f"""
 CREATE TABLE race_journal (
-    number INTEGER PRIMARY KEY, image_id TEXT NOT NULL, lease TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, image_id TEXT NOT NULL, fill TEXT NOT NULL,
     state TEXT NOT NULL);
 CREATE TRIGGER race_state AFTER UPDATE OF state ON base_images BEGIN
-    INSERT INTO race_journal (image_id, lease, state)
-        VALUES (new.image_id, new.lease, new.state); END;
+    INSERT INTO race_journal (image_id, fill, state)
+        VALUES (new.image_id, new.{seams.FILL_ID_COLUMN}, new.state); END;
 CREATE TRIGGER race_end AFTER DELETE ON base_images BEGIN
-    INSERT INTO race_journal (image_id, lease, state)
-        VALUES (old.image_id, old.lease, 'gone'); END;
+    INSERT INTO race_journal (image_id, fill, state)
+        VALUES (old.image_id, old.{seams.FILL_ID_COLUMN}, 'gone'); END;
 """
 
 
@@ -275,7 +273,7 @@ class Hand:
         self._name = name
         self._random = random.Random(seed)
         self._made = 0
-        #: By image, the lease that was there when it was pinned.
+        #: By image, the fill id that was there when it was pinned.
         self._pinned: dict[str, str | None] = {}
         self._kinds: dict[Callable[[], None], int] = {
             self._deploy: 60,
@@ -429,9 +427,7 @@ class Hand:
     def _purge_all(self) -> None:
         self._purge(self._manager.list(), True)
 
-    def _purge(
-        self, doomed: Sequence[catalog_module.BaseImage], spare: bool
-    ) -> None:
+    def _purge(self, doomed: Sequence[seams.BaseImage], spare: bool) -> None:
         """:param spare: those that instances use."""
         self.report.counts['purges'] += 1
         results = self._manager.purge(doomed, spare_in_use=spare)
@@ -442,7 +438,7 @@ class Hand:
             self._check_in_use(results)
 
     def _note_removals(
-        self, what: str, results: Iterable[removal.Removed]
+        self, what: str, results: Iterable[seams.Removed]
     ) -> None:
         for each in results:
             if not each.removed:
@@ -451,10 +447,10 @@ class Hand:
                 continue
             self.report.counts[what] += 1
             record = each.base_image
-            if self._pinned.get(record.image.id) == record.lease:
+            if self._pinned.get(record.image.id) == seams.fill_id(record):
                 raise Failure(f'{what}, though pinned: {record}')
 
-    def _check_in_use(self, results: Iterable[removal.Removed]) -> None:
+    def _check_in_use(self, results: Iterable[seams.Removed]) -> None:
         for each in results:
             if each.removed and each.base_image.image.id in (
                 self._place.in_use
@@ -488,41 +484,36 @@ class Hand:
         self._manager.pin(image.id)
         self.report.counts['pins'] += 1
         if image.id not in self._pinned:
-            self._pinned[image.id] = self._ready_lease(image.id)
+            self._pinned[image.id] = self._ready_fill(image.id)
 
     def _unpin(self) -> None:
         if not self._pinned:
             return
         image_id = self._random.choice(list(self._pinned))
-        lease = self._pinned.pop(image_id)
-        now = self._ready_lease(image_id)
+        fill = self._pinned.pop(image_id)
+        now = self._ready_fill(image_id)
         if not self._manager.unpin(image_id):
             raise Failure(f'{image_id} was not pinned any more')
         self.report.counts['unpins'] += 1
-        self.report.counts['pins that held'] += lease is not None
-        if lease is not None and lease != now:
-            raise Failure(f'{image_id} was pinned, and {lease} became {now}')
+        self.report.counts['pins that held'] += fill is not None
+        if fill is not None and fill != now:
+            raise Failure(f'{image_id} was pinned, and {fill} became {now}')
 
-    def _ready_lease(self, image_id: str) -> str | None:
+    def _ready_fill(self, image_id: str) -> str | None:
         for record in self._manager.list():
-            if record.image.id == image_id and (
-                record.state is catalog_module.State.READY
-            ):
-                return record.lease
+            if record.image.id == image_id and seams.is_ready(record):
+                return seams.fill_id(record)
         return None
 
 
-def check_pass(done: manager_module.Pass) -> tuple[removal.Removed, ...]:
+def check_pass(done: seams.CleanupResult) -> Sequence[seams.Removed]:
     """Nobody has died: there is nothing to tidy. Returns what went.
 
     :raises Failure: if the pass found something, or could not be made.
     """
-    found = done.reconciliation
-    if found.removed or found.failed or found.forgotten or (found.quarantined):
-        raise Failure(f'a pass found {found}')
-    if done.eviction is None or done.eviction.plan.faults:
-        raise Failure(f'nothing was evicted: {done}')
-    return done.eviction.results
+    if problem := seams.check_quiet(done):
+        raise Failure(problem)
+    return seams.evicted(done)
 
 
 class _Counted(logging.Handler):
@@ -907,8 +898,8 @@ class World:
             self.squatter = self._plant_squatter()
             with self.place.manager() as (manager, _):
                 manager.run_cleanup(in_use=self._in_use)
-            with self._catalogue() as catalogue:
-                catalogue.executescript(_JOURNAL)
+            with self._catalog() as catalog:
+                catalog.executescript(_JOURNAL)
             self._held = held.pop_all()
         return self
 
@@ -950,33 +941,33 @@ token = {self._glance.token()}
         )
 
     @contextlib.contextmanager
-    def _catalogue(self) -> Iterator[sqlite3.Connection]:
+    def _catalog(self) -> Iterator[sqlite3.Connection]:
         with (
             contextlib.closing(
                 sqlite3.connect(
-                    os.path.join(self.place.state, 'catalog.sqlite'),
+                    os.path.join(self.place.state, seams.CATALOG_FILE),
                     timeout=60,
                 )
-            ) as catalogue,
-            catalogue,
+            ) as catalog,
+            catalog,
         ):
-            yield catalogue
+            yield catalog
 
     def lives(self) -> collections.Counter[str]:
         """How often each image became a base image."""
         return collections.Counter(
-            image_id for image_id, _ in self._leases('ready')
+            image_id for image_id, _ in self._fills(seams.READY)
         )
 
     def deaths(self) -> int:
         """How many base images went again."""
-        return len(self._leases('ready') & self._leases('gone'))
+        return len(self._fills(seams.READY) & self._fills('gone'))
 
-    def _leases(self, state: str) -> set[tuple[str, str]]:
-        with self._catalogue() as catalogue:
+    def _fills(self, state: str) -> set[tuple[str, str]]:
+        with self._catalog() as catalog:
             return set(
-                catalogue.execute(
-                    'SELECT image_id, lease FROM race_journal WHERE state = ?',
+                catalog.execute(
+                    'SELECT image_id, fill FROM race_journal WHERE state = ?',
                     (state,),
                 )
             )
@@ -1036,17 +1027,14 @@ token = {self._glance.token()}
         self, disks: dict[str, dict[str, Any]]
     ) -> dict[str, str]:
         """The records agree with the disks; returns images by name."""
-        catalogue = catalog_module.Catalog(
-            os.path.join(self.place.state, 'catalog.sqlite')
-        )
         pool = next(iter(disks.values()))['vg_uuid']
-        with contextlib.closing(catalogue):
-            records = catalogue.images(pool)
-            unfinished = catalogue.instance_disks(pool)
+        with seams.open_catalog(self.place.state) as catalog:
+            records = seams.base_images(catalog, pool)
+            unfinished = seams.instance_disks(catalog, pool)
         if unfinished:
             raise Failure(f'instance disks still on record: {unfinished}')
         for record in records:
-            if record.state is not catalog_module.State.READY:
+            if not seams.is_ready(record):
                 raise Failure(f'a stale record: {record}')
             if disks.get(record.disk_name, {}).get('udid') != record.udid:
                 raise Failure(f'a record without a disk: {record}')
@@ -1176,13 +1164,13 @@ class Run:
     ) -> 'pipes.Connection[Any, Any]':
         context = multiprocessing.get_context('spawn')
         ours, theirs = context.Pipe()
-        process = context.Process(
+        started = context.Process(
             target=target, args=(self._world.place, theirs, *args)
         )
-        process.start()
+        started.start()
         theirs.close()
-        held.callback(process.join)
-        held.callback(process.terminate)
+        held.callback(started.join)
+        held.callback(started.terminate)
         return ours
 
     def _hear(self, pipe: 'pipes.Connection[Any, Any]') -> Any:
@@ -1363,6 +1351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if parsed.images < _LEAST_IMAGES:
         parser.error('too few images')
+    process.exit_on_sigterm()
     return race(parsed)
 
 

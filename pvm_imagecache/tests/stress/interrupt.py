@@ -19,7 +19,7 @@ Ctrl-C. Each time the image must be cached and whole, or there is nothing of
 it: no disk, no record, no lock, no web/File entry; and nobody sees a
 traceback.
 
-    python -m pvm_imagecache.tests.functional.interrupt_test [--every 25]
+    python -m pvm_imagecache.tests.stress.interrupt [--every 25]
 """
 
 import argparse
@@ -42,7 +42,6 @@ from glanceclient.v2 import client as _glanceclient  # noqa: F401
 from oslo_utils import units
 import stevedore
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import manager as _manager  # noqa: F401
 from pvm_imagecache import naming
 from pvm_imagecache.cmd import images as _images  # noqa: F401
@@ -51,6 +50,8 @@ from pvm_imagecache.cmd import shell as _shell  # noqa: F401
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import process
+from pvm_imagecache.tests.stress import seams
 
 SIZE = 3 * units.Mi + 17
 INTERRUPTED = 130
@@ -132,6 +133,7 @@ token = {self.glance.token()}
         at: int | None,
         signals: int,
     ) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # Whoever started us may have it ignored, as shells do.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115
@@ -171,9 +173,7 @@ token = {self.glance.token()}
             if status != INTERRUPTED:
                 raise Failure('done, but nothing is there')
             return 'nothing'
-        if states != [catalog_module.State.READY.value] or (
-            list(disks) != [name]
-        ):
+        if states != [seams.READY] or (list(disks) != [name]):
             raise Failure(f'left: {states} {list(disks)}\n{errors}')
         with (
             open(self.glance.data_path(self.image_id), 'rb') as image,
@@ -185,7 +185,7 @@ token = {self.glance.token()}
 
     def _states(self) -> list[str]:
         """The states of all records, whatever their pool."""
-        path = self.state / 'catalog.sqlite'
+        path = self.state / seams.CATALOG_FILE
         if not path.exists():
             return []
         with contextlib.closing(sqlite3.connect(path)) as file:
@@ -198,7 +198,7 @@ token = {self.glance.token()}
             ]
 
     def _check_locks(self) -> None:
-        for path in (self.state / 'locks').glob('*.lock'):
+        for path in seams.lock_directory(self.state).glob('*.lock'):
             with open(path) as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -236,15 +236,9 @@ class Trap:
         path = frame.f_code.co_filename
         if not path.startswith(_PACKAGE) or '/tests/' in path:
             return None
-        if frame.f_code.co_name in (
-            '_handle',
-            '_print_line',
-            '_tell',
-            'install',
-            'ignore',
-        ):
+        if frame.f_code.co_name in seams.SIGNAL_FUNCTIONS:
             # What handles signals is not interrupted by the first one.
-            self._ready = frame.f_code.co_name != 'ignore'
+            self._ready = frame.f_code.co_name != (seams.SIGNALS_IGNORED)
             return None
         return self._line
 
@@ -255,11 +249,6 @@ class Trap:
                 for _ in range(self._signals):
                     os.kill(os.getpid(), signal.SIGINT)
         return self._line
-
-
-def leave_on_sigterm() -> None:
-    """Tidy up when ended by a signal, as by Ctrl-C."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -280,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help='how many come, one right after the other',
     )
     options = parser.parse_args(arguments)
-    leave_on_sigterm()
+    process.exit_on_sigterm()
     failures = 0
     seen: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory(prefix='interrupt-') as name:

@@ -17,7 +17,7 @@ on a real Glance and a simulated PowerVM, each in a child of its own. The
 status must be one that is documented, and what is printed no traceback and
 no sign of an error that was not foreseen.
 
-    python -m pvm_imagecache.tests.functional.fuzz_shell --count 2000
+    python -m pvm_imagecache.tests.stress.fuzz_shell --count 2000
 """
 
 import argparse
@@ -36,7 +36,9 @@ import traceback
 
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.cmd import shell
-from pvm_imagecache.tests.functional import interrupt_test
+from pvm_imagecache.tests.servers import process
+from pvm_imagecache.tests.stress import interrupt
+from pvm_imagecache.tests.stress import seams
 
 COMMANDS = (
     'list',
@@ -170,14 +172,13 @@ NONSENSE = (
     '١',
 )
 ALLOWED = (0, 1, 2)
-_FORESEEN_NOT = 'This should not have happened'
 _SLOW = 60
 
 
 class Fuzzer:
     """Makes command lines, runs them, and judges what they did."""
 
-    def __init__(self, world: interrupt_test.World, seed: int) -> None:
+    def __init__(self, world: interrupt.World, seed: int) -> None:
         self._world = world
         self._random = random.Random(seed)
         self.statuses: collections.Counter[int] = collections.Counter()
@@ -285,7 +286,7 @@ class Fuzzer:
         if (
             status not in ALLOWED
             or 'Traceback' in text
-            or (_FORESEEN_NOT in text)
+            or seams.UNEXPECTED_ERROR in text
         ):
             self.failures.append(
                 f'{shlex.join(words)!a}\n  status {status}:\n{text[-3000:]}'
@@ -298,6 +299,7 @@ class Fuzzer:
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             status = 98
             try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 # A command that hangs is one that fails.
                 signal.alarm(_SLOW)
                 os.chdir(self._world.directory / 'here')
@@ -349,10 +351,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--count', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args(arguments)
-    interrupt_test.leave_on_sigterm()
+    process.exit_on_sigterm()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='fuzz-') as name:
-        world = interrupt_test.World(pathlib.Path(name))
+        world = interrupt.World(pathlib.Path(name))
         (world.directory / 'here').mkdir()
         with world.running():
             fuzzer = Fuzzer(world, options.seed)
