@@ -37,6 +37,7 @@ from pypowervm.helpers import vios_busy
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.system import network_errors
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -174,7 +175,8 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
     :param action: what is being done, as it follows "refused to".
     """
     try:
-        yield
+        with waiting.on('PowerVM'):
+            yield
     except (
         pvm_exceptions.ConnectionError,
         pvm_exceptions.TimeoutError,
@@ -239,6 +241,7 @@ def one_line(error: BaseException) -> str:
     return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
 
 
+@waiting.on('PowerVM')
 def retry(
     call: Callable[[], _Result],
     even_after: type[exceptions.PowerVMError] | tuple[()] = (),
@@ -263,6 +266,7 @@ def retry(
     return call()
 
 
+@waiting.on('PowerVM')
 def pause(attempt: int) -> None:
     """Let others who change the same thing go first, for another time each.
 

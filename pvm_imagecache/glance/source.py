@@ -43,6 +43,7 @@ import requests
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.system import network_errors
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -275,6 +276,7 @@ class ImageStream:
             size += len(part)
         return b''.join(waiting)
 
+    @waiting.on('Glance')
     def _next_part(self) -> bytes:
         while True:
             try:
@@ -386,6 +388,7 @@ class _Hasher:
                 self._hash.update(piece)
 
 
+@waiting.on('Glance')
 def _persistently(image: str, call: Callable[[], Any]) -> Any:
     """Ask Glance, again if a transient fault comes between."""
     for delay in RETRY_DELAYS:

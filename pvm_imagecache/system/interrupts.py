@@ -28,9 +28,18 @@ import types
 from typing import Any
 from typing import Final
 
+from pvm_imagecache.system import terminal
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Who asks that often is not made to wait for the tidying up.
 _INSISTENCE: Final = 3
+_FIRST: Final = (
+    '\nInterrupted: waiting for the running copy, then cleaning up. Ctrl-C '
+    'twice more to quit at once.'
+)
+_SECOND: Final = (
+    '\nCleaning up. Press Ctrl-C again to quit now; run "verify" afterwards.'
+)
 
 
 class _State:
@@ -111,10 +120,10 @@ def _handle(number: int, frame: types.FrameType | None) -> None:
         _State.pending = None
         _raise(number)
     elif _State.came > 1:
-        _tell('Still tidying up; once more leaves that to "verify".')
+        terminal.write(_SECOND)
     elif _State.deferred:
         _State.pending = number
-        _tell('Interrupted: ending what can not be broken off.')
+        terminal.write(_FIRST)
     else:
         _raise(number)
 
@@ -135,10 +144,3 @@ def _raise(number: int) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
-
-
-def _tell(text: str) -> None:
-    with contextlib.suppress(
-        OSError, ValueError, AttributeError, RuntimeError
-    ):
-        print(f'\n{text}', file=sys.stderr, flush=True)

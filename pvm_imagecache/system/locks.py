@@ -33,6 +33,7 @@ from typing import Final
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.system import private_files
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class LockDirectory:
         """
         descriptor, process = self._open(name), os.getpid()
         try:
-            self._acquire(name, descriptor, timeout, while_waiting)
+            with waiting.on('another process'):
+                self._acquire(name, descriptor, timeout, while_waiting)
             _sign(descriptor)
             yield
         finally:

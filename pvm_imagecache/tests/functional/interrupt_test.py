@@ -236,7 +236,11 @@ class Trap:
         path = frame.f_code.co_filename
         if not path.startswith(_PACKAGE) or '/tests/' in path:
             return None
-        if frame.f_code.co_name in ('_handle', '_tell', 'install', 'ignore'):
+        if path.endswith('terminal.py') or frame.f_code.co_name in (
+            '_handle',
+            'install',
+            'ignore',
+        ):
             # What handles signals is not interrupted by the first one.
             self._ready = frame.f_code.co_name != 'ignore'
             return None

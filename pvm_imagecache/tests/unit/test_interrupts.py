@@ -28,7 +28,7 @@ class InterruptsTest(base.TestCase):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.patch(sys, 'unraisablehook', sys.unraisablehook)
         self.told = []
-        self.patch(interrupts, '_tell', self.told.append)
+        self.patch(interrupts.terminal, 'write', self.told.append)
         interrupts.install()
         self.addCleanup(setattr, interrupts._State, 'deferred', False)
         self.addCleanup(setattr, interrupts._State, 'pending', None)
