@@ -38,6 +38,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache.system import network_errors
 from pvm_imagecache.system import retry as retry_module
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -211,7 +212,8 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
         not XML.
     """
     try:
-        yield
+        with waiting.on('PowerVM'):
+            yield
     except (
         pvm_exceptions.ConnectionError,
         pvm_exceptions.TimeoutError,
@@ -306,6 +308,7 @@ def raise_if_full(
     ) from error
 
 
+@waiting.on('PowerVM')
 def retry(
     call: Callable[[], _Result],
     even_after: type[exceptions.PowerVMError] | tuple[()] = (),

@@ -33,6 +33,7 @@ from pvm_imagecache.glance import errors
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import retry
+from pvm_imagecache.system import waiting
 
 if TYPE_CHECKING:
     from pvm_imagecache.glance import client as glance_client
@@ -171,6 +172,7 @@ class ImageSource:
             lambda client: _range(client, image.id, 'bytes=0-0').close(),
         )
 
+    @waiting.on('Glance')
     def _call(
         self,
         image: str,

@@ -35,6 +35,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import text
 from pvm_imagecache.glance import errors
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ class ImageStream:
             size += len(part)
         return b''.join(parts)
 
+    @waiting.on('Glance')
     def _next_part(self) -> bytes:
         """Return the next bytes; resume the download if it breaks."""
         delays = iter(RETRY_DELAYS)

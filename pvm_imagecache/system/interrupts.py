@@ -29,6 +29,8 @@ import threading
 import types
 from typing import Final
 
+from pvm_imagecache.system import terminal
+
 #: The signals that are handled.
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: The signal with this number in a row takes effect anywhere.
@@ -134,14 +136,14 @@ def _handle(number: int, frame: types.FrameType | None) -> None:
         _State.pending = None
         _raise(number)
     elif _State.received > 1:
-        _print_line(
-            'Cleaning up. Press Ctrl-C again to quit now; run "verify" '
+        terminal.write(
+            '\nCleaning up. Press Ctrl-C again to quit now; run "verify" '
             'afterwards.'
         )
     elif _State.deferred:
         _State.pending = number
-        _print_line(
-            'Interrupted: waiting for the running copy, then cleaning up. '
+        terminal.write(
+            '\nInterrupted: waiting for the running copy, then cleaning up. '
             'Ctrl-C twice more to quit at once.'
         )
     else:
@@ -161,10 +163,3 @@ def _raise(number: int) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
-
-
-def _print_line(text: str) -> None:
-    with contextlib.suppress(
-        OSError, ValueError, AttributeError, RuntimeError
-    ):
-        print(f'\n{text}', file=sys.stderr, flush=True)

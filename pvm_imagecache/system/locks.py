@@ -35,6 +35,7 @@ from typing import Final
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.system import private_files
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class LockDirectory:
         """
         descriptor, process = self._open(name), os.getpid()
         try:
-            self._acquire(name, descriptor, timeout)
+            with waiting.on('another process'):
+                self._acquire(name, descriptor, timeout)
             _write_holder(descriptor)
             yield
         finally:

@@ -114,7 +114,7 @@ class SignalTestCase(base.FunctionalTestCase):
         before = list(self.disks())
         status, errors = self._held_up('disk', 'create', image_id, 'vm1')
         self.assertEqual(128 + signal.SIGINT, status)
-        self.assertIn('waiting for the running copy', errors)
+        self.assertIn('Interrupted: waiting for the running copy', errors)
         self.assertEqual(before, list(self.disks()))
         self.assertEqual(
             ['delete', 'hit'],

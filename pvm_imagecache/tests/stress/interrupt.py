@@ -236,7 +236,10 @@ class Trap:
         path = frame.f_code.co_filename
         if not path.startswith(_PACKAGE) or '/tests/' in path:
             return None
-        if frame.f_code.co_name in seams.SIGNAL_FUNCTIONS:
+        if (
+            path.endswith('terminal.py')
+            or frame.f_code.co_name in seams.SIGNAL_FUNCTIONS
+        ):
             # What handles signals is not interrupted by the first one.
             self._ready = frame.f_code.co_name != (seams.SIGNALS_IGNORED)
             return None

@@ -259,7 +259,7 @@ def disk_of(thread: threading.Thread) -> str:
 
 
 #: Functions of :mod:`pvm_imagecache.system.interrupts` that handle a signal.
-SIGNAL_FUNCTIONS: Final = ('_handle', '_tell', 'install', 'ignore')
+SIGNAL_FUNCTIONS: Final = ('_handle', 'install', 'ignore')
 #: The one after which signals are not handled any more.
 SIGNALS_IGNORED: Final = 'ignore'
 
