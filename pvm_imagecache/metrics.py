@@ -30,14 +30,14 @@ from typing import TYPE_CHECKING
 from pvm_imagecache import exceptions
 
 if TYPE_CHECKING:
-    from pvm_imagecache import manager
+    from pvm_imagecache import results
 
 FILE_MODE: Final = 0o644
 _OUTCOMES: Final = ('hit', 'miss', 'bypass', 'shared-pool')
 _REMOVALS: Final = ('evict', 'purge')
 
 
-def write(path: str, usage: 'manager.Usage') -> None:
+def write(path: str, usage: 'results.Usage') -> None:
     """Write the metrics to a file, atomically.
 
     :param path: path of the file, which is replaced if it exists.
@@ -55,7 +55,7 @@ def write(path: str, usage: 'manager.Usage') -> None:
         ) from error
 
 
-def render(usage: 'manager.Usage') -> bytes:
+def render(usage: 'results.Usage') -> bytes:
     """Return the metrics in the text format of Prometheus.
 
     :param usage: the usage of the cache.
@@ -79,7 +79,7 @@ def render(usage: 'manager.Usage') -> bytes:
 class _Collector:
     """Collects the metrics; core is the module prometheus_client.core."""
 
-    def __init__(self, core: Any, usage: 'manager.Usage') -> None:
+    def __init__(self, core: Any, usage: 'results.Usage') -> None:
         self._core = core
         self._usage = usage
 
@@ -123,16 +123,16 @@ class _Collector:
                 'Estimated time that hits saved.',
                 usage.seconds_saved,
             )
-        if usage.last_pass is not None:
+        if usage.last_run is not None:
             yield self._gauge(
                 'last_run_timestamp_seconds',
                 'Time of the last cleanup run.',
-                usage.last_pass.at,
+                usage.last_run.at,
             )
             yield self._gauge(
                 'last_run_failed',
                 'Whether the last cleanup run had errors.',
-                bool(usage.last_pass.trouble),
+                bool(usage.last_run.error),
             )
         yield self._gauge(
             'written_timestamp_seconds',

@@ -82,7 +82,7 @@ class EvictImages(base.Lister):
 
 
 def _result(
-    result: 'removal.Removed | None',
+    result: 'removal.RemovalResult | None',
 ) -> str:
     if result is None:
         return 'would be evicted'

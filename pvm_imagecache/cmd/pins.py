@@ -118,7 +118,7 @@ class UnpinImages(base.Lister):
         :returns: columns and rows.
         :raises PVMImageCacheError: if it fails.
         """
-        reader = self.app.manager.records
+        reader = self.app.manager.reader()
         found = [
             reader.find_pinned(each) or _find(self.app, each)
             for each in parsed_args.images

@@ -28,8 +28,8 @@ from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
 
 if TYPE_CHECKING:
-    from pvm_imagecache import catalog
-    from pvm_imagecache import records
+    from pvm_imagecache.catalog import models
+    from pvm_imagecache.catalog import reader as catalog_reader
 
 
 class PurgeImages(base.Lister):
@@ -134,7 +134,7 @@ class PurgeImages(base.Lister):
         :raises PVMImageCacheError: if it fails.
         """
         manager = self.app.manager
-        chosen = self._choose(manager.records, parsed_args)
+        chosen = self._choose(manager.reader(), parsed_args)
         named = bool(parsed_args.images)
         if parsed_args.dry_run:
             return self.columns, formatting.with_ids(
@@ -160,8 +160,10 @@ class PurgeImages(base.Lister):
         )
 
     def _choose(
-        self, reader: 'records.Records', parsed_args: argparse.Namespace
-    ) -> 'Sequence[catalog.BaseImage]':
+        self,
+        reader: 'catalog_reader.CatalogReader',
+        parsed_args: argparse.Namespace,
+    ) -> 'Sequence[models.BaseImage]':
         """Return the images that the arguments select."""
         if parsed_args.images:
             return list(
@@ -197,7 +199,7 @@ class PurgeImages(base.Lister):
 
 
 def _row(
-    found: 'catalog.BaseImage', reason: str, otherwise: str
+    found: 'models.BaseImage', reason: str, otherwise: str
 ) -> Sequence[Any]:
     """Return a row; the reason is why the image is kept, or ''."""
     return (

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from oslo_config import cfg
 
     from pvm_imagecache import manager as manager_module
-    from pvm_imagecache import records
+    from pvm_imagecache.catalog import reader as catalog_reader
     from pvm_imagecache.glance import source as image_source
     from pvm_imagecache.policies import rules
 
@@ -135,7 +135,7 @@ class Shell(app.App):
         self._conf: cfg.ConfigOpts | None = None
         self._source: image_source.ImageSource | None = None
         self._manager: manager_module.ImageManager | None = None
-        self._reader: records.Records | None = None
+        self._reader: catalog_reader.CatalogReader | None = None
         self._user: identity.Identity | None = None
         self._session: ksa_session.Session | None = None
         self._log_has_failed = False
@@ -222,17 +222,17 @@ class Shell(app.App):
         return self._manager
 
     @property
-    def reader(self) -> 'records.Records':
+    def reader(self) -> 'catalog_reader.CatalogReader':
         """The records of the catalog. PowerVM is asked only if necessary.
 
         :raises NotSupported: if the pool caches images itself.
         :raises CatalogError: if the catalog cannot be read.
         """
         if self._reader is None:
-            from pvm_imagecache.cmd import reading
+            from pvm_imagecache.catalog import reader as catalog_reader
 
             self._reader = (
-                reading.remembered(self.conf) or self.manager.records
+                catalog_reader.open_reader(self.conf) or self.manager.reader()
             )
         return self._reader
 

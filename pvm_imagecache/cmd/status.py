@@ -20,7 +20,6 @@ nothing.
 from collections.abc import Sequence
 import logging
 import os
-import sqlite3
 import sys
 from typing import Final
 from typing import TYPE_CHECKING
@@ -87,16 +86,17 @@ class Checks(upgradecheck.UpgradeCommands):
         return _Result(_Code.SUCCESS)
 
     def _catalog(self) -> _Result:
-        path = cache.catalog_path(self._conf)
-        from pvm_imagecache import catalog_schema
+        from pvm_imagecache.catalog import file as catalog_file
+        from pvm_imagecache.catalog import schema
 
+        path = cache.catalog_path(self._conf)
         try:
-            if not os.path.exists(path):
-                return _Result(_Code.SUCCESS, f'{path} does not exist yet.')
-            found = _version(path)
-        except (sqlite3.Error, OSError) as error:
-            return _Result(_Code.FAILURE, f'{path} cannot be read: {error}')
-        known = catalog_schema.VERSION
+            found = catalog_file.version_of(path)
+        except exceptions.CatalogError as error:
+            return _Result(_Code.FAILURE, str(error))
+        if found is None:
+            return _Result(_Code.SUCCESS, f'{path} does not exist yet.')
+        known = schema.VERSION
         if found > known:
             return _Result(
                 _Code.FAILURE,
@@ -173,24 +173,24 @@ class Checks(upgradecheck.UpgradeCommands):
         return _Result(_Code.SUCCESS, f'{pool.name} is {pool.id}.')
 
     def _untracked_disks(self) -> _Result:
-        from pvm_imagecache import catalog
         from pvm_imagecache import naming
-        from pvm_imagecache import records
+        from pvm_imagecache.catalog import facade
+        from pvm_imagecache.catalog import reader as catalog_reader
         from pvm_imagecache.drivers import base
 
         if self._driver is None:
             return _NO_DRIVER
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return _Result(_Code.SUCCESS, 'The pool caches images itself.')
-        opened = catalog.Catalog(
-            cache.catalog_path(self._conf), read_only=True
-        )
+        opened = facade.Catalog(cache.catalog_path(self._conf), read_only=True)
         try:
             found = self._driver.snapshot()
             pool, disks = found.pool, found.disks
             known = {
                 each.disk_name
-                for each in records.Records(opened, pool.id).list()
+                for each in catalog_reader.CatalogReader(
+                    opened, pool.id
+                ).list()
             }
         except exceptions.PVMImageCacheError as error:
             return _Result(_Code.WARNING, f'Not checked: {error}')
@@ -251,20 +251,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _default_files() -> list[str]:
     return [each for each in shell.DEFAULT_FILES if os.path.exists(each)]
-
-
-def _version(path: str) -> int:
-    """Return the schema version of a catalog, without changing it."""
-    from urllib import parse
-
-    mode = '' if os.path.exists(f'{path}-wal') else '&immutable=1'
-    connection = sqlite3.connect(
-        f'file:{parse.quote(path)}?mode=ro{mode}', uri=True
-    )
-    try:
-        return int(connection.execute('PRAGMA user_version').fetchone()[0])
-    finally:
-        connection.close()
 
 
 if __name__ == '__main__':

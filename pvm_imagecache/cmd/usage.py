@@ -110,7 +110,7 @@ class ShowUsage(base.ShowOne):
             metrics.write(os.path.abspath(parsed_args.textfile), usage)
         caches = self.app.manager.caches_images
         times = {each: total.times for each, total in usage.totals.items()}
-        saved, last = usage.seconds_saved, usage.last_pass
+        saved, last = usage.seconds_saved, usage.last_run
         return self.columns, (
             usage.pool.name,
             formatting.Size(usage.pool.capacity),
@@ -123,5 +123,5 @@ class ShowUsage(base.ShowOne):
             formatting.Size(usage.bytes_saved),
             None if saved is None else round(saved, 1),
             formatting.Time(last.at if last else None),
-            last.trouble or None if last else None,
+            last.error or None if last else None,
         )

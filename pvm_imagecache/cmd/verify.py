@@ -27,8 +27,8 @@ from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
 
 if TYPE_CHECKING:
-    from pvm_imagecache import catalog
     from pvm_imagecache import image as image_module
+    from pvm_imagecache.catalog import models
     from pvm_imagecache.cleanup import reconciler
 
 _OK: Final = 'ok'
@@ -151,7 +151,7 @@ def _results(
         yield name, f'kept: {reason}'
 
 
-def _state_of(record: 'catalog.BaseImage | None') -> str:
+def _state_of(record: 'models.BaseImage | None') -> str:
     """Return the result of an image about which nothing was found."""
     if record is None:
         return _OK

@@ -27,7 +27,7 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds; the delay between attempts to change something that other
 #: processes change too grows up to this.
-_LONGEST_BACKOFF: Final = 0.5
+_LONGEST_BACKOFF: Final = 1.0
 
 _Result = TypeVar('_Result')
 
@@ -73,7 +73,7 @@ def retry(
 
 
 def back_off(attempt: int) -> None:
-    """Wait a random time, longer with each attempt, up to half a second.
+    """Wait a random time, longer with each attempt, up to one second.
 
     Otherwise processes that change the same thing would collide again.
 

@@ -26,8 +26,8 @@ import nova.privsep.fs  # noqa: F401
 from oslo_log import log as logging
 
 from nova.virt import imagecache
-from pvm_imagecache import catalog
 from pvm_imagecache import manager
+from pvm_imagecache.catalog import models
 from pvm_imagecache.virt import fault_log
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
         """Return the ID of the pool, which takes the place of a directory."""
         return self._images.driver.pool_id()
 
-    def _scan_base_images(self, base_dir: str) -> Sequence[catalog.BaseImage]:
+    def _scan_base_images(self, base_dir: str) -> Sequence[models.BaseImage]:
         """Return the base images; a cleanup run does not need them."""
         return self._images.list()
 

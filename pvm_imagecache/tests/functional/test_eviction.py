@@ -17,12 +17,12 @@ from unittest import mock
 from oslo_utils import units
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as driver_base
@@ -64,7 +64,7 @@ class _Base(base.FunctionalTestCase):
             for number in range(count)
         ]
         records = [
-            self.manager._catalog.begin(
+            self.manager._catalog.base_images.start_fill(
                 pool, naming.base_image_name(each.id), each
             )
             for each in planted
@@ -75,14 +75,16 @@ class _Base(base.FunctionalTestCase):
                     record.disk_name,
                     units.Mi,
                     'raw',
-                    reconciler.label(record.lease),
+                    ownership.label(record.fill_id),
                 )
                 for record in records
             ]
         )
         for record, disk in zip(records, disks, strict=True):
-            self.manager._catalog.created(record, disk.udid, disk.capacity)
-            self.manager._catalog.commit(record, record.image)
+            self.manager._catalog.base_images.set_disk(
+                record, disk.udid, disk.capacity
+            )
+            self.manager._catalog.base_images.finish_fill(record, record.image)
 
     def cached(self) -> list[str | None]:
         """The names of the cached images, and that they have disks."""
@@ -127,7 +129,7 @@ class WatermarkTestCase(_Base):
         )
         self.assertLess(
             0,
-            self.manager._catalog.in_use(self.manager._driver.pool_id())[
+            self.manager._catalog.pins.in_use(self.manager._driver.pool_id())[
                 ids[1]
             ],
         )
@@ -152,7 +154,7 @@ class ManyTestCase(_Base):
         # The first pass of a new catalogue looks for old uploads as well.
         self.manager.run_cleanup()
 
-    def removed(self, done: manager.Pass) -> int:
+    def removed(self, done: results.CleanupResult) -> int:
         assert done.eviction
         return len([each for each in done.eviction.results if each.removed])
 
@@ -191,7 +193,7 @@ class ManyTestCase(_Base):
         reconcile = reconciler.reconcile
         seen: list[int] = []
 
-        def come_between(parts: cache_module.Parts) -> object:
+        def come_between(parts: cache_module.Cache) -> object:
             found = reconcile(parts)
             other.purge(other.list()[:2])
             seen.append(self.last_request())
@@ -311,7 +313,7 @@ class QuarantineTestCase(_Base):
             file.write(b'by the partition')
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm3'))
         self.manager.run_cleanup()
-        self.assertIs(catalog.State.QUARANTINED, self.manager.list()[0].state)
+        self.assertIs(models.State.QUARANTINED, self.manager.list()[0].state)
 
         self.unmap_disk(self.manager, name)
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm4'))

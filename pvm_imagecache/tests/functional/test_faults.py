@@ -24,11 +24,11 @@ import fixtures
 from keystoneauth1 import token_endpoint
 from oslo_utils import units
 
-from pvm_imagecache import catalog
 from pvm_imagecache import catalog_file
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache.drivers.localdisk import changes
@@ -368,7 +368,7 @@ class PowerVMFaultsTestCase(_Base):
         self.assertNotEqual(before, after)
         # Who does not ask PowerVM looks there, too.
         self.assertEqual(
-            after, self.manager._catalog.pool_called(self.manager._pool_name)
+            after, self.manager._catalog.pools.id_of(self.manager._pool_name)
         )
         self.manager.run_cleanup(())
 
@@ -468,7 +468,7 @@ class CatalogueFaultsTestCase(_Base):
     def test_a_complete_disk_survives_without_any_record(self) -> None:
         self.deploy('vm1')
         with mock.patch.object(
-            catalog.Catalog,
+            facade.Catalog,
             'end_instance_disk',
             autospec=True,
             side_effect=exceptions.CatalogError(path='x', reason='full'),
@@ -477,9 +477,11 @@ class CatalogueFaultsTestCase(_Base):
             self.manager.reconcile()
             self.assertIn('vm2', self.disks())
         pool = self.manager._driver.pool_id()
-        self.assertEqual(1, len(self.manager._catalog.instance_disks(pool)))
+        self.assertEqual(
+            1, len(self.manager._catalog.instance_disks.list(pool))
+        )
         self.manager.reconcile()
-        self.assertEqual([], self.manager._catalog.instance_disks(pool))
+        self.assertEqual([], self.manager._catalog.instance_disks.list(pool))
         self.assert_holds('vm2', self.image_id, SIZE)
 
     def test_a_disk_that_appears_after_its_maker_has_died(self) -> None:
@@ -503,11 +505,11 @@ class CatalogueFaultsTestCase(_Base):
             make(
                 [
                     base_module.NewDisk(
-                        name, units.Mi, 'raw', reconciler.label(lease)
+                        name, units.Mi, 'raw', ownership.label(lease)
                     )
                     for name, lease in (
-                        (record.disk_name, record.lease),
-                        (entry.disk_name, entry.lease),
+                        (record.disk_name, record.fill_id),
+                        (entry.disk_name, entry.fill_id),
                     )
                 ]
             )
@@ -522,17 +524,17 @@ class CatalogueFaultsTestCase(_Base):
         for name in ('vm1', 'vm2'):
             self.deploy(name)
             disk = self.manager._driver.find_disk(name)
-            entry = self.manager._catalog.begin_instance_disk(
+            entry = self.manager._catalog.instance_disks.start(
                 pool, name, SIZE, disk.label.removeprefix('imagecache_')
             )
-            self.manager._catalog.instance_disk_created(entry, disk.udid)
+            self.manager._catalog.instance_disks.set_udid(entry, disk.udid)
         self.map_disk(self.manager, 'vm1')
         found = self.manager.reconcile()
         # Both are on record as unfinished; one is in use.
         self.assertEqual(('vm2',), found.removed)
         self.assertNotIn('vm2', self.disks())
         self.assert_holds('vm1', self.image_id, SIZE)
-        self.assertEqual([], self.manager._catalog.instance_disks(pool))
+        self.assertEqual([], self.manager._catalog.instance_disks.list(pool))
 
     def test_a_file_as_state_path_is_bypassed(self) -> None:
         (self.directory / 'state').write_text('')

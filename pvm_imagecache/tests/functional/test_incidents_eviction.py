@@ -32,7 +32,7 @@ from pvm_imagecache import boot_clock
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.eviction import age
 from pvm_imagecache.tests.functional import incidents
@@ -721,9 +721,11 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.cache(1)
         pool, image_id = self.manager._driver.pool_id(), self.store_raw(9)
         name = naming.base_image_name(image_id)
-        self.manager._catalog.begin(pool, name, self.image(image_id))
+        self.manager._catalog.base_images.start_fill(
+            pool, name, self.image(image_id)
+        )
         foreign = self.plant(name)
-        self.later(reconciler.LONGEST_REQUEST + 1)
+        self.later(ownership.LONGEST_REQUEST + 1)
         with fixtures.FakeLogger(level=logging.WARNING):
             self.manager.run_cleanup([])
         with fixtures.FakeLogger(level=logging.WARNING) as log:
@@ -950,10 +952,10 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
         image = self.image(self.store_raw(SIZE))
         pool = self.manager._driver.pool_id()
         for step in (30 * DAY, -60 * DAY):
-            self.manager._catalog.begin(
+            self.manager._catalog.base_images.start_fill(
                 pool, naming.base_image_name(image.id), image
             )
             self.step_clock(step)
             self.assertEqual((), self.manager.reconcile().forgotten)
-            self.later(reconciler.LONGEST_REQUEST + 1)
+            self.later(ownership.LONGEST_REQUEST + 1)
             self.assertEqual(1, len(self.manager.reconcile().forgotten))

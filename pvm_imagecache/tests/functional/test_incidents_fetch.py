@@ -129,7 +129,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
                 lambda: (
                     len(names)
                     == len(
-                        self.manager._catalog.instance_disks(
+                        self.manager._catalog.instance_disks.list(
                             self.manager._driver.pool_id()
                         )
                     )
@@ -188,7 +188,7 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
             self.wait_until(
-                lambda: self.manager._catalog.instance_disks(
+                lambda: self.manager._catalog.instance_disks.list(
                     self.manager._driver.pool_id()
                 )
             )
@@ -220,7 +220,7 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
             self.wait_until(
-                lambda: self.manager._catalog.instance_disks(
+                lambda: self.manager._catalog.instance_disks.list(
                     self.manager._driver.pool_id()
                 )
             )

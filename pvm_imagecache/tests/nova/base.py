@@ -48,8 +48,8 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 from nova import context as nova_context
 from nova import objects
 import nova.virt.pvm_imagecache
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import simulator
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.conf import compute
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
@@ -258,10 +258,8 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     # -- PowerVM
 
     @property
-    def catalog(self) -> catalog_module.Catalog:
-        return catalog_module.Catalog(
-            str(self.directory / 'state' / 'catalog.sqlite')
-        )
+    def catalog(self) -> facade.Catalog:
+        return facade.Catalog(str(self.directory / 'state' / 'catalog.sqlite'))
 
     def disks(self) -> dict[str, Any]:
         """Return all disks of the control API, by name."""
@@ -349,7 +347,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         )
         self.assertEqual(
             [],
-            self.catalog.instance_disks(
+            self.catalog.instance_disks.list(
                 self.compute.driver.image_cache.driver.pool_id()
             ),
         )

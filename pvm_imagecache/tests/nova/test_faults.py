@@ -21,11 +21,11 @@ from oslo_config import cfg
 
 from nova import exception
 from pvm_imagecache import boot_clock
-from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.conf import compute
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin
@@ -105,7 +105,7 @@ class FaultsTestCase(base.NovaTestCase):
             ['age'],
             [
                 each.name
-                for each in self.compute.driver.image_cache._parts.policies
+                for each in self.compute.driver.image_cache._cache.policies
             ],
         )
         self.run_cleanup()
@@ -149,7 +149,7 @@ class FaultsTestCase(base.NovaTestCase):
             ZeroDivisionError('oops'),
         ):
             with mock.patch.object(
-                catalog.Catalog, 'set_in_use', autospec=True, side_effect=error
+                facade.Catalog, 'set_in_use', autospec=True, side_effect=error
             ):
                 self.run_cleanup()
                 self.run_cleanup()
@@ -161,7 +161,7 @@ class FaultsTestCase(base.NovaTestCase):
     def test_servers_boot_without_a_catalog(self) -> None:
         image_id = self.store(SIZE)
         with mock.patch.object(
-            catalog.Catalog,
+            facade.Catalog,
             '_session',
             autospec=True,
             side_effect=(exceptions.CatalogError(path='x', reason='no luck')),
@@ -173,10 +173,10 @@ class FaultsTestCase(base.NovaTestCase):
 
     def test_changed_options_are_read_again(self) -> None:
         images = self.compute.driver.image_cache
-        self.assertEqual(300, images._parts.settings.minimum_age)
+        self.assertEqual(300, images._cache.settings.minimum_age)
         self.flags(minimum_age=77, group='pvm_imagecache')
         base.CONF.mutate_config_files()
-        self.assertEqual(77, images._parts.settings.minimum_age)
+        self.assertEqual(77, images._cache.settings.minimum_age)
 
 
 class MutationTestCase(base.FilesTestCase):
@@ -206,7 +206,7 @@ class MutationTestCase(base.FilesTestCase):
         conf.register_mutate_hook(mixin._reconfigurer(images))
 
         def seen() -> tuple[float, float]:
-            parts = images._parts
+            parts = images._cache
             return (
                 parts.settings.minimum_age,
                 parts.policies[0].policy._max_age,

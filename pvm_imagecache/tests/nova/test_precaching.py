@@ -20,8 +20,8 @@ from nova.compute import provider_tree
 from nova import context as nova_context
 from nova.virt import fake
 from pvm_imagecache import boot_clock
-from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin
 
@@ -94,7 +94,7 @@ class PrecachingTestCase(base.NovaTestCase):
         self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
         # The last known usage counts after an error.
         with mock.patch.object(
-            catalog.Catalog,
+            facade.Catalog,
             'images',
             autospec=True,
             side_effect=(exceptions.CatalogError(path='x', reason='no luck')),

@@ -77,7 +77,7 @@ class ServersTestCase(base.NovaTestCase):
         """The history has the user of the request and our own one."""
         pool = self.compute.driver.image_cache.driver.pool_id()
         found = {
-            (each.action, each.who) for each in self.catalog.history(pool)
+            (each.action, each.who) for each in self.catalog.history.list(pool)
         }
         ours = identity.user()
         theirs = f'{self.api.auth_user} as {ours}'

@@ -18,16 +18,15 @@ import sys
 
 from prometheus_client import parser
 
-from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
-from pvm_imagecache import manager
 from pvm_imagecache import metrics
+from pvm_imagecache import results
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 
 
 def _usage(**totals):
-    return manager.Usage(
+    return results.Usage(
         driver_base.Pool('id', 'a "pool"', 100, 40),
         2,
         30,

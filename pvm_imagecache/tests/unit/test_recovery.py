@@ -445,7 +445,7 @@ class ReconcileTest(base.CacheTestCase):
         entry = self.catalog.instance_disks.start('pool', 'disk', GIB)
         self.driver.add('disk', label=ownership.label(entry.fill_id))
         with (
-            self.cache.hold(self.base_name, 0),
+            self.cache.fill_lock(self.base_name, 0),
             self.cache.instance_disk_lock('disk'),
         ):
             self._reconciled()
@@ -530,7 +530,7 @@ class ReconcileTest(base.CacheTestCase):
         self.deploy()
         self.driver.left = False
         self.driver.uploads.add(self.record().udid)
-        with self.cache.hold(self.base_name, 0):
+        with self.cache.fill_lock(self.base_name, 0):
             # It may be just being written.
             self._reconciled()
         self.assertEqual(1, len(self.driver.uploads))
