@@ -22,7 +22,7 @@ from pypowervm.tasks import cluster_ssp as pvm_cluster_ssp
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers.ssp import driver
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests.functional import base
@@ -52,7 +52,7 @@ class SSPTestCase(base.FunctionalTestCase):
             done = self.manager.create_disk(
                 self.image(image_id), name, 2 * units.Gi
             )
-            self.assertEqual(Outcome.POOL, done.outcome)
+            self.assertEqual(instance_disk.Outcome.POOL, done.outcome)
             self.assertEqual(fetched, done.bytes_fetched)
             self.assertEqual(fetched, self.fetched())
             self.assertEqual(2 * units.Gi, done.disk.capacity)
@@ -93,7 +93,9 @@ class SSPTestCase(base.FunctionalTestCase):
             ]
             self.assertTrue(old.result())
             for each in done:
-                self.assertEqual(Outcome.POOL, each.result().outcome)
+                self.assertEqual(
+                    instance_disk.Outcome.POOL, each.result().outcome
+                )
         self.assertEqual(
             {'vm0', 'vm1', 'vm2', driver.image_lu_name(image)},
             set(self.units_by_name()),
