@@ -24,7 +24,7 @@ from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
 if TYPE_CHECKING:
-    from pvm_imagecache import manager as manager_module
+    from pvm_imagecache import results
 
 
 class ExplainImage(base.ShowOne):
@@ -89,7 +89,7 @@ class ExplainImage(base.ShowOne):
 
 
 def _verdict(
-    found: 'manager_module.Explanation', minimum_age: float
+    found: 'results.Explanation', minimum_age: float
 ) -> tuple[str, str]:
     """Return what happens to an image, as a code and as text."""
     if found.base_image.reason:
@@ -107,9 +107,7 @@ def _verdict(
     return 'not-chosen', 'kept: no policy selects it'
 
 
-def _veto(
-    code: str, found: 'manager_module.Explanation', minimum_age: float
-) -> str:
+def _veto(code: str, found: 'results.Explanation', minimum_age: float) -> str:
     """Return the text of a veto."""
     if code == 'young':
         return f'younger than minimum_age{_time_left(found, minimum_age)}'
@@ -120,7 +118,7 @@ def _veto(
     }.get(code, code)
 
 
-def _time_left(found: 'manager_module.Explanation', minimum_age: float) -> str:
+def _time_left(found: 'results.Explanation', minimum_age: float) -> str:
     """Return how long an image is too young; '' if the clock was set."""
     left = minimum_age - (time.time() - (found.base_image.ready_at or 0))
     if not 0 < left <= minimum_age:

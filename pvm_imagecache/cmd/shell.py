@@ -181,7 +181,7 @@ class Shell(app.App):
             metavar='DIR',
             action='append',
             default=[],
-            help='directory of .conf files, read after the configuration files',
+            help='directory of .conf files, read after these files',
         )
         parser.add_argument(
             '--os-cloud',

@@ -20,6 +20,7 @@ from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
+from pvm_imagecache import results
 from pvm_imagecache import simulator
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import ownership

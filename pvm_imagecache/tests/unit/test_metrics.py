@@ -21,6 +21,7 @@ from prometheus_client import parser
 from pvm_imagecache import exceptions
 from pvm_imagecache import metrics
 from pvm_imagecache import results
+from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 
@@ -30,7 +31,7 @@ def _usage(**totals):
         driver_base.Pool('id', 'a "pool"', 100, 40),
         2,
         30,
-        {action: catalog.Total(*values) for action, values in totals.items()},
+        {action: models.Total(*values) for action, values in totals.items()},
     )
 
 
@@ -76,14 +77,14 @@ class RenderTest(base.TestCase):
         for trouble, value in (('', 0), ('the policy', 1)):
             found = self._samples(
                 dataclasses.replace(
-                    _usage(), last_pass=catalog.LastPass(7.5, trouble)
+                    _usage(), last_run=models.LastRun(7.5, trouble)
                 )
             )
             self.assertEqual(
                 (7.5, value),
                 (
-                    found['pvm_imagecache_last_pass_timestamp_seconds',],
-                    found['pvm_imagecache_last_pass_troubled',],
+                    found['pvm_imagecache_last_run_timestamp_seconds',],
+                    found['pvm_imagecache_last_run_failed',],
                 ),
             )
         self.assertFalse(
