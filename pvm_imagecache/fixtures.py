@@ -22,6 +22,7 @@ A driver needs a few more, see :class:`DriverConformance`. Each failure names
 the rule of the contract that is broken. Any runner of ``unittest`` works.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ import itertools
 import random
 import tempfile
 from typing import Any
+from typing import cast
 from typing import ClassVar
 from typing import Final
 import unittest
@@ -508,12 +510,14 @@ class DriverConformance:
         self.driver.remove_uploads(disks[0])
 
 
-def _case(test: Any) -> unittest.TestCase:
+def _case(test: object) -> unittest.TestCase:
     """Return the TestCase that a suite is mixed into."""
-    return test
+    return cast(unittest.TestCase, test)
 
 
-def _raised(test: Any, kind: type[BaseException], call: Any) -> Any:
+def _raised(
+    test: object, kind: type[BaseException], call: Callable[..., object]
+) -> Any:
     """Return the error that a call must raise."""
     # Not the method of the test case itself: that of testtools 2.7, which
     # OpenStack 2025.1 has, is no context manager.

@@ -43,7 +43,7 @@ def _was(name: str) -> list[cfg.DeprecatedOpt]:
 class AbsolutePath(option_types.String):
     """The type of an option that must be an absolute path, or empty."""
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> Any:
         text = super().__call__(value)
         if text and not os.path.isabs(text):
             raise ValueError(f'"{text}" is not an absolute path')

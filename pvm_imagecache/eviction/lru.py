@@ -43,7 +43,7 @@ class LRUPolicy(base.EvictionPolicy):
             for each in view.to_free(view.demand):
                 yield base.Decision(
                     each.image_id,
-                    'space',
+                    'room',
                     'least recently used when a deploy needed space',
                 )
             return

@@ -95,6 +95,11 @@ class LRUPolicyTest(base.TestCase):
                 (decision.image_id, decision.code, decision.reason),
             )
 
+    def test_the_code_of_a_deploy_is_stable(self):
+        view = strategies.view_of(strategies.image('a', 5, 1), demand=1)
+        (decision,) = lru.LRUPolicy(None, None).choose(view)
+        self.assertEqual('room', decision.code)
+
 
 class OptionsTest(base.TestCase):
     def _load(self, **options):

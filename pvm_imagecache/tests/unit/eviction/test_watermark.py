@@ -65,6 +65,11 @@ class WatermarkPolicyTest(base.TestCase):
             (decision.code, decision.reason),
         )
 
+    def test_the_code_of_a_deploy_is_stable(self):
+        view = strategies.view_of(strategies.image('a', 5, 1), demand=1)
+        (decision,) = watermark.WatermarkPolicy(90, 80).choose(view)
+        self.assertEqual('room', decision.code)
+
 
 class OptionsTest(base.TestCase):
     def _load(self, **options):
