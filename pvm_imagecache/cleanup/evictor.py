@@ -320,7 +320,7 @@ class Evictor:
                     record.image.id,
                     record.disk_name,
                     record.image.size,
-                    f'{choice.policy}: {choice.reason}',
+                    choice.summary,
                 )
             )
         if not evicted:
@@ -336,7 +336,7 @@ class Evictor:
                         image_name=record.image.name,
                         disk_name=record.disk_name,
                         code=choice.code,
-                        detail=f'{choice.policy}: {choice.reason}',
+                        detail=choice.summary,
                     )
         except exceptions.CacheFault as error:
             LOG.warning(

@@ -21,7 +21,7 @@ from pypowervm import adapter as pvm_adapter
 from pypowervm.tasks import storage as pvm_tasks
 from pypowervm.wrappers import storage as pvm_storage
 
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.tests.functional import base
 
 PROCESSES = 2

@@ -18,7 +18,7 @@ from oslo_utils import units
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import simulator
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 

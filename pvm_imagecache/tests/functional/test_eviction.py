@@ -25,7 +25,7 @@ from pvm_imagecache import simulator
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.tests.functional import base

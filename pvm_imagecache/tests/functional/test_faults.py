@@ -24,12 +24,12 @@ import fixtures
 from keystoneauth1 import token_endpoint
 from oslo_utils import units
 
-from pvm_imagecache import catalog_file
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.cleanup import ownership
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.system import retry
@@ -455,7 +455,7 @@ class CatalogueFaultsTestCase(_Base):
             check_same_thread=False,
         )
         self.useFixture(
-            fixtures.MockPatchObject(catalog_file, '_BUSY_TIMEOUT', 0.1)
+            fixtures.MockPatchObject(catalog_file, 'BUSY_TIMEOUT', 0.1)
         )
         self.manager._catalog.close()
         with mock.patch.object(self.manager._driver, 'copy_disk', lock_after):

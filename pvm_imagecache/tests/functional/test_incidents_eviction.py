@@ -28,12 +28,12 @@ import fixtures
 from keystoneauth1 import _fair_semaphore
 from oslo_utils import units
 
-from pvm_imagecache import boot_clock
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
+from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.cleanup import ownership
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.eviction import age
 from pvm_imagecache.tests.functional import incidents
 

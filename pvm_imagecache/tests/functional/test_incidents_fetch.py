@@ -29,8 +29,8 @@ from oslo_utils import units
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache.deploy import base_image
-from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.deploy import transfer
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.simulator import body
 from pvm_imagecache.tests import images

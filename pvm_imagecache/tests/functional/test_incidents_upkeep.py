@@ -28,7 +28,7 @@ from pypowervm.wrappers import storage as pvm_storage
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents

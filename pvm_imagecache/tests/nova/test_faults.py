@@ -20,11 +20,11 @@ from unittest import mock
 from oslo_config import cfg
 
 from nova import exception
-from pvm_imagecache import boot_clock
 from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
+from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.conf import compute
 from pvm_imagecache.tests.nova import base

@@ -19,8 +19,8 @@ from nova.compute import provider_tree
 
 from nova import context as nova_context
 from nova.virt import fake
-from pvm_imagecache import boot_clock
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin

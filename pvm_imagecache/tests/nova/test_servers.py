@@ -19,7 +19,7 @@ from nova.tests import fixtures as nova_fixtures
 
 from nova import exception
 from nova import monkey_patch
-from pvm_imagecache import boot_clock
+from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.system import identity
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.nova import base
