@@ -25,6 +25,7 @@ from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
 from pvm_imagecache.catalog import boot_clock
+from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.conf import compute
 from pvm_imagecache.tests.nova import base
@@ -161,8 +162,8 @@ class FaultsTestCase(base.NovaTestCase):
     def test_servers_boot_without_a_catalog(self) -> None:
         image_id = self.store(SIZE)
         with mock.patch.object(
-            facade.Catalog,
-            '_session',
+            catalog_file.CatalogFile,
+            'session',
             autospec=True,
             side_effect=(exceptions.CatalogError(path='x', reason='no luck')),
         ):
