@@ -257,13 +257,12 @@ class Evictor:
         last_resort: bool,
     ) -> tuple[pipeline.Plan, dict[str, models.BaseImage]]:
         """Select images that free a number of bytes."""
-        view, records = self.view(
-            demand, busy={*kept, *([for_image] if for_image else [])}
-        )
+        busy = {*kept, *([for_image] if for_image else [])}
+        view, records = self.view(demand, busy=busy)
         plan = self._plan(view)
         if plan.lacking and last_resort:
             view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY), kept
+                demand, (base.Veto.PINNED, base.Veto.BUSY), busy
             )
             plan = pipeline.make_room(view)
         return plan, records

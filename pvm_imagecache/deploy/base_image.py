@@ -141,6 +141,7 @@ class BaseImageFill:
         :raises BaseImageOccupied: if the name cannot be used.
         :raises CatalogError: if the catalog cannot be read or written.
         """
+        self._carried = None
         record = self.record()
         if record is None:
             return
@@ -230,6 +231,7 @@ class BaseImageFill:
         """
         assert self._record is not None
         self._cache.catalog.base_images.finish_fill(self._record, image)
+        self._disks.settle(self.name)
         (disk,) = self._created
         return dataclasses.replace(
             self._record,

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Deploys and prefetches: hit, miss, bypass, and what can come between."""
+"""Tests of the deploy of one instance disk: hit, miss and bypass."""
 
 import contextlib
 import dataclasses
@@ -26,13 +26,10 @@ from hypothesis import strategies
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
-from pvm_imagecache.deploy import base_image
-from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import instance_disk
-from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.deploy import transfer
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
@@ -46,8 +43,8 @@ READY = models.State.READY
 POPULATING = models.State.POPULATING
 
 
-class PlainTest(base.CacheTestCase):
-    def test_miss(self):
+class HitAndMissTest(base.CacheTestCase):
+    def test_miss_writes_the_instance_disk_and_the_base_image(self):
         self.check(self.deploy(), MISS)
         self.check_cached()
         self.assertEqual(
@@ -55,25 +52,25 @@ class PlainTest(base.CacheTestCase):
             [name for name in self.driver.names() if name != 'disk'],
         )
 
-    def test_both_disks_are_made_in_one_step(self):
+    def test_miss_creates_both_disks_in_one_request(self):
         self.deploy()
         self.assertEqual(1, self.driver.calls.count('create_disks'))
         self.assertNotIn('copy_disk', self.driver.calls)
 
-    def test_hit(self):
+    def test_hit_copies_the_base_image_without_a_download(self):
         self.deploy()
         for name in 'abc':
             self.check(self.deploy(name), HIT)
         self.assertEqual([self.image.id], self.source.opened)
         self.assertEqual(3, self.record().hits)
 
-    def test_hit_asks_the_driver_for_nothing_but_the_copy(self):
+    def test_hit_makes_no_request_but_the_copy(self):
         self.deploy()
         del self.driver.calls[:]
         self.deploy('other')
         self.assertEqual(['copy_disk', 'create_disks'], self.driver.calls)
 
-    def test_every_size(self):
+    def test_image_of_every_size_is_whole(self):
         for size in (1, CHUNK - 1, CHUNK, CHUNK + 1, 9 * CHUNK):
             image_id = f'{size:08x}-0000-0000-0000-000000000000'
             image, content = self.another(
@@ -84,22 +81,22 @@ class PlainTest(base.CacheTestCase):
                     self.deploy(f'{size}.{number}', image), outcome, content
                 )
 
-    def test_size_of_the_disk(self):
+    def test_disk_has_the_requested_size(self):
         for name, outcome in (('miss', MISS), ('hit', HIT)):
             done = self.deploy(name, size=3 * base.GIB)
             self.check(done, outcome)
             self.assertEqual(3 * base.GIB, done.disk.capacity)
-        # A base image is not larger than it must be.
+        # A base image has only the size that the image needs.
         self.assertEqual(base.GIB, self.record().capacity)
 
-    def test_two_images(self):
+    def test_two_images_are_cached_independently(self):
         other, content = self.another('ffffffff-ffff-0000-0000-000000000000')
         self.check(self.deploy('a'), MISS)
         self.check(self.deploy('b', other), MISS, content)
         self.check(self.deploy('c'), HIT)
         self.check(self.deploy('d', other), HIT, content)
 
-    def test_qcow2_is_as_large_as_its_guest_sees_it(self):
+    def test_qcow2_disk_has_the_virtual_size(self):
         content = images.qcow2_bytes(5 * base.GIB)
         image, _ = self.another(
             'ffffffff-ffff-0000-0000-000000000000',
@@ -111,23 +108,23 @@ class PlainTest(base.CacheTestCase):
             self.check(done, outcome, content)
             self.assertEqual(5 * base.GIB, done.disk.capacity)
 
-    def test_progress(self):
-        told = []
-        self.deploy(progress=lambda *args: told.append(args))
-        self.assertEqual(('fetch', self.size, self.size), told[-1])
-        del told[:]
-        self.deploy('other', progress=lambda *args: told.append(args))
+    def test_progress_of_fetch_and_copy_is_reported(self):
+        reports = []
+        self.deploy(progress=lambda *args: reports.append(args))
+        self.assertEqual(('fetch', self.size, self.size), reports[-1])
+        del reports[:]
+        self.deploy('other', progress=lambda *args: reports.append(args))
         self.assertEqual(
-            [('copy', 0, self.size), ('copy', self.size, self.size)], told
+            [('copy', 0, self.size), ('copy', self.size, self.size)], reports
         )
 
-    def test_seconds(self):
+    def test_duration_of_each_step_is_returned(self):
         self.assertLessEqual(
             {'wait', 'fetch', 'total'}, set(self.deploy().seconds)
         )
         self.assertEqual({'copy', 'total'}, set(self.deploy('other').seconds))
 
-    def test_sha256_is_given_to_the_platform(self):
+    def test_sha256_is_passed_to_the_upload(self):
         given = []
         real = self.driver.upload
         self.driver.upload = lambda disk, pieces, size, sha256: (
@@ -146,7 +143,7 @@ class PlainTest(base.CacheTestCase):
         self.deploy('other', image)
         self.assertEqual([None, None, value, value], given)
 
-    def test_the_pools_own_cache(self):
+    def test_shared_pool_creates_the_disk_itself(self):
         self.driver = fakes.FakePool()
         done = self.deploy('a')
         self.check(done, POOL)
@@ -156,7 +153,7 @@ class PlainTest(base.CacheTestCase):
         self.assertEqual([], self.catalog.base_images.list('pool'))
 
 
-class SizeTest(base.CacheTestCase):
+class DiskSizeTest(base.CacheTestCase):
     def setUp(self):
         super().setUp()
         content = images.qcow2_bytes(5 * base.GIB)
@@ -173,33 +170,33 @@ class SizeTest(base.CacheTestCase):
         self.assertNotIn('small', self.driver.names())
         return error
 
-    def test_too_small(self):
+    def test_small_disk_is_refused_without_a_download(self):
         error = self._refused(self.image, self.size - 1)
         self.assertIn(f'({self.size} bytes)', str(error))
         self.assertEqual([], self.source.opened)
         self.check_nothing_left()
 
-    def test_too_small_for_the_virtual_size_in_the_header(self):
+    def test_virtual_size_in_the_header_is_checked(self):
         self._refused(self.qcow2, 5 * base.GIB - 1)
         self.check_nothing_left()
 
-    def test_too_small_for_what_the_cache_knows(self):
+    def test_virtual_size_of_the_record_is_checked_at_a_hit(self):
         self.deploy('large', self.qcow2)
         self._refused(self.qcow2, 5 * base.GIB - 1)
         self.assertEqual(1, len(self.source.opened))
 
-    def test_too_small_past_the_cache(self):
+    def test_virtual_size_is_checked_in_a_bypass(self):
         self.settings = cache_module.Settings(enabled=False)
         self._refused(self.qcow2, 5 * base.GIB - 1)
         self.check_nothing_left()
 
-    def test_large_enough(self):
+    def test_disk_of_exactly_the_needed_size_is_created(self):
         self.deploy('a', self.image, self.size)
         self.deploy('b', self.qcow2, 5 * base.GIB)
 
 
 class BypassTest(base.CacheTestCase):
-    """The cache is out of order: the deploy is not."""
+    """A deploy succeeds without the cache."""
 
     def _bypassed(self, word):
         done = self.deploy()
@@ -207,21 +204,21 @@ class BypassTest(base.CacheTestCase):
         self.assertIn(word, done.reason)
         return done
 
-    def test_switched_off(self):
+    def test_disabled_cache_is_bypassed(self):
         self.deploy('earlier')
         self.settings = cache_module.Settings(enabled=False)
         self._bypassed('switched off')
         self.check_cached()
 
-    def test_no_hash(self):
+    def test_image_without_a_hash_is_not_cached(self):
         self.image = dataclasses.replace(
             self.image, os_hash_value=None, checksum=None
         )
         self._bypassed('no hash')
         self.check_not_cached('disk')
 
-    def test_a_corrupt_catalogue(self):
-        """What it knew is forgotten, and nothing of it is served."""
+    def test_corrupt_catalog_is_replaced_and_nothing_of_it_served(self):
+        """Its records are lost; none of its base images is served."""
         self.deploy('earlier')
         self.catalog.close()
         with open(self.catalog.path, 'wb') as file:
@@ -233,39 +230,39 @@ class BypassTest(base.CacheTestCase):
         self.check(self.deploy('a', other), MISS, content)
         self.check(self.deploy('b', other), HIT, content)
 
-    def test_a_damaged_catalogue(self):
+    def test_damaged_catalog_is_replaced_and_the_image_fetched_again(self):
         self.deploy('earlier')
         self.catalog.close()
         size = os.path.getsize(self.catalog.path)
         with open(self.catalog.path, 'r+b') as file:
             file.seek(4096)
             file.write(bytes(size - 4096))
-        # It is set aside, and nobody knows that the base image is whole.
+        # It is set aside: no record says that the base image is complete.
         self.check(self.deploy(), MISS)
         self.check_cached()
 
-    def test_the_catalogue_of_a_newer_release(self):
+    def test_catalog_of_a_newer_release_is_not_used(self):
         self.deploy('earlier')
         self.catalog.close()
         with contextlib.closing(sqlite3.connect(self.catalog.path)) as file:
             file.execute('PRAGMA user_version = 99')
         self._bypassed('version 99')
 
-    def test_no_place_for_state(self):
+    def test_unusable_state_directory_bypasses_the_cache(self):
         with open(self.path('file'), 'w'):
             pass
         self.catalog = facade.Catalog(self.path('file', 'c.sqlite'))
         self.locks = locks.LockDirectory(self.path('file', 'locks'))
         self._bypassed(self.catalog.path)
 
-    def test_no_place_for_locks(self):
+    def test_unusable_lock_directory_bypasses_the_cache(self):
         with open(self.path('file'), 'w'):
             pass
         self.locks = locks.LockDirectory(self.path('file', 'locks'))
         self._bypassed('cannot lock')
         self.check_not_cached('disk')
 
-    def test_every_step_of_the_catalogue(self):
+    def test_catalog_error_at_each_step_bypasses_the_cache(self):
         for step in (
             'base_images.get',
             'base_images.start_fill',
@@ -279,22 +276,22 @@ class BypassTest(base.CacheTestCase):
             self.assertNotIn(self.base_name, self.driver.names())
             self.assertIsNone(self.record())
 
-    def test_the_commit(self):
+    def test_failed_commit_deletes_the_base_image(self):
         self.catalog.broken = {'base_images.finish_fill'}
         self._bypassed('base_images.finish_fill')
         self.check_not_cached('disk')
 
-    def test_progress_that_can_not_be_written_matters_to_nobody(self):
+    def test_failure_to_record_progress_is_ignored(self):
         self.catalog.broken = {'base_images.set_progress'}
         self.check(self.deploy(), MISS)
         self.check_cached()
 
-    def test_a_use_that_can_not_be_counted_matters_to_nobody(self):
+    def test_failure_to_record_a_hit_is_ignored(self):
         self.deploy('earlier')
         self.catalog.broken = {'base_images.record_hit'}
         self.check(self.deploy(), HIT)
 
-    def test_a_catalogue_that_breaks_for_good_on_the_way(self):
+    def test_catalog_that_fails_during_a_miss_bypasses_the_cache(self):
         self.driver.before['create_disks'] = lambda new: (
             self.catalog.broken.update(
                 {
@@ -309,38 +306,36 @@ class BypassTest(base.CacheTestCase):
         self._bypassed('base_images.set_disk')
         self.assertEqual(['disk'], self.driver.names())
 
-    def test_a_lock_that_is_not_to_be_had(self):
+    def test_lock_timeout_bypasses_the_cache(self):
         self.settings = cache_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self._bypassed('still holds')
         self.check_not_cached('disk')
 
-    def test_a_hit_needs_no_lock(self):
+    def test_hit_needs_no_fill_lock(self):
         self.deploy('earlier')
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.check(self.deploy(), HIT)
 
-    def test_a_name_that_somebody_else_has_taken(self):
+    def test_untracked_disk_that_is_not_stale_is_kept(self):
         for word, values, taken, uploads in (
             ('label', {'label': 'theirs'}, False, False),
             ('bytes', {'gib': 2}, False, False),
             ('mapped', {}, True, False),
             ('upload', {}, False, True),
         ):
-            theirs = self.driver.add(
-                self.base_name, content=b'of somebody', **values
+            foreign = self.driver.add(
+                self.base_name, content=b'of others', **values
             )
             self.driver.taken = {self.base_name} if taken else set()
-            self.driver.uploads = {theirs.udid} if uploads else set()
+            self.driver.uploads = {foreign.udid} if uploads else set()
             self._bypassed(word)
-            self.assertEqual(theirs, self.driver.find_disk(self.base_name))
-            self.assertEqual(
-                b'of somebody', self.driver.content(self.base_name)
-            )
+            self.assertEqual(foreign, self.driver.find_disk(self.base_name))
+            self.assertEqual(b'of others', self.driver.content(self.base_name))
             self.assertEqual([], self.catalog.base_images.list('pool'))
             self.driver.vanish('disk')
 
-    def test_a_left_over_of_nova_powervm_is_replaced(self):
+    def test_stale_disk_of_nova_powervm_is_replaced(self):
         for label in ('', 'None'):
             self.driver.add(self.base_name, content=b'half of', label=label)
             self.check(self.deploy(), MISS)
@@ -349,13 +344,13 @@ class BypassTest(base.CacheTestCase):
             self.driver.vanish(self.base_name)
             self.driver.vanish('disk')
 
-    def test_a_left_over_that_can_not_be_deleted(self):
+    def test_stale_disk_that_cannot_be_deleted_bypasses_the_cache(self):
         self.driver.add(self.base_name)
         self.driver.before['delete'] = fakes.refusal
         self._bypassed('refused')
         self.assertEqual([], self.catalog.base_images.list('pool'))
 
-    def test_the_reason_is_a_warning_only_once(self):
+    def test_repeated_reason_is_a_warning_only_once(self):
         self.driver.add(self.base_name, gib=2)
         with self.assertLogs('pvm_imagecache', 'INFO') as logs:
             self._bypassed('bytes')
@@ -364,27 +359,27 @@ class BypassTest(base.CacheTestCase):
         levels = [
             each.levelname
             for each in logs.records
-            if 'past the cache' in each.getMessage()
+            if 'Bypassing the cache' in each.getMessage()
         ]
         self.assertEqual(['WARNING', 'INFO'], levels)
 
-    def test_an_image_whose_id_begins_alike(self):
+    def test_image_with_the_same_disk_name_keeps_its_base_image(self):
         other, content = self.another(
             self.image.id[:14] + 'f' + self.image.id[15:]
         )
-        self.check(self.deploy('theirs', other), MISS, content)
+        self.check(self.deploy('first', other), MISS, content)
         done = self._bypassed(other.id)
         self.assertIn(self.base_name, done.reason)
         self.check(self.deploy('again', other), HIT, content)
 
-    def test_the_same_id_in_other_case(self):
+    def test_id_in_other_case_is_another_image(self):
         other, content = self.another(self.image.id.upper())
-        self.check(self.deploy('theirs', other), MISS, content)
-        self.check(self.deploy('ours'), MISS)
+        self.check(self.deploy('first', other), MISS, content)
+        self.check(self.deploy('second'), MISS)
         self.check(self.deploy('a', other), HIT, content)
         self.check(self.deploy('b'), HIT)
 
-    def test_the_same_name_of_a_disk_for_an_id_in_other_case(self):
+    def test_id_in_other_case_with_the_same_disk_name_is_bypassed(self):
         digits = '12345678-1234-abcd-0000-000000000000'
         for number, spelling in enumerate((digits, digits.upper())):
             image, content = self.another(
@@ -396,7 +391,7 @@ class BypassTest(base.CacheTestCase):
                 content,
             )
 
-    def test_what_can_not_be_compared(self):
+    def test_image_without_a_common_hash_is_bypassed(self):
         self.deploy('earlier')
         self.image = dataclasses.replace(
             self.image,
@@ -407,7 +402,7 @@ class BypassTest(base.CacheTestCase):
         self._bypassed('no hash in common')
         self.check_cached()
 
-    def test_the_pool_refuses_both_and_then_takes_one(self):
+    def test_one_disk_is_created_if_both_are_refused(self):
         def refuse_two(new):
             if len(new) > 1:
                 raise exceptions.NotEnoughSpace(
@@ -419,19 +414,19 @@ class BypassTest(base.CacheTestCase):
         self.check_not_cached('disk')
 
 
-class NoRoomForBothTest(base.CacheTestCase):
+class NotEnoughSpaceTest(base.CacheTestCase):
     gib = 1
 
-    def test_one_fits(self):
+    def test_image_is_not_cached_if_only_one_disk_fits(self):
         self.check(self.deploy(), BYPASS)
         self.check_not_cached('disk')
 
-    def test_not_even_one_fits(self):
+    def test_deploy_fails_if_no_disk_fits(self):
         self.deploy('earlier')
         self.assertRaises(exceptions.NotEnoughSpace, self.deploy)
         self.check_not_cached('earlier')
 
-    def test_no_room_for_a_copy(self):
+    def test_hit_fails_without_space_for_the_copy(self):
         self.gib = 2
         self.driver = fakes.FakeDriver(2)
         self.deploy('earlier')
@@ -439,60 +434,56 @@ class NoRoomForBothTest(base.CacheTestCase):
         self.check_cached()
 
 
-class RightTest(base.CacheTestCase):
-    """Users of nova get from the cache what Glance would give them."""
+class DownloadPermissionTest(base.CacheTestCase):
+    """The cache serves only what Glance would let the user download."""
 
     def _deploy_for(self, context, name='disk'):
         return instance_disk.InstanceDeploy(
             self.cache, self.image, name, 0, context, None
         ).run()
 
-    def test_who_downloads_is_not_asked_about(self):
-        self.check(self._deploy_for('somebody'), MISS)
+    def test_miss_makes_no_permission_check(self):
+        self.check(self._deploy_for('user'), MISS)
         self.assertEqual([], self.source.asked)
 
-    def test_a_hit(self):
+    def test_hit_checks_the_permission_of_the_user(self):
         self.prefetch()
-        self.check(self._deploy_for('somebody'), HIT)
-        self.assertEqual([(self.image.id, 'somebody')], self.source.asked)
+        self.check(self._deploy_for('user'), HIT)
+        self.assertEqual([(self.image.id, 'user')], self.source.asked)
 
-    def test_nobody_is_refused(self):
+    def test_hit_without_permission_creates_no_disk(self):
         self.prefetch()
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
-        self.assertRaises(
-            exceptions.ImageForbidden, self._deploy_for, 'somebody'
-        )
+        self.assertRaises(exceptions.ImageForbidden, self._deploy_for, 'user')
         self.assertEqual([self.base_name], self.driver.names())
 
-    def test_the_configured_user_needs_no_leave(self):
+    def test_configured_user_needs_no_permission(self):
         self.prefetch()
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
         self.check(self.deploy(), HIT)
 
-    def test_switched_off(self):
+    def test_permission_check_can_be_disabled(self):
         self.prefetch()
         self.settings = cache_module.Settings(check_download_permission=False)
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
-        self.check(self._deploy_for('somebody'), HIT)
+        self.check(self._deploy_for('user'), HIT)
 
-    def test_what_the_pool_has(self):
+    def test_shared_pool_checks_the_permission(self):
         self.driver = fakes.FakePool()
-        self._deploy_for('owner', 'theirs')
+        self._deploy_for('owner', 'first')
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
-        self.assertRaises(
-            exceptions.ImageForbidden, self._deploy_for, 'somebody'
-        )
-        self.assertEqual(['theirs'], self.driver.names())
+        self.assertRaises(exceptions.ImageForbidden, self._deploy_for, 'user')
+        self.assertEqual(['first'], self.driver.names())
         self.deploy('configured')
         self.settings = cache_module.Settings(check_download_permission=False)
-        self._deploy_for('somebody', 'unasked')
+        self._deploy_for('user', 'unchecked')
         self.assertEqual(
-            ['configured', 'theirs', 'unasked'], self.driver.names()
+            ['configured', 'first', 'unchecked'], self.driver.names()
         )
 
 
-class ReplacedTest(base.CacheTestCase):
-    """What is cached is not what is wanted, or no longer there."""
+class ReplacedBaseImageTest(base.CacheTestCase):
+    """The base image changes, is evicted or disappears."""
 
     def setUp(self):
         super().setUp()
@@ -503,9 +494,9 @@ class ReplacedTest(base.CacheTestCase):
         self.check(self.deploy(name), MISS)
         self.check_cached()
         self.assertNotEqual(self.old.fill_id, self.record().fill_id)
-        self.check(self.deploy('copy of it'), HIT)
+        self.check(self.deploy('copy'), HIT)
 
-    def test_an_id_with_other_content(self):
+    def test_changed_content_is_fetched_again(self):
         earlier = self.content
         self.content = images.raw_bytes(self.size, seed=9)
         self.image = base.image_of(self.content)
@@ -513,40 +504,45 @@ class ReplacedTest(base.CacheTestCase):
         self._fetched_again()
         self.assert_bytes(earlier, self.driver.content('earlier'))
 
-    def test_an_id_with_other_size(self):
+    def test_changed_size_is_fetched_again(self):
         self.size = 77
         self.content = images.raw_bytes(77)
         self.image = base.image_of(self.content)
         self.source.put(self.image, self.content)
         self._fetched_again()
 
-    def test_the_disk_vanished(self):
+    def test_missing_base_image_is_fetched_again(self):
         self.driver.vanish(self.base_name)
         self._fetched_again()
 
-    def test_the_disk_was_replaced(self):
+    def test_foreign_disk_in_its_place_is_kept(self):
         self.driver.vanish(self.base_name)
-        theirs = self.driver.add(self.base_name, content=b'of another')
+        foreign = self.driver.add(self.base_name, content=b'of another')
         self.check(self.deploy(), BYPASS)
-        # It is not ours to take away.
-        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
+        # The cache did not create it.
+        self.assertEqual(foreign, self.driver.find_disk(self.base_name))
         self.assertEqual(b'of another', self.driver.content(self.base_name))
 
-    def test_it_was_fetched_anew_between_look_and_copy(self):
-        # What is there by then is right, but it is not what is copied.
-        self.prefetch()
-        seen = self.record()
-        work = instance_disk.InstanceDeploy(
-            self.cache, self.image, 'disk', 0, None, None
-        )
-        self.assertTrue(work._is_current(seen))
-        self.catalog.base_images.remove(seen)
-        self.catalog.base_images.adopt(
-            'pool', self.base_name, self.image, seen.udid, seen.capacity
-        )
-        self.assertFalse(work._is_current(seen))
+    def test_record_replaced_before_the_copy_is_read_again(self):
+        def adopt_again(*_):
+            del self.driver.before['copy_disk']
+            record = self.record()
+            self.catalog.base_images.remove(record)
+            self.catalog.base_images.adopt(
+                'pool',
+                self.base_name,
+                self.image,
+                record.udid,
+                record.capacity,
+            )
 
-    def test_it_is_purged_between_look_and_copy(self):
+        del self.driver.calls[:]
+        self.driver.before['copy_disk'] = adopt_again
+        self.check(self.deploy(), HIT)
+        # The disk is the same, but not the record that was looked up.
+        self.assertEqual(2, self.driver.calls.count('copy_disk'))
+
+    def test_base_image_purged_before_the_copy_is_fetched_again(self):
         def purge(*_):
             del self.driver.before['copy_disk']
             self.catalog.base_images.start_eviction(self.record())
@@ -556,7 +552,7 @@ class ReplacedTest(base.CacheTestCase):
         self.driver.before['copy_disk'] = purge
         self._fetched_again()
 
-    def test_it_is_fetched_anew_between_look_and_copy(self):
+    def test_base_image_replaced_before_the_copy_is_a_hit(self):
         def replace(*_):
             del self.driver.before['copy_disk']
             self.catalog.base_images.remove(self.record())
@@ -567,7 +563,7 @@ class ReplacedTest(base.CacheTestCase):
         self.check(self.deploy(), HIT)
         self.check_cached()
 
-    def test_it_vanishes_again_and_again(self):
+    def test_base_image_that_keeps_changing_is_copied_with_its_lock(self):
         copies = []
 
         def replace(*_):
@@ -578,112 +574,37 @@ class ReplacedTest(base.CacheTestCase):
                 self.prefetch()
 
         self.driver.before['copy_disk'] = replace
-        # In the end it holds the lock, which whoever removes it needs.
+        # The last copy holds the lock, which a removal needs.
         self.check(self.deploy(), HIT)
         self.assertEqual(4, len(set(copies)))
         self.check_cached()
 
-    def test_it_is_given_up_between_look_and_copy(self):
-        def give_up(*_):
+    def test_eviction_that_starts_before_the_copy_prevents_a_hit(self):
+        def start_eviction(*_):
             del self.driver.before['copy_disk']
             self.catalog.base_images.start_eviction(self.record())
 
-        self.driver.before['copy_disk'] = give_up
+        self.driver.before['copy_disk'] = start_eviction
         done = self.deploy()
         self.assertIsNot(HIT, done.outcome)
         self.check(done, done.outcome)
 
-    def test_an_eviction_that_died_is_finished(self):
+    def test_interrupted_eviction_is_finished(self):
         self.catalog.base_images.start_eviction(self.old)
         self._fetched_again()
 
-    def test_what_is_being_evicted_is_not_served(self):
+    def test_base_image_in_eviction_is_not_served(self):
         self.catalog.base_images.start_eviction(self.old)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.settings = cache_module.Settings(fetch_timeout=0)
             self.check(self.deploy(), BYPASS)
 
 
-class LeftOverTest(base.CacheTestCase):
-    """A process died while it filled a base image."""
-
-    def test_it_is_cleaned_and_fetched_again(self):
-        left = self.leave_behind()
-        self.check(self.deploy(), MISS)
-        self.check_cached()
-        self.assertNotEqual(left.udid, self.record().udid)
-        self.assertEqual(set(), self.driver.uploads)
-
-    def test_before_powervm_told_the_udid(self):
-        self.leave_behind(udid=False)
-        self.check(self.deploy(), MISS)
-        self.check_cached()
-        self.assertEqual(set(), self.driver.uploads)
-
-    def test_before_the_disk_was_made(self):
-        self.catalog.base_images.start_fill('pool', self.base_name, self.image)
-        self.check(self.deploy(), MISS)
-        self.check_cached()
-
-    def test_a_disk_that_it_would_not_have_made(self):
-        self.leave_behind(udid=False, gib=7, label='')
-        theirs = self.driver.find_disk(self.base_name)
-        done = self.deploy()
-        self.check(done, BYPASS)
-        self.assertIn('does not know, and it has 7 GiB', done.reason)
-        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
-
-    def test_another_left_over_that_it_was_to_replace(self):
-        # No label was seen yet, so that this is not taken for its disk.
-        self.catalog.base_images.start_fill('pool', self.base_name, self.image)
-        old = self.driver.add(self.base_name)
-        self.check(self.deploy(), MISS)
-        self.check_cached()
-        self.assertNotEqual(old.udid, self.record().udid)
-
-    def test_a_disk_of_that_name_that_is_another_one(self):
-        self.leave_behind()
-        self.driver.vanish(self.base_name)
-        theirs = self.driver.add(self.base_name)
-        self.check(self.deploy(), BYPASS)
-        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
-
-    def test_it_is_never_served(self):
-        self.leave_behind(written=self.size)
-        self.assertFalse(checks.is_servable(self.record(), self.image))
-
-    def test_of_another_image_whose_id_begins_alike(self):
-        self.leave_behind()
-        self.image = dataclasses.replace(
-            self.image, id=self.image.id[:-4] + 'ffff'
-        )
-        self.source.put(self.image, *fakes.chunks(self.content))
-        self.check(self.deploy(), MISS)
-        self.check_cached()
-
-    def test_one_that_can_not_be_removed(self):
-        self.leave_behind()
-        self.driver.before['delete'] = fakes.refusal
-        self.assertRaises(exceptions.PVMImageCacheError, self.prefetch)
-        self.assertIs(POPULATING, self.record().state)
-        del self.driver.before['delete']
-        self.check(self.deploy(), MISS)
-        self.check_cached()
-
-    def test_the_live_holder_is_left_alone(self):
-        left = self.leave_behind()
-        self.settings = cache_module.Settings(fetch_timeout=0)
-        with self.locks.hold(f'image-pool-{self.base_name}', 0):
-            self.check(self.deploy(), BYPASS)
-        self.assertEqual(left, self.record())
-        self.assertIn(left.udid, self.driver.uploads)
-
-
-class LegsTest(base.CacheTestCase):
-    """One of the disks, or both, can't be written."""
+class FailedWriteTest(base.CacheTestCase):
+    """One of the disks, or both, cannot be written."""
 
     def _fail(self, name, after=1):
-        """The upload to a disk fails with one of its pieces."""
+        """Make the upload to a disk fail at a piece."""
         seen = []
 
         def piece(disk, _):
@@ -694,7 +615,7 @@ class LegsTest(base.CacheTestCase):
 
         self.driver.before['piece'] = piece
 
-    def test_the_base_image_fails(self):
+    def test_instance_disk_survives_a_failed_base_image(self):
         for after in (1, 2, 3):
             self._fail(self.base_name, after)
             done = self.deploy(f'disk{after}')
@@ -705,31 +626,31 @@ class LegsTest(base.CacheTestCase):
             self.check_not_cached(f'disk{after}')
             self.driver.vanish(f'disk{after}')
 
-    def test_the_instance_fails(self):
+    def test_failed_instance_disk_is_copied_from_the_cache(self):
         for after in (1, 2, 3):
             self._fail('disk', after)
             self.check(self.deploy(), MISS)
             self.check_cached()
-            # Not fetched twice.
+            # The image is not fetched twice.
             self.assertEqual(1, len(self.source.opened))
             del self.source.opened[:]
             self.driver.vanish('disk')
             self.driver.vanish(self.base_name)
             self.catalog.base_images.remove(self.record())
 
-    def test_both_fail(self):
+    def test_both_failed_disks_are_deleted(self):
         self.driver.before['upload'] = fakes.refusal
         self.assertRaises(exceptions.PowerVMRequestFailed, self.deploy)
         self.check_nothing_left()
         self.assertEqual(1, len(self.source.opened))
 
-    def test_past_the_cache(self):
+    def test_failed_disk_of_a_bypass_is_deleted(self):
         self.settings = cache_module.Settings(enabled=False)
         self._fail('disk', 2)
         self.assertRaises(exceptions.PowerVMRequestFailed, self.deploy)
         self.check_nothing_left()
 
-    def test_the_base_image_stalls(self):
+    def test_stalled_base_image_does_not_stop_the_instance_disk(self):
         released = threading.Event()
         self.addCleanup(released.set)
         self.driver.before['upload'] = lambda disk: (
@@ -743,29 +664,29 @@ class LegsTest(base.CacheTestCase):
         self.check_not_cached('disk')
         released.set()
 
-    def test_the_disk_is_taken_already(self):
-        theirs = self.driver.add('disk', content=b'of somebody')
+    def test_miss_keeps_an_existing_disk_of_that_name(self):
+        foreign = self.driver.add('disk', content=b'of others')
         error = self.assertRaises(exceptions.DiskExists, self.deploy)
         self.assertEqual('disk', error.name)
         self.check_not_cached('disk')
-        self.assertEqual(theirs, self.driver.find_disk('disk'))
-        self.assertEqual(b'of somebody', self.driver.content('disk'))
+        self.assertEqual(foreign, self.driver.find_disk('disk'))
+        self.assertEqual(b'of others', self.driver.content('disk'))
 
-    def test_the_disk_is_taken_already_at_a_hit(self):
+    def test_hit_keeps_an_existing_disk_of_that_name(self):
         self.deploy('earlier')
-        theirs = self.driver.add('disk')
+        foreign = self.driver.add('disk')
         self.assertRaises(exceptions.DiskExists, self.deploy)
-        self.assertEqual(theirs, self.driver.find_disk('disk'))
+        self.assertEqual(foreign, self.driver.find_disk('disk'))
         self.check_cached()
 
-    def test_powervm_is_away(self):
-        def away(*_):
+    def test_unreachable_powervm_keeps_both_records(self):
+        def unreachable(*_):
             raise exceptions.PowerVMUnreachable(url='u', reason='r', hint='')
 
-        self.driver.before['create_disks'] = away
+        self.driver.before['create_disks'] = unreachable
         self.assertRaises(exceptions.PowerVMUnreachable, self.deploy)
         self.assertEqual([], self.driver.names())
-        # Nobody knows what became of it, so it stays on record.
+        # The disk may exist, so its record stays.
         (entry,) = self.catalog.instance_disks.list('pool')
         self.assertEqual('disk', entry.disk_name)
         self.assertIs(POPULATING, self.record().state)
@@ -774,7 +695,7 @@ class LegsTest(base.CacheTestCase):
         self.check_cached()
         self.assertEqual([], self.catalog.instance_disks.list('pool'))
 
-    def test_a_passing_fault_is_tried_again(self):
+    def test_transient_error_is_retried(self):
         for step in ('create_disks', 'copy_disk'):
             turns = []
 
@@ -790,7 +711,7 @@ class LegsTest(base.CacheTestCase):
             )
             self.assertGreater(len(turns), 1)
 
-    def test_a_fault_that_does_not_pass(self):
+    def test_persistent_error_is_raised_after_the_retries(self):
         turns = []
 
         def busy(*_):
@@ -803,8 +724,8 @@ class LegsTest(base.CacheTestCase):
         self.check_nothing_left()
 
 
-class StreamTest(base.CacheTestCase):
-    """Glance sends something else than the image."""
+class FailedDownloadTest(base.CacheTestCase):
+    """Glance sends other data than the image, or none."""
 
     serial = itertools.count()
 
@@ -813,8 +734,8 @@ class StreamTest(base.CacheTestCase):
         damaged[-1] ^= 1
         return fakes.chunks(bytes(damaged))
 
-    def _each_way(self, kind, *parts):
-        """Neither a deploy nor a prefetch leaves anything."""
+    def _check_failure(self, kind, *parts):
+        """Check that neither a deploy nor a prefetch leaves anything."""
         self.source.put(self.image, *parts)
         self.assertRaises(kind, self.deploy)
         self.check_nothing_left()
@@ -828,41 +749,41 @@ class StreamTest(base.CacheTestCase):
             set(), {name for name in self.driver.calls if name == 'copy_disk'}
         )
 
-    def test_corrupt(self):
-        self._each_way(exceptions.ImageCorrupt, *self._damaged())
+    def test_corrupt_image_leaves_nothing(self):
+        self._check_failure(exceptions.ImageCorrupt, *self._damaged())
 
-    def test_short(self):
-        self._each_way(
+    def test_short_image_leaves_nothing(self):
+        self._check_failure(
             exceptions.ImageTruncated, *fakes.chunks(self.content[:-1])
         )
 
-    def test_long(self):
-        self._each_way(
+    def test_long_image_leaves_nothing(self):
+        self._check_failure(
             exceptions.ImageTruncated, *fakes.chunks(self.content + b'x')
         )
 
-    def test_nothing(self):
-        self._each_way(exceptions.ImageHasNoData)
+    def test_empty_image_leaves_nothing(self):
+        self._check_failure(exceptions.ImageHasNoData)
 
-    def test_it_breaks(self):
-        self._each_way(
+    def test_broken_connection_leaves_nothing(self):
+        self._check_failure(
             exceptions.GlanceUnreachable,
             self.content[:CHUNK],
             BrokenPipeError(),
         )
 
-    def test_unsafe(self):
+    def test_unsafe_image_creates_no_disk(self):
         content = images.qcow2_bytes(base.GIB, backing_file='/etc/shadow')
         self.image = base.image_of(content, disk_format='qcow2')
-        self._each_way(exceptions.ImageUnsafe, content)
+        self._check_failure(exceptions.ImageUnsafe, content)
         self.assertNotIn('create_disks', self.driver.calls)
 
-    def test_interrupted(self):
-        self._each_way(
+    def test_interrupted_download_leaves_nothing(self):
+        self._check_failure(
             KeyboardInterrupt, self.content[:CHUNK], KeyboardInterrupt()
         )
 
-    def test_a_later_deploy_is_not_harmed(self):
+    def test_later_deploy_succeeds_after_a_corrupt_image(self):
         self.source.put(self.image, *self._damaged())
         self.assertRaises(exceptions.ImageCorrupt, self.deploy)
         self.source.put(self.image, *fakes.chunks(self.content))
@@ -888,8 +809,8 @@ class StreamTest(base.CacheTestCase):
             ]
         ),
     )
-    def test_whatever_fails_no_disk_is_wrong(self, step, turn, broken):
-        """One fault of PowerVM and one of the catalogue, anywhere."""
+    def test_any_two_errors_leave_no_wrong_disk(self, step, turn, broken):
+        """Combine one error of PowerVM with one of the catalog."""
         self.driver = fakes.FakeDriver()
         self.catalog.close()
         self.catalog = fakes.BrokenCatalog(
@@ -924,17 +845,17 @@ class StreamTest(base.CacheTestCase):
         )
 
 
-class TogetherTest(base.CacheTestCase):
-    def test_a_disk_that_somebody_else_makes(self):
-        # Only one of them can have the name: nothing is fetched for it.
+class ConcurrentDeployTest(base.CacheTestCase):
+    def test_disk_in_creation_is_refused_without_a_download(self):
+        # Only one of them can have the name, so nothing is fetched.
         with self.cache.instance_disk_lock('disk'):
             error = self.assertRaises(exceptions.DiskBeingCreated, self.deploy)
         self.assertIn('"disk"', str(error))
         self.assertEqual([], self.source.opened)
         self.check(self.deploy(), MISS)
 
-    def test_one_fetch_for_all(self):
-        """The fetch goes on only when all others wait for it."""
+    def test_concurrent_deploys_share_one_download(self):
+        """The download continues only when all other deploys wait."""
         count = 5
         waiting = set()
         all_wait = threading.Event()
@@ -969,7 +890,7 @@ class TogetherTest(base.CacheTestCase):
         )
         self.check_cached()
 
-    def test_the_next_takes_over_from_one_that_fails(self):
+    def test_waiting_deploy_takes_over_from_a_failed_one(self):
         waits = threading.Event()
         self.source.put(
             self.image,
@@ -996,7 +917,7 @@ class TogetherTest(base.CacheTestCase):
         self.check_cached()
         self.assertNotIn('first', self.driver.names())
 
-    def test_other_images_do_not_wait(self):
+    def test_other_images_do_not_wait_for_a_fetch(self):
         other, content = self.another('ffffffff-ffff-0000-0000-000000000000')
         self.deploy('earlier', other)
         self.source.put(
@@ -1007,7 +928,7 @@ class TogetherTest(base.CacheTestCase):
         )
         self.check(self.deploy(), MISS)
 
-    def test_a_prefetch_serves_a_deploy_that_waits(self):
+    def test_waiting_deploy_is_served_by_a_prefetch(self):
         waits, begun = threading.Event(), threading.Event()
         self.source.put(
             self.image,
@@ -1026,244 +947,3 @@ class TogetherTest(base.CacheTestCase):
         base_image, done = self.in_threads(self.prefetch, second)
         self.assertTrue(base_image.fetched)
         self.check(done, HIT)
-
-
-class PrefetchTest(base.CacheTestCase):
-    def test_fetched(self):
-        result = self.prefetch()
-        self.assertEqual(
-            (True, self.size, self.base_name, self.image),
-            (
-                result.fetched,
-                result.bytes_fetched,
-                result.disk_name,
-                result.image,
-            ),
-        )
-        self.check_cached()
-        self.assertEqual([self.base_name], self.driver.names())
-        self.check(self.deploy(), HIT)
-
-    def test_there_already(self):
-        self.deploy()
-        result = self.prefetch()
-        self.assertEqual((False, 0), (result.fetched, result.bytes_fetched))
-        self.assertEqual(1, len(self.source.opened))
-
-    def test_fetched_by_somebody_else_meanwhile(self):
-        real = self.cache.lock_directory.hold
-        outcomes = []
-
-        def hold(*args, **kwargs):
-            self.locks.hold = real
-            outcomes.append(self.deploy().outcome)
-            return real(*args, **kwargs)
-
-        self.locks.hold = hold
-        self.assertFalse(self.prefetch().fetched)
-        self.assertEqual([MISS], outcomes)
-
-    def test_what_can_not_be_cached_is_told(self):
-        self.assertRaises(
-            exceptions.ImageNotCacheable,
-            self.prefetch,
-            dataclasses.replace(self.image, os_hash_value=None, checksum=None),
-        )
-        self.catalog.broken = {'base_images.start_fill'}
-        self.assertRaises(exceptions.CatalogError, self.prefetch)
-        self.catalog.broken = set()
-        self.driver.add(self.base_name, 7)
-        self.assertRaises(exceptions.BaseImageOccupied, self.prefetch)
-        self.assertEqual([], self.catalog.base_images.list('pool'))
-
-    def test_no_room(self):
-        self.driver = fakes.FakeDriver(0)
-        self.assertRaises(exceptions.NotEnoughSpace, self.prefetch)
-        self.check_nothing_left()
-
-    def test_the_upload_fails(self):
-        self.driver.before['upload'] = fakes.refusal
-        self.assertRaises(exceptions.PowerVMRequestFailed, self.prefetch)
-        self.check_nothing_left()
-
-    def test_a_left_over_is_replaced(self):
-        self.leave_behind()
-        self.assertTrue(self.prefetch().fetched)
-        self.check_cached()
-        self.assertEqual(set(), self.driver.uploads)
-
-    def test_another_fetch_makes_no_progress(self):
-        self.settings = cache_module.Settings(fetch_timeout=0)
-        with self.locks.hold(f'image-pool-{self.base_name}', 0):
-            self.assertRaises(exceptions.LockTimeout, self.prefetch)
-
-
-class PatienceTest(base.TestCase):
-    """How long a fetch by somebody else is waited for."""
-
-    def setUp(self):
-        super().setUp()
-        self.now = 100.0
-        self.seen = None
-        self.told = []
-        self.patch(base_image, 'time', self)
-        self.patience = base_image._ProgressDeadline(
-            60, lambda: self.seen, lambda *args: self.told.append(args)
-        )
-
-    def monotonic(self):
-        return self.now
-
-    def _left(self, seconds, fill_id=None, done=0):
-        self.now += seconds
-        self.seen = fill_id and _Seen(fill_id, done)
-        return self.patience.seconds_left()
-
-    def test_nothing_happens(self):
-        self.assertEqual(60, self._left(0))
-        self.assertEqual(50, self._left(10))
-        self.assertEqual(0, self._left(50))
-
-    def test_progress_renews_it(self):
-        self.assertEqual(60, self._left(10, 'a', 1))
-        self.assertEqual(50, self._left(10, 'a', 1))
-        self.assertEqual(60, self._left(40, 'a', 2))
-        self.assertEqual(60, self._left(50, 'b', 2))
-        self.assertEqual([('wait', done) for done in (1, 1, 2, 2)], self.told)
-
-    def test_the_catalogue_is_not_asked_all_the_time(self):
-        self._left(10, 'a', 1)
-        self._left(0.1, 'a', 2)
-        self.assertEqual(1, len(self.told))
-
-
-@dataclasses.dataclass
-class _Seen:
-    lease: str
-    bytes_done: int
-
-
-class DecidersTest(base.TestCase):
-    image = base.image_of(b'some bytes')
-
-    def _record(self, **values):
-        defaults = {
-            'pool': 'pool',
-            'disk_name': 'i_',
-            'image': self.image,
-            'state': READY,
-            'fill_id': 'l',
-            'holder': 'h',
-            'udid': 'u',
-            'capacity': base.GIB,
-            'bytes_done': 10,
-            'created_at': 1.0,
-            'progress_at': 1.0,
-            'ready_at': 1.0,
-            'last_used_at': 1.0,
-            'hits': 0,
-            'reason': None,
-            'started_clock': 1.0,
-            'ready_clock': 1.0,
-            'used_clock': 1.0,
-        }
-        return models.BaseImage(**defaults | values)
-
-    def test_servable(self):
-        self.assertTrue(checks.is_servable(self._record(), self.image))
-
-    def test_not_servable(self):
-        for values in (
-            {'udid': None},
-            {'udid': ''},
-            {'state': POPULATING},
-            {'state': models.State.EVICTING},
-            {'image': dataclasses.replace(self.image, disk_format='qcow2')},
-        ):
-            self.assertFalse(
-                checks.is_servable(self._record(**values), self.image),
-                values,
-            )
-
-    @base.generated
-    @hypothesis.given(
-        strategies.sampled_from(models.State),
-        strategies.sampled_from([None, '', 'udid']),
-        strategies.sampled_from([base.IMAGE_ID, base.IMAGE_ID.upper()]),
-        strategies.sampled_from([10, 11]),
-        strategies.sampled_from(['raw', 'qcow2']),
-        strategies.sampled_from([None, 'sha512', 'sha256']),
-        strategies.sampled_from([None, 'other']),
-    )
-    def test_only_the_very_same_is_served(
-        self, state, udid, image_id, size, disk_format, algo, value
-    ):
-        cached = dataclasses.replace(
-            self.image,
-            id=image_id,
-            size=size,
-            disk_format=disk_format,
-            os_hash_algo=algo,
-            os_hash_value=value or self.image.os_hash_value,
-        )
-        served = checks.is_servable(
-            self._record(state=state, udid=udid, image=cached), self.image
-        )
-        same = image_module.compare(cached, self.image)
-        self.assertEqual(
-            state is READY
-            and udid == 'udid'
-            and disk_format == 'raw'
-            and same is image_module.Sameness.SAME,
-            served,
-        )
-        if served:
-            self.assertEqual(
-                (base.IMAGE_ID, 10, 'raw'),
-                (cached.id, cached.size, cached.disk_format),
-            )
-
-    def test_check_size(self):
-        checks.check_size(self.image, 0)
-        checks.check_size(self.image, 10)
-        self.assertRaises(
-            exceptions.DiskTooSmall, checks.check_size, self.image, 9
-        )
-        large = dataclasses.replace(self.image, virtual_size=base.GIB + 1)
-        error = self.assertRaises(
-            exceptions.DiskTooSmall, checks.check_size, large, base.GIB
-        )
-        self.assertIn('1 GiB (1073741824 bytes)', str(error))
-        self.assertIn('(1073741825 bytes)', str(error))
-
-    def test_check_cacheable(self):
-        checks.check_cacheable(self.image)
-        self.assertRaises(
-            exceptions.ImageNotCacheable,
-            checks.check_cacheable,
-            dataclasses.replace(
-                self.image, os_hash_algo='blake17', checksum=None
-            ),
-        )
-
-    def test_contract_without_capabilities(self):
-        class Bare(fakes.FakeDriver):
-            snapshot = driver_base.DiskDriver.snapshot
-            create_disks = driver_base.DiskDriver.create_disks
-            upload = driver_base.DiskDriver.upload
-            copy_disk = driver_base.DiskDriver.copy_disk
-            remove_uploads = driver_base.DiskDriver.remove_uploads
-            pool_id = driver_base.DiskDriver.pool_id
-
-        bare = Bare()
-        self.assertEqual('pool', bare.pool_id())
-        for call in (
-            bare.snapshot,
-            lambda: bare.create_disks([]),
-            lambda: bare.upload(None, iter(()), 1),
-            lambda: bare.copy_disk(None, None),
-            lambda: bare.remove_uploads(None),
-            lambda: bare.create_disk_from_image(None, None, None),
-        ):
-            error = self.assertRaises(exceptions.NotSupported, call)
-            self.assertIn('Bare does not', str(error))

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""One stream in, several disks out."""
+"""Tests of writing one stream to several disks."""
 
 import threading
 
@@ -23,13 +23,13 @@ from pvm_imagecache.tests.unit import base
 
 
 class _Disk:
-    """A leg that keeps what it is given, and when that ended."""
+    """A destination that stores its data and notes its end."""
 
     def __init__(self, what='disk'):
         self.content = b''
         self.complete = False
         self.error = None
-        self.leg = transfer.Destination(what, self.write)
+        self.destination = transfer.Destination(what, self.write)
 
     def write(self, pieces):
         try:
@@ -41,8 +41,8 @@ class _Disk:
         self.complete = True
 
 
-class _Deaf(_Disk):
-    """A leg that takes an error for the end of the data."""
+class _Ignorant(_Disk):
+    """A destination that takes an error for the end of the data."""
 
     def write(self, pieces):
         try:
@@ -52,7 +52,7 @@ class _Deaf(_Disk):
 
 
 class _Failing(_Disk):
-    """A leg that fails after so many pieces."""
+    """A destination that fails after a number of pieces."""
 
     def __init__(self, after=0):
         super().__init__('failing')
@@ -65,7 +65,7 @@ class _Failing(_Disk):
 
 
 class _Blocked(_Disk):
-    """A leg that takes nothing until it is let go."""
+    """A destination that takes nothing until it is released."""
 
     def __init__(self):
         super().__init__('blocked')
@@ -77,7 +77,7 @@ class _Blocked(_Disk):
 
 
 class _Broken(Exception):
-    """What a stream fails with."""
+    """The error of a stream."""
 
 
 def _failing_stream(pieces, error):
@@ -93,18 +93,18 @@ class WriteToAllTest(base.TestCase):
     ):
         transfer.write_to_all(
             self.pieces if pieces is None else pieces,
-            [disk.leg for disk in disks],
+            [disk.destination for disk in disks],
             stall_timeout,
             **kwargs,
         )
 
     def _whole(self, *disks):
         for disk in disks:
-            self.assertIsNone(disk.leg.error)
+            self.assertIsNone(disk.destination.error)
             self.assertTrue(disk.complete)
             self.assertEqual(b''.join(self.pieces), disk.content)
 
-    def test_all_get_all(self):
+    def test_every_disk_gets_all_pieces(self):
         for count in (1, 2, 3):
             disks = [_Disk() for _ in range(count)]
             self._write(*disks)
@@ -112,33 +112,33 @@ class WriteToAllTest(base.TestCase):
 
     @base.generated
     @hypothesis.given(strategies.lists(strategies.binary(max_size=5)))
-    def test_all_get_all_of_any_stream(self, pieces):
+    def test_every_disk_gets_all_of_any_stream(self, pieces):
         disks = _Disk(), _Disk()
         self._write(*disks, pieces=iter(pieces))
         for disk in disks:
             self.assertEqual(
                 (b''.join(pieces), True, None),
-                (disk.content, disk.complete, disk.leg.error),
+                (disk.content, disk.complete, disk.destination.error),
             )
 
-    def test_one_fails_at_once(self):
+    def test_disk_that_fails_first_does_not_stop_the_other(self):
         disk, failing = _Disk(), _Failing()
         self._write(failing, disk)
         self._whole(disk)
         self.assertIsInstance(
-            failing.leg.error, exceptions.PowerVMRequestFailed
+            failing.destination.error, exceptions.PowerVMRequestFailed
         )
 
-    def test_one_fails_on_the_way(self):
+    def test_disk_that_fails_later_does_not_stop_the_other(self):
         for after in (1, transfer.QUEUE_LENGTH, len(self.pieces)):
             disk, failing = _Disk(), _Failing(after)
             self._write(disk, failing)
             self._whole(disk)
             self.assertIsInstance(
-                failing.leg.error, exceptions.PowerVMRequestFailed
+                failing.destination.error, exceptions.PowerVMRequestFailed
             )
 
-    def test_all_fail(self):
+    def test_stream_is_not_read_after_all_disks_failed(self):
         taken = []
 
         def endless():
@@ -150,12 +150,12 @@ class WriteToAllTest(base.TestCase):
         self._write(*disks, pieces=endless())
         for disk in disks:
             self.assertIsInstance(
-                disk.leg.error, exceptions.PowerVMRequestFailed
+                disk.destination.error, exceptions.PowerVMRequestFailed
             )
-        # It ends, though the stream would not.
+        # The call ends although the stream does not.
         self.assertTrue(taken)
 
-    def test_one_that_stops_early_is_not_complete(self):
+    def test_disk_that_stops_early_has_an_error(self):
         class Lazy(_Disk):
             def write(self, pieces):
                 next(pieces)
@@ -163,19 +163,19 @@ class WriteToAllTest(base.TestCase):
         disk, lazy = _Disk(), Lazy()
         self._write(disk, lazy)
         self._whole(disk)
-        self.assertIsInstance(lazy.leg.error, exceptions.TransferError)
-        self.assertIn('before all data was taken', str(lazy.leg.error))
+        self.assertIsInstance(lazy.destination.error, exceptions.TransferError)
+        self.assertIn('before all data was taken', str(lazy.destination.error))
 
-    def test_one_that_takes_nothing_is_not_complete(self):
+    def test_disk_that_takes_nothing_has_an_error(self):
         class Idle(_Disk):
             def write(self, pieces):
                 return
 
         idle = Idle()
         self._write(idle)
-        self.assertIsInstance(idle.leg.error, exceptions.TransferError)
+        self.assertIsInstance(idle.destination.error, exceptions.TransferError)
 
-    def test_the_stream_fails(self):
+    def test_failed_stream_aborts_every_disk(self):
         for count in (0, 1, 3, len(self.pieces)):
             error = _Broken()
             disks = _Disk('one'), _Disk('other')
@@ -189,9 +189,9 @@ class WriteToAllTest(base.TestCase):
                 self.assertFalse(disk.complete)
                 self.assertIsInstance(disk.error, exceptions.TransferAborted)
                 self.assertIs(error, disk.error.__cause__)
-                self.assertIs(disk.error, disk.leg.error)
+                self.assertIs(disk.error, disk.destination.error)
 
-    def test_the_process_is_told_to_end(self):
+    def test_interrupt_aborts_every_disk(self):
         for error in (KeyboardInterrupt, SystemExit, GeneratorExit):
             disk = _Disk()
             self.assertRaises(
@@ -201,19 +201,19 @@ class WriteToAllTest(base.TestCase):
                 pieces=_failing_stream(self.pieces, error()),
             )
             self.assertFalse(disk.complete)
-            self.assertIsNotNone(disk.leg.error)
+            self.assertIsNotNone(disk.destination.error)
 
-    def test_a_leg_that_hears_no_error_has_one_all_the_same(self):
-        disk = _Deaf()
+    def test_disk_that_ignores_the_abort_has_an_error(self):
+        disk = _Ignorant()
         self.assertRaises(
             _Broken,
             self._write,
             disk,
             pieces=_failing_stream(self.pieces, _Broken()),
         )
-        self.assertIsInstance(disk.leg.error, exceptions.TransferError)
+        self.assertIsInstance(disk.destination.error, exceptions.TransferError)
 
-    def test_a_leg_had_failed_before_the_stream_did(self):
+    def test_first_error_of_a_disk_is_kept(self):
         disk, failing = _Disk(), _Failing()
         self.assertRaises(
             _Broken,
@@ -223,37 +223,41 @@ class WriteToAllTest(base.TestCase):
             pieces=_failing_stream(self.pieces, _Broken()),
         )
         self.assertIsInstance(
-            failing.leg.error, exceptions.PowerVMRequestFailed
+            failing.destination.error, exceptions.PowerVMRequestFailed
         )
-        self.assertIsInstance(disk.leg.error, exceptions.TransferAborted)
+        self.assertIsInstance(
+            disk.destination.error, exceptions.TransferAborted
+        )
 
-    def test_a_leg_that_stalls_is_left_behind(self):
+    def test_stalled_disk_is_abandoned(self):
         disk, blocked = _Disk(), _Blocked()
         self.addCleanup(blocked.released.set)
         self._write(blocked, disk, stall_timeout=0.02)
         self._whole(disk)
-        error = blocked.leg.error
+        error = blocked.destination.error
         self.assertIsInstance(error, exceptions.TransferStalled)
         self.assertTrue(error.transient)
-        # Nobody has waited for it.
+        # Its thread is still running.
         self.assertIn(
             'pvm_imagecache-blocked',
             [thread.name for thread in threading.enumerate()],
         )
-        # It wakes up much later, and still must not take it as whole.
+        # When it continues later, it must not take the data as complete.
         blocked.released.set()
         self._check_threads({threading.current_thread()})
         self.assertIsInstance(blocked.error, exceptions.TransferAborted)
         self.assertEqual(b'', blocked.content)
-        self.assertIs(error, blocked.leg.error)
+        self.assertIs(error, blocked.destination.error)
 
-    def test_all_stall(self):
+    def test_single_stalled_disk_has_an_error(self):
         blocked = _Blocked()
         self.addCleanup(blocked.released.set)
         self._write(blocked, stall_timeout=0.02)
-        self.assertIsInstance(blocked.leg.error, exceptions.TransferStalled)
+        self.assertIsInstance(
+            blocked.destination.error, exceptions.TransferStalled
+        )
 
-    def test_a_slow_leg_is_waited_for_at_the_end(self):
+    def test_slow_disk_is_waited_for_at_the_end(self):
         blocked = _Blocked()
         self.pieces = self.pieces[: transfer.QUEUE_LENGTH]
 
@@ -264,8 +268,8 @@ class WriteToAllTest(base.TestCase):
         self._write(blocked, pieces=stream())
         self._whole(blocked)
 
-    def test_few_pieces_wait(self):
-        """However slow a leg is, memory is flat."""
+    def test_few_pieces_wait_for_a_slow_disk(self):
+        """Memory does not grow with the slowness of a disk."""
         changed = threading.Condition()
         taken = written = 0
         count = len(self.pieces)
@@ -285,7 +289,7 @@ class WriteToAllTest(base.TestCase):
                 nonlocal written
                 for piece in pieces:
                     with changed:
-                        # As many as there may be, and those there are.
+                        # Wait until as many pieces wait as may wait.
                         most_now = written + transfer.QUEUE_LENGTH + 2
                         while taken < min(most_now, count):
                             changed.wait(base.PATIENCE)
@@ -296,39 +300,39 @@ class WriteToAllTest(base.TestCase):
         slow, disk = Slow(), _Disk()
         self._write(disk, slow, pieces=stream())
         self._whole(disk, slow)
-        # Those that wait, one in each hand.
+        # The queue, one in the feeder and one in the writer.
         self.assertEqual(transfer.QUEUE_LENGTH + 2, max(most))
 
-    def test_progress(self):
-        told = []
-        self._write(_Disk(), progress=told.append)
-        self.assertEqual(len(b''.join(self.pieces)), told[-1])
-        self.assertEqual(sorted(told), told)
+    def test_progress_ends_with_the_whole_size(self):
+        reports = []
+        self._write(_Disk(), progress=reports.append)
+        self.assertEqual(len(b''.join(self.pieces)), reports[-1])
+        self.assertEqual(sorted(reports), reports)
 
-    def test_progress_counts_what_was_given(self):
+    def test_progress_counts_the_bytes_given(self):
         self.patch(transfer, '_PROGRESS_INTERVAL', 0)
-        told = []
-        self._write(_Disk(), pieces=[b'abc', b'de'], progress=told.append)
-        self.assertEqual([3, 5, 5], told)
+        reports = []
+        self._write(_Disk(), pieces=[b'abc', b'de'], progress=reports.append)
+        self.assertEqual([3, 5, 5], reports)
 
-    def test_progress_that_fails_ends_all(self):
+    def test_failed_progress_callback_aborts_every_disk(self):
         def progress(done):
             raise _Broken
 
         disk = _Disk()
         self.assertRaises(_Broken, self._write, disk, progress=progress)
         self.assertFalse(disk.complete)
-        self.assertIsNotNone(disk.leg.error)
+        self.assertIsNotNone(disk.destination.error)
 
-    def test_no_thread_is_left(self):
+    def test_no_thread_is_left_running(self):
         before = threading.active_count()
-        self._write(_Disk(), _Failing(3), _Deaf())
+        self._write(_Disk(), _Failing(3), _Ignorant())
         self.assertRaises(
             _Broken,
             self._write,
             _Disk(),
             _Failing(3),
-            _Deaf(),
+            _Ignorant(),
             pieces=_failing_stream(self.pieces, _Broken()),
         )
         self.assertEqual(before, threading.active_count())
