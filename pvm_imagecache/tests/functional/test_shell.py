@@ -337,7 +337,8 @@ class OutputTestCase(base.FunctionalTestCase):
         image_id = self.store_raw(units.Mi)
         self.json('prefetch', image_id)
         self.assertEqual(
-            'would be purged', self.json('purge', '--all', '--dry-run')[0]['Result']
+            'would be purged',
+            self.json('purge', '--all', '--dry-run')[0]['Result'],
         )
         done = self.run_shell('purge', '--all')
         self.assertEqual(1, done.returncode)

@@ -146,7 +146,10 @@ class KeystoneTestCase(base.FunctionalTestCase):
     def test_missing_or_wrong_credentials_are_refused(self) -> None:
         code, _, errors = self.run_as('', 'list')
         self.assertEqual(1, code)
-        self.assertIn('Authentication required: use --os-cloud or OS_* variables.', errors)
+        self.assertIn(
+            'Authentication required: use --os-cloud or OS_* variables.',
+            errors,
+        )
         for changes in (
             {'OS_PASSWORD': 'wrong'},
             {'OS_USERNAME': 'nobody'},

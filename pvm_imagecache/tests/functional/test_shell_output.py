@@ -109,9 +109,7 @@ class JSONTestCase(OutputTestCase):
         self.assertEqual('pinned', self.json('explain', first)['code'])
         name = shown['name']
         self.assertEqual('unpinned', self.json('unpin', name)[0]['Result'])
-        self.assertEqual(
-            'not pinned', self.json('unpin', first)[0]['Result']
-        )
+        self.assertEqual('not pinned', self.json('unpin', first)[0]['Result'])
         for action in ('pin', 'unpin'):
             (row,) = self.json('history', '--action', action)
             self.assertEqual((first, name), (row['Image'], row['Name']))
@@ -166,7 +164,11 @@ class JSONTestCase(OutputTestCase):
         event = self.json('history', '--action', 'evict')[0]
         self.assertEqual(
             (image_id, True, 'too-many'),
-            (event['Image'], event['Reason'].startswith('lru: '), event['Code']),
+            (
+                event['Image'],
+                event['Reason'].startswith('lru: '),
+                event['Code'],
+            ),
         )
 
     def _left_over(self) -> str:

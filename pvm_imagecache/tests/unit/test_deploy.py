@@ -468,7 +468,7 @@ class BypassTest(DeployTestCase):
     def test_a_lock_that_is_not_to_be_had(self):
         self.settings = cache_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
-            self._bypassed('still holds')
+            self._bypassed('held by')
         self.check_not_cached('disk')
 
     def test_a_hit_needs_no_lock(self):
