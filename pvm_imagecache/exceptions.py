@@ -36,6 +36,7 @@ _SHORT_ID_LENGTH: Final = 8
 class PVMImageCacheError(Exception):
     """Root of all errors of this project. Never raised itself.
 
+    :ivar reason: what failed.
     :param kwargs: the values of the fields of ``msg_fmt``, and others that
         are kept as attributes only.
     :raises KeyError: if a field of ``msg_fmt`` has no value.
@@ -74,7 +75,10 @@ class ConfigurationError(PVMImageCacheError):
 
 
 class PluginError(PVMImageCacheError):
-    """Family of the errors of plugins."""
+    """Family of the errors of plugins.
+
+    :ivar reason: what failed.
+    """
 
 
 class PluginNotFound(PluginError):
@@ -710,7 +714,10 @@ class DiskTooSmall(ImageError):
 
 
 class CacheFault(PVMImageCacheError):
-    """Family of the faults of the cache. A deploy bypasses the cache then."""
+    """Family of the faults of the cache. A deploy bypasses the cache then.
+
+    :ivar reason: what failed.
+    """
 
 
 class CatalogError(CacheFault):

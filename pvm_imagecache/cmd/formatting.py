@@ -43,7 +43,7 @@ class _Sortable(columns.FormattableColumn[Any]):
         return self._value is not None, self._value or 0
 
     def machine_readable(self) -> Any:
-        """Return the value for programs."""
+        """Return the value as it is."""
         return self._value
 
 
@@ -56,7 +56,7 @@ class Size(_Sortable):
 
 
 class KeptElsewhere(_Sortable):
-    """A number that only the pool knows: null for programs."""
+    """A number that only the pool knows: null if machine-readable."""
 
     def human_readable(self) -> str:
         """Return why there is no number."""
@@ -65,7 +65,7 @@ class KeptElsewhere(_Sortable):
 
 @functools.total_ordering
 class ID(columns.FormattableColumn[Any]):
-    """An image ID: shortened in tables, complete for programs.
+    """An image ID: shortened in tables, else complete.
 
     :param value: the ID, or None.
     :param length: number of characters in tables.

@@ -13,7 +13,7 @@
 """Notices on the standard error while a command waits for another system.
 
 PowerVM may take minutes to copy a disk, and a service that hangs is given up
-only after its time-out. Meanwhile the user is told what the command waits
+only after its time-out. Meanwhile a notice says what the command waits
 for, and how long it has been running. The code that waits declares what it
 waits for: see :mod:`pvm_imagecache.system.waiting`.
 """

@@ -25,7 +25,9 @@ def write(text: str, end: str = '\n') -> None:
     :param text: the text.
     :param end: what is written after it.
     """
-    with contextlib.suppress(
-        OSError, ValueError, AttributeError, RuntimeError
-    ):
-        print(text, end=end, file=sys.stderr, flush=True)
+    stream = sys.stderr
+    if stream is None:
+        # print() would use the standard output.
+        return
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        print(text, end=end, file=stream, flush=True)

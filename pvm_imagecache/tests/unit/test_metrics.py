@@ -52,7 +52,7 @@ class RenderTest(base.TestCase):
             for each in family.samples
         }
 
-    def test_numbers(self):
+    def test_usage_becomes_metrics(self):
         found = self._samples(
             _usage(hit=(3, 0, 60, 1.0), miss=(2, 40, 0, 8.0), evict=(5, 0, 0))
         )
@@ -73,7 +73,7 @@ class RenderTest(base.TestCase):
                 value, found[f'pvm_imagecache_{name[0]}', *name[1:]]
             )
 
-    def test_the_last_pass(self):
+    def test_the_last_cleanup_run_is_reported(self):
         for trouble, value in (('', 0), ('the policy', 1)):
             found = self._samples(
                 dataclasses.replace(
@@ -88,16 +88,16 @@ class RenderTest(base.TestCase):
                 ),
             )
         self.assertFalse(
-            [each for each in self._samples(_usage()) if 'pass' in each[0]]
+            [each for each in self._samples(_usage()) if 'last_run' in each[0]]
         )
 
-    def test_without_an_estimate(self):
+    def test_an_unknown_estimate_is_left_out(self):
         self.assertNotIn(
             ('pvm_imagecache_saved_seconds',),
             self._samples(_usage(hit=(1, 0, 60, 1.0))),
         )
 
-    def test_it_is_not_installed(self):
+    def test_a_missing_library_is_reported(self):
         self.patch(sys, 'modules', dict(sys.modules, prometheus_client=None))
         error = self.assertRaises(
             exceptions.MetricsError, metrics.render, _usage()
@@ -106,7 +106,7 @@ class RenderTest(base.TestCase):
 
 
 class SecondsTest(base.TestCase):
-    def test_estimates(self):
+    def test_saved_seconds_are_estimated(self):
         for expected, totals in (
             (0.0, {}),
             (0.0, {'miss': (1, 10, 0, 5.0)}),
@@ -136,7 +136,7 @@ class SecondsTest(base.TestCase):
 
 
 class WriteTest(base.TestCase):
-    def test_in_one_step_and_for_everybody(self):
+    def test_a_file_is_written_atomically_and_world_readable(self):
         path = self.path('pvm.prom')
         self.addCleanup(os.umask, os.umask(0o077))
         for _ in range(2):
@@ -159,7 +159,7 @@ class WriteTest(base.TestCase):
         with open(path) as file:
             self.assertEqual('old', file.read())
 
-    def test_no_plain_file(self):
+    def test_a_file_that_is_not_regular_is_refused(self):
         os.symlink(self.path('target'), self.path('link'))
         for path in (self.directory, self.path('link'), '/dev/null'):
             self.assertRaises(

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Commands that are found, and who may use them."""
+"""Discovery of commands of this project and of other packages."""
 
 from importlib import metadata
 import io
@@ -21,25 +21,23 @@ from cliff import command
 
 from pvm_imagecache.cmd import base as command_base
 from pvm_imagecache.cmd import command_manager
-from pvm_imagecache.cmd import main
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.policies import rules
 from pvm_imagecache.system import identity
-from pvm_imagecache.tests import schemas
 from pvm_imagecache.tests.unit import base
 
 _OWN = 'pvm_imagecache.cmd.images:ListImages'
 
 
 class _Foreign(command.Command):
-    """Do something that cliff alone knows."""
+    """A command of cliff, without a rule."""
 
     def take_action(self, parsed_args):
         self.app.stdout.write('done\n')
 
 
 class _Derived(command_base.Command):
-    """Do something that readers may."""
+    """A command with a rule that allows it to readers."""
 
     rule = rules.LIST
 
@@ -48,7 +46,7 @@ class _Derived(command_base.Command):
 
 
 class CommandsTest(base.TestCase):
-    """Packages that bring commands."""
+    """Packages that provide commands."""
 
     def setUp(self):
         super().setUp()
@@ -99,36 +97,36 @@ class CommandsTest(base.TestCase):
         except SystemExit as ended:
             return ended.code
 
-    def test_they_are_found_when_they_are_asked_for(self):
+    def test_commands_of_other_packages_are_found_when_needed(self):
         found = command_manager.Commands(shell.NAMESPACE)
         self.assertNotIn('foreign', found.commands)
         self.assertIs(_Foreign, found.find_command(['foreign'])[0])
         self.assertIn('plugin list', found.get_command_names())
 
-    def test_ours_can_not_be_replaced(self):
+    def test_a_command_of_ours_cannot_be_replaced(self):
         found = command_manager.Commands(shell.NAMESPACE)
         self.assertIn('foreign', dict(found))
         self.assertEqual(_OWN, found.commands['list'].value)
 
-    def test_ours_are_found_without_looking_for_others(self):
+    def test_a_command_of_ours_is_found_without_a_search(self):
         self._find(lambda group: self.fail('they were looked for'))
         found = command_manager.Commands(shell.NAMESPACE)
         for words in (['list'], ['disk', 'create'], ['plugin', 'list']):
             self.assertEqual(' '.join(words), found.find_command(words)[1])
 
-    def test_a_start_that_is_unique(self):
+    def test_a_unique_prefix_of_a_command_is_accepted(self):
         found = command_manager.Commands(shell.NAMESPACE)
         self.assertIn('usage', found.find_command(['us'])[0].__module__)
         self.assertRaises(ValueError, found.find_command, ['p'])
 
-    def test_one_that_can_not_be_loaded(self):
+    def test_a_broken_command_is_reported(self):
         self.assertEqual(1, self.run_shell('broken'))
         self.assertIn('Plugin "broken"', self.errors.getvalue())
         self.assertNotIn('Traceback', self.errors.getvalue())
         self.assertEqual(0, self.run_shell('--help'))
-        self.assertIn('can not be loaded', self.output.getvalue())
+        self.assertIn('cannot be loaded', self.output.getvalue())
 
-    def test_who_may_use_them(self):
+    def test_the_access_policy_is_enforced_for_other_packages(self):
         self.assertEqual(0, self.run_shell('foreign'))
         self.assertEqual('done\n', self.output.getvalue())
         self.assertEqual(1, self.run_shell('foreign', roles=['reader']))
@@ -137,7 +135,7 @@ class CommandsTest(base.TestCase):
         self.assertEqual(0, self.run_shell('derived', roles=['reader']))
         self.assertEqual(1, self.run_shell('derived', roles=['member']))
 
-    def test_what_there_is_not(self):
+    def test_an_unknown_command_is_reported_with_suggestions(self):
         for words, says in (
             (['lisst'], 'There is no command "lisst". Did you mean "list"?'),
             (['disk'], '"disk create" or "disk delete"'),
@@ -147,7 +145,7 @@ class CommandsTest(base.TestCase):
             self.assertEqual('', self.output.getvalue())
             self.assertIn(says, self.errors.getvalue())
 
-    def test_a_width_that_is_no_number(self):
+    def test_an_invalid_width_in_the_environment_is_refused(self):
         for name in ('CLIFF_FIT_WIDTH', 'CLIFF_MAX_TERM_WIDTH'):
             with base.environment(name, 'yes'):
                 self.assertEqual(1, self.run_shell('list'))
@@ -156,16 +154,16 @@ class CommandsTest(base.TestCase):
                 self.errors.getvalue(),
             )
 
-    def test_the_list_fits(self):
+    def test_the_help_fits_80_columns(self):
         self.assertEqual(0, self.run_shell('--help'))
         for line in self.output.getvalue().splitlines():
             self.assertLess(len(line), 80, line)
 
-    def test_what_is_said_does_nothing_to_a_terminal(self):
+    def test_control_characters_in_messages_are_escaped(self):
         self.assertEqual(2, self.run_shell('\x1b[31m'))
         self.assertIn(r'"\x1b[31m"', self.errors.getvalue())
 
-    def test_help_needs_no_rights(self):
+    def test_help_needs_no_permission(self):
         for arguments in (
             ['help'],
             ['help', 'list'],
@@ -175,41 +173,9 @@ class CommandsTest(base.TestCase):
         ):
             self.assertEqual(0, self.run_shell(*arguments, roles=[]))
 
-
-class OurCommandsTest(base.TestCase):
-    """What is to be true of each of them."""
-
-    def _ours(self):
-        for entry_point in metadata.distribution(
-            command_manager.DISTRIBUTION
-        ).entry_points.select(group=shell.NAMESPACE):
-            yield entry_point.name.replace('_', ' '), entry_point.load()
-
-    def test_each_names_its_rule(self):
-        for name, found in self._ours():
-            self.assertIsNot(rules.DEFAULT, found.rule, name)
-            words = {word for each in rules.ALL for word in each.commands}
-            self.assertIn(name, words)
-
-    def test_each_has_examples(self):
-        for name, found in self._ours():
-            self.assertTrue(found.examples, name)
-            for line, _ in found.examples:
-                self.assertTrue(line.startswith(name), line)
-
-    def test_each_has_a_schema(self):
-        for name, found in self._ours():
-            if issubclass(found, command_base._Display):
-                long = name in ('list',)
-                self.assertEqual(
-                    list(found.columns),
-                    schemas.columns(f'{name} --long' if long else name),
-                )
-
-
-class MainTest(base.TestCase):
-    def test_the_version(self):
-        output = io.StringIO()
-        self.patch(sys, 'stdout', output)
-        self.assertEqual(0, main._run(['--version']))
-        self.assertRegex(output.getvalue(), r'^pvm-imagecache \S+\n$')
+    def test_a_broken_command_does_not_disable_the_completion(self):
+        found = command_manager.Commands(shell.NAMESPACE)
+        self.assertIn('broken', dict(found))
+        found.drop_broken()
+        self.assertNotIn('broken', found.commands)
+        self.assertIn('list', found.commands)
