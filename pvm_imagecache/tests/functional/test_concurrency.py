@@ -21,7 +21,7 @@ from pypowervm import adapter as pvm_adapter
 from pypowervm.tasks import storage as pvm_tasks
 from pypowervm.wrappers import storage as pvm_storage
 
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.functional import base
 
 PROCESSES = 2
@@ -158,9 +158,12 @@ class OneFetchTestCase(_Base):
                 )
             )
         self.assertEqual(
-            1, [each.outcome for each in done].count(Outcome.MISS)
+            1,
+            [each.outcome for each in done].count(instance_disk.Outcome.MISS),
         )
-        self.assertEqual(9, [each.outcome for each in done].count(Outcome.HIT))
+        self.assertEqual(
+            9, [each.outcome for each in done].count(instance_disk.Outcome.HIT)
+        )
         self.assertEqual(8 * units.Mi, self.fetched())
         for number in range(10):
             self.assert_holds(f'vm{number}', image_id, units.Mi)
@@ -220,7 +223,9 @@ class GroupCommitTestCase(_Base):
                     range(8),
                 )
             )
-        self.assertEqual({Outcome.HIT}, {each.outcome for each in done})
+        self.assertEqual(
+            {instance_disk.Outcome.HIT}, {each.outcome for each in done}
+        )
         for number in range(8):
             self.assert_holds(f'vm{number}', image_id, units.Mi)
         updates = self.kinds_since(seen).count('VolumeGroup.update')

@@ -29,7 +29,7 @@ from oslo_utils import units
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache.deploy import base_image
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import transfer
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.simulator import body
@@ -53,8 +53,12 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
         self.assertEqual({name, 'dead'}, set(self.disks()))
         self.assertLess(self.written(name), incidents.HELD_SIZE)
 
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
     def test_killed_between_the_creation_and_the_upload(self) -> None:
@@ -69,8 +73,12 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
         self.powervm.control.clear_faults()
         self.assertEqual(0, self.written(naming.base_image_name(image_id)))
 
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
     def test_the_next_pass_takes_it_away(self) -> None:
@@ -99,7 +107,9 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
             process.wait()
 
         self.assertTrue(self.manager.prefetch(self.image(image_id)).fetched)
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm1')
+        )
         self.assert_cached(image_id)
 
 
@@ -126,14 +136,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
             ]
             # All sixteen have begun before the fetch may end.
             self.wait_until(
-                lambda: (
-                    len(names)
-                    == len(
-                        self.manager._catalog.instance_disks(
-                            self.manager._driver.pool_id()
-                        )
-                    )
-                )
+                lambda: len(names) == len(self.unfinished(self.manager))
             )
             self.glance.set_bandwidth(0)
             outcomes = [each.result().outcome.value for each in done]
@@ -164,7 +167,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
         second = self.manager.create_disk(image, 'vm2')
 
         self.assertGreater(first.result().seconds['fetch'], 2)
-        self.assertEqual(Outcome.HIT, second.outcome)
+        self.assertEqual(instance_disk.Outcome.HIT, second.outcome)
         self.assertEqual(1, len(self.downloads_of(image_id)))
         for name in ('vm1', 'vm2'):
             self.assert_whole(name, image_id)
@@ -187,14 +190,10 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             )
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
-            self.wait_until(
-                lambda: self.manager._catalog.instance_disks(
-                    self.manager._driver.pool_id()
-                )
-            )
+            self.wait_until(lambda: self.unfinished(self.manager))
             self.assertNotIn('vm1', self.disks())
         self.assertEqual('fetched', self.finish(process).strip())
-        self.assertEqual(Outcome.HIT, boot.result())
+        self.assertEqual(instance_disk.Outcome.HIT, boot.result())
         self.assertEqual(1, len(self.downloads_of(image_id)))
         self.assert_cached(image_id)
 
@@ -219,14 +218,10 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             )
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
-            self.wait_until(
-                lambda: self.manager._catalog.instance_disks(
-                    self.manager._driver.pool_id()
-                )
-            )
+            self.wait_until(lambda: self.unfinished(self.manager))
             process.kill()
             process.wait()
-        self.assertEqual(Outcome.MISS, boot.result())
+        self.assertEqual(instance_disk.Outcome.MISS, boot.result())
         self.assert_cached(image_id)
 
 
@@ -254,11 +249,12 @@ class Incident08SlowUploadTestCase(incidents.IncidentTestCase):
             ),
         )
         self.assertEqual(
-            Outcome.HIT, self.in_time(self.deploy, self.cached_id, 'vm1')
+            instance_disk.Outcome.HIT,
+            self.in_time(self.deploy, self.cached_id, 'vm1'),
         )
         other = self.other_manager()
         self.assertEqual(
-            Outcome.HIT,
+            instance_disk.Outcome.HIT,
             self.in_time(
                 other.create_disk, self.image(self.cached_id), 'vm2'
             ).outcome,
@@ -276,7 +272,7 @@ class Incident08SlowUploadTestCase(incidents.IncidentTestCase):
             self.use_the_cache()
             self.assertFalse(self.is_fetched(self.slow_id))
             self.assertFalse(slow.done())
-        self.assertEqual(Outcome.MISS, slow.result())
+        self.assertEqual(instance_disk.Outcome.MISS, slow.result())
         self.assert_cached(self.cached_id, self.slow_id)
 
     def test_powervm_is_slow(self) -> None:
@@ -314,7 +310,9 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
 
     def mended(self, image_id: str, good: bytes) -> None:
         self.glance.data_path(image_id).write_bytes(good)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
         self.assert_cached(image_id)
 
     def test_a_wrong_checksum_is_refused(self) -> None:
@@ -428,7 +426,9 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         image_id = self.store_raw(SIZE)
         self.forget_hashes(image_id)
         for name in ('vm1', 'vm2'):
-            self.assertEqual(Outcome.BYPASS, self.deploy(image_id, name))
+            self.assertEqual(
+                instance_disk.Outcome.BYPASS, self.deploy(image_id, name)
+            )
         self.assertRaises(
             exceptions.ImageNotCacheable,
             self.manager.prefetch,
@@ -464,8 +464,12 @@ class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
             self.assertEqual(number, len(self.downloads_of(image_id)))
             self.assert_nothing_left()
         self.glance.data_path(image_id).write_bytes(good)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
     def test_the_platform_could_not_delete_it(self) -> None:
@@ -488,8 +492,12 @@ class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
         )
 
         self.glance.data_path(image_id).write_bytes(good)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
 
@@ -533,7 +541,7 @@ class Incident17RightToDownloadTestCase(incidents.IncidentTestCase):
             )
             self.assert_nothing_left()
         self.assertEqual(
-            Outcome.MISS,
+            instance_disk.Outcome.MISS,
             self.deploy(
                 self.private_id,
                 'vm1',
@@ -681,7 +689,8 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
 
     def test_a_miss_writes_large_pieces(self) -> None:
         self.assertEqual(
-            Outcome.MISS, self.deploy(self.store_raw(SIZE), 'vm1')
+            instance_disk.Outcome.MISS,
+            self.deploy(self.store_raw(SIZE), 'vm1'),
         )
         self.assert_large(2)
 
@@ -766,7 +775,7 @@ class Incident29SlowLookupTestCase(incidents.IncidentTestCase):
 
         with fixtures.MockPatchObject(self.source, '_client_for', noting):
             done = self.manager.create_disk(image, name)
-        self.assertEqual(Outcome.HIT, done.outcome)
+        self.assertEqual(instance_disk.Outcome.HIT, done.outcome)
         self.assertEqual(
             ['VolumeGroup.get', 'VolumeGroup.update'], self.kinds_since(seen)
         )

@@ -55,6 +55,7 @@ from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
+from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
@@ -105,6 +106,16 @@ def is_ready(record: BaseImage) -> bool:
 def fill_id(record: BaseImage) -> str | None:
     """Return what tells one fetch of an image from the next."""
     return record.lease
+
+
+def label_of(record: BaseImage | InstanceDisk) -> str:
+    """Return the label that the disk of a record is created with."""
+    return reconciler.label(record.lease)
+
+
+def remembered_pool(catalog: Catalog, conf: Any) -> str | None:
+    """Return the pool that commands without PowerVM show."""
+    return catalog.pool_called(cache_conf.pool_name(conf))
 
 
 def start_fill(
