@@ -35,6 +35,7 @@ from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.simulator import body
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents
+from pvm_imagecache.tests.stress import seams
 
 SIZE = 3 * units.Mi + 17
 
@@ -357,10 +358,7 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
 
         Today's Glance promises one, others did not.
         """
-        data = self.source._data
-        return fixtures.MockPatchObject(
-            self.source, '_data', lambda *args: change(data(*args))
-        )
+        return seams.changed_data(self.source, change)
 
     def test_short_though_no_length_was_promised(self) -> None:
         for hashes in (True, False):
@@ -708,16 +706,15 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
     def test_glance_gives_tiny_pieces(self) -> None:
         image_id = self.store_raw(SIZE)
         parts = []
-        data = self.source._data
 
-        def tiny(*args: Any) -> Any:
-            for part in data(*args):
+        def tiny(data: Iterator[bytes]) -> Iterator[bytes]:
+            for part in data:
                 for start in range(0, len(part), 128):
                     parts.append(1)
                     yield part[start : start + 128]
 
-        self.useFixture(fixtures.MockPatchObject(self.source, '_data', tiny))
-        self.deploy(image_id, 'vm1')
+        with seams.changed_data(self.source, tiny):
+            self.deploy(image_id, 'vm1')
         self.assertGreaterEqual(len(parts), SIZE // 128)
         self.assert_large(2)
 
@@ -766,14 +763,7 @@ class Incident29SlowLookupTestCase(incidents.IncidentTestCase):
         image = self.image(image_id)
         seen = self.last_request()
         self.glance.reset_downloads()
-        asked = []
-        client_for = self.source._client_for
-
-        def noting(context: Any) -> Any:
-            asked.append(context)
-            return client_for(context)
-
-        with fixtures.MockPatchObject(self.source, '_client_for', noting):
+        with seams.noted_clients(self.source) as asked:
             done = self.manager.create_disk(image, name)
         self.assertEqual(instance_disk.Outcome.HIT, done.outcome)
         self.assertEqual(

@@ -28,6 +28,8 @@ names of the product                  used for
 ``powervm._LONGEST_PAUSE``            the same, after a 412
 ``VolumeGroup(lock_timeout=...)``     its default
 ``reconciler.LONGEST_REQUEST``        until when a late disk may appear
+``ImageSource._data``                 other bytes than Glance has sent
+``ImageSource._client_for``           how often Glance is asked
 ``reconciler.label``                  label of a disk, from its fill id
 ``image-POOL-DISK`` and others        names of locks
 ``pvm_imagecache-DISK``               names of threads
@@ -37,6 +39,7 @@ messages                              why a deploy bypasses the cache
 ====================================  ====================================
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -197,6 +200,34 @@ def leave_incomplete(
     if entry:
         set_udid(catalog, entry, disk.udid)
     return disk
+
+
+# -- Glance
+
+
+@contextlib.contextmanager
+def changed_data(
+    source: image_source.ImageSource,
+    change: Callable[[Iterator[bytes]], Iterator[bytes]],
+) -> Iterator[None]:
+    """Change the data of images on their way from Glance."""
+    data = source._data
+    with mock.patch.object(source, '_data', lambda *args: change(data(*args))):
+        yield
+
+
+@contextlib.contextmanager
+def noted_clients(source: image_source.ImageSource) -> Iterator[list[Any]]:
+    """Note the context of each client of Glance that is asked for."""
+    asked: list[Any] = []
+    client_for = source._client_for
+
+    def noting(context: Any) -> Any:
+        asked.append(context)
+        return client_for(context)
+
+    with mock.patch.object(source, '_client_for', noting):
+        yield asked
 
 
 # -- cleanup runs
