@@ -230,7 +230,7 @@ class IncidentTestCase(base.FunctionalTestCase):
     # -- looking, and setting up
 
     def record(self, image_id: str) -> seams.BaseImage | None:
-        """What the catalogue says of an image's disk name."""
+        """What the catalog says of an image's disk name."""
         with seams.open_catalog(self.directory / 'state') as catalog:
             return seams.base_image(
                 catalog,

@@ -168,7 +168,7 @@ class OneFetchTestCase(_Base):
         for number in range(10):
             self.assert_holds(f'vm{number}', image_id, units.Mi)
 
-    def test_the_others_when_the_fetching_process_is_killed(self) -> None:
+    def test_waiters_take_over_from_a_killed_fetch(self) -> None:
         image_id = self.store_raw(8 * units.Mi)
         self.glance.set_bandwidth(2_000_000)
         self.addCleanup(self.glance.set_bandwidth, 0)
@@ -231,7 +231,7 @@ class GroupCommitTestCase(_Base):
         updates = self.kinds_since(seen).count('VolumeGroup.update')
         self.assertLessEqual(updates, 4)
 
-    def test_one_that_can_not_be_made_spoils_no_other(self) -> None:
+    def test_one_refused_disk_does_not_affect_the_others(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(units.Mi)
         image = self.image(image_id)

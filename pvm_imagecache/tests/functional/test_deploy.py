@@ -270,7 +270,7 @@ class DeployTestCase(base.FunctionalTestCase):
             self.assert_holds(disk, image_id, units.Mi)
         base.assert_same_bytes(self, foreign, self.disks()[name])
 
-    def test_a_left_over_has_the_name_of_the_base_image(self) -> None:
+    def test_an_untracked_base_image_is_replaced(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         half = self.directory / 'half'
@@ -289,7 +289,7 @@ class DeployTestCase(base.FunctionalTestCase):
             self.assertEqual(outcome, done.outcome)
             self.assert_holds(disk, image_id, units.Mi)
 
-    def test_a_left_over_that_is_adopted(self) -> None:
+    def test_an_adopted_disk_is_served(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         name = 'i_' + image_id.replace('-', '_')[:13]
@@ -307,7 +307,7 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assert_holds('vm1', image_id, units.Mi)
         self.assertEqual(0, self.fetched())
 
-    def test_a_base_image_that_somebody_deleted(self) -> None:
+    def test_a_deleted_base_image_is_fetched_again(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         manager.create_disk(self.image(image_id), 'vm1')
@@ -316,7 +316,7 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assertEqual(instance_disk.Outcome.MISS, done.outcome)
         self.assert_holds('vm2', image_id, units.Mi)
 
-    def test_a_base_image_that_somebody_replaced(self) -> None:
+    def test_a_replaced_base_image_is_not_served(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         manager.create_disk(self.image(image_id), 'vm1')
@@ -377,7 +377,7 @@ class DeployTestCase(base.FunctionalTestCase):
             mode = path.stat().st_mode & 0o777
             self.assertEqual(0o750 if path.is_dir() else 0o640, mode, path)
 
-    def test_the_shell_shows_it(self) -> None:
+    def test_the_shell_shows_cached_images(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
         for name in ('vm1', 'vm2'):
             done = self.run_shell(

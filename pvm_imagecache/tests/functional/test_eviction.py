@@ -152,7 +152,7 @@ class ManyTestCase(_Base):
 
     def setUp(self) -> None:
         super().setUp()
-        # The first pass of a new catalogue looks for old uploads as well.
+        # The first pass of a new catalog looks for old uploads as well.
         self.manager.run_cleanup()
 
     def removed(self, done: seams.CleanupResult) -> int:
@@ -188,7 +188,7 @@ class ManyTestCase(_Base):
             self.kinds_since(seen),
         )
 
-    def test_somebody_else_evicts_meanwhile(self) -> None:
+    def test_a_concurrent_eviction_is_tolerated(self) -> None:
         self.plant_images(5)
         other = self.make_manager()
         reconcile = reconciler.reconcile
@@ -206,7 +206,7 @@ class ManyTestCase(_Base):
         self.assertEqual('VolumeGroup.get', self.kinds_since(seen[0])[0])
         self.assertEqual({}, self.disks())
 
-    def test_what_an_upload_has_left_is_looked_for_once(self) -> None:
+    def test_stale_uploads_are_looked_for_once(self) -> None:
         self.powervm.control.add_fault('status', kind='File.delete')
         with mock.patch.object(powervm, 'RETRY_DELAYS', (0, 0)):
             self.manager.prefetch(self.image(self.store_raw(units.Mi)))
@@ -262,7 +262,7 @@ class RoomTestCase(_Base):
         )
         self.assertEqual(1, len(self.cached()))
 
-    def test_its_own_base_image_goes_last(self) -> None:
+    def test_the_own_base_image_is_evicted_last(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.deploy(image_id, 'vm0')
         self.assertEqual(
@@ -270,7 +270,7 @@ class RoomTestCase(_Base):
         )
         self.assertEqual([], self.cached())
 
-    def test_what_is_pinned_stays_though_the_deploy_fails(self) -> None:
+    def test_a_pinned_image_is_kept_though_the_deploy_fails(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.manager.prefetch(self.image(image_id))
         self.manager.pin(image_id)
@@ -282,7 +282,7 @@ class RoomTestCase(_Base):
             instance_disk.Outcome.HIT, self.deploy(image_id, 'vm1', 39)
         )
 
-    def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
+    def test_an_image_in_use_is_evicted_before_a_deploy_fails(self) -> None:
         self.plant_images(40)
         self.manager.run_cleanup(
             [each.image.id for each in self.manager.list()]
@@ -313,7 +313,7 @@ class NothingByItselfTestCase(_Base):
 class QuarantineTestCase(_Base):
     """A base image that a partition was given."""
 
-    def test_it_is_served_no_more(self) -> None:
+    def test_a_quarantined_image_is_not_served(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
         self.assertEqual(
             instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
@@ -347,7 +347,7 @@ class QuarantineTestCase(_Base):
             (), self.manager.run_cleanup().reconciliation.quarantined
         )
 
-    def test_a_pass_removes_it(self) -> None:
+    def test_a_cleanup_run_removes_a_quarantined_image(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
         self.deploy(image_id, 'vm1')
         name = self.manager.list()[0].disk_name

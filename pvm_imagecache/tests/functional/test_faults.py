@@ -230,7 +230,7 @@ class PowerVMFaultsTestCase(_Base):
             action, kind=kind, **{'count': 1} | kwargs
         )
 
-    def test_one_upload_breaks(self) -> None:
+    def test_a_broken_upload_does_not_spoil_the_other_disk(self) -> None:
         # Whichever leg it is: of the cached disk (the deploy bypasses) or
         # of the instance's (it is copied from the cached one).
         for number, action in enumerate(
@@ -296,7 +296,7 @@ class PowerVMFaultsTestCase(_Base):
         )
         self.assert_nothing_left()
 
-    def test_file_can_not_be_created(self) -> None:
+    def test_a_refused_file_entry_does_not_fail_a_deploy(self) -> None:
         self.powervm.control.change_settings(file_limit=1)
         self.assertIn(
             self.deploy(),
@@ -311,7 +311,7 @@ class PowerVMFaultsTestCase(_Base):
         self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
         self.assertEqual(3, len(self.disks()))
 
-    def test_lost_request_and_a_disk_of_somebody_else(self) -> None:
+    def test_a_foreign_disk_is_kept_after_a_lost_request(self) -> None:
         self.deploy('vm1')
         theirs = self.directory / 'theirs'
         theirs.write_bytes(b'precious')
@@ -394,7 +394,7 @@ class PowerVMFaultsTestCase(_Base):
         self.powervm.control.expire_sessions()
         self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
 
-    def test_the_storage_says_that_it_is_full(self) -> None:
+    def test_a_full_group_bypasses_the_cache_or_fails_the_deploy(self) -> None:
         self.fault('no_space', 'VolumeGroup.update')
         self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy('vm1'))
         self.fault('no_space', 'VolumeGroup.update', count=2)
@@ -405,7 +405,7 @@ class PowerVMFaultsTestCase(_Base):
             'vm2',
         )
 
-    def test_a_disk_that_can_not_be_deleted(self) -> None:
+    def test_an_undeletable_disk_is_removed_later(self) -> None:
         self.deploy()
         self.fault('status', 'VolumeGroup.update', status=500, count=1)
         (result,) = self.manager.purge(self.manager.list())
@@ -434,10 +434,10 @@ class PowerVMFaultsTestCase(_Base):
         self.assert_holds('vm1', self.image_id, SIZE)
 
 
-class CatalogueFaultsTestCase(_Base):
+class CatalogFaultsTestCase(_Base):
     """The cache's own files are broken: deploys go past it."""
 
-    def break_catalogue(self, content: bytes) -> None:
+    def break_catalog(self, content: bytes) -> None:
         self.manager.close()
         for path in (self.directory / 'state').glob('catalog.sqlite*'):
             path.unlink()
@@ -447,7 +447,7 @@ class CatalogueFaultsTestCase(_Base):
     def test_a_corrupt_catalog_is_set_aside(self) -> None:
         self.deploy('vm1')
         content = b'this is not a database' * 1000
-        self.break_catalogue(content)
+        self.break_catalog(content)
         # The base image is there, but nobody knows that it is whole.
         self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm2'))
         (kept,) = (self.directory / 'state').glob('catalog.sqlite.corrupt-*')
@@ -498,7 +498,7 @@ class CatalogueFaultsTestCase(_Base):
         self.assertEqual([], self.unfinished(self.manager))
         self.assert_holds('vm2', self.image_id, SIZE)
 
-    def test_a_disk_that_appears_after_its_maker_has_died(self) -> None:
+    def test_a_late_disk_of_a_crashed_process_is_replaced(self) -> None:
         pool = self.manager.driver.pool_id()
         catalog = self.catalog()
         image = self.image(self.image_id)

@@ -42,7 +42,7 @@ SIZE = units.Mi + 17
 HOUR = 3600.0
 DAY = 24 * HOUR
 
-#: A catalogue as the first release made it.
+#: A catalog as the first release made it.
 _FIRST_RELEASE = """
 CREATE TABLE base_images (
     pool TEXT NOT NULL, disk_name TEXT NOT NULL, image_id TEXT NOT NULL,
@@ -163,7 +163,7 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
     nova LP 1256838, 1470437, 1273556, whose first mend was reverted.
     """
 
-    def test_it_goes_after_a_deploy_has_found_it(self) -> None:
+    def test_an_image_evicted_before_its_copy_is_fetched_again(self) -> None:
         (image_id,) = self.cache(1)
         other = self.other_manager()
         copy_disk = self.manager.driver.copy_disk
@@ -178,7 +178,7 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
             )
         self.assert_cached(image_id)
 
-    def test_it_is_about_to_go_when_the_copy_is_made(self) -> None:
+    def test_a_copy_during_an_eviction_is_whole(self) -> None:
         # The deploy reads the volume group, and sees the disk; meanwhile
         # another process marks it, and waits for its turn to delete it.
         (image_id,) = self.cache(1)
@@ -203,7 +203,7 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
         self.assertEqual(instance_disk.Outcome.MISS, deploy.result())
         self.assert_cached(image_id)
 
-    def test_it_is_used_after_a_policy_has_chosen_it(self) -> None:
+    def test_an_image_used_after_its_selection_is_kept(self) -> None:
         old, other_id = self.cache(1, 2)
         self.later(2 * HOUR)
         choose = age.AgePolicy.choose
@@ -258,7 +258,7 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         )
         self.assert_cached(third, new)
 
-    def test_not_more_than_can_be_of_use(self) -> None:
+    def test_nothing_is_evicted_that_would_not_help(self) -> None:
         # Not even all of them would be enough to cache the image as well.
         stored = self.cache(1, 2, 3)
         self.plant('other')
@@ -279,7 +279,7 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         self.assertEqual(instance_disk.Outcome.MISS, self.deploy(new, 'vm1'))
         self.assert_cached(*others, new)
 
-    def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
+    def test_an_image_in_use_is_evicted_before_a_deploy_fails(self) -> None:
         stored = self.cache(1, 2, 3)
         self.manager.run_cleanup(stored)
         new = self.store_raw(SIZE, 4)
@@ -289,7 +289,7 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         self.assertEqual(2, len(self.cached()))
         self.assert_cached(*self.cached())
 
-    def test_what_is_pinned_stays(self) -> None:
+    def test_a_pinned_image_is_kept(self) -> None:
         stored = self.cache(1, 2, 3)
         for each in stored:
             self.manager.pin(each)
@@ -304,7 +304,7 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         self.assert_cached(*stored)
         self.assertEqual(4, len(self.disks()))
 
-    def test_without_policies_nothing_goes(self) -> None:
+    def test_without_policies_nothing_is_evicted(self) -> None:
         self.restart(_options('none'))
         stored = self.cache(1, 2, 3)
         new = self.store_raw(SIZE, 4)
@@ -318,7 +318,7 @@ class Incident09UndeletableByAPassTestCase(EvictionTestCase):
     Or it filled the log at every pass: kubernetes #54440, #71869.
     """
 
-    def test_a_partition_has_it(self) -> None:
+    def test_a_mapped_image_is_kept_until_unmapped(self) -> None:
         stored = self.cache(1, 2, 3)
         stuck = stored[1]
         partition = self.map_disk(naming.base_image_name(stuck))
@@ -521,12 +521,12 @@ class Incident12LimitsTestCase(EvictionTestCase):
         (large,) = self.cache(2)
         with contextlib.closing(
             sqlite3.connect(self.directory / 'state' / 'catalog.sqlite')
-        ) as catalogue:
-            catalogue.execute(
+        ) as catalog:
+            catalog.execute(
                 'UPDATE base_images SET capacity = ? WHERE image_id = ?',
                 (2 * units.Gi, large),
             )
-            catalogue.commit()
+            catalog.commit()
         self.assertEqual(instance_disk.Outcome.HIT, self.deploy(large, 'vm1'))
         # A pass would notice that the disk is not what the record says.
         self.assertEqual(
@@ -575,7 +575,7 @@ class Incident13LostPinTestCase(EvictionTestCase):
         self.manager.purge(self.manager.list())
         self.assert_cached(self.pinned)
 
-    def test_passes_and_purges(self) -> None:
+    def test_a_pin_survives_cleanup_runs_and_purges(self) -> None:
         self.later(DAY)
         self.assertEqual({self.other}, self.evicted_by())
         self.stays()
@@ -583,7 +583,7 @@ class Incident13LostPinTestCase(EvictionTestCase):
         self.run_shell('evict')
         self.assert_cached(self.pinned)
 
-    def test_after_it_was_used(self) -> None:
+    def test_a_pin_survives_a_use(self) -> None:
         self.deploy(self.pinned, 'vm1')
         self.stays()
 
@@ -591,7 +591,7 @@ class Incident13LostPinTestCase(EvictionTestCase):
         self.restart()
         self.stays()
 
-    def test_after_it_was_fetched_again(self) -> None:
+    def test_a_pin_survives_another_fetch(self) -> None:
         self.other_manager(f'state_path = {self.directory}/other').delete_disk(
             naming.base_image_name(self.pinned)
         )
@@ -604,19 +604,19 @@ class Incident13LostPinTestCase(EvictionTestCase):
         )
         self.stays()
 
-    def test_pinned_before_it_was_cached(self) -> None:
+    def test_a_pin_precedes_the_fetch(self) -> None:
         self.manager.unpin(self.pinned)
         self.pinned = self.store_raw(SIZE, 3)
         self.manager.pin(self.pinned)
         self.manager.prefetch(self.image(self.pinned))
         self.stays()
 
-    def test_another_process_has_pinned_it(self) -> None:
+    def test_a_pin_of_another_process_applies(self) -> None:
         self.other_manager().pin(self.other)
         self.later(DAY)
         self.assertEqual(set(), self.evicted_by())
 
-    def test_not_after_it_was_unpinned(self) -> None:
+    def test_an_unpinned_image_is_evicted(self) -> None:
         self.manager.unpin(self.pinned)
         self.later(DAY)
         self.assertEqual({self.pinned, self.other}, self.evicted_by())
@@ -720,7 +720,7 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.settles()
         self.assertEqual(set(), self.cached())
 
-    def test_disks_that_nobody_knows(self) -> None:
+    def test_untracked_disks_are_never_touched(self) -> None:
         foreign = [
             self.plant(f'i_aaaaaaaa_000{number}') for number in range(8)
         ]
@@ -739,7 +739,7 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.settles()
         self.assertEqual(3, len(self.disks()))
 
-    def test_a_stranger_has_the_place_of_what_never_was(self) -> None:
+    def test_a_stale_record_of_a_foreign_disk_is_removed(self) -> None:
         self.cache(1)
         pool, image_id = self.manager.driver.pool_id(), self.store_raw(9)
         name = naming.base_image_name(image_id)
@@ -823,7 +823,7 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
     )
     options = _options('watermark')
 
-    def test_it_comes_a_while_later(self) -> None:
+    def test_space_that_is_freed_later_is_awaited(self) -> None:
         (old,) = self.cache(1)
         self.plant('other')
         self.free_slowly()
@@ -852,7 +852,7 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
             )
         )
 
-    def test_the_platform_does_not_have_what_it_says(self) -> None:
+    def test_missing_promised_space_bypasses_the_cache(self) -> None:
         # Two of three GiB are free, so that one image is not enough.
         (old,) = self.cache(1)
         new = self.store_raw(SIZE, 2)
@@ -971,7 +971,7 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
             self.assertEqual(1, len(self.downloads_of(image_id)))
             self.manager.purge(self.manager.list())
 
-    def test_what_a_dead_process_may_still_get(self) -> None:
+    def test_records_of_late_disks_survive_clock_steps(self) -> None:
         # A request of its may take an hour, by any clock.
         image = self.image(self.store_raw(SIZE))
         pool = self.manager.driver.pool_id()

@@ -82,7 +82,7 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
         )
         self.assert_cached(image_id)
 
-    def test_the_next_pass_takes_it_away(self) -> None:
+    def test_the_next_cleanup_run_removes_a_half_written_image(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         self.kill_in_the_middle(image_id, 'dead')
         self.wait_until(
@@ -152,7 +152,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
             self.assert_whole(name, image_id)
         self.assert_cached(image_id)
 
-    def test_a_fetch_that_is_slow_but_not_dead(self) -> None:
+    def test_a_slow_fetch_is_not_taken_over(self) -> None:
         # It takes longer than anybody waits for one without progress.
         for module, name in (
             (transfer, '_PROGRESS_INTERVAL'),
@@ -211,7 +211,7 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
         self.assert_whole('vm1', image_id)
         self.assert_cached(image_id)
 
-    def test_the_precaching_process_dies(self) -> None:
+    def test_a_boot_takes_over_a_killed_precache(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         with self.slow_glance():
             process = self.start_process(
@@ -718,7 +718,7 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
         self.assertGreaterEqual(len(parts), SIZE // 128)
         self.assert_large(2)
 
-    def test_what_is_asked_of_glance(self) -> None:
+    def test_glance_reads_large_pieces(self) -> None:
         image_id = self.store_raw(SIZE)
         asked = []
         read = glance_utils.IterableWithLength

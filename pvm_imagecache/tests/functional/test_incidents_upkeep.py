@@ -635,7 +635,7 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
         self.assertEqual((True, ''), (result.removed, result.reason))
         self.assert_nothing_left('vm1')
 
-    def test_a_pass_finds_it_gone(self) -> None:
+    def test_a_cleanup_run_forgets_a_missing_image(self) -> None:
         name = naming.base_image_name(self.image_id)
         self.delete_as_a_stranger(name)
         found = self.manager.reconcile()
@@ -658,7 +658,7 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
             exceptions.DiskNotFound, self.manager.delete_disk, 'vm1'
         )
 
-    def test_one_of_several_goes_in_the_last_moment(self) -> None:
+    def test_a_purge_tolerates_a_disk_deleted_meanwhile(self) -> None:
         # After the purge has looked, and before it acts.
         others = [self.store_raw(SIZE, seed) for seed in (2, 3)]
         for each in others:
@@ -746,7 +746,7 @@ class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
         self.die_in_the_middle()
         self.deploy(self.image_id, 'boot_1')
 
-    def test_after_the_operator_has_removed_it(self) -> None:
+    def test_deploys_succeed_after_the_marker_is_removed(self) -> None:
         # As the documentation tells: the marker, and the half image.
         self.die_in_the_middle()
         (tier,) = pvm_storage.Tier.get(self.adapter())
@@ -764,7 +764,7 @@ class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
         )
         self.assertEqual(SIZE, self.downloads_of(self.image_id)[-1].bytes_sent)
 
-    def test_one_that_fails_leaves_none(self) -> None:
+    def test_a_failed_upload_leaves_no_marker(self) -> None:
         good = self.spoil(self.image_id, incidents.flip_last)
         self.assertRaises(
             exceptions.ImageCorrupt,

@@ -1189,7 +1189,7 @@ class ProcessTestCase(ProcessCase):
             ('', ''), (process.stdout.read(), process.stderr.read())
         )
 
-    def test_ends_with_whoever_started_it(self):
+    def test_it_ends_with_its_parent(self):
         process, _ = self.start('--watch-stdin', stdin=subprocess.PIPE)
         process.stdin.write('anything')
         process.stdin.flush()
@@ -1215,7 +1215,7 @@ class ProcessTestCase(ProcessCase):
         self.assertEqual(1, done.returncode)
         self.assertIn('not a loopback address', done.stderr)
 
-    def test_one_at_a_time(self):
+    def test_a_second_process_is_refused(self):
         self.start()
         done = subprocess.run(
             [
