@@ -26,7 +26,9 @@ from pvm_imagecache.tests.unit import base
 class ConfTestCase(base.TestCase):
     def read(self, text, register=cache.register):
         """The configuration that a file's text makes."""
-        path = self.useFixture(base.file(self.path('nova.conf'), text)).path
+        path = self.useFixture(
+            base.TextFile(self.path('nova.conf'), text)
+        ).path
         conf = cfg.ConfigOpts()
         register(conf)
         conf(

@@ -37,7 +37,9 @@ project_domain_name = d
 
 class FactoryTest(base.TestCase):
     def _conf(self, text):
-        path = self.useFixture(base.file(self.path('nova.conf'), text)).path
+        path = self.useFixture(
+            base.TextFile(self.path('nova.conf'), text)
+        ).path
         conf = cfg.ConfigOpts()
         conf(
             ['--config-file', path],
