@@ -155,6 +155,10 @@ class Control:
             ),
         )
 
+    def remove_volume_group(self, name: str) -> None:
+        """Have a volume group gone, as if its server had been replaced."""
+        self._call('DELETE', 'volume_groups', {'vg': name})
+
     def expire_sessions(self) -> int:
         """Forget all tokens; how many there were."""
         return int(self._call('POST', 'sessions/expire')['expired'])

@@ -48,6 +48,7 @@ class ControlApi:
             ('POST', 'disks'): self._plant,
             ('POST', 'vios'): self._add_vios,
             ('POST', 'volume_groups'): self._add_volume_group,
+            ('DELETE', 'volume_groups'): self._remove_volume_group,
             ('POST', 'sessions/expire'): lambda wanted: {
                 'expired': host.sessions.forget_all()
             },
@@ -131,6 +132,10 @@ class ControlApi:
             vios.uuid, str(wanted['name']), int(str(wanted['capacity']))
         )
         return {'uuid': group.uuid, 'vios': vios.uuid, 'name': group.name}
+
+    def _remove_volume_group(self, wanted: _Json) -> object:
+        self._host.volume_groups.remove_group(str(wanted['vg']))
+        return {}
 
 
 def _error(message: str) -> bytes:

@@ -227,6 +227,11 @@ class VolumeGroups(resource.Resource):
             self._updates[uuid] = threading.Lock()
             return group
 
+    def remove_group(self, key: str) -> None:
+        """Forget a volume group until the next start, by name or UUID."""
+        with self._lock:
+            del self._groups[self.group(key).uuid]
+
     def plant(
         self,
         key: str,

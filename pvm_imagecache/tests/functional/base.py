@@ -17,6 +17,8 @@ and a state directory of its own.
 """
 
 import atexit
+from collections.abc import Sequence
+import contextlib
 import errno
 import functools
 import logging
@@ -29,7 +31,6 @@ import tempfile
 from typing import Any
 import uuid
 
-import fixtures
 from oslotest import base
 from pypowervm import const as pvm_const
 from pypowervm.tasks import scsi_mapper
@@ -43,14 +44,13 @@ from pvm_imagecache import manager
 from pvm_imagecache import simulator
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
-from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
-from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.stress import seams
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -91,21 +91,9 @@ class FunctionalTestCase(base.BaseTestCase):
             'stevedore',
         ):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self.useFixture(
-            fixtures.MockPatchObject(
-                image_stream, 'RETRY_DELAYS', (0.01, 0.02, 0.05)
-            )
-        )
-        self.useFixture(
-            fixtures.MockPatchObject(
-                powervm, 'RETRY_DELAYS', (0.01, 0.02, 0.05)
-            )
-        )
-        self.useFixture(
-            fixtures.MockPatchObject(
-                instance_disk, 'RETRY_DELAYS', (0.01, 0.02)
-            )
-        )
+        held = contextlib.ExitStack()
+        self.addCleanup(held.close)
+        held.enter_context(seams.short_retries())
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.glance = glance()
@@ -217,9 +205,21 @@ token = {token or self.glance.token()}
 
     # -- changing PowerVM
 
+    def adapter(self) -> Any:
+        """A session with PowerVM beside that of the manager."""
+        adapters = powervm.AdapterSource(
+            powervm.Connection(
+                host=self.powervm.host,
+                port=self.powervm.port,
+                protocol='http',
+            )
+        )
+        self.addCleanup(adapters.close)
+        return adapters()
+
     def map_disk(self, made: manager.ImageManager, name: str) -> None:
         """Give a disk to a partition that has not been there before."""
-        adapter = made._driver._adapters()
+        adapter = self.adapter()
         server = pvm_vios.VIOS.get(adapter, xag=[pvm_const.XAG.VIO_SMAP])[0]
         system = pvm_system.System.get(adapter)[0]
         lpar = (
@@ -245,7 +245,7 @@ token = {token or self.glance.token()}
     def unmap_disk(self, made: manager.ImageManager, name: str) -> None:
         """Take it from the partition again."""
         server = pvm_vios.VIOS.get(
-            made._driver._adapters(), xag=[pvm_const.XAG.VIO_SMAP]
+            self.adapter(), xag=[pvm_const.XAG.VIO_SMAP]
         )[0]
         removed = scsi_mapper.remove_maps(
             server,
@@ -254,6 +254,21 @@ token = {token or self.glance.token()}
         )
         self.assertEqual(1, len(removed))
         server.update()
+
+    # -- looking at the catalog
+
+    def catalog(self) -> seams.Catalog:
+        """The catalog of this test, as another process opens it."""
+        held = contextlib.ExitStack()
+        self.addCleanup(held.close)
+        return held.enter_context(seams.open_catalog(self.directory / 'state'))
+
+    def unfinished(
+        self, made: manager.ImageManager
+    ) -> Sequence[seams.InstanceDisk]:
+        """The records of instance disks that are being written."""
+        with seams.open_catalog(self.directory / 'state') as catalog:
+            return seams.instance_disks(catalog, made.driver.pool_id())
 
     # -- looking at PowerVM
 

@@ -39,10 +39,10 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
-from pvm_imagecache.catalog import models
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance_wsgi
+from pvm_imagecache.tests.stress import seams
 
 #: So many pieces that a fetch can be held in the middle.
 HELD_SIZE = 12 * units.Mi + 17
@@ -229,11 +229,14 @@ class IncidentTestCase(base.FunctionalTestCase):
 
     # -- looking, and setting up
 
-    def record(self, image_id: str) -> models.BaseImage | None:
-        """What the catalogue says of an image's disk name."""
-        return self.manager._catalog.base_images.get(
-            self.manager._driver.pool_id(), naming.base_image_name(image_id)
-        )
+    def record(self, image_id: str) -> seams.BaseImage | None:
+        """What the catalog says of an image's disk name."""
+        with seams.open_catalog(self.directory / 'state') as catalog:
+            return seams.base_image(
+                catalog,
+                self.manager.driver.pool_id(),
+                naming.base_image_name(image_id),
+            )
 
     def rows(self, kind: str, since: int = 0) -> list[dict[str, Any]]:
         """The requests of a kind."""
@@ -308,11 +311,6 @@ class IncidentTestCase(base.FunctionalTestCase):
         server = self._vios(self.adapter())
         scsi_mapper.remove_maps(server, partition)
         server.update()
-
-    def adapter(self) -> Any:
-        """What the driver talks to PowerVM by."""
-        driver: Any = self.manager._driver
-        return driver._adapters()
 
     @staticmethod
     def _vios(adapter: Any) -> Any:

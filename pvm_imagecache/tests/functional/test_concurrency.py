@@ -21,7 +21,7 @@ from pypowervm import adapter as pvm_adapter
 from pypowervm.tasks import storage as pvm_tasks
 from pypowervm.wrappers import storage as pvm_storage
 
-from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.functional import base
 
 PROCESSES = 2
@@ -158,14 +158,17 @@ class OneFetchTestCase(_Base):
                 )
             )
         self.assertEqual(
-            1, [each.outcome for each in done].count(Outcome.MISS)
+            1,
+            [each.outcome for each in done].count(instance_disk.Outcome.MISS),
         )
-        self.assertEqual(9, [each.outcome for each in done].count(Outcome.HIT))
+        self.assertEqual(
+            9, [each.outcome for each in done].count(instance_disk.Outcome.HIT)
+        )
         self.assertEqual(8 * units.Mi, self.fetched())
         for number in range(10):
             self.assert_holds(f'vm{number}', image_id, units.Mi)
 
-    def test_the_others_when_the_fetching_process_is_killed(self) -> None:
+    def test_waiters_take_over_from_a_killed_fetch(self) -> None:
         image_id = self.store_raw(8 * units.Mi)
         self.glance.set_bandwidth(2_000_000)
         self.addCleanup(self.glance.set_bandwidth, 0)
@@ -220,13 +223,15 @@ class GroupCommitTestCase(_Base):
                     range(8),
                 )
             )
-        self.assertEqual({Outcome.HIT}, {each.outcome for each in done})
+        self.assertEqual(
+            {instance_disk.Outcome.HIT}, {each.outcome for each in done}
+        )
         for number in range(8):
             self.assert_holds(f'vm{number}', image_id, units.Mi)
         updates = self.kinds_since(seen).count('VolumeGroup.update')
         self.assertLessEqual(updates, 4)
 
-    def test_one_that_can_not_be_made_spoils_no_other(self) -> None:
+    def test_one_refused_disk_does_not_affect_the_others(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(units.Mi)
         image = self.image(image_id)

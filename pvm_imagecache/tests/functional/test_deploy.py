@@ -18,7 +18,7 @@ from oslo_utils import units
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import simulator
-from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -42,12 +42,12 @@ class DeployTestCase(base.FunctionalTestCase):
         image = self.image(image_id)
 
         first = manager.create_disk(image, 'vm1', size)
-        self.assertEqual(Outcome.MISS, first.outcome)
+        self.assertEqual(instance_disk.Outcome.MISS, first.outcome)
         self.assertEqual(image.size, first.bytes_fetched)
         self.assertEqual(image.size, self.fetched())
 
         second = manager.create_disk(image, 'vm2', size)
-        self.assertEqual(Outcome.HIT, second.outcome)
+        self.assertEqual(instance_disk.Outcome.HIT, second.outcome)
         self.assertEqual(0, second.bytes_fetched)
         self.assertEqual(0, self.fetched())
 
@@ -152,7 +152,8 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assertFalse(again.fetched)
         self.assertEqual(0, again.bytes_fetched)
         self.assertEqual(
-            Outcome.HIT, manager.create_disk(image, 'vm1').outcome
+            instance_disk.Outcome.HIT,
+            manager.create_disk(image, 'vm1').outcome,
         )
         self.assertEqual(0, self.fetched())
         self.assert_holds('vm1', image_id, image.size)
@@ -170,7 +171,8 @@ class DeployTestCase(base.FunctionalTestCase):
         for name in ('vm1', 'vm2'):
             self.assert_holds(name, image_id, image.size)
         self.assertEqual(
-            Outcome.MISS, manager.create_disk(image, 'vm3').outcome
+            instance_disk.Outcome.MISS,
+            manager.create_disk(image, 'vm3').outcome,
         )
 
     def test_the_cache_survives_a_restart(self) -> None:
@@ -180,7 +182,7 @@ class DeployTestCase(base.FunctionalTestCase):
         first.close()
         second = self.make_manager()
         self.assertEqual(
-            Outcome.HIT,
+            instance_disk.Outcome.HIT,
             second.create_disk(self.image(image_id), 'vm2').outcome,
         )
         self.assert_holds('vm2', image_id, units.Mi)
@@ -201,7 +203,7 @@ class DeployTestCase(base.FunctionalTestCase):
         image_id = self.store_raw(units.Mi)
         for name in ('vm1', 'vm2'):
             done = manager.create_disk(self.image(image_id), name)
-            self.assertEqual(Outcome.BYPASS, done.outcome)
+            self.assertEqual(instance_disk.Outcome.BYPASS, done.outcome)
             self.assert_holds(name, image_id, units.Mi)
         self.assertEqual({'vm1', 'vm2'}, set(self.disks()))
         self.assertRaises(
@@ -228,12 +230,12 @@ class DeployTestCase(base.FunctionalTestCase):
         # a disk name of its own.
         self.assertEqual(
             [
-                Outcome.MISS,
-                Outcome.BYPASS,
-                Outcome.MISS,
-                Outcome.HIT,
-                Outcome.BYPASS,
-                Outcome.HIT,
+                instance_disk.Outcome.MISS,
+                instance_disk.Outcome.BYPASS,
+                instance_disk.Outcome.MISS,
+                instance_disk.Outcome.HIT,
+                instance_disk.Outcome.BYPASS,
+                instance_disk.Outcome.HIT,
             ],
             outcomes,
         )
@@ -244,10 +246,10 @@ class DeployTestCase(base.FunctionalTestCase):
         manager.create_disk(self.image(image_id), 'vm1')
         self.glance.replace_data(image_id, images.raw_bytes(units.Mi, 2))
         done = manager.create_disk(self.image(image_id), 'vm2')
-        self.assertEqual(Outcome.MISS, done.outcome)
+        self.assertEqual(instance_disk.Outcome.MISS, done.outcome)
         self.assert_holds('vm2', image_id, units.Mi)
         self.assertEqual(
-            Outcome.HIT,
+            instance_disk.Outcome.HIT,
             manager.create_disk(self.image(image_id), 'vm3').outcome,
         )
         self.assert_holds('vm3', image_id, units.Mi)
@@ -263,12 +265,12 @@ class DeployTestCase(base.FunctionalTestCase):
         )
         for disk in ('vm1', 'vm2'):
             done = manager.create_disk(self.image(image_id), disk)
-            self.assertEqual(Outcome.BYPASS, done.outcome)
+            self.assertEqual(instance_disk.Outcome.BYPASS, done.outcome)
             self.assertIn(name, done.reason)
             self.assert_holds(disk, image_id, units.Mi)
         base.assert_same_bytes(self, foreign, self.disks()[name])
 
-    def test_a_left_over_has_the_name_of_the_base_image(self) -> None:
+    def test_an_untracked_base_image_is_replaced(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         half = self.directory / 'half'
@@ -279,12 +281,15 @@ class DeployTestCase(base.FunctionalTestCase):
         self.powervm.control.plant_disk(
             'cachevg', name, units.Gi, content=str(half)
         )
-        for disk, outcome in (('vm1', Outcome.MISS), ('vm2', Outcome.HIT)):
+        for disk, outcome in (
+            ('vm1', instance_disk.Outcome.MISS),
+            ('vm2', instance_disk.Outcome.HIT),
+        ):
             done = manager.create_disk(self.image(image_id), disk)
             self.assertEqual(outcome, done.outcome)
             self.assert_holds(disk, image_id, units.Mi)
 
-    def test_a_left_over_that_is_adopted(self) -> None:
+    def test_an_adopted_disk_is_served(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         name = 'i_' + image_id.replace('-', '_')[:13]
@@ -298,20 +303,20 @@ class DeployTestCase(base.FunctionalTestCase):
         manager.adopt(self.image(image_id))
         self.assertEqual((), manager.reconcile().untracked)
         done = manager.create_disk(self.image(image_id), 'vm1')
-        self.assertEqual(Outcome.HIT, done.outcome)
+        self.assertEqual(instance_disk.Outcome.HIT, done.outcome)
         self.assert_holds('vm1', image_id, units.Mi)
         self.assertEqual(0, self.fetched())
 
-    def test_a_base_image_that_somebody_deleted(self) -> None:
+    def test_a_deleted_base_image_is_fetched_again(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         manager.create_disk(self.image(image_id), 'vm1')
         self.delete_as_a_stranger(manager.list()[0].disk_name)
         done = manager.create_disk(self.image(image_id), 'vm2')
-        self.assertEqual(Outcome.MISS, done.outcome)
+        self.assertEqual(instance_disk.Outcome.MISS, done.outcome)
         self.assert_holds('vm2', image_id, units.Mi)
 
-    def test_a_base_image_that_somebody_replaced(self) -> None:
+    def test_a_replaced_base_image_is_not_served(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(2 * units.Mi)
         manager.create_disk(self.image(image_id), 'vm1')
@@ -319,7 +324,7 @@ class DeployTestCase(base.FunctionalTestCase):
         self.delete_as_a_stranger(name)
         self.powervm.control.plant_disk('cachevg', name, units.Gi)
         done = manager.create_disk(self.image(image_id), 'vm2')
-        self.assertEqual(Outcome.BYPASS, done.outcome)
+        self.assertEqual(instance_disk.Outcome.BYPASS, done.outcome)
         self.assert_holds('vm2', image_id, units.Mi)
         self.assertIn(name, self.disks())
 
@@ -372,7 +377,7 @@ class DeployTestCase(base.FunctionalTestCase):
             mode = path.stat().st_mode & 0o777
             self.assertEqual(0o750 if path.is_dir() else 0o640, mode, path)
 
-    def test_the_shell_shows_it(self) -> None:
+    def test_the_shell_shows_cached_images(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
         for name in ('vm1', 'vm2'):
             done = self.run_shell(
@@ -397,7 +402,7 @@ class RoomTestCase(base.FunctionalTestCase):
         manager = self.make_manager()
         image_id = self.store_raw(units.Mi)
         done = manager.create_disk(self.image(image_id), 'vm1', 3 * units.Gi)
-        self.assertEqual(Outcome.BYPASS, done.outcome)
+        self.assertEqual(instance_disk.Outcome.BYPASS, done.outcome)
         self.assertIn('3 GiB free', done.reason)
         self.assert_holds('vm1', image_id, 3 * units.Gi)
         self.assertEqual([], list(manager.list()))

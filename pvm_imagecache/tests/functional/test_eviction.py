@@ -20,15 +20,14 @@ from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
-from pvm_imagecache import results
 from pvm_imagecache import simulator
 from pvm_imagecache.catalog import models
-from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
-from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests.stress import seams
 
 
 class _Base(base.FunctionalTestCase):
@@ -40,7 +39,9 @@ class _Base(base.FunctionalTestCase):
         super().setUp()
         self.manager = self.make_manager()
 
-    def deploy(self, image_id: str, name: str, gib: int = 0) -> Outcome:
+    def deploy(
+        self, image_id: str, name: str, gib: int = 0
+    ) -> instance_disk.Outcome:
         """Make a disk, and compare all of it."""
         done = self.manager.create_disk(
             self.image(image_id), name, gib * units.Gi
@@ -50,7 +51,8 @@ class _Base(base.FunctionalTestCase):
 
     def plant_images(self, count: int) -> None:
         """Base images, as if they had been fetched."""
-        pool, driver = self.manager._driver.pool_id(), self.manager._driver
+        driver, catalog = self.manager.driver, self.catalog()
+        pool = driver.pool_id()
         planted = [
             image_module.Image(
                 id=f'{number:08d}-0000-4000-8000-{number:012d}',
@@ -65,8 +67,8 @@ class _Base(base.FunctionalTestCase):
             for number in range(count)
         ]
         records = [
-            self.manager._catalog.base_images.start_fill(
-                pool, naming.base_image_name(each.id), each
+            seams.start_fill(
+                catalog, pool, naming.base_image_name(each.id), each
             )
             for each in planted
         ]
@@ -76,16 +78,14 @@ class _Base(base.FunctionalTestCase):
                     record.disk_name,
                     units.Mi,
                     'raw',
-                    ownership.label(record.fill_id),
+                    seams.label_of(record),
                 )
                 for record in records
             ]
         )
         for record, disk in zip(records, disks, strict=True):
-            self.manager._catalog.base_images.set_disk(
-                record, disk.udid, disk.capacity
-            )
-            self.manager._catalog.base_images.finish_fill(record, record.image)
+            seams.set_disk(catalog, record, disk)
+            seams.finish_fill(catalog, record)
 
     def cached(self) -> list[str | None]:
         """The names of the cached images, and that they have disks."""
@@ -130,7 +130,7 @@ class WatermarkTestCase(_Base):
         )
         self.assertLess(
             0,
-            self.manager._catalog.pins.in_use(self.manager._driver.pool_id())[
+            seams.images_in_use(self.catalog(), self.manager.driver.pool_id())[
                 ids[1]
             ],
         )
@@ -152,10 +152,10 @@ class ManyTestCase(_Base):
 
     def setUp(self) -> None:
         super().setUp()
-        # The first pass of a new catalogue looks for old uploads as well.
+        # The first pass of a new catalog looks for old uploads as well.
         self.manager.run_cleanup()
 
-    def removed(self, done: results.CleanupResult) -> int:
+    def removed(self, done: seams.CleanupResult) -> int:
         assert done.eviction
         return len([each for each in done.eviction.results if each.removed])
 
@@ -172,14 +172,14 @@ class ManyTestCase(_Base):
 
     def test_eviction_is_retried_after_a_foreign_update(self) -> None:
         self.plant_images(5)
-        mapped = self.manager._driver.mapped
+        mapped = self.manager.driver.mapped
 
         def come_between(disks: object) -> object:
             self.powervm.control.plant_disk('cachevg', 'between', units.Gi)
             return mapped(disks)  # type: ignore[arg-type]
 
         seen = self.last_request()
-        with mock.patch.object(self.manager._driver, 'mapped', come_between):
+        with mock.patch.object(self.manager.driver, 'mapped', come_between):
             done = self.manager.run_cleanup()
         self.assertEqual(5, self.removed(done))
         self.assertEqual(['between'], list(self.disks()))
@@ -188,7 +188,7 @@ class ManyTestCase(_Base):
             self.kinds_since(seen),
         )
 
-    def test_somebody_else_evicts_meanwhile(self) -> None:
+    def test_a_concurrent_eviction_is_tolerated(self) -> None:
         self.plant_images(5)
         other = self.make_manager()
         reconcile = reconciler.reconcile
@@ -206,7 +206,7 @@ class ManyTestCase(_Base):
         self.assertEqual('VolumeGroup.get', self.kinds_since(seen[0])[0])
         self.assertEqual({}, self.disks())
 
-    def test_what_an_upload_has_left_is_looked_for_once(self) -> None:
+    def test_stale_uploads_are_looked_for_once(self) -> None:
         self.powervm.control.add_fault('status', kind='File.delete')
         with mock.patch.object(powervm, 'RETRY_DELAYS', (0, 0)):
             self.manager.prefetch(self.image(self.store_raw(units.Mi)))
@@ -232,7 +232,9 @@ class RoomTestCase(_Base):
     def test_30_gib_of_the_least_recently_used(self) -> None:
         self.plant_images(40)
         image_id = self.store_raw(units.Mi)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1', 30))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1', 30)
+        )
         self.assertEqual(
             [f'image{number}' for number in range(31, 40)], self.cached()[:-1]
         )
@@ -241,26 +243,34 @@ class RoomTestCase(_Base):
         self.plant_images(40)
         image_id = self.store_raw(units.Mi)
         # With its base image the deploy would need 41.
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 40))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm1', 40)
+        )
         self.assertEqual([], self.cached())
 
     def test_a_hit_evicts_only_for_missing_space(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.deploy(image_id, 'vm0')
         self.plant_images(38)
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm1')
+        )
         self.assertEqual(38, len(self.cached()))
         # There is room for it when all others go, and not otherwise.
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2', 37))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2', 37)
+        )
         self.assertEqual(1, len(self.cached()))
 
-    def test_its_own_base_image_goes_last(self) -> None:
+    def test_the_own_base_image_is_evicted_last(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.deploy(image_id, 'vm0')
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 39))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm1', 39)
+        )
         self.assertEqual([], self.cached())
 
-    def test_what_is_pinned_stays_though_the_deploy_fails(self) -> None:
+    def test_a_pinned_image_is_kept_though_the_deploy_fails(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.manager.prefetch(self.image(image_id))
         self.manager.pin(image_id)
@@ -268,16 +278,20 @@ class RoomTestCase(_Base):
             exceptions.NotEnoughSpace, self.deploy, image_id, 'vm1', 40
         )
         self.assertEqual(1, len(self.cached()))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1', 39))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm1', 39)
+        )
 
-    def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
+    def test_an_image_in_use_is_evicted_before_a_deploy_fails(self) -> None:
         self.plant_images(40)
         self.manager.run_cleanup(
             [each.image.id for each in self.manager.list()]
         )
         self.assertEqual(40, len(self.cached()))
         image_id = self.store_raw(units.Mi)
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 3))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm1', 3)
+        )
         self.assertEqual(37, len(self.cached()))
 
 
@@ -299,31 +313,41 @@ class NothingByItselfTestCase(_Base):
 class QuarantineTestCase(_Base):
     """A base image that a partition was given."""
 
-    def test_it_is_served_no_more(self) -> None:
+    def test_a_quarantined_image_is_not_served(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
         name = self.manager.list()[0].disk_name
         self.map_disk(self.manager, name)
         results = self.manager.purge(self.manager.list())
         self.assertIn('mapped', results[0].reason)
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
 
         found = self.manager.run_cleanup().reconciliation
         self.assertEqual([name], [each for each, _ in found.quarantined])
         with open(self.disks()[name], 'r+b') as file:
             file.write(b'by the partition')
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm3'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm3')
+        )
         self.manager.run_cleanup()
         self.assertIs(models.State.QUARANTINED, self.manager.list()[0].state)
 
         self.unmap_disk(self.manager, name)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm4'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm5'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm4')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm5')
+        )
         self.assertEqual(
             (), self.manager.run_cleanup().reconciliation.quarantined
         )
 
-    def test_a_pass_removes_it(self) -> None:
+    def test_a_cleanup_run_removes_a_quarantined_image(self) -> None:
         image_id = self.store_raw(2 * units.Mi)
         self.deploy(image_id, 'vm1')
         name = self.manager.list()[0].disk_name

@@ -28,13 +28,14 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import file as catalog_file
-from pvm_imagecache.cleanup import ownership
-from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.cmd import shell
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests.stress import seams
 
 SIZE = 6 * units.Mi + 17
 
@@ -45,7 +46,7 @@ class _Base(base.FunctionalTestCase):
         self.manager = self.make_manager()
         self.image_id = self.store_raw(SIZE)
 
-    def deploy(self, name: str = 'vm1') -> Outcome:
+    def deploy(self, name: str = 'vm1') -> instance_disk.Outcome:
         """Make a disk and compare it."""
         done = self.manager.create_disk(self.image(self.image_id), name)
         self.assert_holds(name, self.image_id, SIZE)
@@ -79,7 +80,7 @@ class GlanceFaultsTestCase(_Base):
             path.write_bytes(changed)
             self.refused(exceptions.ImageCorrupt)
         path.write_bytes(data)
-        self.assertEqual(Outcome.MISS, self.deploy())
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy())
 
     def test_truncated_data_is_refused(self) -> None:
         path = self.glance.data_path(self.image_id)
@@ -118,7 +119,9 @@ class GlanceFaultsTestCase(_Base):
         for number, place in enumerate((1, units.Mi, SIZE - 1)):
             self.glance.inject(self.image_id, reset_after=place, count=2)
             self.glance.reset_downloads()
-            self.assertEqual(Outcome.MISS, self.deploy(f'vm{number}'))
+            self.assertEqual(
+                instance_disk.Outcome.MISS, self.deploy(f'vm{number}')
+            )
             self.assertLess(self.fetched(), SIZE + max(2 * place, 10))
             self.manager.purge(self.manager.list())
 
@@ -129,7 +132,7 @@ class GlanceFaultsTestCase(_Base):
 
     def test_a_503_of_glance_is_retried(self) -> None:
         self.glance.inject(self.image_id, status=503, count=2)
-        self.assertEqual(Outcome.MISS, self.deploy())
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy())
 
     def test_unavailable_again_and_again(self) -> None:
         self.glance.inject(self.image_id, status=503, count=1000)
@@ -191,7 +194,7 @@ class GlanceFaultsTestCase(_Base):
                 self.glance.url,
             ),
         )
-        self.assertEqual(Outcome.MISS, done.outcome)
+        self.assertEqual(instance_disk.Outcome.MISS, done.outcome)
         self.assert_holds('vm1', private, SIZE)
 
     def test_qcow2_that_names_another_file(self) -> None:
@@ -227,7 +230,7 @@ class PowerVMFaultsTestCase(_Base):
             action, kind=kind, **{'count': 1} | kwargs
         )
 
-    def test_one_upload_breaks(self) -> None:
+    def test_a_broken_upload_does_not_spoil_the_other_disk(self) -> None:
         # Whichever leg it is: of the cached disk (the deploy bypasses) or
         # of the instance's (it is copied from the cached one).
         for number, action in enumerate(
@@ -242,10 +245,16 @@ class PowerVMFaultsTestCase(_Base):
         ):
             self.fault(action, 'File.upload', bytes=units.Mi, status=500)
             outcome = self.deploy(f'vm{number}')
-            self.assertIn(outcome, (Outcome.MISS, Outcome.BYPASS), action)
+            self.assertIn(
+                outcome,
+                (instance_disk.Outcome.MISS, instance_disk.Outcome.BYPASS),
+                action,
+            )
             self.powervm.control.clear_faults()
             cached = self.manager.list()
-            self.assertEqual(outcome is Outcome.MISS, bool(cached), action)
+            self.assertEqual(
+                outcome is instance_disk.Outcome.MISS, bool(cached), action
+            )
             for each in cached:
                 self.assert_holds(each.disk_name, self.image_id, SIZE)
             self.manager.purge(cached)
@@ -261,7 +270,7 @@ class PowerVMFaultsTestCase(_Base):
         )
         self.powervm.control.clear_faults()
         self.assert_nothing_left()
-        self.assertEqual(Outcome.MISS, self.deploy())
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy())
 
     def test_both_uploads_break_in_passing(self) -> None:
         for number, action in enumerate(
@@ -269,7 +278,8 @@ class PowerVMFaultsTestCase(_Base):
         ):
             self.fault(action, 'File.upload', bytes=units.Mi, count=2)
             self.assertIn(
-                self.deploy(f'vm{number}'), (Outcome.MISS, Outcome.BYPASS)
+                self.deploy(f'vm{number}'),
+                (instance_disk.Outcome.MISS, instance_disk.Outcome.BYPASS),
             )
             self.manager.purge(self.manager.list())
             self.powervm.control.clear_faults()
@@ -286,19 +296,22 @@ class PowerVMFaultsTestCase(_Base):
         )
         self.assert_nothing_left()
 
-    def test_file_can_not_be_created(self) -> None:
+    def test_a_refused_file_entry_does_not_fail_a_deploy(self) -> None:
         self.powervm.control.change_settings(file_limit=1)
-        self.assertIn(self.deploy(), (Outcome.MISS, Outcome.BYPASS))
+        self.assertIn(
+            self.deploy(),
+            (instance_disk.Outcome.MISS, instance_disk.Outcome.BYPASS),
+        )
 
     def test_lost_answer_of_an_update(self) -> None:
         self.manager.usage()
         self.fault('lose_answer', 'VolumeGroup.update')
-        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm1'))
         self.fault('lose_answer', 'VolumeGroup.update')
-        self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
         self.assertEqual(3, len(self.disks()))
 
-    def test_lost_request_and_a_disk_of_somebody_else(self) -> None:
+    def test_a_foreign_disk_is_kept_after_a_lost_request(self) -> None:
         self.deploy('vm1')
         theirs = self.directory / 'theirs'
         theirs.write_bytes(b'precious')
@@ -344,16 +357,14 @@ class PowerVMFaultsTestCase(_Base):
 
     def test_an_update_is_retried_after_412(self) -> None:
         self.fault('precondition', 'VolumeGroup.update', count=3)
-        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm1'))
         self.fault('precondition', 'VolumeGroup.update', count=3)
-        self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
 
     def test_a_volume_group_that_another_server_has_by_now(self) -> None:
         self.deploy('vm1')
         before = self.manager.driver.pool_id()
-        groups = self.powervm._host.volume_groups
-        with groups._lock:
-            del groups._groups[before]
+        self.powervm.control.remove_volume_group('cachevg')
         self.powervm.control.add_vios('vios2')
         self.powervm.control.add_volume_group(
             'vios2', 'cachevg', 100 * units.Gi
@@ -361,27 +372,31 @@ class PowerVMFaultsTestCase(_Base):
         # One that finds out may fail; nobody has to restart anything.
         self.assertRaises(exceptions.PowerVMRequestFailed, self.manager.usage)
         self.assertEqual(
-            [Outcome.MISS, Outcome.HIT],
+            [instance_disk.Outcome.MISS, instance_disk.Outcome.HIT],
             [self.deploy('vm2'), self.deploy('vm3')],
         )
         after = self.manager.driver.pool_id()
         self.assertNotEqual(before, after)
         # Who does not ask PowerVM looks there, too.
         self.assertEqual(
-            after, self.manager._catalog.pools.id_of(self.manager._pool_name)
+            after,
+            seams.remembered_pool(
+                self.catalog(),
+                shell.read_configuration([str(self.conf_file)], []),
+            ),
         )
         self.manager.run_cleanup(())
 
     def test_an_expired_session_is_renewed(self) -> None:
         self.manager.usage()
         self.powervm.control.expire_sessions()
-        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm1'))
         self.powervm.control.expire_sessions()
-        self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
 
-    def test_the_storage_says_that_it_is_full(self) -> None:
+    def test_a_full_group_bypasses_the_cache_or_fails_the_deploy(self) -> None:
         self.fault('no_space', 'VolumeGroup.update')
-        self.assertEqual(Outcome.BYPASS, self.deploy('vm1'))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy('vm1'))
         self.fault('no_space', 'VolumeGroup.update', count=2)
         self.assertRaises(
             exceptions.NotEnoughSpace,
@@ -390,7 +405,7 @@ class PowerVMFaultsTestCase(_Base):
             'vm2',
         )
 
-    def test_a_disk_that_can_not_be_deleted(self) -> None:
+    def test_an_undeletable_disk_is_removed_later(self) -> None:
         self.deploy()
         self.fault('status', 'VolumeGroup.update', status=500, count=1)
         (result,) = self.manager.purge(self.manager.list())
@@ -412,14 +427,17 @@ class PowerVMFaultsTestCase(_Base):
             'stall_after_bytes', 'File.upload', bytes=units.Mi, seconds=8
         )
         done = manager.create_disk(self.image(self.image_id), 'vm1')
-        self.assertIn(done.outcome, (Outcome.MISS, Outcome.BYPASS))
+        self.assertIn(
+            done.outcome,
+            (instance_disk.Outcome.MISS, instance_disk.Outcome.BYPASS),
+        )
         self.assert_holds('vm1', self.image_id, SIZE)
 
 
-class CatalogueFaultsTestCase(_Base):
+class CatalogFaultsTestCase(_Base):
     """The cache's own files are broken: deploys go past it."""
 
-    def break_catalogue(self, content: bytes) -> None:
+    def break_catalog(self, content: bytes) -> None:
         self.manager.close()
         for path in (self.directory / 'state').glob('catalog.sqlite*'):
             path.unlink()
@@ -429,19 +447,17 @@ class CatalogueFaultsTestCase(_Base):
     def test_a_corrupt_catalog_is_set_aside(self) -> None:
         self.deploy('vm1')
         content = b'this is not a database' * 1000
-        self.break_catalogue(content)
+        self.break_catalog(content)
         # The base image is there, but nobody knows that it is whole.
-        self.assertEqual(Outcome.MISS, self.deploy('vm2'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm2'))
         (kept,) = (self.directory / 'state').glob('catalog.sqlite.corrupt-*')
         self.assertEqual(content, kept.read_bytes())
         self.image_id = self.store_raw(SIZE, 2)
-        self.assertEqual(Outcome.MISS, self.deploy('vm3'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm3'))
 
     def test_a_complete_disk_survives_a_locked_catalog(self) -> None:
         # From the moment on when the disk is made nothing can be written:
         # neither that it is finished, nor anything else.
-        made = self.manager._driver.copy_disk
-
         def lock_after(*args: Any) -> Any:
             disk = made(*args)
             self.addCleanup(other.close)
@@ -457,13 +473,14 @@ class CatalogueFaultsTestCase(_Base):
         self.useFixture(
             fixtures.MockPatchObject(catalog_file, 'BUSY_TIMEOUT', 0.1)
         )
-        self.manager._catalog.close()
-        with mock.patch.object(self.manager._driver, 'copy_disk', lock_after):
-            self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+        self.manager = self.make_manager()
+        made = self.manager.driver.copy_disk
+        with mock.patch.object(self.manager.driver, 'copy_disk', lock_after):
+            self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
         other.execute('ROLLBACK')
         self.manager.reconcile()
         self.assert_holds('vm2', self.image_id, SIZE)
-        self.assertEqual(Outcome.HIT, self.deploy('vm3'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm3'))
 
     def test_a_complete_disk_survives_without_any_record(self) -> None:
         self.deploy('vm1')
@@ -473,23 +490,22 @@ class CatalogueFaultsTestCase(_Base):
             autospec=True,
             side_effect=exceptions.CatalogError(path='x', reason='full'),
         ):
-            self.assertEqual(Outcome.HIT, self.deploy('vm2'))
+            self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
             self.manager.reconcile()
             self.assertIn('vm2', self.disks())
-        pool = self.manager._driver.pool_id()
-        self.assertEqual(
-            1, len(self.manager._catalog.instance_disks.list(pool))
-        )
+        self.assertEqual(1, len(self.unfinished(self.manager)))
         self.manager.reconcile()
-        self.assertEqual([], self.manager._catalog.instance_disks.list(pool))
+        self.assertEqual([], self.unfinished(self.manager))
         self.assert_holds('vm2', self.image_id, SIZE)
 
-    def test_a_disk_that_appears_after_its_maker_has_died(self) -> None:
-        pool = self.manager._driver.pool_id()
-        catalogue = self.manager._catalog
+    def test_a_late_disk_of_a_crashed_process_is_replaced(self) -> None:
+        pool = self.manager.driver.pool_id()
+        catalog = self.catalog()
         image = self.image(self.image_id)
-        record = catalogue.begin(pool, naming.base_image_name(image.id), image)
-        entry = catalogue.begin_instance_disk(pool, 'vm1', SIZE)
+        record = seams.start_fill(
+            catalog, pool, naming.base_image_name(image.id), image
+        )
+        entry = seams.start_instance_disk(catalog, pool, 'vm1', SIZE)
         self.assertEqual(
             ((), ()),
             (
@@ -498,44 +514,49 @@ class CatalogueFaultsTestCase(_Base):
             ),
         )
         # A deploy takes over; the disks appear when it makes its own.
-        make = self.manager._driver.create_disks
+        make = self.manager.driver.create_disks
 
         def appear_first(new: Any) -> Any:
-            self.manager._driver.create_disks = make
+            self.manager.driver.create_disks = make
             make(
                 [
                     base_module.NewDisk(
-                        name, units.Mi, 'raw', ownership.label(lease)
+                        each.disk_name,
+                        units.Mi,
+                        'raw',
+                        seams.label_of(each),
                     )
-                    for name, lease in (
-                        (record.disk_name, record.fill_id),
-                        (entry.disk_name, entry.fill_id),
-                    )
+                    for each in (record, entry)
                 ]
             )
             return make(new)
 
-        self.manager._driver.create_disks = appear_first
-        self.assertEqual(Outcome.MISS, self.deploy('vm1'))
+        self.manager.driver.create_disks = appear_first
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm1'))
         self.assertEqual(2, len(self.disks()))
 
     def test_a_disk_that_a_partition_has_is_never_deleted(self) -> None:
-        pool = self.manager._driver.pool_id()
+        pool = self.manager.driver.pool_id()
+        catalog = self.catalog()
         for name in ('vm1', 'vm2'):
             self.deploy(name)
-            disk = self.manager._driver.find_disk(name)
-            entry = self.manager._catalog.instance_disks.start(
-                pool, name, SIZE, disk.label.removeprefix('imagecache_')
+            disk = self.manager.driver.find_disk(name)
+            entry = seams.start_instance_disk(
+                catalog,
+                pool,
+                name,
+                SIZE,
+                disk.label.removeprefix('imagecache_'),
             )
-            self.manager._catalog.instance_disks.set_udid(entry, disk.udid)
+            seams.set_udid(catalog, entry, disk.udid)
         self.map_disk(self.manager, 'vm1')
         found = self.manager.reconcile()
         # Both are on record as unfinished; one is in use.
         self.assertEqual(('vm2',), found.removed)
         self.assertNotIn('vm2', self.disks())
         self.assert_holds('vm1', self.image_id, SIZE)
-        self.assertEqual([], self.manager._catalog.instance_disks.list(pool))
+        self.assertEqual([], self.unfinished(self.manager))
 
     def test_a_file_as_state_path_is_bypassed(self) -> None:
         (self.directory / 'state').write_text('')
-        self.assertEqual(Outcome.BYPASS, self.deploy('vm1'))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy('vm1'))

@@ -414,7 +414,7 @@ class FaultsTestCase(GlanceServerTestCase):
 
         self.assertEqual(self.data, self.read(image_id))
 
-    def test_one_way_at_a_time(self) -> None:
+    def test_a_fault_has_one_action_only(self) -> None:
         for ways in ({}, {'status': 503, 'reset_after': 1}):
             self.assertRaises(ValueError, self.server.inject, 'an id', **ways)
 
@@ -453,7 +453,7 @@ class LifeTestCase(GlanceServerTestCase):
 
         self.assertIn('FileExistsError', str(exc))
 
-    def test_the_server_goes_with_its_parent(self) -> None:
+    def test_the_server_ends_with_its_parent(self) -> None:
         parent = subprocess.Popen(
             [sys.executable, '-c', PARENT, self.directory / 'orphan'],
             stdin=subprocess.PIPE,

@@ -33,15 +33,16 @@ from pvm_imagecache import naming
 from pvm_imagecache import simulator
 from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.cleanup import ownership
-from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
 from pvm_imagecache.tests.functional import incidents
+from pvm_imagecache.tests.stress import seams
 
 SIZE = units.Mi + 17
 HOUR = 3600.0
 DAY = 24 * HOUR
 
-#: A catalogue as the first release made it.
+#: A catalog as the first release made it.
 _FIRST_RELEASE = """
 CREATE TABLE base_images (
     pool TEXT NOT NULL, disk_name TEXT NOT NULL, image_id TEXT NOT NULL,
@@ -162,20 +163,22 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
     nova LP 1256838, 1470437, 1273556, whose first mend was reverted.
     """
 
-    def test_it_goes_after_a_deploy_has_found_it(self) -> None:
+    def test_an_image_evicted_before_its_copy_is_fetched_again(self) -> None:
         (image_id,) = self.cache(1)
         other = self.other_manager()
-        copy_disk = self.manager._driver.copy_disk
+        copy_disk = self.manager.driver.copy_disk
 
         def too_late(*args: Any) -> Any:
             self.assertTrue(other.purge(other.list())[0].removed)
             return copy_disk(*args)
 
-        with mock.patch.object(self.manager._driver, 'copy_disk', too_late):
-            self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
+        with mock.patch.object(self.manager.driver, 'copy_disk', too_late):
+            self.assertEqual(
+                instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+            )
         self.assert_cached(image_id)
 
-    def test_it_is_about_to_go_when_the_copy_is_made(self) -> None:
+    def test_a_copy_during_an_eviction_is_whole(self) -> None:
         # The deploy reads the volume group, and sees the disk; meanwhile
         # another process marks it, and waits for its turn to delete it.
         (image_id,) = self.cache(1)
@@ -197,10 +200,10 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
         )
         self.assertIsNone(self.rows('VolumeGroup.get', seen)[0]['status'])
         self.assertEqual([True], [each.removed for each in purge.result()])
-        self.assertEqual(Outcome.MISS, deploy.result())
+        self.assertEqual(instance_disk.Outcome.MISS, deploy.result())
         self.assert_cached(image_id)
 
-    def test_it_is_used_after_a_policy_has_chosen_it(self) -> None:
+    def test_an_image_used_after_its_selection_is_kept(self) -> None:
         old, other_id = self.cache(1, 2)
         self.later(2 * HOUR)
         choose = age.AgePolicy.choose
@@ -208,12 +211,14 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
         def slow(policy: age.AgePolicy, view: Any) -> Any:
             chosen = list(choose(policy, view))
             self.assertEqual(2, len(chosen))
-            self.assertEqual(Outcome.HIT, self.deploy(old, 'vm1'))
+            self.assertEqual(
+                instance_disk.Outcome.HIT, self.deploy(old, 'vm1')
+            )
             return chosen
 
         with mock.patch.object(age.AgePolicy, 'choose', slow):
             self.assertEqual({other_id}, self.evicted_by())
-        self.assertEqual(Outcome.HIT, self.deploy(old, 'vm2'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy(old, 'vm2'))
 
     def test_deploys_beside_evictions(self) -> None:
         self.restart(_options('age', age={'max_age': 0}))
@@ -225,7 +230,12 @@ class Incident04UsedWhileEvictedTestCase(EvictionTestCase):
             others.run_cleanup([])
         outcomes = {each.result() for each in deploys}
         self.assertLessEqual(
-            outcomes, {Outcome.HIT, Outcome.MISS, Outcome.BYPASS}
+            outcomes,
+            {
+                instance_disk.Outcome.HIT,
+                instance_disk.Outcome.MISS,
+                instance_disk.Outcome.BYPASS,
+            },
         )
         for name in names:
             self.assert_whole(name, image_id)
@@ -243,15 +253,19 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
     def test_they_make_room(self) -> None:
         first, second, third = self.cache(1, 2, 3)
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(Outcome.MISS, self.deploy(new, 'vm1', 2 * units.Gi))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(new, 'vm1', 2 * units.Gi)
+        )
         self.assert_cached(third, new)
 
-    def test_not_more_than_can_be_of_use(self) -> None:
+    def test_nothing_is_evicted_that_would_not_help(self) -> None:
         # Not even all of them would be enough to cache the image as well.
         stored = self.cache(1, 2, 3)
         self.plant('other')
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1', 3 * units.Gi))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(new, 'vm1', 3 * units.Gi)
+        )
         self.assert_cached()
         self.assertEqual({'other', 'vm1'}, set(self.disks()))
         self.assertEqual(3, len(stored))
@@ -262,25 +276,25 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         first, *others = self.cache(1, 2, 3)
         self.later(HOUR)
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(Outcome.MISS, self.deploy(new, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy(new, 'vm1'))
         self.assert_cached(*others, new)
 
-    def test_what_is_in_use_goes_before_a_deploy_fails(self) -> None:
+    def test_an_image_in_use_is_evicted_before_a_deploy_fails(self) -> None:
         stored = self.cache(1, 2, 3)
         self.manager.run_cleanup(stored)
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy(new, 'vm1'))
         self.assert_cached(*stored)
-        self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm2'))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy(new, 'vm2'))
         self.assertEqual(2, len(self.cached()))
         self.assert_cached(*self.cached())
 
-    def test_what_is_pinned_stays(self) -> None:
+    def test_a_pinned_image_is_kept(self) -> None:
         stored = self.cache(1, 2, 3)
         for each in stored:
             self.manager.pin(each)
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy(new, 'vm1'))
         self.assertRaises(
             exceptions.NotEnoughSpace,
             self.manager.create_disk,
@@ -290,11 +304,11 @@ class Incident07StorageFullOfCachedImagesTestCase(EvictionTestCase):
         self.assert_cached(*stored)
         self.assertEqual(4, len(self.disks()))
 
-    def test_without_policies_nothing_goes(self) -> None:
+    def test_without_policies_nothing_is_evicted(self) -> None:
         self.restart(_options('none'))
         stored = self.cache(1, 2, 3)
         new = self.store_raw(SIZE, 4)
-        self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy(new, 'vm1'))
         self.assert_cached(*stored)
 
 
@@ -304,21 +318,23 @@ class Incident09UndeletableByAPassTestCase(EvictionTestCase):
     Or it filled the log at every pass: kubernetes #54440, #71869.
     """
 
-    def test_a_partition_has_it(self) -> None:
+    def test_a_mapped_image_is_kept_until_unmapped(self) -> None:
         stored = self.cache(1, 2, 3)
         stuck = stored[1]
         partition = self.map_disk(naming.base_image_name(stuck))
         self.later(2 * HOUR)
         self.assertEqual({stored[0], stored[2]}, self.evicted_by())
         # What a partition can change is served no more.
-        self.assertEqual(Outcome.BYPASS, self.deploy(stuck, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(stuck, 'vm1')
+        )
         self.manager.run_cleanup([])
         self.says_no_more_of(stuck)
 
         self.unmap_disk(partition)
         self.manager.run_cleanup([])
         self.assert_nothing_left('vm1')
-        self.assertEqual(Outcome.MISS, self.deploy(stuck, 'vm2'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy(stuck, 'vm2'))
 
     def says_no_more_of(self, stuck: str) -> None:
         """Each pass does the same, and warns of nothing again."""
@@ -343,7 +359,7 @@ class Incident09UndeletableByAPassTestCase(EvictionTestCase):
         self.assertIn(stuck, log.output)
         self.says_no_more_of(stuck)
         self.powervm.control.clear_faults()
-        self.assertEqual(Outcome.HIT, self.deploy(stuck, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy(stuck, 'vm1'))
 
     def test_the_platform_refuses_to_delete(self) -> None:
         stored = self.cache(1, 2, 3)
@@ -419,7 +435,9 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
         self.assertEqual(set(), self.evicted_by())
         self.later(HOUR / 2)
         self.assertEqual({self.old}, self.evicted_by())
-        self.assertEqual(Outcome.HIT, self.deploy(self.new, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(self.new, 'vm1')
+        )
 
     @staticmethod
     def as_the_first_release_wrote_it(path: Any) -> None:
@@ -503,13 +521,13 @@ class Incident12LimitsTestCase(EvictionTestCase):
         (large,) = self.cache(2)
         with contextlib.closing(
             sqlite3.connect(self.directory / 'state' / 'catalog.sqlite')
-        ) as catalogue:
-            catalogue.execute(
+        ) as catalog:
+            catalog.execute(
                 'UPDATE base_images SET capacity = ? WHERE image_id = ?',
                 (2 * units.Gi, large),
             )
-            catalogue.commit()
-        self.assertEqual(Outcome.HIT, self.deploy(large, 'vm1'))
+            catalog.commit()
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy(large, 'vm1'))
         # A pass would notice that the disk is not what the record says.
         self.assertEqual(
             [large],
@@ -557,7 +575,7 @@ class Incident13LostPinTestCase(EvictionTestCase):
         self.manager.purge(self.manager.list())
         self.assert_cached(self.pinned)
 
-    def test_passes_and_purges(self) -> None:
+    def test_a_pin_survives_cleanup_runs_and_purges(self) -> None:
         self.later(DAY)
         self.assertEqual({self.other}, self.evicted_by())
         self.stays()
@@ -565,7 +583,7 @@ class Incident13LostPinTestCase(EvictionTestCase):
         self.run_shell('evict')
         self.assert_cached(self.pinned)
 
-    def test_after_it_was_used(self) -> None:
+    def test_a_pin_survives_a_use(self) -> None:
         self.deploy(self.pinned, 'vm1')
         self.stays()
 
@@ -573,7 +591,7 @@ class Incident13LostPinTestCase(EvictionTestCase):
         self.restart()
         self.stays()
 
-    def test_after_it_was_fetched_again(self) -> None:
+    def test_a_pin_survives_another_fetch(self) -> None:
         self.other_manager(f'state_path = {self.directory}/other').delete_disk(
             naming.base_image_name(self.pinned)
         )
@@ -581,22 +599,24 @@ class Incident13LostPinTestCase(EvictionTestCase):
             (naming.base_image_name(self.pinned),),
             self.manager.reconcile().forgotten,
         )
-        self.assertEqual(Outcome.MISS, self.deploy(self.pinned, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(self.pinned, 'vm1')
+        )
         self.stays()
 
-    def test_pinned_before_it_was_cached(self) -> None:
+    def test_a_pin_precedes_the_fetch(self) -> None:
         self.manager.unpin(self.pinned)
         self.pinned = self.store_raw(SIZE, 3)
         self.manager.pin(self.pinned)
         self.manager.prefetch(self.image(self.pinned))
         self.stays()
 
-    def test_another_process_has_pinned_it(self) -> None:
+    def test_a_pin_of_another_process_applies(self) -> None:
         self.other_manager().pin(self.other)
         self.later(DAY)
         self.assertEqual(set(), self.evicted_by())
 
-    def test_not_after_it_was_unpinned(self) -> None:
+    def test_an_unpinned_image_is_evicted(self) -> None:
         self.manager.unpin(self.pinned)
         self.later(DAY)
         self.assertEqual({self.pinned, self.other}, self.evicted_by())
@@ -614,7 +634,7 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
         used, unused = self.cache(1, 2)
         self.later(2 * HOUR)
         self.assertEqual({unused}, self.evicted_by([used, 'not cached']))
-        self.assertEqual(Outcome.HIT, self.deploy(used, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy(used, 'vm1'))
 
     def test_it_ages_from_the_last_use(self) -> None:
         (image_id,) = self.cache(1)
@@ -651,7 +671,9 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
         self.assertEqual({image_id}, self.evicted_by())
         for name in ('vm1', 'vm2'):
             self.assert_whole(name, image_id)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm3'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm3')
+        )
 
     def test_eviction_is_switched_off(self) -> None:
         self.restart(
@@ -698,7 +720,7 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.settles()
         self.assertEqual(set(), self.cached())
 
-    def test_disks_that_nobody_knows(self) -> None:
+    def test_untracked_disks_are_never_touched(self) -> None:
         foreign = [
             self.plant(f'i_aaaaaaaa_000{number}') for number in range(8)
         ]
@@ -717,13 +739,11 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.settles()
         self.assertEqual(3, len(self.disks()))
 
-    def test_a_stranger_has_the_place_of_what_never_was(self) -> None:
+    def test_a_stale_record_of_a_foreign_disk_is_removed(self) -> None:
         self.cache(1)
-        pool, image_id = self.manager._driver.pool_id(), self.store_raw(9)
+        pool, image_id = self.manager.driver.pool_id(), self.store_raw(9)
         name = naming.base_image_name(image_id)
-        self.manager._catalog.base_images.start_fill(
-            pool, name, self.image(image_id)
-        )
+        seams.start_fill(self.catalog(), pool, name, self.image(image_id))
         foreign = self.plant(name)
         self.later(ownership.LONGEST_REQUEST + 1)
         with fixtures.FakeLogger(level=logging.WARNING):
@@ -786,7 +806,8 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
         again = self.make_manager()
         self.assertEqual([image_id], [each.image.id for each in again.list()])
         self.assertEqual(
-            Outcome.HIT, again.create_disk(self.image(image_id), 'vm1').outcome
+            instance_disk.Outcome.HIT,
+            again.create_disk(self.image(image_id), 'vm1').outcome,
         )
         self.assert_whole('vm1', image_id)
 
@@ -802,17 +823,17 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
     )
     options = _options('watermark')
 
-    def test_it_comes_a_while_later(self) -> None:
+    def test_space_that_is_freed_later_is_awaited(self) -> None:
         (old,) = self.cache(1)
         self.plant('other')
         self.free_slowly()
         new = self.store_raw(SIZE, 2)
-        self.assertEqual(Outcome.MISS, self.deploy(new, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy(new, 'vm1'))
         self.assert_cached(new)
 
     def free_slowly(self) -> None:
         """What is deleted takes up its space for a while yet."""
-        delete_disks = self.manager._driver.delete_disks
+        delete_disks = self.manager.driver.delete_disks
         stranger = self.other_manager(f'state_path = {self.directory}/other')
 
         def shadowed(disks: Any) -> Any:
@@ -827,16 +848,16 @@ class Incident25PromisedSpaceTestCase(EvictionTestCase):
 
         self.useFixture(
             fixtures.MockPatchObject(
-                self.manager._driver, 'delete_disks', shadowed
+                self.manager.driver, 'delete_disks', shadowed
             )
         )
 
-    def test_the_platform_does_not_have_what_it_says(self) -> None:
+    def test_missing_promised_space_bypasses_the_cache(self) -> None:
         # Two of three GiB are free, so that one image is not enough.
         (old,) = self.cache(1)
         new = self.store_raw(SIZE, 2)
         self.refuse(1)
-        self.assertEqual(Outcome.BYPASS, self.deploy(new, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy(new, 'vm1'))
         self.assert_cached(old)
 
     def test_nor_after_all_that_may_go_is_gone(self) -> None:
@@ -907,7 +928,9 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
             )
         )
         self.step_clock(-DAY)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
         self.assertEqual([], sleeps)
 
     def test_a_pin_for_a_while(self) -> None:
@@ -942,18 +965,19 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
                 self.assertEqual(((), ()), (found.removed, found.forgotten))
                 self.assertFalse(first.done() or second.done())
             self.assertEqual(
-                [Outcome.MISS, Outcome.HIT], [first.result(), second.result()]
+                [instance_disk.Outcome.MISS, instance_disk.Outcome.HIT],
+                [first.result(), second.result()],
             )
             self.assertEqual(1, len(self.downloads_of(image_id)))
             self.manager.purge(self.manager.list())
 
-    def test_what_a_dead_process_may_still_get(self) -> None:
+    def test_records_of_late_disks_survive_clock_steps(self) -> None:
         # A request of its may take an hour, by any clock.
         image = self.image(self.store_raw(SIZE))
-        pool = self.manager._driver.pool_id()
+        pool = self.manager.driver.pool_id()
         for step in (30 * DAY, -60 * DAY):
-            self.manager._catalog.base_images.start_fill(
-                pool, naming.base_image_name(image.id), image
+            seams.start_fill(
+                self.catalog(), pool, naming.base_image_name(image.id), image
             )
             self.step_clock(step)
             self.assertEqual((), self.manager.reconcile().forgotten)

@@ -29,12 +29,13 @@ from oslo_utils import units
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache.deploy import base_image
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import transfer
-from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.simulator import body
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents
+from pvm_imagecache.tests.stress import seams
 
 SIZE = 3 * units.Mi + 17
 
@@ -53,8 +54,12 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
         self.assertEqual({name, 'dead'}, set(self.disks()))
         self.assertLess(self.written(name), incidents.HELD_SIZE)
 
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
     def test_killed_between_the_creation_and_the_upload(self) -> None:
@@ -69,11 +74,15 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
         self.powervm.control.clear_faults()
         self.assertEqual(0, self.written(naming.base_image_name(image_id)))
 
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
-    def test_the_next_pass_takes_it_away(self) -> None:
+    def test_the_next_cleanup_run_removes_a_half_written_image(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         self.kill_in_the_middle(image_id, 'dead')
         self.wait_until(
@@ -99,7 +108,9 @@ class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
             process.wait()
 
         self.assertTrue(self.manager.prefetch(self.image(image_id)).fetched)
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm1')
+        )
         self.assert_cached(image_id)
 
 
@@ -126,14 +137,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
             ]
             # All sixteen have begun before the fetch may end.
             self.wait_until(
-                lambda: (
-                    len(names)
-                    == len(
-                        self.manager._catalog.instance_disks.list(
-                            self.manager._driver.pool_id()
-                        )
-                    )
-                )
+                lambda: len(names) == len(self.unfinished(self.manager))
             )
             self.glance.set_bandwidth(0)
             outcomes = [each.result().outcome.value for each in done]
@@ -148,7 +152,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
             self.assert_whole(name, image_id)
         self.assert_cached(image_id)
 
-    def test_a_fetch_that_is_slow_but_not_dead(self) -> None:
+    def test_a_slow_fetch_is_not_taken_over(self) -> None:
         # It takes longer than anybody waits for one without progress.
         for module, name in (
             (transfer, '_PROGRESS_INTERVAL'),
@@ -164,7 +168,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
         second = self.manager.create_disk(image, 'vm2')
 
         self.assertGreater(first.result().seconds['fetch'], 2)
-        self.assertEqual(Outcome.HIT, second.outcome)
+        self.assertEqual(instance_disk.Outcome.HIT, second.outcome)
         self.assertEqual(1, len(self.downloads_of(image_id)))
         for name in ('vm1', 'vm2'):
             self.assert_whole(name, image_id)
@@ -187,14 +191,10 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             )
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
-            self.wait_until(
-                lambda: self.manager._catalog.instance_disks.list(
-                    self.manager._driver.pool_id()
-                )
-            )
+            self.wait_until(lambda: self.unfinished(self.manager))
             self.assertNotIn('vm1', self.disks())
         self.assertEqual('fetched', self.finish(process).strip())
-        self.assertEqual(Outcome.HIT, boot.result())
+        self.assertEqual(instance_disk.Outcome.HIT, boot.result())
         self.assertEqual(1, len(self.downloads_of(image_id)))
         self.assert_cached(image_id)
 
@@ -211,7 +211,7 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
         self.assert_whole('vm1', image_id)
         self.assert_cached(image_id)
 
-    def test_the_precaching_process_dies(self) -> None:
+    def test_a_boot_takes_over_a_killed_precache(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         with self.slow_glance():
             process = self.start_process(
@@ -219,14 +219,10 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             )
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
-            self.wait_until(
-                lambda: self.manager._catalog.instance_disks.list(
-                    self.manager._driver.pool_id()
-                )
-            )
+            self.wait_until(lambda: self.unfinished(self.manager))
             process.kill()
             process.wait()
-        self.assertEqual(Outcome.MISS, boot.result())
+        self.assertEqual(instance_disk.Outcome.MISS, boot.result())
         self.assert_cached(image_id)
 
 
@@ -254,11 +250,12 @@ class Incident08SlowUploadTestCase(incidents.IncidentTestCase):
             ),
         )
         self.assertEqual(
-            Outcome.HIT, self.in_time(self.deploy, self.cached_id, 'vm1')
+            instance_disk.Outcome.HIT,
+            self.in_time(self.deploy, self.cached_id, 'vm1'),
         )
         other = self.other_manager()
         self.assertEqual(
-            Outcome.HIT,
+            instance_disk.Outcome.HIT,
             self.in_time(
                 other.create_disk, self.image(self.cached_id), 'vm2'
             ).outcome,
@@ -276,7 +273,7 @@ class Incident08SlowUploadTestCase(incidents.IncidentTestCase):
             self.use_the_cache()
             self.assertFalse(self.is_fetched(self.slow_id))
             self.assertFalse(slow.done())
-        self.assertEqual(Outcome.MISS, slow.result())
+        self.assertEqual(instance_disk.Outcome.MISS, slow.result())
         self.assert_cached(self.cached_id, self.slow_id)
 
     def test_powervm_is_slow(self) -> None:
@@ -314,7 +311,9 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
 
     def mended(self, image_id: str, good: bytes) -> None:
         self.glance.data_path(image_id).write_bytes(good)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
         self.assert_cached(image_id)
 
     def test_a_wrong_checksum_is_refused(self) -> None:
@@ -359,10 +358,7 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
 
         Today's Glance promises one, others did not.
         """
-        data = self.source._data
-        return fixtures.MockPatchObject(
-            self.source, '_data', lambda *args: change(data(*args))
-        )
+        return seams.changed_data(self.source, change)
 
     def test_short_though_no_length_was_promised(self) -> None:
         for hashes in (True, False):
@@ -428,7 +424,9 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         image_id = self.store_raw(SIZE)
         self.forget_hashes(image_id)
         for name in ('vm1', 'vm2'):
-            self.assertEqual(Outcome.BYPASS, self.deploy(image_id, name))
+            self.assertEqual(
+                instance_disk.Outcome.BYPASS, self.deploy(image_id, name)
+            )
         self.assertRaises(
             exceptions.ImageNotCacheable,
             self.manager.prefetch,
@@ -464,8 +462,12 @@ class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
             self.assertEqual(number, len(self.downloads_of(image_id)))
             self.assert_nothing_left()
         self.glance.data_path(image_id).write_bytes(good)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
     def test_the_platform_could_not_delete_it(self) -> None:
@@ -488,8 +490,12 @@ class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
         )
 
         self.glance.data_path(image_id).write_bytes(good)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
 
 
@@ -533,7 +539,7 @@ class Incident17RightToDownloadTestCase(incidents.IncidentTestCase):
             )
             self.assert_nothing_left()
         self.assertEqual(
-            Outcome.MISS,
+            instance_disk.Outcome.MISS,
             self.deploy(
                 self.private_id,
                 'vm1',
@@ -681,7 +687,8 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
 
     def test_a_miss_writes_large_pieces(self) -> None:
         self.assertEqual(
-            Outcome.MISS, self.deploy(self.store_raw(SIZE), 'vm1')
+            instance_disk.Outcome.MISS,
+            self.deploy(self.store_raw(SIZE), 'vm1'),
         )
         self.assert_large(2)
 
@@ -699,20 +706,19 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
     def test_glance_gives_tiny_pieces(self) -> None:
         image_id = self.store_raw(SIZE)
         parts = []
-        data = self.source._data
 
-        def tiny(*args: Any) -> Any:
-            for part in data(*args):
+        def tiny(data: Iterator[bytes]) -> Iterator[bytes]:
+            for part in data:
                 for start in range(0, len(part), 128):
                     parts.append(1)
                     yield part[start : start + 128]
 
-        self.useFixture(fixtures.MockPatchObject(self.source, '_data', tiny))
-        self.deploy(image_id, 'vm1')
+        with seams.changed_data(self.source, tiny):
+            self.deploy(image_id, 'vm1')
         self.assertGreaterEqual(len(parts), SIZE // 128)
         self.assert_large(2)
 
-    def test_what_is_asked_of_glance(self) -> None:
+    def test_glance_reads_large_pieces(self) -> None:
         image_id = self.store_raw(SIZE)
         asked = []
         read = glance_utils.IterableWithLength
@@ -757,16 +763,9 @@ class Incident29SlowLookupTestCase(incidents.IncidentTestCase):
         image = self.image(image_id)
         seen = self.last_request()
         self.glance.reset_downloads()
-        asked = []
-        client_for = self.source._client_for
-
-        def noting(context: Any) -> Any:
-            asked.append(context)
-            return client_for(context)
-
-        with fixtures.MockPatchObject(self.source, '_client_for', noting):
+        with seams.noted_clients(self.source) as asked:
             done = self.manager.create_disk(image, name)
-        self.assertEqual(Outcome.HIT, done.outcome)
+        self.assertEqual(instance_disk.Outcome.HIT, done.outcome)
         self.assertEqual(
             ['VolumeGroup.get', 'VolumeGroup.update'], self.kinds_since(seen)
         )

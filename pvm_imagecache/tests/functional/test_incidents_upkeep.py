@@ -28,7 +28,7 @@ from pypowervm.wrappers import storage as pvm_storage
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
-from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents
@@ -60,8 +60,12 @@ class Incident05ReusedIdTestCase(incidents.IncidentTestCase):
         image_id = self.store_raw(SIZE, 1)
         self.deploy(image_id, 'vm1')
         self.replace(image_id, images.raw_bytes(SIZE, 2))
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm2'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm3'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm2')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm3')
+        )
         self.assert_cached(image_id)
 
     def test_it_is_used_again_during_a_deploy(self) -> None:
@@ -80,7 +84,9 @@ class Incident05ReusedIdTestCase(incidents.IncidentTestCase):
         self.sql(
             'UPDATE images SET disk_format = ? WHERE id = ?', 'raw', image_id
         )
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm2')
+        )
         self.assertEqual(
             {'vm1': 'qcow2', 'vm2': 'raw'},
             {
@@ -135,7 +141,9 @@ class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):
             self.plant(naming.base_image_name(image_id), 2 * units.Gi)
         )
         self.deploy(self.store_raw(SIZE, 1), 'vm1')
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm2')
+        )
         self.clean_up()
         for each in foreign:
             self.assert_untouched(each)
@@ -152,14 +160,16 @@ class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):
             )
         ):
             self.assertEqual(
-                Outcome.MISS, self.deploy(image_id, f'vm{number}')
+                instance_disk.Outcome.MISS,
+                self.deploy(image_id, f'vm{number}'),
             )
             self.delete_as_a_stranger(name)
             foreign = self.plant(name, 2 * units.Gi)
             clean_up()
             self.assert_untouched(foreign)
             self.assertEqual(
-                Outcome.BYPASS, self.deploy(image_id, f'other{number}')
+                instance_disk.Outcome.BYPASS,
+                self.deploy(image_id, f'other{number}'),
             )
             self.assert_untouched(foreign)
             self.delete_as_a_stranger(name)
@@ -245,7 +255,8 @@ class Incident07StorageFullTestCase(incidents.IncidentTestCase):
     def test_room_for_the_disk_alone(self) -> None:
         image_id = self.store_raw(SIZE)
         self.assertEqual(
-            Outcome.BYPASS, self.deploy(image_id, 'vm1', 3 * units.Gi)
+            instance_disk.Outcome.BYPASS,
+            self.deploy(image_id, 'vm1', 3 * units.Gi),
         )
         self.assert_nothing_left('vm1')
 
@@ -255,9 +266,13 @@ class Incident07StorageFullTestCase(incidents.IncidentTestCase):
             'no_space', kind='VolumeGroup.update', count=1
         )
         image_id = self.store_raw(SIZE)
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm1')
+        )
         self.assert_nothing_left('vm1')
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm2')
+        )
 
     def test_what_does_not_fit_alone_fails_and_takes_nothing(self) -> None:
         image_id = self.store_raw(SIZE)
@@ -303,7 +318,7 @@ class Incident09UndeletableTestCase(incidents.IncidentTestCase):
         )
         self.assertIn('mapped', results[stuck].reason)
         self.assert_cached(stuck)
-        self.assertEqual(Outcome.HIT, self.deploy(stuck, 'vm1'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy(stuck, 'vm1'))
 
     def test_a_cleanup_run_continues_past_an_undeletable_disk(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
@@ -318,11 +333,15 @@ class Incident09UndeletableTestCase(incidents.IncidentTestCase):
         passes = [self.look_at_a_pass() for _ in range(3)]
         self.assertEqual([passes[0]] * 3, passes)
         self.assertEqual('', passes[0][1])
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm1')
+        )
 
         self.unmap_disk(partition)
         self.assertEqual((stuck,), self.manager.reconcile().removed)
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm2')
+        )
 
     def look_at_a_pass(self) -> tuple[list[str], str]:
         """The requests of a pass, and what it warned of."""
@@ -353,7 +372,7 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
             self.assertEqual(1, done.returncode)
             self.assertIn('stays: it is being filled', done.stdout)
             self.assertFalse(self.is_fetched(self.flying_id))
-        self.assertEqual(Outcome.MISS, flying.result())
+        self.assertEqual(instance_disk.Outcome.MISS, flying.result())
         self.assert_cached(self.flying_id)
 
     def test_a_cleanup_run_keeps_a_running_fetch(self) -> None:
@@ -366,7 +385,7 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
                     ((), (), ()),
                     (found.removed, found.forgotten, found.failed),
                 )
-        self.assertEqual(Outcome.MISS, flying.result())
+        self.assertEqual(instance_disk.Outcome.MISS, flying.result())
         self.assert_cached(self.flying_id, self.cached_id)
 
     def test_before_the_disk_is_there(self) -> None:
@@ -388,7 +407,7 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
             ],
         )
         self.assertIsNone(self.rows('VolumeGroup.update', seen)[0]['status'])
-        self.assertEqual(Outcome.MISS, flying.result())
+        self.assertEqual(instance_disk.Outcome.MISS, flying.result())
         self.assert_cached(self.flying_id, self.cached_id)
 
 
@@ -403,7 +422,9 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         image = self.image(image_id)
         self.manager.create_disk(incidents.with_md5_only(image), 'vm1')
         self.assertIsNone(self.manager.list()[0].image.os_hash_value)
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
 
     def test_nor_does_the_other_direction(self) -> None:
         image_id = self.store_raw(SIZE)
@@ -411,7 +432,7 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         done = self.manager.create_disk(
             incidents.with_md5_only(self.image(image_id)), 'vm2'
         )
-        self.assertEqual(Outcome.HIT, done.outcome)
+        self.assertEqual(instance_disk.Outcome.HIT, done.outcome)
         self.assert_whole('vm2', image_id)
 
     def plant_old(self) -> tuple[str, str]:
@@ -430,8 +451,12 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
     def test_what_the_older_driver_cached(self) -> None:
         # Nothing tells whether it is whole: a new one takes its place.
         image_id, _ = self.plant_old()
-        self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm2')
+        )
         self.assert_cached(image_id)
         self.assertEqual(3, len(self.disks()))
 
@@ -439,7 +464,9 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         image_id, name = self.plant_old()
         before = self.disks()[name]
         self.manager.adopt(self.image(image_id))
-        self.assertEqual(Outcome.HIT, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(image_id, 'vm1')
+        )
         self.assertEqual([], self.downloads_of(image_id))
         self.assert_cached(image_id)
         self.assertEqual(before, self.disks()[name])
@@ -448,7 +475,9 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         image_id, name = self.plant_old()
         before = self.disks()[name]
         self.map_disk(name)
-        self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(image_id, 'vm1')
+        )
         self.assertRaises(
             exceptions.ImageNotAdoptable,
             self.manager.adopt,
@@ -473,7 +502,7 @@ class Incident22PurgeByHandTestCase(incidents.IncidentTestCase):
         # The service takes notice, and no server loses its disk.
         self.assert_cached(good)
         self.assert_whole('vm1', bad)
-        self.assertEqual(Outcome.MISS, self.deploy(bad, 'vm3'))
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy(bad, 'vm3'))
 
     def test_all_of_them(self) -> None:
         stored = [self.store_raw(SIZE, seed) for seed in (1, 2, 3)]
@@ -521,8 +550,12 @@ class Incident23BrokenRegistryTestCase(incidents.IncidentTestCase):
         self.deploy(self.image_id, 'vm2')
         self.manager.reconcile()
         other_id = self.store_raw(SIZE, 2)
-        self.assertEqual(Outcome.MISS, self.deploy(other_id, 'vm3'))
-        self.assertEqual(Outcome.HIT, self.deploy(other_id, 'vm4'))
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(other_id, 'vm3')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.HIT, self.deploy(other_id, 'vm4')
+        )
         self.assertEqual(
             {self.image_id, other_id},
             {row['ID'] for row in self.shell_json('list')},
@@ -561,7 +594,9 @@ class Incident23BrokenRegistryTestCase(incidents.IncidentTestCase):
         database.close()
         kept = self.path.read_bytes()
         self.manager = self.make_manager()
-        self.assertEqual(Outcome.BYPASS, self.deploy(self.image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(self.image_id, 'vm2')
+        )
         self.assertEqual(kept, self.path.read_bytes())
         done = self.run_shell('list')
         self.assertEqual(1, done.returncode)
@@ -571,7 +606,9 @@ class Incident23BrokenRegistryTestCase(incidents.IncidentTestCase):
         self.restart(b'')
         self.path.unlink()
         self.path.mkdir()
-        self.assertEqual(Outcome.BYPASS, self.deploy(self.image_id, 'vm2'))
+        self.assertEqual(
+            instance_disk.Outcome.BYPASS, self.deploy(self.image_id, 'vm2')
+        )
         self.assert_whole('vm1', self.image_id)
 
 
@@ -598,7 +635,7 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
         self.assertEqual((True, ''), (result.removed, result.reason))
         self.assert_nothing_left('vm1')
 
-    def test_a_pass_finds_it_gone(self) -> None:
+    def test_a_cleanup_run_forgets_a_missing_image(self) -> None:
         name = naming.base_image_name(self.image_id)
         self.delete_as_a_stranger(name)
         found = self.manager.reconcile()
@@ -611,7 +648,7 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
         )
 
     def test_an_instance_disk(self) -> None:
-        driver = self.manager._driver
+        driver = self.manager.driver
         disk = driver.find_disk('vm1')
         assert disk is not None
         for _ in range(2):
@@ -621,18 +658,18 @@ class Incident24GoneAlreadyTestCase(incidents.IncidentTestCase):
             exceptions.DiskNotFound, self.manager.delete_disk, 'vm1'
         )
 
-    def test_one_of_several_goes_in_the_last_moment(self) -> None:
+    def test_a_purge_tolerates_a_disk_deleted_meanwhile(self) -> None:
         # After the purge has looked, and before it acts.
         others = [self.store_raw(SIZE, seed) for seed in (2, 3)]
         for each in others:
             self.manager.prefetch(self.image(each))
-        delete = self.manager._driver.delete_disks
+        delete = self.manager.driver.delete_disks
 
         def later(disks: Any) -> Any:
             self.delete_as_a_stranger(naming.base_image_name(others[0]))
             return delete(disks)
 
-        with mock.patch.object(self.manager._driver, 'delete_disks', later):
+        with mock.patch.object(self.manager.driver, 'delete_disks', later):
             results = self.manager.purge(self.manager.list())
         self.assertEqual([True] * 3, [each.removed for each in results])
         self.assert_nothing_left('vm1')
@@ -709,21 +746,25 @@ class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
         self.die_in_the_middle()
         self.deploy(self.image_id, 'boot_1')
 
-    def test_after_the_operator_has_removed_it(self) -> None:
+    def test_deploys_succeed_after_the_marker_is_removed(self) -> None:
         # As the documentation tells: the marker, and the half image.
         self.die_in_the_middle()
-        driver: Any = self.manager._driver
+        (tier,) = pvm_storage.Tier.get(self.adapter())
         for unit in pvm_storage.LUEnt.search(
             self.adapter(),
-            parent=driver._tier(),
+            parent=tier,
             lu_type=pvm_storage.LUType.IMAGE,
         ):
             unit.delete()
-        self.assertEqual(Outcome.POOL, self.deploy(self.image_id, 'boot_1'))
-        self.assertEqual(Outcome.POOL, self.deploy(self.image_id, 'boot_2'))
+        self.assertEqual(
+            instance_disk.Outcome.POOL, self.deploy(self.image_id, 'boot_1')
+        )
+        self.assertEqual(
+            instance_disk.Outcome.POOL, self.deploy(self.image_id, 'boot_2')
+        )
         self.assertEqual(SIZE, self.downloads_of(self.image_id)[-1].bytes_sent)
 
-    def test_one_that_fails_leaves_none(self) -> None:
+    def test_a_failed_upload_leaves_no_marker(self) -> None:
         good = self.spoil(self.image_id, incidents.flip_last)
         self.assertRaises(
             exceptions.ImageCorrupt,
@@ -733,4 +774,6 @@ class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
         )
         self.assertEqual({}, self.disks())
         self.glance.data_path(self.image_id).write_bytes(good)
-        self.assertEqual(Outcome.POOL, self.deploy(self.image_id, 'boot_1'))
+        self.assertEqual(
+            instance_disk.Outcome.POOL, self.deploy(self.image_id, 'boot_1')
+        )

@@ -28,7 +28,7 @@ import urllib.request
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
-from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -100,16 +100,16 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
         for number, image_id in enumerate(stored):
             image = self.image(image_id)
             for name, outcome in (
-                (f'a{number}', Outcome.MISS),
-                (f'b{number}', Outcome.HIT),
-                (f'c{number}', Outcome.HIT),
+                (f'a{number}', instance_disk.Outcome.MISS),
+                (f'b{number}', instance_disk.Outcome.HIT),
+                (f'c{number}', instance_disk.Outcome.HIT),
             ):
                 seen = len(self.ask('log'))
                 done = manager.create_disk(image, name)
                 self.assertEqual(outcome, done.outcome)
                 self.assert_holds(name, image_id, image.size)
                 methods = [each.split()[0] for each in self.ask('log')[seen:]]
-                if outcome is Outcome.HIT:
+                if outcome is instance_disk.Outcome.HIT:
                     self.assertEqual(['GET', 'POST'], methods)
         self.assertEqual(0, self.ask('files'))
         self.assertEqual(4, len(manager.list()))

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import fixtures
 from oslotest import base
@@ -41,6 +43,7 @@ from pypowervm.wrappers import virtual_io_server
 
 from pvm_imagecache import simulator as simulator_package
 from pvm_imagecache.simulator import control as control_module
+from pvm_imagecache.simulator import control_api
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -772,9 +775,13 @@ class ControlTestCase(SimulatorCase):
         self.assertEqual(7, self.control.settings()['upload_rate'])
 
     def test_an_unknown_request_is_refused(self):
-        self.assertRaises(
-            control_module.ControlError, self.control._call, 'GET', 'nonsense'
+        error = self.assertRaises(
+            urllib.error.HTTPError,
+            urllib.request.urlopen,
+            f'{self.sim.url}{control_api.PREFIX}nonsense',
         )
+        with error:
+            self.assertEqual(404, error.code)
 
     def test_stops_without_leftovers(self):
         threads = threading.active_count()
@@ -1182,7 +1189,7 @@ class ProcessTestCase(ProcessCase):
             ('', ''), (process.stdout.read(), process.stderr.read())
         )
 
-    def test_ends_with_whoever_started_it(self):
+    def test_it_ends_with_its_parent(self):
         process, _ = self.start('--watch-stdin', stdin=subprocess.PIPE)
         process.stdin.write('anything')
         process.stdin.flush()
@@ -1208,7 +1215,7 @@ class ProcessTestCase(ProcessCase):
         self.assertEqual(1, done.returncode)
         self.assertIn('not a loopback address', done.stderr)
 
-    def test_one_at_a_time(self):
+    def test_a_second_process_is_refused(self):
         self.start()
         done = subprocess.run(
             [

@@ -25,8 +25,8 @@ from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
 from pvm_imagecache.catalog import boot_clock
-from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.conf import compute
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin

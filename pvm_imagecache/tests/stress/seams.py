@@ -29,6 +29,8 @@ names of the product                  used for
 ``VolumeGroup(lock_timeout=...)``     its default
 ``ownership.LONGEST_REQUEST``         until when a late disk may appear
 ``ownership.label``                   label of a disk, from its fill id
+``ImageSource._data``                 other bytes than Glance has sent
+``ImageSource._client_for``           how often Glance is asked
 ``image-POOL-DISK`` and others        names of locks
 ``pvm_imagecache-DISK``               names of threads
 functions of ``interrupts``           where SIGINT is not sent
@@ -37,6 +39,7 @@ messages                              why a deploy bypasses the cache
 ====================================  ====================================
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -56,10 +59,12 @@ from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import schema
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import removal
+from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import retry
 
@@ -107,6 +112,16 @@ def is_ready(record: BaseImage) -> bool:
 def fill_id(record: BaseImage) -> str | None:
     """Return what tells one fetch of an image from the next."""
     return record.fill_id
+
+
+def label_of(record: BaseImage | InstanceDisk) -> str:
+    """Return the label that the disk of a record is created with."""
+    return ownership.label(record.fill_id)
+
+
+def remembered_pool(catalog: Catalog, conf: Any) -> str | None:
+    """Return the pool that commands without PowerVM show."""
+    return catalog.pools.id_of(cache_conf.pool_name(conf))
 
 
 def start_fill(
@@ -188,6 +203,34 @@ def leave_incomplete(
     if entry:
         set_udid(catalog, entry, disk.udid)
     return disk
+
+
+# -- Glance
+
+
+@contextlib.contextmanager
+def changed_data(
+    source: image_source.ImageSource,
+    change: Callable[[Iterator[bytes]], Iterator[bytes]],
+) -> Iterator[None]:
+    """Change the data of images on their way from Glance."""
+    data = source._data
+    with mock.patch.object(source, '_data', lambda *args: change(data(*args))):
+        yield
+
+
+@contextlib.contextmanager
+def noted_clients(source: image_source.ImageSource) -> Iterator[list[Any]]:
+    """Note the context of each client of Glance that is asked for."""
+    asked: list[Any] = []
+    client_for = source._client_for
+
+    def noting(context: Any) -> Any:
+        asked.append(context)
+        return client_for(context)
+
+    with mock.patch.object(source, '_client_for', noting):
+        yield asked
 
 
 # -- cleanup runs

@@ -154,8 +154,8 @@ def environment(name, value):
     return fixtures.EnvironmentVariable(name, value)
 
 
-class file(fixtures.Fixture):
-    """A file, with the directories above it."""
+class TextFile(fixtures.Fixture):
+    """A text file, with the directories above it."""
 
     def __init__(self, path, content):
         self.path = path

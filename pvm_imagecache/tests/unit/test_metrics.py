@@ -145,7 +145,9 @@ class WriteTest(base.TestCase):
             self.assertEqual(['pvm.prom'], os.listdir(self.directory))
 
     def test_a_failure_leaves_what_was_there(self):
-        path = self.useFixture(base.file(self.path('pvm.prom'), 'old')).path
+        path = self.useFixture(
+            base.TextFile(self.path('pvm.prom'), 'old')
+        ).path
 
         def fail(*args):
             raise OSError(28, 'No space left on device')

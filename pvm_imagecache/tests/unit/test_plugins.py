@@ -118,7 +118,7 @@ class PluginsTest(base.TestCase):
             self._forget_plugins()
 
     def create(self, path, content):
-        self.useFixture(base.file(path, content))
+        self.useFixture(base.TextFile(path, content))
 
     def policy(self, name='mine'):
         self.conf.set_override('eviction_policies', [name], 'pvm_imagecache')

@@ -44,7 +44,9 @@ class CloudTest(base.TestCase):
             ('clouds.yaml', 'OS_CLIENT_CONFIG_FILE', text),
             ('secure.yaml', 'OS_CLIENT_SECURE_FILE', secrets or ''),
         ):
-            path = self.useFixture(base.file(self.path(name), content)).path
+            path = self.useFixture(
+                base.TextFile(self.path(name), content)
+            ).path
             self.useFixture(base.environment(variable, path))
 
     def test_a_cloud_has_credentials(self):

@@ -28,7 +28,7 @@ class ReadConfigurationTest(base.TestCase):
         self.patch(shell, 'DEFAULT_FILES', ())
 
     def _file(self, text, name='nova.conf'):
-        return self.useFixture(base.file(self.path(name), text)).path
+        return self.useFixture(base.TextFile(self.path(name), text)).path
 
     def _refused(self, *files, directories=()):
         return str(

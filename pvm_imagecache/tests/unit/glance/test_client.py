@@ -40,7 +40,9 @@ class ClientTestCase(base.TestCase):
     """Configurations from the text of a file."""
 
     def _conf(self, text):
-        path = self.useFixture(base.file(self.path('nova.conf'), text)).path
+        path = self.useFixture(
+            base.TextFile(self.path('nova.conf'), text)
+        ).path
         conf = cfg.ConfigOpts()
         conf(
             ['--config-file', path],

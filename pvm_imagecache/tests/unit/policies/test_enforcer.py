@@ -40,7 +40,9 @@ class DefaultTest(base.TestCase):
 
 class WithFileTest(base.TestCase):
     def check(self, text, rule, *roles):
-        path = self.useFixture(base.file(self.path('policy.yaml'), text)).path
+        path = self.useFixture(
+            base.TextFile(self.path('policy.yaml'), text)
+        ).path
         enforcer.check(rule, identity.Identity('ann', frozenset(roles)), path)
 
     def test_it_changes_some_rules(self):

@@ -37,7 +37,7 @@ class IdentityTestCase(base.TestCase):
     def run_as(self, uid, login=None, sudo=None):
         self.patch(os, 'getuid', lambda: uid)
         if login is not None:
-            self.useFixture(base.file(self.path('loginuid'), str(login)))
+            self.useFixture(base.TextFile(self.path('loginuid'), str(login)))
         if sudo is not None:
             self.useFixture(base.environment('SUDO_UID', str(sudo)))
 
