@@ -26,8 +26,8 @@ from oslo_utils import units
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
-from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.catalog import instance_disks as catalog_disks
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as base_module
@@ -485,8 +485,8 @@ class CatalogFaultsTestCase(_Base):
     def test_a_complete_disk_survives_without_any_record(self) -> None:
         self.deploy('vm1')
         with mock.patch.object(
-            facade.Catalog,
-            'end_instance_disk',
+            catalog_disks.InstanceDisks,
+            'finish',
             autospec=True,
             side_effect=exceptions.CatalogError(path='x', reason='full'),
         ):
