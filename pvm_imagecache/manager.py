@@ -45,6 +45,7 @@ from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.conf import nova as nova_conf
+from pvm_imagecache.conf import types
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import prefetch
@@ -59,7 +60,7 @@ from pvm_imagecache.system import locks
 LOG = logging.getLogger(__name__)
 
 #: Loads the eviction policies that a configuration names.
-LoadPolicies = Callable[[Any], Sequence[pipeline.NamedPolicy]]
+LoadPolicies = Callable[[types.Conf], Sequence[pipeline.NamedPolicy]]
 
 
 class ImageManager:
@@ -106,7 +107,7 @@ class ImageManager:
     @classmethod
     def from_conf(
         cls,
-        conf: Any,
+        conf: types.Conf,
         source: image_source.ImageSource,
         load_policies: LoadPolicies = plugins.load_policies,
         listener: events.Listener | None = None,
@@ -143,7 +144,9 @@ class ImageManager:
         )
 
     def reconfigure(
-        self, conf: Any, load_policies: LoadPolicies = plugins.load_policies
+        self,
+        conf: types.Conf,
+        load_policies: LoadPolicies = plugins.load_policies,
     ) -> None:
         """Reload mutable options and policies.
 
@@ -187,7 +190,7 @@ class ImageManager:
         name: str,
         size: int = 0,
         *,
-        context: Any = None,
+        context: identity.RequestContext | None = None,
         progress: steps.Progress | None = None,
     ) -> instance_disk.Deployment:
         """Create an instance disk that begins with the bytes of an image.
@@ -247,7 +250,9 @@ class ImageManager:
             self._notify(events.Kind.BYPASSED, image, name, deployment.reason)
         return deployment
 
-    def delete_disk(self, name: str, *, context: Any = None) -> base.Disk:
+    def delete_disk(
+        self, name: str, *, context: identity.RequestContext | None = None
+    ) -> base.Disk:
         """Delete an instance disk.
 
         :param name: of the disk.
@@ -288,7 +293,7 @@ class ImageManager:
         self,
         image: image_module.Image,
         *,
-        context: Any = None,
+        context: identity.RequestContext | None = None,
         progress: steps.Progress | None = None,
     ) -> prefetch.PrefetchResult:
         """Fetch an image into the cache, unless it is cached.
@@ -771,7 +776,7 @@ class ImageManager:
             )
 
 
-def _settings(conf: Any) -> cache_module.Settings:
+def _settings(conf: types.Conf) -> cache_module.Settings:
     options = conf.pvm_imagecache
     return cache_module.Settings(
         enabled=options.enabled,

@@ -92,6 +92,7 @@ class CatalogFile:
         connection. :exc:`sqlite3.IntegrityError` and exceptions that are not
         of SQLite are raised unchanged.
 
+        :returns: a context manager that gives the connection.
         :raises CatalogError: if the file cannot be opened, or if SQLite
             reports an error in the block.
         :raises CatalogTooNew: if a newer release wrote the file.
@@ -126,6 +127,7 @@ class CatalogFile:
         Other writers are blocked: make no requests in the block. Exceptions
         are treated as in :meth:`session`.
 
+        :returns: a context manager that gives the connection.
         :raises CatalogError: if the file cannot be opened or written, or if
             SQLite reports an error in the block.
         :raises CatalogTooNew: if a newer release wrote the file.

@@ -149,12 +149,15 @@ class BaseImageFill:
             self._check_replaceable(record)
         try:
             result = disposal.dispose(self._cache, record)
-            if result is disposal.Disposal.MAPPED:
-                raise exceptions.DiskInUse(name=record.disk_name)
         except exceptions.PowerVMError as error:
             raise self._occupied(
                 f'a stale disk could not be removed: {error}'
             ) from error
+        if result is disposal.Disposal.MAPPED:
+            in_use = exceptions.DiskInUse(name=record.disk_name)
+            raise self._occupied(
+                f'a stale disk could not be removed: {in_use}'
+            )
         if result is disposal.Disposal.MAY_APPEAR:
             # start_fill() replaces the record in one step, so that no crash
             # loses the fill ID.

@@ -14,12 +14,12 @@
 
 from collections.abc import Iterator
 import contextlib
-from typing import Any
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.glance import stream as image_stream
+from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
 
 
@@ -37,7 +37,7 @@ class Download:
         self,
         cache: cache_module.Cache,
         image: image_module.Image,
-        context: Any,
+        context: identity.RequestContext | None,
         steps: steps_module.Steps,
     ) -> None:
         self._source = cache.source

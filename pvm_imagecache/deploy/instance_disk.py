@@ -22,7 +22,6 @@ import contextlib
 import dataclasses
 import enum
 import time
-from typing import Any
 from typing import Final
 
 from oslo_log import log as logging
@@ -42,6 +41,7 @@ from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import stream as image_stream
+from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class InstanceDeploy:
         image: image_module.Image,
         name: str,
         size: int,
-        context: Any,
+        context: identity.RequestContext | None,
         progress: steps_module.Progress | None,
     ) -> None:
         self._cache = cache

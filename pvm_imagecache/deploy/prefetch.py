@@ -13,7 +13,6 @@
 """Fetching an image into the cache before a deploy needs it."""
 
 import dataclasses
-from typing import Any
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import image as image_module
@@ -24,6 +23,7 @@ from pvm_imagecache.deploy import download
 from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.system import identity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Prefetch:
         self,
         cache: cache_module.Cache,
         image: image_module.Image,
-        context: Any,
+        context: identity.RequestContext | None,
         progress: steps_module.Progress | None,
     ) -> None:
         self._cache = cache
