@@ -35,6 +35,7 @@ from typing import Final
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
+from pvm_imagecache.conf import types
 
 #: The version of this contract; see ``DiskDriver.api_version``.
 API_VERSION: Final = 1
@@ -164,7 +165,7 @@ class DiskDriver(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def from_conf(cls, conf: Any) -> 'DiskDriver':
+    def from_conf(cls, conf: types.Conf) -> 'DiskDriver':
         """Return the driver that a configuration describes.
 
         It must not make requests: PowerVM may be unreachable at this time.

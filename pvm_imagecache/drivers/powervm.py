@@ -36,6 +36,7 @@ from pypowervm.helpers import vios_busy
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
+from pvm_imagecache.conf import types
 from pvm_imagecache.system import network_errors
 from pvm_imagecache.system import retry as retry_module
 from pvm_imagecache.system import waiting
@@ -90,7 +91,7 @@ class Connection:
     verify_tls: bool = True
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'Connection':
+    def from_conf(cls, conf: types.Conf) -> 'Connection':
         """Return the connection that ``[pvm_imagecache]`` describes.
 
         :param conf: an ``oslo_config.cfg.ConfigOpts``.

@@ -32,6 +32,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import manager
 from pvm_imagecache import plugins
 from pvm_imagecache.conf import compute
+from pvm_imagecache.conf import types
 from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import glance
 from pvm_imagecache.virt import imagecache
@@ -214,7 +215,7 @@ def _reconfigurer(images: manager.ImageManager) -> Any:
     """Return the hook that is called when nova-compute gets a SIGHUP."""
     manager_of = weakref.ref(images)
 
-    def reconfigure(conf: Any, fresh: Any) -> None:
+    def reconfigure(conf: types.Conf, fresh: Any) -> None:
         current = manager_of()
         if current is None:
             return

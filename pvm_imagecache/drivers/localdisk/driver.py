@@ -23,6 +23,7 @@ from typing import Any
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import changes
@@ -61,7 +62,7 @@ class LocalDiskDriver(base.DiskDriver):
         self._stale_uploads = False
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'LocalDiskDriver':
+    def from_conf(cls, conf: types.Conf) -> 'LocalDiskDriver':
         options = conf.pvm_imagecache
         if not options.volume_group_name:
             raise exceptions.ConfigurationError(

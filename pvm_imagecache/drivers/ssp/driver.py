@@ -37,6 +37,7 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
+from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.ssp import image_unit
@@ -75,7 +76,7 @@ class SSPDriver(base.DiskDriver):
         self._found: tuple[Any, Any] | None = None
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'SSPDriver':
+    def from_conf(cls, conf: types.Conf) -> 'SSPDriver':
         return cls(
             powervm.AdapterSource(powervm.Connection.from_conf(conf)),
             conf.pvm_imagecache.cluster_name,

@@ -34,8 +34,8 @@ from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.functional import base
-from pvm_imagecache.tests.stress import seams
 
 SIZE = 6 * units.Mi + 17
 

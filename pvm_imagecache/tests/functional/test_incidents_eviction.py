@@ -35,8 +35,8 @@ from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
+from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.functional import incidents
-from pvm_imagecache.tests.stress import seams
 
 SIZE = units.Mi + 17
 HOUR = 3600.0

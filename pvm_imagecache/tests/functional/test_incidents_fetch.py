@@ -34,8 +34,8 @@ from pvm_imagecache.deploy import transfer
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.simulator import body
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.functional import incidents
-from pvm_imagecache.tests.stress import seams
 
 SIZE = 3 * units.Mi + 17
 

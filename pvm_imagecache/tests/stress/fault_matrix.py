@@ -89,9 +89,9 @@ from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import process as process_module
-from pvm_imagecache.tests.stress import seams
 
 LOG = logging.getLogger(__name__)
 

@@ -36,9 +36,9 @@ import traceback
 
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.cmd import shell
+from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import process
 from pvm_imagecache.tests.stress import interrupt
-from pvm_imagecache.tests.stress import seams
 
 COMMANDS = (
     'list',

@@ -48,10 +48,10 @@ from pvm_imagecache.cmd import images as _images  # noqa: F401
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.cmd import shell as _shell  # noqa: F401
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
 from pvm_imagecache.tests.servers import process
-from pvm_imagecache.tests.stress import seams
 
 SIZE = 3 * units.Mi + 17
 INTERRUPTED = 130

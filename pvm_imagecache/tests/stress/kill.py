@@ -65,11 +65,11 @@ from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
 from pvm_imagecache.tests.servers import process
-from pvm_imagecache.tests.stress import seams
 
 #: Of an image: three pieces of a stream, the last one short.
 SIZE = 2 * units.Mi + units.Mi // 2 + 17
