@@ -40,8 +40,8 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import seams
-from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance_wsgi
 
 #: So many pieces that a fetch can be held in the middle.

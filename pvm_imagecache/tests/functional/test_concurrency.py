@@ -22,7 +22,7 @@ from pypowervm.tasks import storage as pvm_tasks
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache.deploy import instance_disk
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import functional_base as base
 
 PROCESSES = 2
 DISKS_EACH = 10

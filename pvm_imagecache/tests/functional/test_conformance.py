@@ -16,7 +16,7 @@ from pvm_imagecache import fixtures
 from pvm_imagecache import plugins
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.drivers import base as driver_base
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import functional_base as base
 
 
 class LocalDiskTestCase(fixtures.DriverConformance, base.FunctionalTestCase):

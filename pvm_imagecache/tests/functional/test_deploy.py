@@ -19,8 +19,8 @@ from oslo_utils import units
 from pvm_imagecache import exceptions
 from pvm_imagecache import simulator
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
-from pvm_imagecache.tests.functional import base
 
 MISS_REQUESTS = [
     'File.create',

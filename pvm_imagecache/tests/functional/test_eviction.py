@@ -26,8 +26,8 @@ from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import seams
-from pvm_imagecache.tests.functional import base
 
 
 class _Base(base.FunctionalTestCase):

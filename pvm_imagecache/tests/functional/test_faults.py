@@ -33,9 +33,9 @@ from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as base_module
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.system import retry
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests import seams
-from pvm_imagecache.tests.functional import base
 
 SIZE = 6 * units.Mi + 17
 

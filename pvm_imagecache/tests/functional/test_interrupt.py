@@ -21,7 +21,7 @@ import time
 from oslo_utils import units
 from oslotest import base as test_base
 
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests.stress import interrupt
 
 EVERY = 271

@@ -19,8 +19,8 @@ import socket
 
 from oslo_utils import units
 
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
-from pvm_imagecache.tests.functional import base
 
 
 class BadInputTestCase(base.FunctionalTestCase):

@@ -29,7 +29,7 @@ from oslo_utils import units
 
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.system import identity
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests.servers import keystone as keystone_server
 
 _USERS = {'rita': ('reader',), 'ann': ('admin',), 'max': ('service',)}

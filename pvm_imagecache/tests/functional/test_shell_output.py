@@ -34,8 +34,8 @@ from oslo_utils import units
 from prometheus_client import parser
 import yaml
 
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import schemas
-from pvm_imagecache.tests.functional import base
 
 # What is in no process that only lists: told by sys.modules at its end.
 _HEAVY = (

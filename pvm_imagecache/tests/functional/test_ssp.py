@@ -25,7 +25,7 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers.ssp import driver
 from pvm_imagecache.drivers.ssp import image_unit
-from pvm_imagecache.tests.functional import base
+from pvm_imagecache.tests import functional_base as base
 
 SIZE = 3 * units.Mi + 5
 

@@ -51,8 +51,8 @@ import nova.virt.pvm_imagecache
 from pvm_imagecache import simulator
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.conf import compute
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
-from pvm_imagecache.tests.functional import base
 
 CONF = nova.conf.CONF
 MIB = base.MIB

@@ -32,8 +32,8 @@ from nova import objects
 from nova import test
 from pvm_imagecache import simulator
 from pvm_imagecache.conf import compute
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
-from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.nova import base as nova_base
 
 #: Methods that must not raise NotImplementedError.

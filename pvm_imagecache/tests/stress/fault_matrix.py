@@ -88,9 +88,9 @@ from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests import seams
-from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import process as process_module
 
 LOG = logging.getLogger(__name__)

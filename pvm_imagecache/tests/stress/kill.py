@@ -64,9 +64,9 @@ from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
+from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests import seams
-from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
 from pvm_imagecache.tests.servers import process
