@@ -20,6 +20,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import threading
 from typing import Final
 
 from oslo_log import log as logging
@@ -49,6 +50,8 @@ class _Unrecorded:
 #: Of the process, not of a manager: the locks must outlive a manager that is
 #: closed.
 _UNRECORDED: Final[list[_Unrecorded]] = []
+#: Held while the list is changed or searched; never during a request.
+_GUARD: Final = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -89,9 +92,10 @@ def recorded(
             # may still appear under the fill ID that was carried on.
             if (completed or not carried) and is_settled():
                 if not _try_to_finish(cache.catalog, entry):
-                    _UNRECORDED.append(
-                        _Unrecorded(cache.catalog, entry, held.pop_all())
-                    )
+                    with _GUARD:
+                        _UNRECORDED.append(
+                            _Unrecorded(cache.catalog, entry, held.pop_all())
+                        )
 
 
 def is_unrecorded(cache: cache_module.Cache, name: str) -> bool:
@@ -105,16 +109,27 @@ def is_unrecorded(cache: cache_module.Cache, name: str) -> bool:
     return any(
         (each.catalog.path, each.entry.pool, each.entry.disk_name)
         == (cache.catalog.path, cache.driver.pool_id(), name)
-        for each in _UNRECORDED
+        for each in _unrecorded()
     )
 
 
 def retry_unrecorded() -> None:
     """Try again to record disks as complete that could not be recorded."""
-    for each in list(_UNRECORDED):
-        if _try_to_finish(each.catalog, each.entry):
+    for each in _unrecorded():
+        if not _try_to_finish(each.catalog, each.entry):
+            continue
+        with _GUARD:
+            # Another thread may have recorded it at the same time.
+            if each not in _UNRECORDED:
+                continue
             _UNRECORDED.remove(each)
-            each.held.close()
+        each.held.close()
+
+
+def _unrecorded() -> list[_Unrecorded]:
+    """Return the disks that are not recorded at this moment."""
+    with _GUARD:
+        return list(_UNRECORDED)
 
 
 def _clear_previous(cache: cache_module.Cache, name: str) -> str | None:
