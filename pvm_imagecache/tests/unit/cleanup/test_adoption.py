@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Disks named like base images, of which the catalogue knows nothing."""
+"""Tests of the adoption and replacement of untracked base disks."""
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import models
@@ -35,7 +35,7 @@ class AdoptTest(base.CacheTestCase):
         error = self.assertRaises(exceptions.ImageNotAdoptable, self.adopt)
         self.assertIn(word, str(error))
 
-    def test_it_is_served(self):
+    def test_deploys_are_served_from_an_adopted_disk(self):
         disk = self.add()
         record = self.adopt()
         self.assertEqual(
@@ -45,28 +45,28 @@ class AdoptTest(base.CacheTestCase):
         self.check(self.deploy(), instance_disk.Outcome.HIT)
         self.assertEqual([], self.source.opened)
 
-    def test_whatever_its_label_is(self):
-        # The operator's word is more than a guess by it.
+    def test_a_disk_with_any_label_can_be_adopted(self):
+        # The operator knows more than the label says.
         self.add(label='theirs')
         self.adopt()
         self.check(self.deploy(), instance_disk.Outcome.HIT)
 
-    def test_it_goes_as_others_do(self):
+    def test_an_adopted_disk_is_evicted_as_any_other(self):
         self.add(label='theirs')
         record = self.adopt()
         self.catalog.base_images.start_eviction(record)
         self.check(self.deploy(), instance_disk.Outcome.MISS)
         self.check_cached()
 
-    def test_there_is_none(self):
+    def test_a_missing_disk_is_not_adoptable(self):
         self.refused('no such disk')
 
-    def test_of_another_size(self):
+    def test_a_disk_of_another_size_is_not_adoptable(self):
         for gib in (2, 7):
             self.add(gib=gib)
             self.refused('bytes')
 
-    def test_of_an_image_that_is_larger(self):
+    def test_a_disk_smaller_than_the_image_is_not_adoptable(self):
         self.image = base.image_of(self.content, size=base.GIB + 1)
         self.add()
         self.refused('bytes')
@@ -76,12 +76,12 @@ class AdoptTest(base.CacheTestCase):
         self.image = base.image_of(self.content, disk_format='qcow2', **values)
         self.source.put(self.image, *fakes.chunks(self.content))
 
-    def test_whose_copies_could_be_too_small(self):
+    def test_an_image_of_unknown_virtual_size_is_not_adoptable(self):
         self._qcow2()
         self.add()
         self.refused('virtual size')
 
-    def test_whose_copies_are_large_enough(self):
+    def test_copies_of_an_adopted_disk_have_the_virtual_size(self):
         self._qcow2(virtual_size=3 * base.GIB)
         self.add()
         self.adopt()
@@ -89,7 +89,7 @@ class AdoptTest(base.CacheTestCase):
         self.check(done, instance_disk.Outcome.HIT)
         self.assertEqual(3 * base.GIB, done.disk.capacity)
 
-    def test_adopted_before_that_was_asked(self):
+    def test_an_adopted_disk_of_unknown_virtual_size_is_not_served(self):
         self._qcow2()
         disk = self.add()
         self.catalog.base_images.adopt(
@@ -99,36 +99,98 @@ class AdoptTest(base.CacheTestCase):
         self.check(done, instance_disk.Outcome.MISS)
         self.assertEqual(3 * base.GIB, done.disk.capacity)
 
-    def test_a_partition_has_it(self):
+    def test_a_mapped_disk_is_not_adoptable(self):
         self.add()
         self.driver.taken = {self.base_name}
         self.refused('mapped')
 
-    def test_somebody_writes_to_it(self):
+    def test_the_target_of_an_upload_is_not_adoptable(self):
         self.driver.uploads = {self.add().udid}
         self.refused('upload')
 
-    def test_the_cache_has_it(self):
+    def test_a_cached_image_is_not_adoptable(self):
         self.prefetch()
         self.refused('the cache has it')
 
-    def test_somebody_fetches_it(self):
+    def test_a_disk_is_not_adopted_while_the_image_is_fetched(self):
         self.add()
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
             self.assertRaises(exceptions.LockTimeout, self.adopt)
         self.assertEqual([], self.catalog.base_images.list('pool'))
 
 
-class DoubtTest(base.TestCase):
-    def test_two_of_a_name(self):
-        self.assertIn(
-            '2 disks',
-            ownership.doubt_about(
-                [object(), object()], base.image_of(b'x'), (), ()
-            ),
+class CandidateTest(base.CacheTestCase):
+    """What adopt() would register."""
+
+    def test_the_candidate_is_the_disk_and_nothing_is_recorded(self):
+        disk = self.driver.add(self.base_name, content=self.content)
+        self.assertEqual(disk, adoption.candidate(self.cache, self.image))
+        self.assertIsNone(self.record())
+
+    def test_an_incomplete_fill_is_no_candidate(self):
+        self.leave_behind()
+        error = self.assertRaises(
+            exceptions.ImageNotAdoptable,
+            adoption.candidate,
+            self.cache,
+            self.image,
+        )
+        self.assertIn('populating', str(error))
+
+    def test_an_unreadable_pool_is_an_error(self):
+        self.driver.before['snapshot'] = fakes.refusal
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed,
+            adoption.candidate,
+            self.cache,
+            self.image,
         )
 
-    def test_none(self):
-        self.assertIsNone(
-            ownership.doubt_about([], base.image_of(b'x'), (), ())
-        )
+
+class DeleteUntrackedTest(base.CacheTestCase):
+    """The disk that has the name of a base image which is to be created."""
+
+    def delete(self):
+        adoption.delete_untracked(self.driver, self.image)
+
+    def check_occupied(self, word):
+        error = self.assertRaises(exceptions.BaseImageOccupied, self.delete)
+        self.assertIn(word, str(error))
+        self.assertEqual([self.base_name], self.driver.names())
+
+    def test_a_stale_base_image_is_deleted_with_a_warning(self):
+        self.driver.add('other')
+        for label in ('', 'None', ownership.label('0' * 32)):
+            self.driver.add(self.base_name, label=label)
+            with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
+                self.delete()
+            self.assertIn(self.base_name, logs.output[0])
+            self.assertEqual(['other'], self.driver.names())
+
+    def test_nothing_is_deleted_if_there_is_no_such_disk(self):
+        self.driver.add('other')
+        with self.assertNoLogs('pvm_imagecache', 'WARNING'):
+            self.delete()
+        self.assertEqual(['other'], self.driver.names())
+
+    def test_a_disk_with_a_foreign_label_is_kept(self):
+        self.driver.add(self.base_name, label='theirs')
+        self.check_occupied('label "theirs"')
+
+    def test_a_disk_of_another_size_is_kept(self):
+        self.driver.add(self.base_name, 2)
+        self.check_occupied('bytes')
+
+    def test_a_mapped_disk_is_kept(self):
+        self.driver.add(self.base_name)
+        self.driver.taken = {self.base_name}
+        self.check_occupied('mapped')
+
+    def test_the_target_of_an_upload_is_kept(self):
+        self.driver.uploads = {self.driver.add(self.base_name).udid}
+        self.check_occupied('upload')
+
+    def test_a_disk_that_cannot_be_deleted_is_an_error(self):
+        self.driver.add(self.base_name)
+        self.driver.before['delete'] = fakes.refusal
+        self.assertRaises(exceptions.PowerVMRequestFailed, self.delete)
