@@ -74,12 +74,14 @@ def recorded(
     :returns: a context manager that gives the record.
     :raises LockTimeout: if another thread or process creates the disk.
     :raises CatalogError: if the record cannot be written.
+    :raises DiskExists: if the pool drops labels and has a disk of the name.
     :raises PowerVMError: if a stale disk of the name cannot be disposed of.
     """
     retry_unrecorded()
     with contextlib.ExitStack() as held:
         held.enter_context(cache.instance_disk_lock(name))
         carried = _clear_previous(cache, name)
+        _check_unused(cache, name)
         entry = cache.catalog.instance_disks.start(
             cache.driver.pool_id(), name, size, carried
         )
@@ -143,6 +145,20 @@ def _clear_previous(cache: cache_module.Cache, name: str) -> str | None:
         else:
             cache.catalog.instance_disks.finish(entry)
     return carried
+
+
+def _check_unused(cache: cache_module.Cache, name: str) -> None:
+    """Refuse a name that a disk has which a record could be taken to mean.
+
+    Without labels a record without a UDID identifies its disk by name and
+    size. If the process crashed before the disk is created, the next cleanup
+    run would delete a disk that had the name before.
+    """
+    driver = cache.driver
+    if not cache.catalog.pools.keeps_labels(driver.pool_id()) and (
+        driver.find_disk(name)
+    ):
+        raise exceptions.DiskExists(name=name, pool=driver.pool().name)
 
 
 def _try_to_finish(

@@ -130,6 +130,41 @@ class RecordedTest(InstanceRecordsTestCase):
         self.assertFalse(self.is_locked())
 
 
+class DroppedLabelsTest(InstanceRecordsTestCase):
+    """The pool drops labels: name and size identify a disk without UDID."""
+
+    def setUp(self):
+        super().setUp()
+        self.driver.keeps_labels = False
+        self.catalog.pools.record_labels('pool', False)
+
+    def test_a_foreign_disk_of_the_name_survives_a_crash(self):
+        theirs = self.driver.add('disk', content=b'theirs')
+        self.assertRaises(
+            exceptions.DiskExists, self.recorded(settled=False).__enter__
+        )
+        self.assertEqual([], self.entries())
+        self.assertEqual((), reconciler.reconcile(self.cache).removed)
+        self.assertEqual(theirs, self.driver.find_disk('disk'))
+
+    def test_the_record_of_a_crashed_process_stays_beside_a_foreign_disk(
+        self,
+    ):
+        stale = self.start()
+        self.driver.add('disk', 7)
+        self.assertRaises(exceptions.DiskExists, self.recorded().__enter__)
+        self.assertEqual([stale], self.entries())
+
+    def test_an_incomplete_disk_is_still_replaced(self):
+        self.appear(self.start())
+        self.check(self.deploy(), instance_disk.Outcome.MISS)
+        self.assertEqual([], self.entries())
+
+    def test_an_unused_name_is_recorded(self):
+        with self.recorded() as entry:
+            self.assertEqual([entry], self.entries())
+
+
 class CarriedFillIdTest(InstanceRecordsTestCase):
     """The fill ID of a crashed process whose disk may still appear."""
 
