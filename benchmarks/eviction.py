@@ -32,14 +32,14 @@ from pypowervm.tasks import storage as pvm_tasks
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import fixtures
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
 from pvm_imagecache import simulator
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import source as image_source
 
@@ -119,7 +119,7 @@ class Bench:
             }
         )
         self._driver = plugins.load_driver(conf)
-        self._catalog = catalog_module.Catalog(
+        self._catalog = facade.Catalog(
             str(directory / 'state' / 'catalog.sqlite')
         )
         self._manager = manager_module.ImageManager.from_conf(
@@ -150,7 +150,7 @@ class Bench:
                 checksum=None,
             )
             records.append(
-                self._catalog.begin(
+                self._catalog.base_images.start_fill(
                     pool, naming.base_image_name(image.id), image
                 )
             )
@@ -160,14 +160,16 @@ class Bench:
                     record.disk_name,
                     MIB,
                     'raw',
-                    reconciler.label(record.lease),
+                    ownership.label(record.fill_id),
                 )
                 for record in records
             ]
         )
         for record, disk in zip(records, disks, strict=True):
-            self._catalog.created(record, disk.udid, disk.capacity)
-            self._catalog.commit(record, record.image)
+            self._catalog.base_images.set_disk(
+                record, disk.udid, disk.capacity
+            )
+            self._catalog.base_images.finish_fill(record, record.image)
         seen = len(self._host.control.requests())
         started = time.monotonic()
         done = self._manager.run_cleanup()

@@ -45,13 +45,13 @@ from oslo_utils import units
 from pypowervm import adapter as pvm_adapter
 
 from nova import objects
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import fixtures
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
-from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base
 from pvm_imagecache.simulator import mappings
 from pvm_imagecache.virt import imagecache
@@ -215,7 +215,7 @@ class Bench:
                 }
             }
         )
-        self._catalog = catalog_module.Catalog(
+        self._catalog = facade.Catalog(
             str(directory / 'state' / 'catalog.sqlite')
         )
         self._manager = manager_module.ImageManager.from_conf(
@@ -246,7 +246,7 @@ class Bench:
                 checksum='0' * 32,
             )
             records.append(
-                self._catalog.begin(
+                self._catalog.base_images.start_fill(
                     pool, naming.base_image_name(image.id), image
                 )
             )
@@ -256,14 +256,16 @@ class Bench:
                     record.disk_name,
                     units.Mi,
                     'raw',
-                    reconciler.label(record.lease),
+                    ownership.label(record.fill_id),
                 )
                 for record in records
             ]
         )
         for record, disk in zip(records, disks, strict=True):
-            self._catalog.created(record, disk.udid, disk.capacity)
-            self._catalog.commit(record, record.image)
+            self._catalog.base_images.set_disk(
+                record, disk.udid, disk.capacity
+            )
+            self._catalog.base_images.finish_fill(record, record.image)
         return [record.image.id for record in records]
 
     def make_instance_disks(self, count: int) -> None:

@@ -30,8 +30,8 @@ import statistics
 import sys
 import tempfile
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import image as image_module
+from pvm_imagecache.catalog import facade
 
 IMAGES = 20
 _BARE = """
@@ -119,8 +119,8 @@ def prepare(directory: pathlib.Path) -> pathlib.Path:
         f'[pvm_imagecache]\nstate_path = {state}\n'
         'volume_group_name = cachevg\n'
     )
-    catalog = catalog_module.Catalog(str(state / 'catalog.sqlite'))
-    catalog.saw_pool('localdisk/localhost///cachevg', 'pool')
+    catalog = facade.Catalog(str(state / 'catalog.sqlite'))
+    catalog.pools.record_name('localdisk/localhost///cachevg', 'pool')
     for number in range(IMAGES):
         image = image_module.Image(
             f'{number:08}-0000-4000-8000-000000000000',
@@ -130,9 +130,9 @@ def prepare(directory: pathlib.Path) -> pathlib.Path:
             os_hash_algo='sha512',
             os_hash_value='ab' * 64,
         )
-        record = catalog.begin('pool', f'disk{number}', image)
-        catalog.created(record, f'udid{number}', 1 << 30)
-        catalog.commit(record, image)
+        record = catalog.base_images.start_fill('pool', f'disk{number}', image)
+        catalog.base_images.set_disk(record, f'udid{number}', 1 << 30)
+        catalog.base_images.finish_fill(record, image)
     catalog.close()
     return conf
 

@@ -10,39 +10,43 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the cache tells of, to whoever listens.
+"""Events of the cache, and the listener that receives them.
 
-The core knows nothing of who that is: inside nova it becomes notifications,
-see :mod:`pvm_imagecache.virt.notifications`.
+Inside nova-compute the listener emits notifications: see
+:mod:`pvm_imagecache.virt.notifications`.
 """
 
 from collections.abc import Callable
 import dataclasses
 import enum
+from typing import TypeAlias
 
 
 class Kind(enum.Enum):
-    """What has become of an image."""
+    """What happened to an image."""
 
     CACHED = 'cached'
-    """It was fetched, and is served from the cache from now on."""
+    """The image was fetched, and is served from the cache from now on."""
 
     EVICTED = 'evicted'
-    """Its base image was removed, by a policy or an operator."""
+    """Its base image was removed, by a policy or by an operator."""
 
     BYPASSED = 'bypassed'
-    """A disk was made from it, past the cache."""
+    """A disk was created from the image without the cache."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """Something that has happened to an image in the cache of a pool.
+    """A change of an image in the cache of a pool.
 
-    :ivar pool: the id of the pool.
-    :ivar disk_name: of the base image, or of the instance disk that was
-        made past the cache.
-    :ivar size: of the image, in bytes.
-    :ivar reason: why it went, or why the cache was left out; else ''.
+    :ivar kind: what happened.
+    :ivar pool: ID of the pool.
+    :ivar image_id: ID of the Glance image.
+    :ivar disk_name: name of the base image, or of the instance disk that
+        was created without the cache.
+    :ivar size: bytes of the image.
+    :ivar reason: why the image was evicted or the cache bypassed; empty for
+        other events.
     """
 
     kind: Kind
@@ -53,7 +57,7 @@ class Event:
     reason: str = ''
 
 
-#: Is called with each event, in the thread that caused it and sometimes
-#: with a lock held: it has to be quick. What it raises is logged, and harms
-#: nothing.
-Listener = Callable[[Event], None]
+#: Receives each event, in the thread that caused it and sometimes while a
+#: lock is held, so it must return quickly. Its exceptions are logged and
+#: ignored.
+Listener: TypeAlias = Callable[[Event], None]

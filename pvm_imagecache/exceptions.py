@@ -10,65 +10,112 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Every error that this project raises, by family.
+"""All errors that this project raises, by family.
 
-Messages are written for the operator who reads them in a log or on a
-terminal: what is wrong, then what to do about it. ``transient`` tells whether
-the same call may succeed when it is made again a little later; permanent
-errors are never retried. What the values in a message were is kept as
-attributes of the error.
+A message is written for the operator who reads it in a log or on a terminal:
+what happened, to what, why, and what to do about it.
+
+The keyword arguments of an error are kept as its attributes. Of an error
+about an image, ``image`` is the ID of the image, or what the user called it.
+If the optional keyword argument ``image_name`` is given, the message shows
+the name and the short ID: ``debian-13 (e975f0c7)``.
+
+The class attribute ``transient`` tells whether the same call can succeed when
+it is repeated a little later. Transient errors are retried. Permanent errors
+are not.
 """
 
+from collections.abc import Mapping
 from typing import Any
 from typing import ClassVar
+from typing import Final
+
+_SHORT_ID_LENGTH: Final = 8
 
 
 class PVMImageCacheError(Exception):
-    """The root: catch this to catch all of ours and nothing else."""
+    """Root of all errors of this project. Never raised itself.
 
-    msg_fmt: ClassVar[str] = 'An error of pvm_imagecache: %(reason)s'
+    :ivar reason: what failed.
+    :param kwargs: the values of the fields of ``msg_fmt``, and others that
+        are kept as attributes only.
+    :raises KeyError: if a field of ``msg_fmt`` has no value.
+    :cvar msg_fmt: the message, with named fields in percent format.
+    :cvar transient: whether the same call can succeed when it is repeated.
+    """
+
+    msg_fmt: ClassVar[str] = 'Error in pvm_imagecache: %(reason)s'
     transient: ClassVar[bool] = False
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(self.msg_fmt % kwargs)
+        super().__init__(self.msg_fmt % _displayed(kwargs))
         for key, value in kwargs.items():
             setattr(self, key, value)
+
+
+def _displayed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values with the image as name and short ID, if known."""
+    name = values.get('image_name')
+    if not name:
+        return values
+    short = str(values.get('image', ''))[:_SHORT_ID_LENGTH]
+    return {**values, 'image': f'{name} ({short})'}
 
 
 # -- configuration and plugins
 
 
 class ConfigurationError(PVMImageCacheError):
-    """An option has a value that can't work, or a needed one is missing."""
+    """Raised if an option is invalid, or a required one is not set.
+
+    :ivar reason: the whole message.
+    """
 
     msg_fmt = '%(reason)s'
 
 
 class PluginError(PVMImageCacheError):
-    """The family of everything that is wrong with a plugin."""
+    """Family of the errors of plugins.
+
+    :ivar reason: what failed.
+    """
 
 
 class PluginNotFound(PluginError):
-    """No distribution installed here offers a plugin of that name."""
+    """Raised if no installed package provides a plugin of that name.
+
+    :ivar name: name of the plugin, as configured.
+    :ivar namespace: entry point group that was searched.
+    :ivar known: names of the installed plugins, separated by commas.
+    """
 
     msg_fmt = (
         'There is no plugin "%(name)s" in %(namespace)s. Installed '
-        'are: %(known)s. Install the package that offers it into the '
-        'same Python environment, or mend the option that names it.'
+        'are: %(known)s. Install the package that provides it into the '
+        'same Python environment, or correct the option that names it.'
     )
 
 
 class PluginInvalid(PluginError):
-    """A plugin is installed, but can't be used."""
+    """Raised if a plugin is installed, but cannot be loaded or used.
+
+    :ivar name: name of the plugin.
+    :ivar namespace: entry point group of the plugin.
+    :ivar distribution: package that provides it.
+    :ivar reason: why it cannot be used.
+    """
 
     msg_fmt = (
         'Plugin "%(name)s" of %(namespace)s (from %(distribution)s) '
-        'can not be used: %(reason)s'
+        'cannot be used: %(reason)s'
     )
 
 
 class MetricsError(PVMImageCacheError):
-    """The metrics file cannot be rendered or written."""
+    """Raised if the metrics cannot be rendered or written.
+
+    :ivar reason: the whole message.
+    """
 
     msg_fmt = '%(reason)s'
 
@@ -77,27 +124,40 @@ class MetricsError(PVMImageCacheError):
 
 
 class AccessError(PVMImageCacheError):
-    """The family of what has to do with who asks."""
+    """Family of the errors of authentication and authorization.
+
+    :ivar reason: why access is denied.
+    """
 
     msg_fmt = '%(reason)s'
 
 
 class NotAuthorized(AccessError):
-    """The policy does not let this user do that."""
+    """Raised if the access policy does not allow a command to the user.
+
+    :ivar rule: name of the rule.
+    :ivar check: the check of the rule, in the language of policy files.
+    :ivar who: the user.
+    :ivar roles: the roles of the user, as text.
+    :ivar hint: how to get the permission; '' or text that starts with a
+        space.
+    """
 
     msg_fmt = (
-        'The policy does not allow it: the rule "%(rule)s" is '
-        '%(check)s, and %(who)s has %(roles)s.%(hint)s'
+        'Policy does not allow %(rule)s (%(check)s) to be performed; '
+        'user "%(who)s" has %(roles)s.%(hint)s'
     )
 
 
 class KeystoneFailed(AccessError):
-    """Keystone does not say who somebody is."""
+    """Raised if Keystone does not authenticate the user.
+
+    :ivar reason: why, without a final stop.
+    """
 
     msg_fmt = (
-        'Keystone does not tell who you are: %(reason)s. Say it with '
-        '--os-cloud, or with OS_AUTH_URL, OS_USERNAME and the other '
-        'variables of the openstack command.'
+        'Authentication required: use --os-cloud or OS_* variables. '
+        'Keystone authentication failed: %(reason)s.'
     )
 
 
@@ -105,34 +165,50 @@ class KeystoneFailed(AccessError):
 
 
 class RequestRefused(PVMImageCacheError):
-    """A request of an operator or a caller that is refused as it stands.
+    """Family of the requests of a user that are refused as they are.
 
-    Nothing is wrong with the cache, PowerVM or Glance.
+    The cache, PowerVM and Glance work as they should.
+
+    :ivar reason: why the request is refused.
     """
 
     msg_fmt = '%(reason)s'
 
 
 class UsageError(RequestRefused):
-    """What was asked for on the command line makes no sense."""
+    """Raised if the arguments of a command contradict each other.
+
+    :ivar reason: the whole message.
+    """
 
     msg_fmt = '%(reason)s'
 
 
 class OperationCancelled(RequestRefused):
-    """The user answered a prompt with "no", or there is no terminal."""
+    """Raised if the user answers "no", or there is no terminal to ask on.
+
+    :ivar reason: the whole message.
+    """
 
     msg_fmt = '%(reason)s'
 
 
 class DiskNameInvalid(RequestRefused):
-    """A name that PowerVM does not take for a virtual disk."""
+    """Raised if a name is not valid for a virtual disk of PowerVM.
 
-    msg_fmt = '"%(name)s" can not be the name of a virtual disk: %(reason)s.'
+    :ivar name: the name.
+    :ivar reason: which rule it breaks.
+    """
+
+    msg_fmt = '"%(name)s" cannot be the name of a virtual disk: %(reason)s.'
 
 
 class DiskNotOurs(RequestRefused):
-    """A disk that is part of the cache was named where none may be."""
+    """Raised if a base image is named where an instance disk is required.
+
+    :ivar name: name of the disk.
+    :ivar image_id: ID of the cached image.
+    """
 
     msg_fmt = (
         'Disk "%(name)s" is the cached image %(image_id)s, not an '
@@ -141,52 +217,69 @@ class DiskNotOurs(RequestRefused):
 
 
 class ImageNotCached(RequestRefused):
-    """The operator named an image that the cache does not hold."""
+    """Raised if no cached image has that ID, ID prefix or name.
+
+    :ivar image: what the user called the image.
+    """
 
     msg_fmt = (
-        'No cached image answers to "%(image)s". "pvm-imagecache '
-        'list" shows those that are there.'
+        'Image "%(image)s" is not cached. "pvm-imagecache list" shows the '
+        'cached images.'
     )
 
 
 class ImageNotInHistory(RequestRefused):
-    """Nothing was done to such an image, or it was long ago."""
+    """Raised if no event of the history is about such an image.
+
+    :ivar image: what the user called the image.
+    """
 
     msg_fmt = (
-        'Nothing in the history is about an image "%(image)s". '
-        '"pvm-imagecache history" shows all that is in it.'
+        'The history has no events of image "%(image)s". "pvm-imagecache '
+        'history" shows all events.'
     )
 
 
 class ImagePinned(RequestRefused):
-    """An operator has said that the image is to stay."""
+    """Raised if a pinned image is to be removed.
 
-    msg_fmt = 'Image %(image)s is pinned: "pvm-imagecache unpin" lets it go.'
+    :ivar image: ID of the image.
+    """
+
+    msg_fmt = 'Image %(image)s is pinned (unpin it first).'
 
 
 class ImageInUse(RequestRefused):
-    """Instances of the host were made from the image."""
+    """Raised if an image that instances use is to be removed unnamed.
+
+    :ivar image: ID of the image.
+    """
 
     msg_fmt = (
-        'Image %(image)s is in use by instances of this host: name it '
-        'to purge it all the same, which harms none of them.'
+        'Image %(image)s is in use by instances of this host (name the image '
+        'to purge it; the instances are not affected).'
     )
 
 
 class ImageNotAdoptable(RequestRefused):
-    """The disk that is to be taken over can't be a base image."""
+    """Raised if an untracked disk cannot be registered as a cached image.
 
-    msg_fmt = (
-        'Disk %(name)s can not be taken into the cache as image '
-        '%(image)s: %(reason)s.'
-    )
+    :ivar name: name of the disk.
+    :ivar image: ID of the image.
+    :ivar reason: why, without a final stop.
+    """
+
+    msg_fmt = 'Disk %(name)s cannot be adopted as image %(image)s: %(reason)s.'
 
 
 # -- unsupported operations
 
 
 class NotSupported(PVMImageCacheError):
-    """The disk driver or the pool does not provide an operation."""
+    """Raised if the disk driver or its pool does not provide an operation.
+
+    :ivar reason: the whole message.
+    """
 
     msg_fmt = '%(reason)s'
 
@@ -195,69 +288,101 @@ class NotSupported(PVMImageCacheError):
 
 
 class PowerVMError(PVMImageCacheError):
-    """The family of everything that comes from the PowerVM REST API."""
+    """Family of the errors of the PowerVM REST API.
+
+    :ivar reason: what failed.
+    """
 
     msg_fmt = 'PowerVM: %(reason)s'
 
 
 class PowerVMUnreachable(PowerVMError):
-    """No answer: nothing listens, the connection broke, or time ran out."""
+    """Raised if the connection to the REST API fails. Transient.
+
+    :ivar url: URL of the REST API.
+    :ivar reason: the cause, without a final stop.
+    :ivar hint: what else can be the cause; '' or text that starts with a
+        space.
+    """
 
     msg_fmt = (
         'The PowerVM REST API at %(url)s does not answer: %(reason)s. '
-        'Is the pvm-rest service of NovaLink running there? See host, '
-        'port and protocol in [pvm_imagecache].%(hint)s'
+        'Check that the pvm-rest service of NovaLink is running there, and '
+        'check host, port and protocol in [pvm_imagecache].%(hint)s'
     )
     transient = True
 
 
 class PowerVMNotThere(PowerVMUnreachable):
-    """Nothing listens at that address, which is not a thing of a moment."""
+    """Raised if nothing listens at the address of the REST API. Permanent."""
 
     transient = False
 
 
 class PowerVMTimedOut(PowerVMUnreachable):
-    """No answer within the time-out, which was the time to wait for one.
+    """Raised if the REST API does not answer within the time-out.
 
-    PowerVM may still be at it: the request is not to be sent again.
+    Permanent: PowerVM may still process the request, so it must not be
+    repeated unless it only reads.
     """
 
     transient = False
 
 
 class PowerVMLogonFailed(PowerVMError):
-    """The REST API answers, but does not let us in."""
+    """Raised if the REST API rejects the credentials.
+
+    :ivar url: URL of the REST API.
+    :ivar user: user who tried to log on.
+    :ivar reason: the cause, without a final stop.
+    """
 
     msg_fmt = (
-        'The PowerVM REST API at %(url)s refused the logon of '
-        '%(user)s: %(reason)s. See user and password in '
-        '[pvm_imagecache]; without a password the user that runs '
-        'this must be in the group pvm_admin.'
+        'The PowerVM REST API at %(url)s: authentication failed for '
+        '%(user)s: %(reason)s. Check user and password in '
+        '[pvm_imagecache]. Without a password, the user that runs this '
+        'process must be in the group pvm_admin.'
     )
 
 
 class PowerVMRequestFailed(PowerVMError):
-    """The REST API refused a request; ``status`` is the HTTP status."""
+    """Raised if the REST API rejects a request.
+
+    :ivar action: what was requested, as it follows "refused to".
+    :ivar reason: the message of PowerVM.
+    """
 
     msg_fmt = 'PowerVM refused to %(action)s: %(reason)s'
 
 
 class DiskUnclear(PowerVMRequestFailed):
-    """PowerVM took an update, but the disk is not there as it should be."""
+    """Raised if PowerVM accepts an update, but the disk is not as requested.
 
-    msg_fmt = 'Disk "%(name)s" was not made as it should be: %(reason)s.'
+    :ivar name: name of the disk.
+    :ivar reason: what is wrong with the disk, without a final stop.
+    """
+
+    msg_fmt = 'Disk "%(name)s" was not created as requested: %(reason)s.'
 
 
 class PowerVMBusy(PowerVMRequestFailed):
-    """The VIOS is busy, or the service is unavailable for the moment."""
+    """Raised if the VIOS is busy, or the service unavailable. Transient.
+
+    :ivar action: what was requested, as it follows "could not".
+    :ivar reason: the message of PowerVM.
+    """
 
     msg_fmt = 'PowerVM is busy and could not %(action)s: %(reason)s'
     transient = True
 
 
 class PowerVMSessionExpired(PowerVMRequestFailed):
-    """The session ended while a request was made that comes only once."""
+    """Raised if the session ends during a request that cannot be repeated.
+
+    Transient: the whole operation can be repeated.
+
+    :ivar action: what was requested, as it follows "attempt to".
+    """
 
     msg_fmt = (
         'The session with PowerVM expired in the middle of an attempt '
@@ -267,7 +392,13 @@ class PowerVMSessionExpired(PowerVMRequestFailed):
 
 
 class VolumeGroupChanged(PowerVMError):
-    """Others kept changing the volume group; our update never got through."""
+    """Raised if every update of a volume group met a concurrent change.
+
+    Transient.
+
+    :ivar name: name of the volume group.
+    :ivar attempts: number of attempts.
+    """
 
     msg_fmt = (
         'Volume group %(name)s was changed by others during each of '
@@ -277,7 +408,12 @@ class VolumeGroupChanged(PowerVMError):
 
 
 class VolumeGroupNotFound(PowerVMError):
-    """No VIOS has a volume group of that name."""
+    """Raised if no VIOS has a volume group of that name.
+
+    :ivar name: name of the volume group.
+    :ivar where: where it was searched; '' or text that starts with a space.
+    :ivar known: the existing volume groups, separated by commas.
+    """
 
     msg_fmt = (
         'There is no volume group "%(name)s"%(where)s. There are: '
@@ -286,17 +422,25 @@ class VolumeGroupNotFound(PowerVMError):
 
 
 class VolumeGroupAmbiguous(PowerVMError):
-    """Several VIOSes have a volume group of that name."""
+    """Raised if several VIOSes have a volume group of that name.
+
+    :ivar name: name of the volume group.
+    :ivar known: names of these VIOSes, separated by commas.
+    """
 
     msg_fmt = (
         'Volume group "%(name)s" exists on several Virtual I/O '
-        'Servers: %(known)s. Set vios_name in [pvm_imagecache] to the '
-        'one that is meant.'
+        'Servers: %(known)s. Set vios_name in [pvm_imagecache] to one '
+        'of them.'
     )
 
 
 class VIOSNotFound(PowerVMError):
-    """There is no Virtual I/O Server of that name."""
+    """Raised if there is no Virtual I/O Server of that name.
+
+    :ivar name: name of the Virtual I/O Server.
+    :ivar known: names of the existing ones, separated by commas.
+    """
 
     msg_fmt = (
         'There is no Virtual I/O Server "%(name)s". There are: '
@@ -305,17 +449,26 @@ class VIOSNotFound(PowerVMError):
 
 
 class ClusterNotFound(PowerVMError):
-    """There is no cluster, or none of that name, or several to choose of."""
+    """Raised if the cluster of the Shared Storage Pool is not determined.
+
+    There is none, none of the configured name, or more than one.
+
+    :ivar reason: which of these, with a final stop.
+    """
 
     msg_fmt = '%(reason)s Set cluster_name in [pvm_imagecache].'
 
 
 class NotEnoughSpace(PowerVMError):
-    """A disk does not fit into what is free in the pool.
+    """Raised if a disk does not fit into the free space of the pool.
 
-    :ivar needed_bytes: that the pool must have free.
-    :ivar refused: whether the platform has no room for them although it
-        says that it has.
+    :ivar pool: name of the pool.
+    :ivar free: free space, as text.
+    :ivar needed: required space, as text.
+    :ivar what: what the space is required for.
+    :ivar needed_bytes: space that must be free in the pool, in bytes.
+    :ivar refused: whether the platform rejected the disk although it
+        reports enough free space.
     """
 
     needed_bytes: int = 0
@@ -323,43 +476,54 @@ class NotEnoughSpace(PowerVMError):
 
     msg_fmt = (
         '%(pool)s has %(free)s free, but %(needed)s are needed for '
-        '%(what)s. Remove disks that nobody needs, purge cached '
+        '%(what)s. Remove disks that are no longer needed, purge cached '
         'images, or add storage to it.'
     )
 
 
 class DiskExists(PowerVMError):
-    """The pool has a disk of that name already."""
+    """Raised if the pool already has a disk of that name.
+
+    :ivar name: name of the disk.
+    :ivar pool: name of the pool.
+    """
 
     name: str
 
     msg_fmt = (
-        'There is a disk "%(name)s" in %(pool)s already. Choose '
+        'There is already a disk "%(name)s" in %(pool)s. Choose '
         'another name, or delete that disk first.'
     )
 
 
 class DiskBeingCreated(DiskExists):
-    """Somebody is just making a disk of that name."""
+    """Raised if another process is creating a disk of that name."""
 
     msg_fmt = (
-        'Disk "%(name)s" is being made in %(pool)s by somebody else '
-        'at this moment. Choose another name.'
+        'Disk "%(name)s" is being created in %(pool)s by another process. '
+        'Choose another name.'
     )
 
 
 class DiskNotFound(PowerVMError):
-    """The pool has no such disk."""
+    """Raised if the pool has no disk of that name.
+
+    :ivar name: name of the disk.
+    :ivar pool: name of the pool.
+    """
 
     msg_fmt = 'There is no disk "%(name)s" in %(pool)s.'
 
 
 class DiskInUse(PowerVMError):
-    """A partition has the disk that was to be deleted."""
+    """Raised if a disk that is to be deleted is mapped to a partition.
+
+    :ivar name: name of the disk.
+    """
 
     msg_fmt = (
         'Disk "%(name)s" is mapped to a partition. Remove the mapping '
-        'first, if nobody needs it.'
+        'first, if it is no longer needed.'
     )
 
 
@@ -367,96 +531,121 @@ class DiskInUse(PowerVMError):
 
 
 class ImageError(PVMImageCacheError):
-    """The family of everything that comes from Glance or an image."""
+    """Family of the errors of Glance and of images.
+
+    :ivar image: ID of the image, or what the user called it.
+    """
 
     msg_fmt = 'Image %(image)s: %(reason)s'
 
 
 class GlanceUnreachable(ImageError):
-    """Glance does not answer, or can't for the moment."""
+    """Raised if the connection to Glance fails. Transient.
+
+    :ivar reason: the cause, without a final stop.
+    """
 
     msg_fmt = (
-        'Glance does not answer: %(reason)s. See the [glance] '
-        'section of the configuration and the state of the Image '
-        'service.'
+        'Glance does not answer: %(reason)s. Check the section [glance] '
+        'of the configuration, and the state of the Image service.'
     )
     transient = True
 
 
 class GlanceNotThere(GlanceUnreachable):
-    """Nothing answers at that address, which is not a thing of a moment."""
+    """Raised if nothing listens at the address of Glance. Permanent."""
 
     transient = False
 
 
 class GlanceFailed(ImageError):
-    """Glance, or a library between us and it, failed in another way."""
+    """Raised if a request to Glance fails in an unexpected way.
+
+    :ivar reason: the cause, without a final stop.
+    """
 
     msg_fmt = (
-        'Image %(image)s can not be read from Glance: %(reason)s. '
-        'The logs of the Image service may tell more.'
+        'Image %(image)s cannot be read from Glance: %(reason)s. '
+        'Check the logs of the Image service.'
     )
 
 
 class GlanceLogonFailed(ImageError):
-    """Glance or Keystone does not accept who we say we are."""
+    """Raised if Glance or Keystone rejects the credentials.
+
+    :ivar reason: the cause, without a final stop.
+    """
 
     msg_fmt = (
-        'Glance refused the credentials: %(reason)s. See the auth_* '
+        'Glance refused the credentials: %(reason)s. Check the auth_* '
         'options in [glance].'
     )
 
 
 class ImageNotFound(ImageError):
-    """There is no such image, or it may not be seen."""
+    """Raised if Glance has no such image, or does not show it."""
 
     msg_fmt = (
-        'There is no image "%(image)s" that the credentials in use may see.'
+        'No image "%(image)s" in Glance, or not visible to the credentials '
+        'in use.'
     )
 
 
 class ImageAmbiguous(ImageError):
-    """Several images answer to one name or to one start of an id."""
+    """Raised if several images have that name or ID prefix.
+
+    :ivar matches: the images, as text.
+    """
 
     msg_fmt = (
-        '"%(image)s" stands for several images: %(matches)s. Name '
-        'the one that is meant by its whole id.'
+        '"%(image)s" matches several images; give the full ID of one: '
+        '%(matches)s.'
     )
 
 
 class ImageForbidden(ImageError):
-    """The image may be seen, but its data may not be read."""
+    """Raised if the image is visible, but its data may not be downloaded."""
 
     msg_fmt = (
         'The data of image %(image)s may not be downloaded with the '
-        'credentials in use. Glance asks for the role "member" (its '
+        'credentials in use. Glance requires the role "member" (its '
         'policy download_image), in a project that has access to the '
         'image.'
     )
 
 
 class ImageNotActive(ImageError):
-    """The image is queued, deactivated, deleted ..."""
+    """Raised if the image is, for example, queued, deactivated or deleted.
+
+    :ivar status: the status of the image in Glance.
+    """
 
     status: str
 
     msg_fmt = (
-        'Image %(image)s can not be used: its status is "%(status)s", '
+        'Image %(image)s cannot be used: its status is "%(status)s", '
         'not "active".'
     )
 
 
 class ImageHasNoData(ImageError):
-    """Glance knows the image, but has not one byte of it."""
+    """Raised if Glance has no data of the image."""
 
     msg_fmt = (
         'Image %(image)s has no data in Glance. Upload it again, or '
-        'have the store checked by the administrator of Glance.'
+        'ask the administrator of Glance to check the store.'
     )
 
 
 class ImageTruncated(ImageError):
-    """The stream ended too early, or went on too long (bytes)."""
+    """Raised if Glance sends fewer or more bytes than the image has.
+
+    Transient.
+
+    :ivar expected: size of the image in bytes.
+    :ivar received: number of bytes that Glance sent.
+    :ivar reason: why the download ended, without a final stop.
+    """
 
     msg_fmt = (
         'Image %(image)s has %(expected)d bytes, but Glance sent '
@@ -466,27 +655,41 @@ class ImageTruncated(ImageError):
 
 
 class ImageCorrupt(ImageError):
-    """The bytes that came are not the image that was promised."""
+    """Raised if the hash of the received data is not that of the image.
+
+    :ivar algorithm: name of the hash algorithm.
+    :ivar expected: hash of the image according to Glance.
+    :ivar actual: hash of the received data.
+    """
 
     msg_fmt = (
         'The data of image %(image)s is corrupt: its %(algorithm)s '
-        'should be %(expected)s, but is %(actual)s. Nothing of it '
-        'was kept. Have the image repaired in Glance.'
+        'should be %(expected)s, but is %(actual)s. No data was kept. '
+        'Upload the image again.'
     )
 
 
 class ImageFormatUnsupported(ImageError):
-    """A format that PowerVM can not boot from."""
+    """Raised if PowerVM cannot boot from a format.
+
+    :ivar kind: what the format is about, for example "disk".
+    :ivar format: the format.
+    :ivar supported: the supported formats, as text.
+    """
 
     msg_fmt = (
         'Image %(image)s has the %(kind)s format "%(format)s"; '
-        'PowerVM takes %(supported)s. Convert it, for example with '
+        'PowerVM supports %(supported)s. Convert it, for example with '
         '"qemu-img convert -O raw".'
     )
 
 
 class ImageUnsafe(ImageError):
-    """The header of a qcow2 image points outside it, or is no header."""
+    """Raised if the header of an image is invalid, or refers to other files.
+
+    :ivar format: the disk format of the image according to Glance.
+    :ivar reason: what is wrong, without a final stop.
+    """
 
     msg_fmt = (
         'Image %(image)s is declared as %(format)s, but is not safe '
@@ -495,7 +698,11 @@ class ImageUnsafe(ImageError):
 
 
 class DiskTooSmall(ImageError):
-    """The disk that was asked for can not hold the image (bytes)."""
+    """Raised if the requested disk is smaller than the image.
+
+    :ivar size: size of the disk, as text.
+    :ivar needed: size that the image requires, as text.
+    """
 
     msg_fmt = (
         'A disk of %(size)s is too small for image %(image)s, which '
@@ -507,60 +714,93 @@ class DiskTooSmall(ImageError):
 
 
 class CacheFault(PVMImageCacheError):
-    """The family of faults of the cache: a deploy bypasses them."""
+    """Family of the faults of the cache. A deploy bypasses the cache then.
+
+    :ivar reason: what failed.
+    """
 
 
 class CatalogError(CacheFault):
-    """The catalogue can't be read or written."""
+    """Raised if the catalog, or a lock beside it, cannot be used.
 
-    msg_fmt = 'The catalogue %(path)s can not be used: %(reason)s'
+    :ivar path: path of the file.
+    :ivar reason: the cause.
+    """
+
+    msg_fmt = 'The catalog %(path)s cannot be used: %(reason)s'
 
 
 class CatalogTooNew(CatalogError):
-    """A newer release wrote the catalogue."""
+    """Raised if a newer release wrote the catalog.
+
+    :ivar path: path of the catalog.
+    :ivar found: schema version of the catalog.
+    :ivar known: newest schema version that this release supports.
+    """
 
     msg_fmt = (
-        'The catalogue %(path)s has version %(found)d, but this '
+        'The catalog %(path)s has version %(found)d, but this '
         'release knows versions up to %(known)d. Upgrade '
-        'pvm_imagecache on this host, or set the file aside.'
+        'pvm_imagecache on this host, or move the file away.'
     )
 
 
 class CatalogConflict(CacheFault):
-    """The record was changed or replaced by somebody else meanwhile."""
+    """Raised if another process changed or replaced a record.
+
+    :ivar image: ID of the image.
+    :ivar reason: what was changed.
+    """
 
     msg_fmt = (
-        'The record of image %(image)s in the catalogue is not the '
-        'one that it was: %(reason)s'
+        'The record of image %(image)s in the catalog was changed by '
+        'another process: %(reason)s'
     )
 
 
 class LockTimeout(CacheFault):
-    """Somebody else holds a lock for longer than we may wait (seconds)."""
+    """Raised if another process holds a lock for too long. Transient.
 
-    msg_fmt = (
-        'Waited %(seconds)d s for %(what)s, which %(holder)s still holds.'
-    )
+    :ivar seconds: how long this process waited.
+    :ivar what: the lock.
+    :ivar holder: the process that holds it, as text.
+    """
+
+    msg_fmt = 'Waited %(seconds)d s for %(what)s, held by %(holder)s.'
     transient = True
 
 
 class BaseImageGone(CacheFault):
-    """The cached disk is not, or no longer, what the catalogue says."""
+    """Raised if the disk of a base image is missing or was replaced.
 
-    msg_fmt = 'Cached disk %(name)s can not be copied: %(reason)s'
+    :ivar name: name of the disk.
+    :ivar reason: the cause.
+    """
+
+    msg_fmt = 'Cached disk %(name)s cannot be copied: %(reason)s'
 
 
 class NoRoomForCopy(CacheFault):
-    """The base image is there, but no room for a copy beside it."""
+    """Raised if the pool has no space for a copy of a base image.
+
+    :ivar name: name of the instance disk.
+    :ivar image: ID of the image.
+    :ivar reason: the cause.
+    """
 
     msg_fmt = (
-        'Disk %(name)s can not be copied from cached image '
-        '%(image)s: %(reason)s'
+        'Disk %(name)s cannot be copied from cached image %(image)s: '
+        '%(reason)s'
     )
 
 
 class BaseImageOccupied(CacheFault):
-    """The disk name of a base image is taken by something else."""
+    """Raised if the disk name of a base image is used by another disk.
+
+    :ivar name: name of the disk.
+    :ivar image: ID of the image.
+    :ivar reason: which disk has the name.
+    """
 
     msg_fmt = (
         'The disk name %(name)s, under which image %(image)s would be '
@@ -569,36 +809,52 @@ class BaseImageOccupied(CacheFault):
 
 
 class ImageNotCacheable(CacheFault):
-    """An image that the cache can't tell from another one."""
+    """Raised if the cache cannot identify the data of an image.
+
+    :ivar image: ID of the image.
+    :ivar reason: the cause.
+    """
 
     msg_fmt = 'Image %(image)s is not cached: %(reason)s'
 
 
 class CacheDisabled(CacheFault):
-    """The configuration switches the cache off."""
+    """Raised if the configuration disables the cache."""
 
     msg_fmt = (
         'The cache is switched off: enabled is false in [pvm_imagecache].'
     )
 
 
-# -- moving bytes
+# -- transfers
 
 
 class TransferError(PVMImageCacheError):
-    """The family of what goes wrong between the stream and the disks."""
+    """Raised if writing a stream to a disk fails. Transient.
+
+    :ivar what: the transfer.
+    :ivar reason: the cause, without a final stop.
+    """
 
     msg_fmt = '%(what)s failed: %(reason)s'
     transient = True
 
 
 class TransferStalled(TransferError):
-    """One of the disks took no data for too long (seconds)."""
+    """Raised if a disk accepts no data for too long. Transient.
+
+    :ivar what: the disk.
+    :ivar seconds: the limit.
+    """
 
     msg_fmt = 'Writing %(what)s made no progress for %(seconds)d s.'
 
 
 class TransferAborted(TransferError):
-    """Raised inside an upload to break it off; the cause is chained."""
+    """Raised inside an upload to abort it. The cause is chained.
 
-    msg_fmt = 'Writing %(what)s was broken off: %(reason)s'
+    :ivar what: the disk.
+    :ivar reason: the cause.
+    """
+
+    msg_fmt = 'Writing %(what)s was aborted: %(reason)s'

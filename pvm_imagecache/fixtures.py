@@ -10,18 +10,19 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""For authors of plugins: conformance suites, and what they run on.
+"""Conformance suites for plugin authors, and their test data.
 
-A policy is tested by three lines::
+A policy needs three lines of test::
 
     class KeepDeployedTest(fixtures.PolicyConformance, unittest.TestCase):
         policy = 'keep-deployed'
         options = {'pvm_imagecache_keep_deployed': {'keep': 3}}
 
-and a driver by a few more, see :class:`DriverConformance`. Each failure says
-what the contract asks for. Any runner of unittest will do.
+A driver needs a few more, see :class:`DriverConformance`. Each failure names
+the rule of the contract that is broken. Any runner of ``unittest`` works.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ import itertools
 import random
 import tempfile
 from typing import Any
+from typing import cast
 from typing import ClassVar
 from typing import Final
 import unittest
@@ -42,13 +44,14 @@ from pvm_imagecache import naming
 from pvm_imagecache import plugins
 from pvm_imagecache.conf import cache
 from pvm_imagecache.conf import nova
+from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import time_limit
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
-#: What a snapshot calls now: any time will do, a policy has no clock.
+#: Time of the generated snapshots, in Unix seconds.
 NOW: Final = 1_800_000_000.0
 _LONGEST_AGE: Final = 40 * 86400.0
 _VIEWS: Final = 200
@@ -57,11 +60,12 @@ _MOST_IMAGES: Final = 40
 
 def configuration(
     options: Mapping[str, Mapping[str, object]] | None = None,
-) -> Any:
-    """A ConfigOpts as nova-compute and the shell have it.
+) -> types.Conf:
+    """Return a configuration as nova-compute and the commands have it.
 
-    :param options: values by group and name, as in a configuration file;
-        plugins may register their options afterwards.
+    :param options: values by group and option name, as in a configuration
+        file. Plugins may register their options afterwards.
+    :returns: a new ``ConfigOpts`` with the options of the cache registered.
     """
     conf = cfg.ConfigOpts()
     cache.register(conf)
@@ -85,7 +89,14 @@ def configuration(
 def views(
     seed: int = 0, count: int = _VIEWS
 ) -> Iterator[eviction_base.CacheView]:
-    """Snapshots of caches of many kinds; the same ones for the same seed."""
+    """Generate snapshots of caches of many kinds.
+
+    :param seed: of the random numbers: the same seed gives the same
+        snapshots.
+    :param count: how many snapshots to generate.
+    :returns: the snapshots. The cache or the pool may be empty or full,
+        images may have vetoes, and some snapshots have a demand.
+    """
     chance = random.Random(seed)  # noqa: S311
     for _ in range(count):
         images = tuple(
@@ -124,17 +135,22 @@ def _image(chance: random.Random) -> eviction_base.CachedImage:
 
 
 class PolicyConformance:
-    """What every eviction policy has to do; mixed into a ``TestCase``."""
+    """Tests that every eviction policy must pass; a mixin for a TestCase."""
 
-    #: The name of the policy's entry point.
+    #: Name of the policy's entry point.
     policy: ClassVar[str] = ''
-    #: Its options: values by group and name.
+    #: Options of the policy: values by group and option name.
     options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
 
     _made: eviction_base.EvictionPolicy | None = None
 
     def make_policy(self) -> eviction_base.EvictionPolicy:
-        """The policy as nova-compute and the shell load it."""
+        """Return the policy, loaded as nova-compute and the commands do.
+
+        Override to test a policy that has no entry point.
+
+        :returns: a policy with the options of the suite.
+        """
         conf = configuration(
             {
                 **self.options,
@@ -147,7 +163,13 @@ class PolicyConformance:
     def choose(
         self, view: eviction_base.CacheView
     ) -> list[eviction_base.Decision]:
-        """What the policy decides of a snapshot; fails if it never ends."""
+        """Return the decisions of the policy about a snapshot.
+
+        :param view: the snapshot.
+        :returns: the decisions.
+        :raises TimeLimitExceeded: if the policy does not answer in time.
+        :raises AssertionError: if there are more decisions than images.
+        """
         if self._made is None:
             self._made = self.make_policy()
         made = self._made
@@ -159,11 +181,13 @@ class PolicyConformance:
         _case(self).assertLessEqual(
             len(decisions),
             len(view.images),
-            'choose() must end, and name no more images than there are',
+            'choose() must end, and return at most one decision for each '
+            'image',
         )
         return decisions
 
     def test_it_can_be_loaded(self) -> None:
+        """The policy is installed and follows the contract."""
         _case(self).assertTrue(
             self.policy, 'set "policy" to the name of the entry point'
         )
@@ -178,7 +202,8 @@ class PolicyConformance:
         _case(self).assertIsNone(found[key])
         self.make_policy()
 
-    def test_it_answers_with_decisions(self) -> None:
+    def test_it_returns_decisions(self) -> None:
+        """It returns complete decisions about images of the view."""
         for view in views():
             known = {each.image_id for each in view.images}
             for decision in self.choose(view):
@@ -190,15 +215,17 @@ class PolicyConformance:
                 )
                 _case(self).assertTrue(
                     decision.code and decision.reason,
-                    'a decision needs a code, and a reason in words',
+                    'a decision needs a code and a human-readable reason',
                 )
 
-    def test_it_chooses_nothing_twice(self) -> None:
+    def test_it_chooses_no_image_twice(self) -> None:
+        """It returns at most one decision for each image."""
         for view in views(1):
             ids = [each.image_id for each in self.choose(view)]
             _case(self).assertEqual(len(set(ids)), len(ids))
 
-    def test_it_leaves_alone_what_is_vetoed(self) -> None:
+    def test_it_chooses_no_vetoed_image(self) -> None:
+        """It chooses no image that has a veto."""
         for view in views(2):
             vetoed = {
                 each.image_id for each in view.images if each.veto is not None
@@ -206,10 +233,11 @@ class PolicyConformance:
             _case(self).assertEqual(
                 set(),
                 vetoed & {each.image_id for each in self.choose(view)},
-                'choose among view.candidates()',
+                'choose images of view.candidates() only',
             )
 
     def test_it_decides_by_the_view_alone(self) -> None:
+        """It returns the same decisions for the same view."""
         for view in views(3):
             _case(self).assertEqual(
                 self.choose(view),
@@ -217,7 +245,8 @@ class PolicyConformance:
                 'the same view must give the same decisions',
             )
 
-    def test_the_order_of_the_view_does_not_matter(self) -> None:
+    def test_the_order_of_images_does_not_matter(self) -> None:
+        """Its choice does not depend on the order of the images."""
         for view in views(4):
             turned = dataclasses.replace(
                 view, images=tuple(reversed(view.images))
@@ -228,6 +257,7 @@ class PolicyConformance:
             )
 
     def test_a_shift_of_all_times_changes_nothing(self) -> None:
+        """It decides by ages, not by dates."""
         for view in views(5):
             later = dataclasses.replace(
                 view,
@@ -244,10 +274,11 @@ class PolicyConformance:
             _case(self).assertEqual(
                 [each.image_id for each in self.choose(view)],
                 [each.image_id for each in self.choose(later)],
-                'ages count, not dates: use view.now, and no other clock',
+                'decide by ages, not dates: use no clock except view.now',
             )
 
-    def test_an_empty_cache(self) -> None:
+    def test_it_chooses_nothing_of_an_empty_cache(self) -> None:
+        """It accepts a cache without images."""
         for demand in (0, _GIB):
             _case(self).assertEqual(
                 [],
@@ -256,10 +287,10 @@ class PolicyConformance:
 
 
 class DriverConformance:
-    """What every driver with ``Capability.IMAGE_CACHE`` has to do.
+    """Tests for every driver with ``Capability.IMAGE_CACHE``.
 
-    Mixed into a ``TestCase`` that tells how to get a driver, and how to look
-    at the bytes of a disk::
+    A mixin for a ``TestCase`` that makes the driver, and reads the bytes of
+    a disk::
 
         class MyDriverTest(fixtures.DriverConformance, unittest.TestCase):
             def make_driver(self):
@@ -268,20 +299,29 @@ class DriverConformance:
             def read(self, disk, size):
                 ...
 
-    The pool may hold other disks; each test removes what it has made. The
-    simulator (:mod:`pvm_imagecache.simulator`) is a pool for drivers that
-    speak to the PowerVM REST API.
+    The pool may contain other disks; each test deletes the disks that it
+    creates. Drivers that use the PowerVM REST API can be tested with the
+    simulator, :mod:`pvm_imagecache.simulator`.
     """
 
     def make_driver(self) -> driver_base.DiskDriver:
-        """A driver that works on a pool with some GiB of room."""
+        """Return a driver for a pool with several GiB of free space.
+
+        :returns: the driver; it is closed at the end of the test.
+        """
         raise NotImplementedError
 
     def read(self, disk: driver_base.Disk, size: int) -> bytes:
-        """The first bytes of a disk, past the driver."""
+        """Return the first bytes of a disk, read without the driver.
+
+        :param disk: the disk.
+        :param size: bytes to read.
+        :returns: the bytes.
+        """
         raise NotImplementedError
 
     def setUp(self) -> None:
+        """Make the driver."""
         super().setUp()  # type: ignore[misc]
         self.driver = self.make_driver()
         _case(self).addCleanup(self.driver.close)
@@ -289,7 +329,12 @@ class DriverConformance:
     def make(
         self, *names: str, size: int = _MIB
     ) -> Sequence[driver_base.Disk]:
-        """Disks that are deleted at the end of the test."""
+        """Create disks that are deleted at the end of the test.
+
+        :param names: of the disks.
+        :param size: of each disk, in bytes.
+        :returns: the disks, in the order of their names.
+        """
         made = self.driver.create_disks(
             [driver_base.NewDisk(each, size, 'raw') for each in names]
         )
@@ -297,7 +342,11 @@ class DriverConformance:
         return made
 
     def fill(self, disk: driver_base.Disk, data: bytes) -> None:
-        """Upload bytes in pieces, the last one short."""
+        """Upload data to a disk, in pieces of 1 MiB.
+
+        :param disk: the disk.
+        :param data: the bytes.
+        """
         self.driver.upload(
             disk,
             iter(
@@ -309,13 +358,15 @@ class DriverConformance:
             len(data),
         )
 
-    def test_the_pool(self) -> None:
+    def test_the_pool_is_described(self) -> None:
+        """pool(), pool_id() and snapshot() agree."""
         pool = self.driver.pool()
         _case(self).assertEqual(pool.id, self.driver.pool_id())
         _case(self).assertEqual(pool, self.driver.snapshot().pool)
         _case(self).assertLessEqual(pool.free, pool.capacity)
 
-    def test_disks_are_made_found_and_deleted(self) -> None:
+    def test_disks_are_created_found_and_deleted(self) -> None:
+        """Disks can be created, found and deleted."""
         first, second = self.make('pvmic_t1', 'pvmic_t2')
         _case(self).assertNotEqual(first.udid, second.udid)
         _case(self).assertGreaterEqual(first.capacity, _MIB)
@@ -330,10 +381,10 @@ class DriverConformance:
         _case(self).assertNotIn(
             first.udid,
             {each.udid for each in self.driver.base_image_snapshot().disks},
-            'it is not called as a base image is',
+            'its name is not that of a base image',
         )
         for _ in range(2):
-            # What is gone already is no error.
+            # A disk that does not exist is not an error.
             _case(self).assertEqual(
                 [None, None],
                 [
@@ -344,6 +395,7 @@ class DriverConformance:
         _case(self).assertIsNone(self.driver.find_disk('pvmic_t1'))
 
     def test_base_images_are_found_among_the_disks(self) -> None:
+        """base_image_snapshot() contains all disks named as base images."""
         made, _ = self.make('i_00000000_0000', 'pvmic_t1')
         snapshot = self.driver.base_image_snapshot()
         pool, found = snapshot.pool, snapshot.disks
@@ -359,6 +411,7 @@ class DriverConformance:
         )
 
     def test_a_disk_of_the_same_name_is_not_deleted(self) -> None:
+        """A disk with another UDID is not deleted."""
         (disk,) = self.make('pvmic_t1')
         self.driver.delete_disks(
             [dataclasses.replace(disk, udid='0' * len(disk.udid))]
@@ -368,17 +421,19 @@ class DriverConformance:
             'delete_disks() must find disks by UDID and name',
         )
 
-    def test_a_name_is_taken_once(self) -> None:
+    def test_a_name_is_used_once(self) -> None:
+        """A name that is in use is refused, and nothing is created."""
         self.make('pvmic_t1')
         _case(self).assertRaises(
             exceptions.DiskExists, self.make, 'pvmic_t2', 'pvmic_t1'
         )
         _case(self).assertIsNone(
             self.driver.find_disk('pvmic_t2'),
-            'create_disks() makes all of the disks, or none',
+            'create_disks() must create all of the disks, or none',
         )
 
-    def test_no_room(self) -> None:
+    def test_lack_of_space_is_reported(self) -> None:
+        """NotEnoughSpace is raised with the bytes that are needed."""
         free = self.driver.pool().free
         error = _raised(
             self,
@@ -388,10 +443,11 @@ class DriverConformance:
         _case(self).assertGreater(
             error.needed_bytes,
             free,
-            'needed_bytes must tell what is needed, so that room can be made',
+            'needed_bytes must be the space that is needed',
         )
 
-    def test_bytes_arrive_and_are_copied(self) -> None:
+    def test_uploaded_bytes_are_stored_and_copied(self) -> None:
+        """An upload and a copy contain the same bytes."""
         data = random.Random(1).randbytes(3 * _MIB + 17)  # noqa: S311
         (source,) = self.make('pvmic_t1', size=len(data))
         self.fill(source, data)
@@ -405,10 +461,11 @@ class DriverConformance:
         _case(self).assertEqual(
             data,
             self.read(copy, len(data)),
-            'a copy must not need what it was made from',
+            'a copy must not depend on its source',
         )
 
-    def test_a_copy_of_what_is_not_valid(self) -> None:
+    def test_an_invalid_source_is_not_copied(self) -> None:
+        """A source that is missing or no longer valid is not copied."""
         (source,) = self.make('pvmic_t1')
         new = driver_base.NewDisk('pvmic_t2', _MIB, 'raw')
         for wrong, valid in (
@@ -425,7 +482,8 @@ class DriverConformance:
             )
             _case(self).assertIsNone(self.driver.find_disk('pvmic_t2'))
 
-    def test_an_upload_that_breaks(self) -> None:
+    def test_a_failed_upload_leaves_nothing_but_the_disk(self) -> None:
+        """A failed upload leaves nothing but the disk."""
         (disk,) = self.make('pvmic_t1', size=2 * _MIB)
 
         def pieces() -> Iterator[bytes]:
@@ -442,22 +500,27 @@ class DriverConformance:
         _case(self).assertNotIn(
             disk.udid,
             self.driver.upload_targets(),
-            'nothing but the disk may be left of an upload',
+            'an upload must leave nothing but the disk',
         )
 
-    def test_nobody_has_a_new_disk(self) -> None:
+    def test_a_new_disk_is_not_mapped(self) -> None:
+        """A new disk is not mapped to a partition."""
         disks = self.make('pvmic_t1', 'pvmic_t2')
         _case(self).assertEqual(set(), self.driver.mapped(disks))
         self.driver.remove_uploads(disks[0])
 
 
-def _case(test: Any) -> unittest.TestCase:
-    """The TestCase that a suite is mixed into."""
-    return test
+def _case(test: object) -> unittest.TestCase:
+    """Return the TestCase that a suite is mixed into."""
+    return cast(unittest.TestCase, test)
 
 
-def _raised(test: Any, kind: type[BaseException], call: Any) -> Any:
-    """The error that a call must raise."""
-    with _case(test).assertRaises(kind) as caught:
+def _raised(
+    test: object, kind: type[BaseException], call: Callable[..., object]
+) -> Any:
+    """Return the error that a call must raise."""
+    # Not the method of the test case itself: that of testtools 2.7, which
+    # OpenStack 2025.1 has, is no context manager.
+    with unittest.TestCase.assertRaises(_case(test), kind) as caught:
         call()
     return caught.exception

@@ -10,9 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What is known of a Glance image, and when two of them are the same.
+"""Descriptions of Glance images, and their comparison.
 
-Nothing here talks to Glance: see :mod:`pvm_imagecache.glance.source`.
+This module sends no requests: see :mod:`pvm_imagecache.glance.source`.
 """
 
 from collections.abc import Iterator
@@ -22,15 +22,23 @@ import hashlib
 from typing import Final
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 
+#: Disk formats of Glance that can be deployed.
 SUPPORTED_FORMATS: Final = ('raw', 'qcow2')
-#: Formats of disks that hold more bytes than their file has.
+#: Disk formats whose disk can be larger than the file.
 SPARSE_FORMATS: Final = ('qcow2',)
+
+_SHORT_ID: Final = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Digest:
-    """A hash that an image's bytes must have; ``value`` is hexadecimal."""
+    """The hash that the bytes of an image must have.
+
+    :ivar algorithm: its name in :mod:`hashlib`, such as ``sha512``.
+    :ivar value: hexadecimal, in lower case.
+    """
 
     algorithm: str
     value: str
@@ -38,14 +46,20 @@ class Digest:
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """A Glance image; sizes are in bytes.
+    """A Glance image.
 
-    :ivar id: in the spelling that Glance has, which is never changed: the
-        same UUID in another case is another image.
-    :ivar virtual_size: what a guest sees; None where nobody knows yet.
-    :ivar os_hash_algo: with ``os_hash_value`` Glance's own hash, usually
-        sha512; None for images that are older than Glance 17.
-    :ivar checksum: md5, the only hash of an old image.
+    :ivar id: ID of the image, in the spelling of Glance, which is never
+        changed: the same UUID in a different case is a different image.
+    :ivar name: name of the image, or None if it has none. Names are not
+        unique.
+    :ivar size: bytes that Glance stores.
+    :ivar disk_format: ``raw`` or ``qcow2``, or another one of Glance's
+        formats, which cannot be deployed.
+    :ivar virtual_size: bytes of the disk that a guest sees; None if unknown.
+    :ivar os_hash_algo: algorithm of ``os_hash_value``, usually ``sha512``;
+        None for images that are older than Glance 17.
+    :ivar os_hash_value: the hash that Glance computed, hexadecimal.
+    :ivar checksum: MD5, hexadecimal; the only hash of an old image.
     """
 
     id: str
@@ -59,12 +73,17 @@ class Image:
 
     @property
     def label(self) -> str:
-        """Name and short ID for messages: ``debian-13 (e975f0c7)``."""
-        return f'{self.name} ({self.id[:8]})' if self.name else self.id
+        """Name and short ID for messages: ``debian-13 (e975f0c7)``.
+
+        The whole ID if the image has no name.
+        """
+        if not self.name:
+            return self.id
+        return f'{text.printable(self.name)} ({self.id[:_SHORT_ID]})'
 
     @property
     def digest(self) -> Digest | None:
-        """The best hash there is that this Python can compute, or None."""
+        """The strongest known hash that this Python can compute, or None."""
         if (
             self.os_hash_value
             and self.os_hash_algo
@@ -78,30 +97,42 @@ class Image:
 
     @property
     def needs_virtual_size(self) -> bool:
-        """Whether a guest's size has to be read from the image itself."""
+        """True if the virtual size must be read from the image's header."""
         return self.virtual_size is None and self.disk_format in SPARSE_FORMATS
 
     @property
     def least_disk_size(self) -> int:
-        """The bytes that a disk must have at least to boot from this."""
+        """Bytes that a disk must have at least to hold the image."""
         return max(self.size, self.virtual_size or 0)
 
 
 class Sameness(enum.Enum):
-    """What two descriptions tell about the bytes that they describe."""
+    """Whether two descriptions are of the same bytes."""
 
     SAME = 'same'
+    """Everything that is known of both is equal, at least one hash."""
+
     DIFFERENT = 'different'
+    """ID, size, format or a hash differ."""
+
     UNKNOWN = 'unknown'
-    """Nothing speaks against it, but they have no hash in common."""
+    """Nothing differs, but no hash is known of both."""
 
 
 def compare(one: Image, other: Image) -> Sameness:
-    """Whether two descriptions are of the same bytes.
+    """Compare two descriptions of images.
 
-    The id must be equal to the letter, the size and format too, and of the
-    hashes all that both know: at least one, and none may differ. nova's own
-    image object, for one, has only the md5.
+    They are of the same bytes if all of these hold:
+
+    * the ID is equal, including the case of its letters;
+    * size and disk format are equal;
+    * at least one hash is known of both, and no hash differs. nova's own
+      image object, for example, has only the MD5.
+
+    :param one: a description.
+    :param other: the description to compare it with; the order does not
+        matter.
+    :returns: the result.
     """
     if (one.id, one.size, one.disk_format) != (
         other.id,
@@ -128,7 +159,11 @@ def _common_hashes(
 
 
 def check_format(image: Image) -> None:
-    """Raise :exc:`ImageFormatUnsupported` unless PowerVM takes the format."""
+    """Check that PowerVM can boot from the disk format of an image.
+
+    :param image: the image.
+    :raises ImageFormatUnsupported: if it cannot.
+    """
     if image.disk_format not in SUPPORTED_FORMATS:
         raise exceptions.ImageFormatUnsupported(
             image=image.id,

@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the cache does, as metrics for Prometheus in a file.
+"""Metrics of the cache for Prometheus, in a file.
 
-The textfile collector of node_exporter reads them from there, which runs as
-a user of its own: other than all else that this project writes the file can
-be read by everybody. It holds numbers, and the name of the pool.
+The textfile collector of node_exporter reads the file. It runs as another
+user, so the file is world-readable, unlike all other files of this project.
+It contains numbers and the name of the pool only.
 """
 
 from collections.abc import Iterator
@@ -25,33 +25,41 @@ import tempfile
 import time
 from typing import Any
 from typing import Final
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 
+if TYPE_CHECKING:
+    from pvm_imagecache import results
+
 FILE_MODE: Final = 0o644
-_OUTCOMES: Final = ('hit', 'miss', 'bypass', 'pool')
+_OUTCOMES: Final = ('hit', 'miss', 'bypass', 'shared-pool')
 _REMOVALS: Final = ('evict', 'purge')
 
 
-def write(path: str, usage: Any) -> None:
-    """Write the metrics to a file, whole or not at all.
+def write(path: str, usage: 'results.Usage') -> None:
+    """Write the metrics to a file, atomically.
 
-    :param usage: a :class:`pvm_imagecache.manager.Usage`.
-    :raises MetricsError: if that can't be done.
+    :param path: path of the file, which is replaced if it exists.
+    :param usage: the usage of the cache.
+    :raises MetricsError: if the file cannot be written, or prometheus_client
+        is not installed.
     """
     content = render(usage)
     try:
         _replace(path, content)
     except OSError as error:
         raise exceptions.MetricsError(
-            reason=f'The metrics can not be written to {path}: '
+            reason=f'The metrics cannot be written to {path}: '
             f'{error.strerror}.'
         ) from error
 
 
-def render(usage: Any) -> bytes:
-    """The metrics as Prometheus reads them.
+def render(usage: 'results.Usage') -> bytes:
+    """Return the metrics in the text format of Prometheus.
 
+    :param usage: the usage of the cache.
+    :returns: the text, encoded.
     :raises MetricsError: if prometheus_client is not installed.
     """
     try:
@@ -59,8 +67,8 @@ def render(usage: Any) -> bytes:
         from prometheus_client import core
     except ImportError as error:
         raise exceptions.MetricsError(
-            reason='Metrics need the package prometheus_client: "pip install '
-            'pvm_imagecache[prometheus]" in the environment of this '
+            reason='Metrics require the package prometheus_client: "pip '
+            'install pvm_imagecache[prometheus]" in the environment of this '
             f'command ({error}).'
         ) from error
     registry = prometheus_client.CollectorRegistry()
@@ -69,28 +77,30 @@ def render(usage: Any) -> bytes:
 
 
 class _Collector:
-    def __init__(self, core: Any, usage: Any) -> None:
+    """Collects the metrics; core is the module prometheus_client.core."""
+
+    def __init__(self, core: Any, usage: 'results.Usage') -> None:
         self._core = core
         self._usage = usage
 
     def collect(self) -> Iterator[Any]:
-        """Called by prometheus_client."""
+        """Yield the metrics. Called by prometheus_client."""
         usage = self._usage
         yield self._gauge(
-            'pool_size_bytes', 'Size of the pool.', usage.pool.capacity
+            'pool_size_bytes', 'Capacity of the pool.', usage.pool.capacity
         )
         yield self._gauge(
             'pool_used_bytes',
-            'Used of the pool, by disks of all kinds.',
+            'Used size of the pool, by disks of all kinds.',
             usage.pool.used,
         )
-        yield self._gauge('images', 'Images that are cached.', usage.images)
+        yield self._gauge('images', 'Number of cached images.', usage.images)
         yield self._gauge(
-            'size_bytes', 'Used of the pool by cached images.', usage.cached
+            'size_bytes', 'Total disk size of cached images.', usage.cached
         )
         yield self._counters(
             'deploys',
-            'Disks made, by how they got their bytes.',
+            'Created instance disks, by outcome.',
             'outcome',
             _OUTCOMES,
         )
@@ -98,32 +108,36 @@ class _Collector:
             'removals', 'Images removed from the cache.', 'action', _REMOVALS
         )
         yield self._counter(
-            'fetched_bytes', 'Bytes fetched from Glance.', usage.bytes_fetched
+            'fetched_bytes',
+            'Bytes downloaded from Glance.',
+            usage.bytes_fetched,
         )
         yield self._counter(
             'saved_bytes',
-            'Bytes that hits did not have to fetch.',
+            'Bytes that hits did not download.',
             usage.bytes_saved,
         )
         if usage.seconds_saved is not None:
             yield self._gauge(
                 'saved_seconds',
-                'By how much hits were faster than fetches, as an estimate.',
+                'Estimated time that hits saved.',
                 usage.seconds_saved,
             )
-        if usage.last_pass is not None:
+        if usage.last_run is not None:
             yield self._gauge(
-                'last_pass_timestamp_seconds',
-                'When the cache was last tidied up.',
-                usage.last_pass.at,
+                'last_run_timestamp_seconds',
+                'Time of the last cleanup run.',
+                usage.last_run.at,
             )
             yield self._gauge(
-                'last_pass_troubled',
-                'Whether something went wrong then.',
-                bool(usage.last_pass.trouble),
+                'last_run_failed',
+                'Whether the last cleanup run had errors.',
+                bool(usage.last_run.error),
             )
         yield self._gauge(
-            'written_timestamp_seconds', 'When this was written.', time.time()
+            'written_timestamp_seconds',
+            'Time at which the file was written.',
+            time.time(),
         )
 
     def _gauge(self, name: str, text: str, value: float) -> Any:
@@ -155,11 +169,11 @@ class _Collector:
 
 
 def _replace(path: str, content: bytes) -> None:
-    """Put a new file in the place of an old one, in one step."""
+    """Replace a file atomically."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise FileExistsError(0, 'it is there, and is no plain file')
-    # node_exporter takes no notice of names that do not end in .prom.
+            raise FileExistsError(0, 'it exists and is not a regular file')
+    # node_exporter ignores files whose names do not end in .prom.
     descriptor, temporary = tempfile.mkstemp(
         prefix='.pvm_imagecache-', dir=os.path.dirname(path) or '.'
     )

@@ -10,10 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What a virtual disk may be called, and what its name can tell.
+"""Names of virtual disks.
 
-A name never proves what a disk holds: twelve hexadecimal digits of an
-image's id survive in it, and whoever creates an image may choose its id.
+A name does not prove what a disk contains. It keeps only twelve hexadecimal
+digits of the image's ID, and the ID can be chosen when an image is created.
 """
 
 import re
@@ -21,8 +21,10 @@ from typing import Final
 
 from pvm_imagecache import exceptions
 
-#: PowerVM's limit (pypowervm.const.MaxLen.VDISK_NAME).
+#: Characters that PowerVM allows in the name of a virtual disk
+#: (``pypowervm.const.MaxLen.VDISK_NAME``).
 MAX_DISK_NAME: Final = 15
+#: How the name of every base image begins.
 BASE_IMAGE_PREFIX: Final = 'i_'
 
 _FORBIDDEN = re.compile(r'[^.0-9A-Z_a-z]')
@@ -30,46 +32,62 @@ _BASE_IMAGE_NAME = re.compile(r'i_[0-9A-Fa-f]{8}_[0-9A-Fa-f]{4}')
 
 
 def base_image_name(image_id: str) -> str:
-    """The name of the disk that caches an image: ``i_3e865d14_8c1e``.
+    """Return the disk name of a base image, such as ``i_3e865d14_8c1e``.
 
-    The rule is that of nova-powervm and of
+    The rule is that of nova-powervm:
     ``pypowervm.util.sanitize_file_name_for_api(id, prefix='i_',
-    max_len=15)``; the case of the id is kept, as Glance takes two spellings
-    of one UUID for two images.
+    max_len=15)``. The case of the ID is kept, because two spellings of one
+    UUID are two images in Glance.
+
+    :param image_id: ID of the Glance image.
+    :returns: the name, of at most :data:`MAX_DISK_NAME` characters.
     """
     return (BASE_IMAGE_PREFIX + _FORBIDDEN.sub('_', image_id))[:MAX_DISK_NAME]
 
 
 def is_base_image_name(disk_name: str) -> bool:
-    """Whether a disk is called as a cached image of a UUID would be."""
+    """Check if a disk is named like the base image of an image with a UUID.
+
+    :param disk_name: name of the disk, or the path of a file-backed disk.
+    :returns: True if the name has that form.
+    """
     return BASE_IMAGE_PREFIX in disk_name and bool(
         _BASE_IMAGE_NAME.fullmatch(last_component(disk_name))
     )
 
 
 def last_component(disk_name: str) -> str:
-    """The name proper: file-backed disks are named by their whole path."""
+    """Return the part of a disk name after the last slash.
+
+    The platform names file-backed disks by their path.
+
+    :param disk_name: name of the disk, or the path of a file-backed disk.
+    :returns: the last component; the name itself if it has no slash.
+    """
     return disk_name.rpartition('/')[2] if '/' in disk_name else disk_name
 
 
-def check_disk_name(disk_name: str, longest: int = MAX_DISK_NAME) -> str:
-    """Return the name if PowerVM takes it for a new disk.
+def check_disk_name(disk_name: str, max_length: int = MAX_DISK_NAME) -> str:
+    """Return a name if an instance disk can be created under it.
 
-    :param longest: the characters that it may have at most.
-    :raises DiskNameInvalid: if it is empty or too long, has characters
-        outside PowerVM's FileName.Pattern, or looks like a cached image.
+    :param disk_name: the name to check.
+    :param max_length: characters that the name may have at most.
+    :returns: the name, unchanged.
+    :raises DiskNameInvalid: if it is empty or too long, has characters that
+        PowerVM does not allow (``FileName.Pattern``), or has the form of a
+        base image's name.
     """
     if not disk_name:
         reason = 'it is empty'
-    elif len(disk_name) > longest:
+    elif len(disk_name) > max_length:
         reason = (
-            f'it has {len(disk_name)} characters, and PowerVM takes '
-            f'{longest} at most'
+            f'it has {len(disk_name)} characters, and PowerVM allows '
+            f'{max_length} at most'
         )
     elif _FORBIDDEN.search(disk_name):
-        reason = 'only letters, digits, "." and "_" may be in it'
+        reason = 'it may contain only letters, digits, "." and "_"'
     elif is_base_image_name(disk_name):
-        reason = 'such names are those of cached images'
+        reason = 'names of that form are reserved for cached images'
     else:
         return disk_name
     raise exceptions.DiskNameInvalid(name=disk_name, reason=reason)

@@ -10,11 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Drivers and policies, loaded through stevedore and held to a contract.
+"""Load drivers and eviction policies, and check them against contracts.
 
-A plugin is found by the name of its entry point. One that is missing, can't
-be imported, has a namesake, or does not fit the contract gives an error
-that names it and the distribution that it comes from.
+A plugin is found by the name of its entry point. It is refused if
+
+* it is not installed, or two distributions install one of that name;
+* it cannot be imported;
+* it does not follow its contract: version, methods and their parameters.
+
+The error names the plugin and its distribution.
 """
 
 from collections.abc import Callable
@@ -28,10 +32,11 @@ from typing import Final
 
 from oslo_config import cfg
 from oslo_log import log as logging
-from stevedore import extension
 from stevedore import named
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
+from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
@@ -39,7 +44,9 @@ from pvm_imagecache.eviction import time_limit
 
 LOG = logging.getLogger(__name__)
 
+#: Namespace of the entry points of disk drivers.
 DRIVERS: Final = 'pvm_imagecache.drivers'
+#: Namespace of the entry points of eviction policies.
 EVICTION: Final = 'pvm_imagecache.eviction'
 
 _CONTRACTS: Final[dict[str, tuple[type[Any], int]]] = {
@@ -61,7 +68,15 @@ _METHODS_OF: Final = {
 
 @dataclasses.dataclass(frozen=True)
 class Installed:
-    """A plugin that is installed, whether it works or not."""
+    """An installed plugin, usable or not.
+
+    :ivar namespace: of its entry point.
+    :ivar name: of its entry point.
+    :ivar module: module and class, as ``module:Class``.
+    :ivar distribution: name and version of the distribution that installs
+        it.
+    :ivar error: why it cannot be used; None if it can.
+    """
 
     namespace: str
     name: str
@@ -70,18 +85,30 @@ class Installed:
     error: str | None
 
 
-def load_driver(conf: Any) -> driver_base.DiskDriver:
-    """Make the driver that ``disk_driver`` names.
+def load_driver(conf: types.Conf) -> driver_base.DiskDriver:
+    """Make the driver that the option ``disk_driver`` names.
 
-    :raises PluginNotFound, PluginInvalid, ConfigurationError:
+    :param conf: the configuration of the process.
+    :returns: the driver; it has sent no request to PowerVM yet.
+    :raises PluginNotFound: if no driver of that name is installed.
+    :raises PluginInvalid: if the driver cannot be imported, does not follow
+        the contract, or cannot be made for another reason than an option.
+    :raises ConfigurationError: if an option of the driver has an invalid
+        value.
     """
     return _make(DRIVERS, conf.pvm_imagecache.disk_driver, conf)
 
 
-def load_policies(conf: Any) -> list[pipeline.NamedPolicy]:
-    """Make the policies that ``eviction_policies`` lists, in its order.
+def load_policies(conf: types.Conf) -> list[pipeline.NamedPolicy]:
+    """Make the policies that the option ``eviction_policies`` lists.
 
-    :raises PluginNotFound, PluginInvalid, ConfigurationError:
+    :param conf: the configuration of the process.
+    :returns: in the order of the option.
+    :raises PluginNotFound: if a policy is not installed.
+    :raises PluginInvalid: if a policy cannot be imported, does not follow
+        the contract, or cannot be made for another reason than an option.
+    :raises ConfigurationError: if the option names a policy twice, or an
+        option of a policy has an invalid value.
     """
     names = conf.pvm_imagecache.eviction_policies
     for name in names:
@@ -93,11 +120,14 @@ def load_policies(conf: Any) -> list[pipeline.NamedPolicy]:
     return [_make_policy(name, conf) for name in names]
 
 
-def load_usable_policies(conf: Any) -> list[pipeline.NamedPolicy]:
-    """As :func:`load_policies`, without those that can't be had.
+def load_usable_policies(conf: types.Conf) -> list[pipeline.NamedPolicy]:
+    """Make the policies that can be used, and log an error for each other.
 
-    A policy that is missing keeps images in the cache, which is no reason
-    for a service not to start. Each is told of in an error of the log.
+    A missing policy only keeps images in the cache longer. It must not
+    prevent the start of a service.
+
+    :param conf: the configuration of the process.
+    :returns: in the order of the option ``eviction_policies``, each once.
     """
     usable = []
     for name in dict.fromkeys(conf.pvm_imagecache.eviction_policies):
@@ -108,23 +138,20 @@ def load_usable_policies(conf: Any) -> list[pipeline.NamedPolicy]:
             exceptions.ConfigurationError,
         ) as error:
             LOG.error(
-                'Going on without the eviction policy %(name)s: %(error)s',
+                'Continuing without eviction policy %(name)s: %(error)s',
                 {'name': name, 'error': error},
             )
     return usable
 
 
-def _make_policy(name: str, conf: Any) -> pipeline.NamedPolicy:
+def _make_policy(name: str, conf: types.Conf) -> pipeline.NamedPolicy:
     return pipeline.NamedPolicy(
         name, _make(EVICTION, name, conf), _distributions(EVICTION, name)
     )
 
 
-def _make(namespace: str, name: str, conf: Any) -> Any:
-    """The plugin, as the options want it.
-
-    :raises PluginNotFound, PluginInvalid, ConfigurationError:
-    """
+def _make(namespace: str, name: str, conf: types.Conf) -> Any:
+    """Load a plugin, and make an object of it."""
     plugin = _load(namespace, name)
     invalid = functools.partial(
         exceptions.PluginInvalid,
@@ -133,15 +160,17 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
         distribution=_distributions(namespace, name),
     )
     try:
-        made = time_limit.BoundedCall(lambda: plugin.from_conf(conf)).result()
+        made = time_limit.BoundedCall(
+            lambda: plugin.from_conf(conf), name=f'from-conf-{name}'
+        ).result()
     except exceptions.ConfigurationError:
         raise
     except (cfg.Error, ValueError) as error:
         raise exceptions.ConfigurationError(
-            reason=f'An option of the plugin {name} in {namespace} is not '
-            f'right: {" ".join(str(error).split())}'
+            reason=f'Invalid option of plugin "{name}" of {namespace}: '
+            f'{text.one_line(error)}.'
         ) from error
-    except time_limit.TimeLimitExceeded as error:
+    except (time_limit.TimeLimitExceeded, time_limit.ExitedError) as error:
         raise invalid(reason=f'from_conf: {error}') from error
     except Exception as error:
         raise invalid(
@@ -153,7 +182,12 @@ def _make(namespace: str, name: str, conf: Any) -> Any:
 
 
 def installed() -> list[Installed]:
-    """All plugins of all namespaces, each tried, in order of their names."""
+    """Return the installed plugins of all namespaces.
+
+    Each plugin is imported and checked, but no object of it is made.
+
+    :returns: sorted by namespace and name.
+    """
     found = []
     for namespace in _CONTRACTS:
         for entry_point in _entry_points(namespace):
@@ -175,7 +209,7 @@ def installed() -> list[Installed]:
 
 
 def _load(namespace: str, name: str) -> Any:
-    """The class behind an entry point, once it fits its contract."""
+    """Import and check the class of an entry point."""
     invalid = functools.partial(
         exceptions.PluginInvalid, name=name, namespace=namespace
     )
@@ -195,15 +229,15 @@ def _load(namespace: str, name: str) -> Any:
     if len(candidates) > 1:
         raise invalid(
             distribution=distributions,
-            reason='several plugins have that name. Remove all '
-            'but one of these packages.',
+            reason='several distributions install a plugin of that name. '
+            'Uninstall all but one of them.',
         )
     try:
         plugin = _import(namespace, name)
     except (Exception, SystemExit) as error:
         raise invalid(
             distribution=distributions,
-            reason=f'loading it raised {type(error).__name__}: {error}',
+            reason=f'importing it raised {type(error).__name__}: {error}',
         ) from error
     reasons = list(_faults(plugin, *_CONTRACTS[namespace]))
     if reasons:
@@ -213,6 +247,8 @@ def _load(namespace: str, name: str) -> Any:
 
 def _import(namespace: str, name: str) -> Any:
     failures: list[BaseException] = []
+    # No conflict_resolver: stevedore has it since 5.6.0, OpenStack 2025.1 has
+    # 5.4.1, and a name that two plugins have is refused before.
     manager: Any = named.NamedExtensionManager(
         namespace,
         [name],
@@ -220,7 +256,6 @@ def _import(namespace: str, name: str) -> Any:
         on_load_failure_callback=(
             lambda _manager, _entry_point, error: failures.append(error)
         ),
-        conflict_resolver=extension.error_on_conflict,
         warn_on_missing_entrypoint=False,
     )
     if failures:
@@ -229,7 +264,7 @@ def _import(namespace: str, name: str) -> Any:
 
 
 def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
-    """What is wrong with a plugin, if anything."""
+    """Yield each violation of the contract."""
     if not _is_kind_of(plugin, contract):
         yield (
             f'it is not a subclass of {contract.__module__}.'
@@ -238,8 +273,8 @@ def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
         return
     if plugin.api_version != version:
         yield (
-            f'it follows version {plugin.api_version} of the contract, '
-            f'and this release version {version}'
+            f'it follows version {plugin.api_version} of the contract; '
+            f'this release supports version {version}'
         )
     missing = sorted(getattr(plugin, '__abstractmethods__', ()))
     if missing:
@@ -248,16 +283,16 @@ def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
     if not isinstance(capabilities, frozenset | tuple) or not all(
         isinstance(each, driver_base.Capability) for each in capabilities
     ):
-        yield 'its capabilities are no frozenset of Capability'
+        yield 'its capabilities are not a frozenset of Capability'
         return
     for capability in capabilities:
         for method in _METHODS_OF.get(capability, ()):
             if getattr(plugin, method) is getattr(contract, method):
-                yield f'it declares {capability.value}, but lacks {method}'
+                yield f'it declares {capability.value} but lacks {method}'
     try:
         inspect.signature(plugin.from_conf).bind('conf')
     except TypeError as error:
-        yield f'from_conf must take (conf), but does not: {error}'
+        yield f'from_conf must accept (conf): {error}'
     for method, function in inspect.getmembers(contract, inspect.isfunction):
         if not method.startswith('_'):
             yield from _signature_faults(plugin, method, function)
@@ -270,17 +305,20 @@ def _is_kind_of(plugin: Any, contract: type[Any]) -> bool:
 def _signature_faults(
     plugin: type, method: str, function: Callable[..., Any]
 ) -> Iterator[str]:
-    """Whether a method can be called as the contract says."""
+    """Yield an error if a method cannot be called as in the contract."""
     wanted = inspect.signature(function).parameters
     actual = getattr(plugin, method)
     try:
         inspect.signature(actual).bind(*wanted)
     except TypeError as error:
-        yield (
-            f'{method} must take ({", ".join(wanted)}), but does not: {error}'
-        )
+        yield f'{method} must accept ({", ".join(wanted)}): {error}'
     except ValueError as error:
-        LOG.debug('%s.%s has no signature to check: %s', plugin, method, error)
+        LOG.debug(
+            'The parameters of %s.%s are not checked: %s',
+            plugin,
+            method,
+            error,
+        )
 
 
 def _entry_points(namespace: str) -> list[Any]:
@@ -288,7 +326,7 @@ def _entry_points(namespace: str) -> list[Any]:
 
 
 def _distributions(namespace: str, name: str) -> str:
-    """Those that offer a plugin of that name; there should be one."""
+    """Return the distributions that install a plugin; one is expected."""
     return ' and '.join(
         sorted(
             _distribution(each)

@@ -114,7 +114,7 @@ class CleanupResult:
                         ),
                     ),
                     *(
-                        f'policy {name} was skipped: {why}'
+                        f'policy {name} failed and was skipped: {why}'
                         for name, why in faults
                     ),
                     self.error and f'nothing was evicted: {self.error}',

@@ -10,13 +10,16 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The version of this distribution, as pbr has built it."""
+"""The version of the installed distribution, as set by pbr."""
 
 from importlib import metadata
 
 
 def version_string() -> str:
-    """The version, or 'unknown' in a tree that was never installed."""
+    """Return the version of the installed distribution.
+
+    :returns: the version, or ``unknown`` if the package is not installed.
+    """
     try:
         return metadata.version('pvm_imagecache')
     except metadata.PackageNotFoundError:

@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A directive that lists the options of an ``argparse`` parser.
+"""A Sphinx directive that lists the options of an ``argparse`` parser.
 
 ``.. argparse-options:: module:function`` calls a function that returns a
-parser, and makes a description of each of its options, so that no option
-is described in two places.
+parser, and describes each of its options, so that the help text of an option
+is its only description.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from sphinx.util import docutils
 
 
 class ArgparseOptions(docutils.SphinxDirective):
-    """All options of one parser, group by group."""
+    """List all options of one parser, group by group."""
 
     required_arguments = 1
 

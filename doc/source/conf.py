@@ -82,7 +82,7 @@ man_pages = [
     (
         'cli/pvm-imagecache',
         'pvm-imagecache',
-        'see and change the image cache of a PowerVM host',
+        'inspect and manage the image cache of a PowerVM host',
         '',
         1,
     ),

@@ -90,7 +90,7 @@ class Row(sqlite3.Row):
         value = self[column]
         if isinstance(value, int | float):
             return float(value)
-        self._fail(column, value)
+        return self._fail(column, value)
 
     def number_or_none(self, column: str) -> float | None:
         """Return a number, or None.
@@ -114,7 +114,7 @@ class Row(sqlite3.Row):
         try:
             return kind(value)
         except ValueError:
-            self._fail(column, value)
+            return self._fail(column, value)
 
     def _fail(self, column: str, value: object) -> NoReturn:
         raise sqlite3.DataError(

@@ -257,13 +257,12 @@ class Evictor:
         last_resort: bool,
     ) -> tuple[pipeline.Plan, dict[str, models.BaseImage]]:
         """Select images that free a number of bytes."""
-        view, records = self.view(
-            demand, busy={*kept, *([for_image] if for_image else [])}
-        )
+        busy = {*kept, *([for_image] if for_image else [])}
+        view, records = self.view(demand, busy=busy)
         plan = self._plan(view)
         if plan.lacking and last_resort:
             view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY), kept
+                demand, (base.Veto.PINNED, base.Veto.BUSY), busy
             )
             plan = pipeline.make_room(view)
         return plan, records
@@ -320,7 +319,7 @@ class Evictor:
                     record.image.id,
                     record.disk_name,
                     record.image.size,
-                    f'{choice.policy}: {choice.reason}',
+                    choice.summary,
                 )
             )
         if not evicted:
@@ -336,7 +335,7 @@ class Evictor:
                         image_name=record.image.name,
                         disk_name=record.disk_name,
                         code=choice.code,
-                        detail=f'{choice.policy}: {choice.reason}',
+                        detail=choice.summary,
                     )
         except exceptions.CacheFault as error:
             LOG.warning(

@@ -92,12 +92,15 @@ def recorded(
         finally:
             # If the block failed, a disk that a crashed process requested
             # may still appear under the fill ID that was carried on.
-            if (completed or not carried) and is_settled():
-                if not _try_to_finish(cache.catalog, entry):
-                    with _GUARD:
-                        _UNRECORDED.append(
-                            _Unrecorded(cache.catalog, entry, held.pop_all())
-                        )
+            if (
+                (completed or not carried)
+                and is_settled()
+                and not _try_to_finish(cache.catalog, entry)
+            ):
+                with _GUARD:
+                    _UNRECORDED.append(
+                        _Unrecorded(cache.catalog, entry, held.pop_all())
+                    )
 
 
 def is_unrecorded(cache: cache_module.Cache, name: str) -> bool:

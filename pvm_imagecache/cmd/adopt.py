@@ -10,12 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command that takes disks into the cache which it did not fill."""
+"""The command ``adopt``: untracked disks become cached images."""
 
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import text
 from pvm_imagecache.cmd import base
@@ -23,39 +24,57 @@ from pvm_imagecache.cmd import confirmation
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
+if TYPE_CHECKING:
+    from pvm_imagecache import image as image_module
+    from pvm_imagecache.drivers import base as drivers
+
 
 class AdoptImages(base.Lister):
-    """Serve images from disks that the cache did not fill.
+    """Register existing base disks as cached images.
 
-    They have the names of base images; nova-powervm left such disks, for
-    example. They are never served by themselves: nothing tells whether they
-    hold all of their image. Adopt one only if you know that it does: every
-    later deploy gets its bytes. "verify" lists those that there are.
+    An untracked disk has the name of a base image, but no record in the
+    catalog. nova-powervm, for example, leaves such disks. Untracked disks are
+    not served, because they may be incomplete. Adopt a disk only if you know
+    that it holds all bytes of its image: every later deploy of the image gets
+    these bytes. "verify" lists the untracked disks.
     """
 
     rule = rules.ADOPT
     columns = ('ID', 'Name', 'Disk', 'Disk Size', 'Result')
     examples = (
-        ('adopt rhel-9 --dry-run', 'whether there is such a disk'),
-        ('adopt rhel-9', 'serve deploys from it'),
+        ('adopt rhel-9 --dry-run', 'check whether a disk can be adopted'),
+        ('adopt rhel-9', 'register it'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
-        confirmation.add_dry_run(parser, 'only show what would be taken over')
+        confirmation.add_dry_run(
+            parser, 'show what would be adopted, change nothing'
+        )
         confirmation.add_yes(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Register the disks, after confirmation.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
         manager = self.app.manager
         found = [self.app.source.find(each) for each in parsed_args.images]
         images = list({each.id: each for each in found}.values())
-        # Nothing is taken over if one of them can't be.
+        # If one disk cannot be adopted, none is.
         disks = [manager.adoptable(each) for each in images]
         if parsed_args.dry_run:
             return self.columns, formatting.with_ids(
@@ -66,8 +85,8 @@ class AdoptImages(base.Lister):
             confirmation.ask(
                 'Do these disks hold all bytes of their images, unchanged?',
                 [
-                    f'{disk.name} {text.size(disk.capacity)}: image '
-                    f'{image.id} {image.name}'
+                    f'Disk {disk.name} ({text.size(disk.capacity)}): image '
+                    f'{image.name} ({image.id})'
                     for image, disk in zip(images, disks, strict=True)
                 ],
                 'Nothing was adopted.',
@@ -80,7 +99,9 @@ class AdoptImages(base.Lister):
         )
 
 
-def _row(image: Any, disk: Any, result: str) -> Sequence[Any]:
+def _row(
+    image: 'image_module.Image', disk: 'drivers.Disk', result: str
+) -> Sequence[Any]:
     return (
         image.id,
         image.name,

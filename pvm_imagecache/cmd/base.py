@@ -10,19 +10,21 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What our commands are derived from: cliff's, knowing our application.
+"""Base classes of the commands: those of cliff, with access policy checks.
 
-Before a command does anything it is asked whether its user may, by the rule
-of policy that it names, and whether the columns that are wanted exist.
+Before a command runs, its arguments and columns are checked, and the access
+policy is enforced with the rule of the command.
 """
 
 import argparse
+from collections.abc import Iterable
 from collections.abc import Sequence
 import os
 import re
 from typing import Any
 from typing import ClassVar
 from typing import Final
+from typing import TYPE_CHECKING
 
 from cliff import columns as cliff_columns
 from cliff import command
@@ -31,64 +33,87 @@ from cliff import show
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
+from pvm_imagecache.cmd import exit_codes
 from pvm_imagecache.cmd import tables
 from pvm_imagecache.policies import rules
 
-EXIT_USAGE: Final = 2
+if TYPE_CHECKING:
+    from pvm_imagecache.cmd import shell
+
 _FIT_WIDTH: Final = 'CLIFF_FIT_WIDTH'
 _MAX_WIDTH: Final = 'CLIFF_MAX_TERM_WIDTH'
-IMAGE_HELP: Final = 'the id of an image, a unique start of it, or its name'
+IMAGE_HELP: Final = 'image ID, a unique prefix of it, or image name'
 
 
 class Authorized:
-    """What is common to all commands of this project.
+    """Mixin of all commands of this project.
 
-    :cvar rule: says who may use it.
-    :cvar examples: for the end of the help: a command line and what it is
-        for, each.
+    :cvar rule: access policy rule of the command.
+    :cvar examples: for the end of the help: command line and description of
+        each example.
     """
 
     rule: ClassVar[rules.Rule] = rules.DEFAULT
     examples: ClassVar[Sequence[tuple[str, str]]] = ()
 
-    #: A :class:`pvm_imagecache.cmd.shell.Shell`.
-    app: Any
+    app: 'shell.Shell'
     _failed = False
 
     def rule_for(self, parsed_args: argparse.Namespace) -> rules.Rule:
-        """The rule for these arguments."""
+        """Return the access policy rule for the arguments.
+
+        :param parsed_args: arguments of the command.
+        :returns: the rule of the command, or that of ``explain`` for a dry
+            run.
+        """
         if getattr(parsed_args, 'dry_run', False):
             return rules.EXPLAIN
         return self.rule
 
     def check(self, parsed_args: argparse.Namespace) -> None:
-        """Refuse what makes no sense before anything is done.
+        """Check the arguments before anything is done.
 
-        :raises UsageError: saying why.
+        :param parsed_args: arguments of the command.
+        :raises UsageError: if they contradict each other.
         """
 
     def run(self, parsed_args: argparse.Namespace) -> int:
+        """Check the arguments and the access policy, and run the command.
+
+        :param parsed_args: arguments of the command.
+        :returns: the exit code.
+        :raises NotAuthorized: if the access policy does not allow it.
+        :raises KeystoneFailed: if Keystone does not authenticate the user.
+        """
         try:
             self.check(parsed_args)
         except exceptions.UsageError as error:
             self.app.LOG.error(error)
-            return EXIT_USAGE
+            return exit_codes.USAGE
         self.app.authorize(self.rule_for(parsed_args))
         code: int = super().run(parsed_args)  # type: ignore[misc]
-        return code or int(self._failed)
+        return code or (exit_codes.FAILURE if self._failed else 0)
 
     def fail(self) -> None:
-        """Have the command end with status 1, though it goes on."""
+        """Make the command end with exit code 1; it continues."""
         self._failed = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser: argparse.ArgumentParser = super().get_parser(prog_name)  # type: ignore[misc]
-        # The examples have lines of their own.
+        # Keeps the line breaks of the examples.
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         return parser
 
     def get_epilog(self) -> str:
-        """The examples. cliff would look through all that is installed."""
+        """Return the examples. The method of cliff searches all packages.
+
+        :returns: reStructuredText; '' if there are no examples.
+        """
         if not self.examples:
             return ''
         lines = ['Examples::']
@@ -100,14 +125,21 @@ class Authorized:
 class _Display(Authorized):
     """A command whose output has columns.
 
-    :cvar columns: all that it may show.
+    :cvar columns: all columns that the command can show.
     """
 
     columns: ClassVar[Sequence[str]] = ()
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        :raises ConfigurationError: if an environment variable for the width
+            of tables is not a number.
+        """
         for name in (_FIT_WIDTH, _MAX_WIDTH):
-            # cliff takes whatever is there for a number.
+            # cliff fails with a traceback if it is not a number.
             if not re.fullmatch(
                 r'-?\d{1,9}', os.environ.get(name, '0'), re.ASCII
             ):
@@ -116,12 +148,16 @@ class _Display(Authorized):
                 )
         parser = super().get_parser(prog_name)
         if _FIT_WIDTH not in os.environ:
-            # It is about terminals only.
+            # Has an effect on terminals only.
             parser.set_defaults(fit_width=True)
         return parser
 
-    def harmless(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Values as they are, unless that may upset a terminal."""
+    def escaped(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return values with control characters escaped on a terminal.
+
+        :param values: the values of a row.
+        :returns: the values; unchanged if the output is not a terminal.
+        """
         if not self.app.stdout.isatty():
             return values
         return [
@@ -130,100 +166,133 @@ class _Display(Authorized):
         ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        known = {normal(each) for each in self.columns}
+        """Check that the selected columns exist, and run the command.
+
+        :param parsed_args: arguments of the command.
+        :returns: the exit code.
+        :raises NotAuthorized: if the access policy does not allow it.
+        :raises KeystoneFailed: if Keystone does not authenticate the user.
+        """
+        known = {normalized(each) for each in self.columns}
         for each in (
             *parsed_args.columns,
             *getattr(parsed_args, 'sort_columns', ()),
         ):
-            if known and normal(each) not in known:
+            if known and normalized(each) not in known:
                 self.app.LOG.error(
-                    f'There is no column "{each}". There are: '
+                    f'There is no column "{each}". Columns are: '
                     f'{", ".join(self.columns)}.'
                 )
-                return EXIT_USAGE
+                return exit_codes.USAGE
         return super().run(parsed_args)
 
 
 class Command(Authorized, command.Command):
     """A command that prints what it did."""
 
+    app: 'shell.Shell'
+
 
 class Lister(_Display, lister.Lister):
-    """A command that gives rows.
+    """A command that shows a list.
 
-    :cvar for_programs: columns that a table has only where they are asked
-        for, by their names or by --long.
-    :cvar nothing: is said on a terminal where there are no rows.
+    :cvar machine_oriented: columns that a table hides, unless they are
+        selected by name or with --long.
+    :cvar empty_message: printed on a terminal if the list is empty.
     """
 
-    for_programs: ClassVar[Sequence[str]] = ()
-    nothing: ClassVar[str] = 'There is nothing to show.'
+    machine_oriented: ClassVar[Sequence[str]] = ()
+    empty_message: ClassVar[str] = 'Nothing to show.'
 
+    app: 'shell.Shell'
+    # Set by cliff: one of its formatters, or that of this project.
     formatter: Any
 
     def produce_output(
         self,
         parsed_args: argparse.Namespace,
         column_names: Sequence[str],
-        data: Any,
+        data: Iterable[Sequence[Any]],
     ) -> int:
-        data = list(data)
+        """Print the rows. Called by cliff.
+
+        :param parsed_args: arguments of the command.
+        :param column_names: names of the columns.
+        :param data: the rows.
+        :returns: the exit code.
+        """
+        rows = list(data)
         if parsed_args.formatter != 'table':
             return super().produce_output(
-                parsed_args, column_names, [self.harmless(row) for row in data]
+                parsed_args, column_names, [self.escaped(row) for row in rows]
             )
-        if not data and not parsed_args.print_empty:
-            # cliff prints an empty line for no table.
+        if not rows and not parsed_args.print_empty:
+            # cliff would print an empty line.
             if self.app.stdout.isatty() and not self.app.quiet:
-                print(self.nothing, file=self.app.stderr)
+                print(self.empty_message, file=self.app.stderr)
             return 0
         if not parsed_args.columns:
             parsed_args.columns = (
                 column_names
                 if getattr(parsed_args, 'long', False)
-                else self.for_people(column_names, data)
+                else self.human_readable_columns(column_names, rows)
             )
         self.formatter = tables.FittedList(self.formatter)
-        return super().produce_output(parsed_args, column_names, data)
+        return super().produce_output(parsed_args, column_names, rows)
 
-    def for_people(
+    def human_readable_columns(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     ) -> list[str]:
-        """The columns of a table that is not to be --long.
+        """Return the columns of a table without --long.
 
-        One in which there is nothing is left out.
+        :param columns: names of all columns.
+        :param rows: the rows.
+        :returns: the columns that are neither empty nor machine-oriented.
         """
         return [
             column
             for index, column in enumerate(columns)
-            if column not in self.for_programs
-            and (not rows or any(_is_something(row[index]) for row in rows))
+            if column not in self.machine_oriented
+            and (not rows or any(not _is_empty(row[index]) for row in rows))
         ]
 
 
 class ShowOne(_Display, show.ShowOne):
-    """A command that gives one thing, field by field."""
+    """A command that shows one object, field by field."""
+
+    app: 'shell.Shell'
 
     def produce_output(
         self,
         parsed_args: argparse.Namespace,
         column_names: Sequence[str],
-        data: Any,
+        data: Sequence[Any],
     ) -> int:
-        data = (
-            map(tables.for_people, data)
+        """Print the fields. Called by cliff.
+
+        :param parsed_args: arguments of the command.
+        :param column_names: names of the fields.
+        :param data: their values.
+        :returns: the exit code.
+        """
+        values = (
+            [tables.human_readable(each) for each in data]
             if parsed_args.formatter == 'table'
-            else self.harmless(data)
+            else self.escaped(data)
         )
-        return super().produce_output(parsed_args, column_names, data)
+        return super().produce_output(parsed_args, column_names, values)
 
 
-def _is_something(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     if isinstance(value, cliff_columns.FormattableColumn):
-        return bool(value.human_readable())
-    return tables.for_people(value) != ''
+        return not value.human_readable()
+    return tables.human_readable(value) == ''
 
 
-def normal(column: str) -> str:
-    """A column as cliff compares it."""
+def normalized(column: str) -> str:
+    """Return the name of a column in the form in which cliff compares it.
+
+    :param column: the name, as shown or as the user types it.
+    :returns: the name in lower case, with underscores for spaces.
+    """
     return column.lower().strip().replace(' ', '_')

@@ -10,11 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Which commands there are: ours, and those of plugins, found when needed.
+"""Discovery of the commands of this project and of other packages.
 
-cliff imports every command of every package before it runs one. Here a
-command of ours is found in our own distribution, and others are looked for
-only when it is none of ours, or when all of them are listed.
+cliff searches all installed packages before it runs a command, which is
+slow. Here the commands of this project are read from its own distribution.
+Other packages are searched only if the command is not one of these, or if
+all commands are listed.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,10 @@ DISTRIBUTION: Final = 'pvm_imagecache'
 
 
 class Commands(commandmanager.CommandManager):
-    """The commands of a namespace of entry points."""
+    """The commands of an entry point group.
+
+    :param namespace: the entry point group.
+    """
 
     def __init__(self, namespace: str) -> None:
         self._all_loaded = False
@@ -41,7 +45,12 @@ class Commands(commandmanager.CommandManager):
         super().__init__(namespace)
 
     def load_commands(self, namespace: str) -> None:
-        """Called by cliff; ours alone are found now, and none imported."""
+        """Find the commands of this project, without importing them.
+
+        Called by cliff.
+
+        :param namespace: the entry point group.
+        """
         self.group_list.append(namespace)
         try:
             ours = metadata.distribution(DISTRIBUTION).entry_points
@@ -50,11 +59,13 @@ class Commands(commandmanager.CommandManager):
         for entry_point in ours.select(group=namespace):
             self.commands[_words(entry_point)] = entry_point
 
-    def find_command(self, argv: list[str]) -> Any:
-        """The command that arguments begin with, as cliff wants it.
+    def find_command(self, argv: list[str]) -> tuple[type, str, list[str]]:
+        """Return the command that arguments start with.
 
-        :raises ValueError: if there is none.
-        :raises PluginInvalid: if it can't be imported.
+        :param argv: arguments of the command line, without global options.
+        :returns: class of the command, its name, and the other arguments.
+        :raises ValueError: if there is no such command.
+        :raises PluginInvalid: if the command cannot be imported.
         """
         words = argv[: self._get_last_possible_command_index(argv)]
         if not any(
@@ -74,28 +85,32 @@ class Commands(commandmanager.CommandManager):
                 reason=f'loading it raised {type(error).__name__}: {error}',
             ) from error
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
         self._load_all()
         return super().__iter__()
 
-    def forget_broken(self) -> None:
-        """Have only those that can be imported."""
+    def drop_broken(self) -> None:
+        """Drop the commands that cannot be imported, with a warning."""
         for name, entry_point in list(self):
             try:
                 entry_point.load()
             except (Exception, SystemExit) as error:
                 LOG.warning(
-                    'The command "%s" can not be loaded: %s', name, error
+                    'The command "%s" cannot be loaded: %s', name, error
                 )
                 del self.commands[name]
 
     def get_command_names(self, group: str | None = None) -> list[str]:
-        """The names of all commands."""
+        """Return the names of all commands. Called by cliff.
+
+        :param group: ignored; the commands are of one group.
+        :returns: the names.
+        """
         self._load_all()
         return list(self.commands)
 
     def _load_all(self) -> None:
-        """Find the commands of other packages; ours can't be replaced."""
+        """Find the commands of other packages; they cannot replace ours."""
         if self._all_loaded:
             return
         self._all_loaded = True
@@ -106,8 +121,8 @@ class Commands(commandmanager.CommandManager):
                 self.commands[name] = entry_point
             elif known.value != entry_point.value:
                 LOG.warning(
-                    'The command "%s" of %s is not used: there is '
-                    'one of that name.',
+                    'Ignoring the command "%s" of %s: this name is already '
+                    'in use.',
                     name,
                     entry_point.value,
                 )

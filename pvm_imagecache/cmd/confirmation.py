@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Asking before something is done that can't be taken back."""
+"""Confirmation of operations that cannot be undone."""
 
 import argparse
 from collections.abc import Iterable
@@ -18,38 +18,53 @@ import sys
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
+from pvm_imagecache.system import terminal
+from pvm_imagecache.system import waiting
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
-    """Add the option that answers the question beforehand."""
+    """Add the option that skips the question.
+
+    :param parser: parser of the command.
+    """
     parser.add_argument(
         '-y',
         '--yes',
         action='store_true',
-        help='do not ask; needed where there is no terminal to ask on',
+        help='do not ask for confirmation (required in scripts)',
     )
 
 
 def add_dry_run(
-    parser: argparse.ArgumentParser, what: str = 'only show what would go'
+    parser: argparse.ArgumentParser,
+    what: str = 'show what would be removed, change nothing',
 ) -> None:
-    """Add the option that shows what would be done."""
+    """Add the option --dry-run.
+
+    :param parser: parser of the command.
+    :param what: help text of the option.
+    """
     parser.add_argument('--dry-run', action='store_true', help=what)
 
 
-def ask(question: str, what: Iterable[str], otherwise: str) -> None:
-    """Go on only if somebody at a terminal says yes.
+@waiting.on(waiting.NOT_REPORTED)
+def ask(question: str, details: Iterable[str], if_cancelled: str) -> None:
+    """Ask the user for confirmation, on the terminal.
 
-    :param what: lines that are shown before.
-    :param otherwise: said where the answer is no.
-    :raises OperationCancelled: if it is, or nobody can be asked.
+    :param question: the question, with a question mark.
+    :param details: lines that are shown before the question.
+    :param if_cancelled: what the message says after "Cancelled.".
+    :raises OperationCancelled: if the answer is not yes, or if the standard
+        input is not a terminal.
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise exceptions.OperationCancelled(
-            reason='There is no terminal to ask on: say --yes to go on.'
+            reason='Not a terminal: use --yes to confirm.'
         )
-    for each in what:
-        print(text.printable(each), file=sys.stderr)
-    print(f'{question} [y/N] ', end='', file=sys.stderr, flush=True)
+    for each in details:
+        terminal.write(text.printable(each))
+    terminal.write(f'{question} [y/N]', end=' ')
     if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
-        raise exceptions.OperationCancelled(reason=otherwise)
+        raise exceptions.OperationCancelled(
+            reason=f'Cancelled. {if_cancelled}'
+        )

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The commands that make and delete a disk: a host's smoke test."""
+"""The commands ``disk create`` and ``disk delete``: a test of a host."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,15 +25,15 @@ from pvm_imagecache.policies import rules
 from pvm_imagecache.system import interrupts
 
 _GIB: Final = 1 << 30
-#: More than any volume group has; keeps nonsense out of the arithmetic.
+#: Larger than any volume group.
 _MOST_GIB: Final = 1 << 30
 
 
 class CreateDisk(base.ShowOne):
-    """Make a disk from an image, through the cache, as a deploy does.
+    """Create a disk from an image through the cache (what nova does).
 
-    The first disk of an image fetches it (miss), the next ones are copies
-    made on the host (hit).
+    The first disk of an image downloads it (miss). Later disks are copies
+    within the volume group (hit).
     """
 
     rule = rules.CREATE_DISK
@@ -49,33 +49,44 @@ class CreateDisk(base.ShowOne):
         'seconds',
     )
     examples = (
-        ('disk create debian-13 smoketest', 'whether deploys work'),
+        ('disk create debian-13 smoketest', 'check that deploys work'),
         (
             'disk create debian-13 smoketest --size 20',
-            'one that is larger than its image',
+            'a disk that is larger than its image',
         ),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
         parser.add_argument(
             'name',
             metavar='NAME',
-            help='the name of the new disk, 15 characters at most',
+            help='name of the new disk, at most 15 characters',
         )
         parser.add_argument(
             '--size',
             metavar='GIB',
             type=_gib,
             default=0,
-            help='the size of the disk in GiB (default: what the image needs)',
+            help='size of the disk in GiB (default: the size of the image)',
         )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
+        """Create the disk. If it is interrupted meanwhile, delete it.
+
+        :param parsed_args: arguments of the command.
+        :returns: names and values of the fields.
+        :raises PVMImageCacheError: if it fails.
+        """
         image = self.app.source.find(parsed_args.image)
         reporter = progress.Reporter(parsed_args.name, self.app.quiet)
         try:
@@ -87,7 +98,7 @@ class CreateDisk(base.ShowOne):
                     progress=reporter,
                 )
                 if interrupts.is_pending():
-                    # Who interrupts this does not look for a disk after it.
+                    # The user does not expect a disk after Ctrl-C.
                     self.app.manager.delete_disk(parsed_args.name)
         finally:
             reporter.close()
@@ -105,26 +116,36 @@ class CreateDisk(base.ShowOne):
 
 
 class DeleteDisk(base.Command):
-    """Delete a disk of an instance; cached images are not touched.
+    """Delete an instance disk. Cached images are not affected.
 
-    It asks nobody whether an instance needs the disk: mind the name.
+    The command does not ask for confirmation: check the name.
     """
 
     rule = rules.DELETE_DISK
-    examples = (('disk delete smoketest', 'after the test'),)
+    examples = (('disk delete smoketest', 'delete a test disk'),)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
-        parser.add_argument('name', metavar='NAME', help='the disk')
+        parser.add_argument('name', metavar='NAME', help='name of the disk')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Delete the disk.
+
+        :param parsed_args: arguments of the command.
+        :raises PVMImageCacheError: if it fails.
+        """
         disk = self.app.manager.delete_disk(parsed_args.name)
         print(f'Deleted disk {disk.name} ({disk.udid}).', file=self.app.stdout)
 
 
 def _gib(text: str) -> int:
-    """A size in GiB, as bytes."""
+    """Parse a size in GiB, and return it in bytes."""
     try:
         size = decimal.Decimal(text)
         if size.is_finite() and 0 < size <= _MOST_GIB:
@@ -132,6 +153,6 @@ def _gib(text: str) -> int:
     except ArithmeticError:
         pass
     raise argparse.ArgumentTypeError(
-        f'"{text}" is not a size in GiB: it must be a number above 0, and '
-        f'not above {_MOST_GIB}'
+        f'"{text}" is not a size in GiB: it must be a number greater than 0 '
+        f'and not greater than {_MOST_GIB}'
     )

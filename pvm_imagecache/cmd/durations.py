@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Times on the command line: how long, and since when."""
+"""Durations and times on the command line."""
 
 import argparse
 import datetime
@@ -22,17 +22,29 @@ _UNITS: Final = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
 
 
 def parse(text: str) -> float:
-    """A time like ``30d``, in seconds."""
+    """Parse a duration.
+
+    :param text: number and unit, for example ``90m``, ``12h``, ``30d`` or
+        ``4w``.
+    :returns: the duration in seconds.
+    :raises ArgumentTypeError: if it is not a duration.
+    """
     found = re.fullmatch(r'(\d{1,9})([smhdw])', text, re.ASCII)
     if not found or not int(found[1]):
         raise argparse.ArgumentTypeError(
-            f'"{text}" is not a time: say 90m, 12h, 30d or 4w, for example'
+            f'"{text}" is not a duration; examples: 90m, 12h, 30d, 4w'
         )
     return float(int(found[1]) * _UNITS[found[2]])
 
 
 def parse_since(text: str) -> float:
-    """A time in the past in Unix seconds: so long ago, or a date in UTC."""
+    """Parse a time in the past.
+
+    :param text: how long ago, for example ``12h``; or a date in ISO 8601, in
+        UTC unless it has an offset.
+    :returns: the time in Unix seconds.
+    :raises ArgumentTypeError: if it is neither.
+    """
     try:
         return time.time() - parse(text)
     except argparse.ArgumentTypeError:
@@ -44,6 +56,6 @@ def parse_since(text: str) -> float:
         return found.timestamp()
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
-            f'"{text}" is neither a time like 12h or 30d nor a date in UTC '
-            'like 2026-01-31 or 2026-01-31T12:00:00'
+            f'"{text}" is neither a duration nor a date in UTC; examples: '
+            '12h, 30d, 2026-01-31, 2026-01-31T12:00:00'
         ) from error

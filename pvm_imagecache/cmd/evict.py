@@ -10,42 +10,59 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The commands that remove by policy, and tell beforehand what would go."""
+"""The command ``evict``: apply the eviction policies now."""
 
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
+from typing import TYPE_CHECKING
 
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import confirmation
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
+if TYPE_CHECKING:
+    from pvm_imagecache.cleanup import removal
+
 
 class EvictImages(base.Lister):
-    """Remove the images that the eviction policies choose, now.
+    """Remove the images that the eviction policies select.
 
-    The same happens at each pass of nova-compute.
+    Each cleanup run of nova-compute does the same.
     """
 
     rule = rules.EVICT
     columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Code', 'Reason', 'Result')
-    for_programs = ('Code',)
-    nothing = 'No policy chooses an image that may go.'
+    machine_oriented = ('Code',)
+    empty_message = 'Nothing to evict.'
     examples = (
-        ('evict --dry-run', 'what would go, and why'),
-        ('evict', 'have it go now'),
+        ('evict --dry-run', 'what would be evicted, and why'),
+        ('evict', 'evict now'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
-        confirmation.add_dry_run(parser, 'only show what would go, and why')
+        confirmation.add_dry_run(
+            parser, 'show what would be evicted and why, change nothing'
+        )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Evict the images, or only list them.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
         done = self.app.manager.evict(dry_run=parsed_args.dry_run)
         results = {each.base_image.image.id: each for each in done.results}
         if any(not each.removed for each in done.results):
@@ -64,71 +81,11 @@ class EvictImages(base.Lister):
         )
 
 
-class ExplainImage(base.ShowOne):
-    """Tell why a cached image stays, or goes at the next pass."""
-
-    rule = rules.EXPLAIN
-    columns = (
-        'id',
-        'name',
-        'verdict',
-        'policy',
-        'code',
-        'pinned_by',
-        'pin_note',
-        'pinned_until',
-        'seen_in_use',
-        'last_accessed',
-    )
-    examples = (('explain debian-13', 'what will become of an image'),)
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
-        return parser
-
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[Sequence[str], Sequence[Any]]:
-        manager = self.app.manager
-        found = manager.explain(manager.find(parsed_args.image))
-        choice, pin = found.choice, found.pin
-        image = found.base_image.image
-        code, verdict = _verdict(found)
-        return self.columns, (
-            image.id,
-            image.name,
-            verdict,
-            choice.policy if choice else None,
-            code,
-            pin.who if pin else None,
-            pin.note if pin else None,
-            formatting.Until(pin.seconds_left if pin else None),
-            formatting.Time(found.in_use_at),
-            formatting.Time(found.base_image.last_used_at),
-        )
-
-
-def _verdict(found: Any) -> tuple[str, str]:
-    """What becomes of an image, as a code and in words."""
-    if found.base_image.reason:
-        return 'quarantined', f'quarantined: {found.base_image.reason}'
-    if not found.automatic:
-        return 'not-automatic', (
-            'stays: no policy removes images '
-            '(eviction_policies, remove_unused_base_images)'
-        )
-    if found.veto:
-        return (
-            found.veto.value.replace(' ', '-'),
-            f'stays: it is {found.veto.value}',
-        )
-    if found.choice:
-        return found.choice.code, f'goes: {found.choice.reason}'
-    return 'not-chosen', 'stays: no policy chooses it'
-
-
-def _result(result: Any) -> str:
+def _result(
+    result: 'removal.RemovalResult | None',
+) -> str:
     if result is None:
-        return 'would go'
-    return 'evicted' if result.removed else f'stays: {result.reason}'
+        return 'would be evicted'
+    if result.removed:
+        return 'evicted'
+    return formatting.kept(result.reason, result.base_image.image)

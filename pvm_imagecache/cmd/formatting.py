@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Values of columns: for people in tables, exact for programs."""
+"""Values of columns: human-readable in tables, else machine-readable."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -19,46 +19,57 @@ import datetime
 import functools
 from typing import Any
 from typing import Final
+from typing import TYPE_CHECKING
 
 from cliff import columns
 
 from pvm_imagecache import text
+
+if TYPE_CHECKING:
+    from pvm_imagecache import image as image_module
 
 _SHORTEST_ID: Final = 8
 
 
 @functools.total_ordering
 class _Sortable(columns.FormattableColumn[Any]):
-    """Sorted by its value, not by what is shown of it."""
+    """A value that is sorted by what it is, not by how it is shown."""
 
     def __lt__(self, other: Any) -> bool:
         return self._key() < other._key()
 
     def _key(self) -> tuple[bool, float]:
-        """Nothing comes before everything."""
+        """Return the sort key. None sorts first."""
         return self._value is not None, self._value or 0
 
     def machine_readable(self) -> Any:
+        """Return the value as it is."""
         return self._value
 
 
 class Size(_Sortable):
-    """Bytes."""
+    """A size in bytes."""
 
     def human_readable(self) -> str:
+        """Return the size with a unit."""
         return '' if self._value is None else text.size(self._value)
 
 
 class KeptElsewhere(_Sortable):
-    """What this project can't count: null for programs."""
+    """A number that only the pool knows: null if machine-readable."""
 
     def human_readable(self) -> str:
-        return 'kept by the pool itself'
+        """Return why there is no number."""
+        return 'managed by the pool'
 
 
 @functools.total_ordering
 class ID(columns.FormattableColumn[Any]):
-    """The id of an image: whole for programs, cut in tables."""
+    """An image ID: shortened in tables, else complete.
+
+    :param value: the ID, or None.
+    :param length: number of characters in tables.
+    """
 
     def __init__(self, value: str | None, length: int) -> None:
         super().__init__(value)
@@ -68,14 +79,22 @@ class ID(columns.FormattableColumn[Any]):
         return (self._value or '') < (other._value or '')
 
     def human_readable(self) -> str:
+        """Return the shortened ID."""
         return (self._value or '')[: self._length]
 
-    def machine_readable(self) -> Any:
-        return self._value
+    def machine_readable(self) -> str | None:
+        """Return the complete ID."""
+        value: str | None = self._value
+        return value
 
 
 def ids(known: Iterable[str | None]) -> Callable[[str | None], ID]:
-    """What makes columns of ids, as short as they can be told apart by."""
+    """Return a function that formats IDs with a common length.
+
+    :param known: all IDs of the column.
+    :returns: a function that formats an ID. The length is the shortest with
+        which all IDs differ.
+    """
     different = {each for each in known if each}
     length = _SHORTEST_ID
     longest = max(map(len, different), default=0)
@@ -87,21 +106,27 @@ def ids(known: Iterable[str | None]) -> Callable[[str | None], ID]:
 
 
 def with_ids(rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Rows whose first column is an id, which is cut in tables."""
+    """Return rows with a formatted ID in the first column.
+
+    :param rows: rows whose first value is an image ID or None.
+    :returns: the rows.
+    """
     listed = list(rows)
     id_of = ids(row[0] for row in listed)
     return [(id_of(row[0]), *row[1:]) for row in listed]
 
 
 class Until(_Sortable):
-    """Seconds from now on: the time when they end for programs."""
+    """Seconds from now: a duration in tables, else the time of the end."""
 
     def human_readable(self) -> str:
+        """Return the duration."""
         return (
             '' if self._value is None else (f'in {text.duration(self._value)}')
         )
 
     def machine_readable(self) -> str | None:
+        """Return the time of the end, in ISO 8601 and UTC."""
         if self._value is None:
             return None
         now = datetime.datetime.now(datetime.UTC)
@@ -109,9 +134,10 @@ class Until(_Sortable):
 
 
 class Time(_Sortable):
-    """A time in Unix seconds: ISO 8601 in UTC for programs."""
+    """A time in Unix seconds: an age in tables, else ISO 8601 in UTC."""
 
     def human_readable(self) -> str:
+        """Return how long ago it was."""
         if self._value is None:
             return ''
         return text.age(
@@ -119,8 +145,21 @@ class Time(_Sortable):
         )
 
     def machine_readable(self) -> str | None:
+        """Return the time in ISO 8601 and UTC."""
         if self._value is None:
             return None
         return datetime.datetime.fromtimestamp(
             self._value, datetime.UTC
         ).isoformat(timespec='seconds')
+
+
+def kept(reason: str, image: 'image_module.Image') -> str:
+    """Return the result of an image that was not removed.
+
+    :param reason: why it was not, often the message of an error.
+    :param image: the image. A message that begins with it is shortened.
+    :returns: the text, which begins with "kept:".
+    """
+    for label in (image.id, f'{image.name} ({image.id[:_SHORTEST_ID]})'):
+        reason = reason.removeprefix(f'Image {label} is ')
+    return f'kept: {reason.rstrip(".")}'

@@ -10,37 +10,47 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What Glance says of images that are cached here.
+"""State in Glance of images that are cached on this host.
 
-Inside nova nobody asks: the periodic task has no user's token. The commands
-do, so that images which were deleted, deactivated or replaced are seen.
+The commands query Glance, and so report images that were deleted,
+deactivated or replaced. nova-compute does not: its periodic task has no token
+of a user.
 """
 
 from collections.abc import Sequence
-from typing import Any
 from typing import Final
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 
+if TYPE_CHECKING:
+    from pvm_imagecache.glance import source as image_source
+
 SAME: Final = 'active, same hash'
-GONE: Final = 'not there'
-OTHER: Final = 'has other bytes'
-UNKNOWN: Final = 'no hash in common'
+GONE: Final = 'not found'
+OTHER: Final = 'different data'
+UNKNOWN: Final = 'no common hash'
 
 
 def states(
-    source: Any, images: Sequence[image_module.Image]
+    source: 'image_source.ImageSource', images: Sequence[image_module.Image]
 ) -> dict[str, str]:
-    """By image id, how an image is in Glance.
+    """Return the state of images in Glance.
 
-    :param source: a :class:`pvm_imagecache.glance.source.ImageSource`.
-    :raises ImageError: if Glance can't tell.
+    :param source: the images of Glance.
+    :param images: the images, as the cache knows them.
+    :returns: by image ID: one of the constants of this module, or the status
+        of an image that is not active.
+    :raises ImageError: if Glance cannot be queried.
+    :raises ConfigurationError: if no credentials are configured.
     """
     return {each.id: _state(source, each) for each in images}
 
 
-def _state(source: Any, image: image_module.Image) -> str:
+def _state(
+    source: 'image_source.ImageSource', image: image_module.Image
+) -> str:
     try:
         found = source.get(image.id)
     except exceptions.ImageNotFound:
@@ -48,9 +58,9 @@ def _state(source: Any, image: image_module.Image) -> str:
     except exceptions.ImageNotActive as error:
         return error.status
     except exceptions.ImageHasNoData:
-        return 'has no data'
+        return 'no data'
     except exceptions.ImageFormatUnsupported:
-        return 'has another format'
+        return 'different format'
     sameness = image_module.compare(image, found)
     if sameness is image_module.Sameness.SAME:
         return SAME

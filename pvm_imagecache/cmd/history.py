@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command that tells who did what, when and why."""
+"""The command ``history``: the event log of the cache."""
 
 import argparse
 from collections.abc import Iterable
@@ -23,40 +23,38 @@ from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
-#: What is written to the history, and what it means.
+#: Actions of the history, and what they mean.
 ACTIONS: Final = {
-    'hit': 'a disk was copied from the cache',
-    'miss': 'a disk was filled from Glance, and its image cached',
-    'bypass': 'a disk was filled from Glance, past the cache',
-    'pool': 'a disk was made by a pool that keeps images itself',
+    'hit': 'a disk was copied from a cached image',
+    'miss': 'a disk was filled from Glance, and the image cached',
+    'bypass': 'a disk was filled from Glance, and the image not cached',
+    'shared-pool': 'a disk was created by a pool that caches images itself',
     'delete': 'a disk was deleted',
     'prefetch': 'an image was fetched into the cache',
-    'evict': 'an image was removed by a policy',
+    'evict': 'an image was removed by an eviction policy',
     'purge': 'an image was removed by an operator',
-    'pass': 'the cache was tidied and policies asked: it had something to '
-    'do, or another trouble than before',
-    'pin': 'an image is to stay',
-    'unpin': 'an image may go again',
-    'adopt': 'a disk was taken into the cache',
-    'tidy': 'what a dead process had left was removed',
-    'quarantine': 'an image is served no more',
+    'cleanup': 'a cleanup run changed something, or its errors changed',
+    'pin': 'an image was protected from eviction',
+    'unpin': 'that protection was removed',
+    'adopt': 'an untracked disk was registered as a cached image',
+    'discard': 'a stale disk or record was removed',
+    'quarantine': 'an image is no longer served',
 }
 _DEFAULT_LIMIT: Final = 50
 
 
 class ShowHistory(base.Lister):
-    """Tell who did what, when and why; the newest comes first.
+    """Show the cache's event log, newest first.
 
-    The last ten thousand events are kept. A table shows the columns that
-    people ask for first, and the ids of images only where their names do not
-    tell them apart, unless it is to be --long; other formats have
-    everything.
+    The last 10,000 events are kept. A table shows image IDs only if the names
+    are ambiguous, and hides the machine-oriented columns unless you use
+    --long. Other formats have all columns.
     """
 
     rule = rules.HISTORY
     columns = (
         'Time',
-        'Who',
+        'User',
         'Action',
         'Image',
         'Name',
@@ -65,33 +63,38 @@ class ShowHistory(base.Lister):
         'Saved',
         'Seconds',
         'Code',
-        'Why',
+        'Reason',
     )
-    nothing = 'There are no such events.'
-    for_programs = ('Fetched', 'Saved', 'Seconds', 'Code')
+    empty_message = 'No matching events.'
+    machine_oriented = ('Fetched', 'Saved', 'Seconds', 'Code')
     examples = (
         ('history', f'the last {_DEFAULT_LIMIT} events'),
         (
             'history --image debian-13 --limit 0',
-            'all that was done to an image',
+            'all events of an image',
         ),
         (
             'history --action purge --action evict --since 7d',
-            'what went during the last week',
+            'removals of the last week',
         ),
-        ('history --since 2026-01-31 -f json', 'for a program'),
+        ('history --since 2026-01-31 -f json', 'machine-readable'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--long', action='store_true', help='all columns in a table, too'
+            '--long', action='store_true', help='show all columns in a table'
         )
         parser.add_argument(
             '--image',
             metavar='IMAGE',
-            help='only what was done to one image: its id, a unique start '
-            'of it, or its name; all images that had that name',
+            help='only events of an image: its ID, a unique prefix of it, or '
+            'a name, which matches all images that had it',
         )
         parser.add_argument(
             '--action',
@@ -99,28 +102,34 @@ class ShowHistory(base.Lister):
             action='append',
             choices=tuple(ACTIONS),
             default=[],
-            help='only such events; may be repeated. There are: '
+            help='only events of an action; may be repeated. Actions are: '
             f'{", ".join(ACTIONS)}',
         )
         parser.add_argument(
             '--since',
             metavar='TIME',
             type=durations.parse_since,
-            help='only what is not older: 12h or 30d, or a date in UTC',
+            help='only events since a time: 12h or 30d ago, or a date in UTC',
         )
         parser.add_argument(
             '--limit',
             metavar='COUNT',
             type=_count,
             default=_DEFAULT_LIMIT,
-            help='how many events at most, 0 for all (default: %(default)s)',
+            help='maximum number of events, 0 for all (default: %(default)s)',
         )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        events = self.app.records.history(
+        """List the events.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
+        events = self.app.reader.history(
             image=parsed_args.image,
             since=parsed_args.since,
             actions=parsed_args.action,
@@ -145,10 +154,15 @@ class ShowHistory(base.Lister):
         ]
         return self.columns, rows
 
-    def for_people(
+    def human_readable_columns(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     ) -> list[str]:
-        """Without ids where the names tell the images apart, too."""
+        """Return the columns of a table without --long.
+
+        :param columns: names of all columns.
+        :param rows: the rows.
+        :returns: the columns, without image IDs if the names are unique.
+        """
         by_name: dict[str | None, set[str]] = {}
         for row in rows:
             image, name = (
@@ -156,19 +170,19 @@ class ShowHistory(base.Lister):
             )
             if image.machine_readable():
                 by_name.setdefault(name, set()).add(image.machine_readable())
-        told_apart = None not in by_name and all(
+        unique = None not in by_name and all(
             len(each) == 1 for each in by_name.values()
         )
         return [
             each
-            for each in super().for_people(columns, rows)
-            if each != 'Image' or not told_apart
+            for each in super().human_readable_columns(columns, rows)
+            if each != 'Image' or not unique
         ]
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(10**9)):
         raise argparse.ArgumentTypeError(
-            f'"{text}" is not a count: it must be 0 or more'
+            f'"{text}" is not a number of events: it must be 0 or more'
         )
     return int(text)

@@ -10,60 +10,80 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The commands about cached images: list, show, prefetch."""
+"""The commands ``list``, ``show`` and ``prefetch``."""
 
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 from typing import Final
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
+if TYPE_CHECKING:
+    from pvm_imagecache import image as image_module
+
 _LONG: Final = ('Last Modified', 'Disk Size', 'Disk', 'Pinned', 'In Use')
 
 
 class ListImages(base.Lister):
-    """List the images that this host has cached.
+    """List the cached images of this host.
 
-    The one that was used least recently comes first. In a table the ids are
-    cut to what tells the images apart; other formats have all of them.
+    The least recently used image is first. In a table, IDs are shortened to
+    the prefix that distinguishes the images. Other formats have full IDs.
     """
 
     rule = rules.LIST
-    nothing = 'No image is cached.'
+    empty_message = 'No image is cached.'
     columns = ('ID', 'Name', 'State', 'Size', 'Hits', 'Last Accessed', *_LONG)
     examples = (
-        ('list', 'what is cached'),
-        ('list --long', 'with the disks, and what keeps images from going'),
+        ('list', 'the cached images'),
+        (
+            'list --long',
+            'also show disks, and which images are pinned or in use',
+        ),
         (
             'list --sort-column Hits --sort-descending',
-            'the most useful image first',
+            'the most used image first',
         ),
-        ('list -f value -c ID', 'for a script'),
+        ('list -f value -c ID', 'the IDs, for a script'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
-        parser.add_argument('--long', action='store_true', help='more columns')
+        parser.add_argument(
+            '--long', action='store_true', help='show more columns'
+        )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        # What was asked for by its name is shown without --long, too.
+        """List the images.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
+        # A column that is selected by name is shown without --long, too.
         long = parsed_args.long or bool(
             {
-                base.normal(each)
+                base.normalized(each)
                 for each in (*parsed_args.columns, *parsed_args.sort_columns)
             }
-            & {base.normal(each) for each in _LONG}
+            & {base.normalized(each) for each in _LONG}
         )
-        records = self.app.records
-        found = records.list()
+        reader = self.app.reader
+        found = reader.list()
         id_of = formatting.ids(each.image.id for each in found)
         rows = [
             (
@@ -78,7 +98,7 @@ class ListImages(base.Lister):
         ]
         if not long:
             return self.columns[: -len(_LONG)], rows
-        pins, in_use = records.pins(), records.in_use()
+        pins, in_use = reader.pins(), reader.in_use()
         return self.columns, [
             (
                 *row,
@@ -93,7 +113,7 @@ class ListImages(base.Lister):
 
 
 class ShowImage(base.ShowOne):
-    """Show all that is known of a cached image."""
+    """Show the details of a cached image."""
 
     rule = rules.SHOW
     columns = (
@@ -112,21 +132,26 @@ class ShowImage(base.ShowOne):
         'checksum',
         'hits',
         'bytes_done',
-        'filled_by',
+        'fetched_by',
         'created_at',
         'ready_at',
         'last_accessed',
-        'seen_in_use',
+        'last_seen_in_use',
         'pinned_by',
         'pin_note',
         'pinned_until',
     )
     examples = (
-        ('show debian-13', 'an image by its name'),
-        ('show 719a -f json', 'by the start of its id, for a program'),
+        ('show debian-13', 'an image by name'),
+        ('show 719a -f json', 'by ID prefix, machine-readable'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
         return parser
@@ -134,10 +159,16 @@ class ShowImage(base.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
-        records = self.app.records
-        found = records.find(parsed_args.image)
+        """Show the image.
+
+        :param parsed_args: arguments of the command.
+        :returns: names and values of the fields.
+        :raises PVMImageCacheError: if it fails.
+        """
+        reader = self.app.reader
+        found = reader.find(parsed_args.image)
         image = found.image
-        pin = records.pins().get(image.id)
+        pin = reader.pins().get(image.id)
         return self.columns, (
             image.id,
             image.name,
@@ -158,7 +189,7 @@ class ShowImage(base.ShowOne):
             formatting.Time(found.created_at),
             formatting.Time(found.ready_at),
             formatting.Time(found.last_used_at),
-            formatting.Time(records.in_use().get(image.id)),
+            formatting.Time(reader.in_use().get(image.id)),
             pin.who if pin else None,
             pin.note if pin else None,
             formatting.Until(pin.seconds_left if pin else None),
@@ -168,18 +199,23 @@ class ShowImage(base.ShowOne):
 class PrefetchImages(base.Lister):
     """Fetch images into the cache before they are needed.
 
-    All of them are looked up before the first is fetched. If the fetch of
-    one fails the others are fetched all the same, and the exit status is 1.
+    All images are looked up before the first one is fetched. If one fetch
+    fails, the others continue, and the exit code is 1.
     """
 
     rule = rules.PREFETCH
     columns = ('ID', 'Name', 'Result', 'Fetched', 'Seconds', 'Disk')
     examples = (
-        ('prefetch debian-13 rhel-10', 'two images before the rush'),
-        ('prefetch -q debian-13 -f json', 'from a script'),
+        ('prefetch debian-13 rhel-10', 'two images'),
+        ('prefetch -q debian-13 -f json', 'in a script'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
@@ -189,13 +225,19 @@ class PrefetchImages(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Fetch the images, one after the other.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
         found = [self.app.source.find(each) for each in parsed_args.images]
         images = list({each.id: each for each in found}.values())
         return self.columns, formatting.with_ids(
             self._fetch(each, len(images) == 1) for each in images
         )
 
-    def _fetch(self, image: Any, only: bool) -> Sequence[Any]:
+    def _fetch(self, image: 'image_module.Image', only: bool) -> Sequence[Any]:
         from pvm_imagecache.cmd import progress
 
         reporter = progress.Reporter(image.name or image.id, self.app.quiet)
@@ -220,7 +262,7 @@ class PrefetchImages(base.Lister):
         return (
             image.id,
             image.name,
-            'fetched' if done.fetched else 'was cached already',
+            'fetched' if done.fetched else 'already cached',
             formatting.Size(done.bytes_fetched),
             round(done.seconds, 2),
             done.disk_name,

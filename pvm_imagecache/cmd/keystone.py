@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Who somebody is by the word of Keystone, and the session to prove it.
+"""Authentication of the user with Keystone.
 
-Credentials come from clouds.yaml (``--os-cloud``) or from the variables of
-the environment that the openstack command reads. They are read here, without
-openstacksdk, whose import takes longer than most of our commands do.
+Credentials come from clouds.yaml (``--os-cloud``) or from the environment
+variables of the openstack command. They are read without openstacksdk, whose
+import takes longer than most commands of this project.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,9 @@ from keystoneauth1 import session as ksa_session
 import yaml
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.system import identity
+from pvm_imagecache.system import waiting
 
 _TIMEOUT: Final = 60
 _DIRECTORIES: Final = ('.', '~/.config/openstack', '/etc/openstack')
@@ -42,21 +44,27 @@ _FALSE: Final = ('', '0', 'false', 'no')
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """What somebody presents to Keystone; nothing of it is ever shown.
+    """Credentials for Keystone. Secrets are not part of the repr.
 
-    :ivar options: of the plugin that logs on, by name.
+    :ivar auth_type: name of the authentication plugin of keystoneauth1.
+    :ivar options: options of the plugin, by name.
+    :ivar verify: whether to verify TLS certificates, or path of a CA bundle.
+    :ivar certificate: path of a client certificate, or paths of certificate
+        and key.
     """
 
     auth_type: str
     options: Mapping[str, Any] = dataclasses.field(repr=False)
     verify: bool | str = True
-    certificate: Any = None
+    certificate: str | tuple[str, str] | None = None
 
 
-def session(credentials: Credentials) -> Any:
-    """A session of keystoneauth1 that logs on when it is first used.
+def session(credentials: Credentials) -> ksa_session.Session:
+    """Return a session that authenticates when it is first used.
 
-    :raises KeystoneFailed: if the credentials are not complete.
+    :param credentials: the credentials.
+    :returns: the session.
+    :raises KeystoneFailed: if the credentials are incomplete.
     """
 
     def value(option: Any) -> Any:
@@ -66,7 +74,7 @@ def session(credentials: Credentials) -> Any:
                 return found
         return option.default
 
-    with _explained():
+    with _translated_errors():
         auth: Any = loading.get_plugin_loader(
             credentials.auth_type
         ).load_from_options_getter(value)
@@ -78,21 +86,29 @@ def session(credentials: Credentials) -> Any:
     )
 
 
-def whoami(opened: Any, trusted: Sequence[str]) -> identity.Identity:
-    """Log on, and have Keystone say who that is.
+@waiting.on('Keystone')
+def authenticate(
+    session: ksa_session.Session, trusted: Sequence[str]
+) -> identity.Identity:
+    """Authenticate the user, and return who it is.
 
-    :param trusted: the addresses of the Keystone whose word counts.
-    :raises KeystoneFailed: if it is another one, or does not let us in.
+    :param session: a session with the credentials of the user.
+    :param trusted: URLs of the Keystone that is trusted.
+    :returns: the user, with their roles.
+    :raises KeystoneFailed: if the credentials are for another Keystone, or
+        are rejected.
     """
-    url = getattr(opened.auth, 'auth_url', None) or ''
-    if _plain(url) not in map(_plain, trusted):
+    # Plugins without a URL, or without tokens of Keystone, are not trusted.
+    plugin: Any = session.auth
+    url = getattr(plugin, 'auth_url', None) or ''
+    if _normalized(url) not in map(_normalized, trusted):
         raise exceptions.KeystoneFailed(
-            reason=f'{url or "no address"} is not the Keystone of this '
+            reason=f'{url or "no URL"} is not the Keystone of this '
             f'host, which is {" or ".join(trusted)} '
             '(keystone_auth_urls in [pvm_imagecache])'
         )
-    with _explained():
-        access = opened.auth.get_access(opened)
+    with _translated_errors():
+        access = plugin.get_access(session)
     project = access.project_name
     who = access.username or access.user_id
     return identity.Identity(
@@ -104,9 +120,11 @@ def whoami(opened: Any, trusted: Sequence[str]) -> identity.Identity:
 
 
 def from_cloud(name: str) -> Credentials:
-    """The credentials of a cloud in clouds.yaml.
+    """Return the credentials of a cloud of clouds.yaml.
 
-    :raises KeystoneFailed: if there is none of that name.
+    :param name: name of the cloud.
+    :returns: the credentials.
+    :raises KeystoneFailed: if there is no such cloud, or no clouds.yaml.
     """
     path, clouds = _read('clouds.yaml', 'OS_CLIENT_CONFIG_FILE')
     if not path:
@@ -126,8 +144,8 @@ def from_cloud(name: str) -> Credentials:
         auth |= _mapping(secret.get('auth'))
     if not auth.get('auth_url'):
         raise exceptions.KeystoneFailed(
-            reason=f'cloud "{name}" in {path} has no auth_url (profiles of '
-            'vendors are not read)'
+            reason=f'cloud "{name}" in {path} has no auth_url (vendor '
+            'profiles are not supported)'
         )
     verify = entry.get('cacert') or True
     if entry.get('verify') is False or entry.get('insecure') is True:
@@ -141,7 +159,11 @@ def from_cloud(name: str) -> Credentials:
 
 
 def from_environment(environment: Mapping[str, str]) -> Credentials | None:
-    """The credentials in OS_AUTH_URL and so on; None where there are none."""
+    """Return the credentials of the OS_* environment variables.
+
+    :param environment: the environment.
+    :returns: the credentials; None without OS_AUTH_URL.
+    """
     if not environment.get('OS_AUTH_URL'):
         return None
     options = {
@@ -168,12 +190,14 @@ def _auth_type(options: Mapping[str, Any]) -> str:
     return 'password'
 
 
-def _certificate(cert: Any, key: Any) -> Any:
+def _certificate(
+    cert: str | None, key: str | None
+) -> str | tuple[str, str] | None:
     return (cert, key) if cert and key else cert or None
 
 
 def _read(name: str, variable: str) -> tuple[str, Mapping[str, Any]]:
-    """The clouds of the first file of a name; '' where there is none."""
+    """Return path and clouds of the first such file; '' if there is none."""
     candidates = [os.path.join(each, name) for each in _DIRECTORIES]
     if os.environ.get(variable):
         candidates = [os.environ[variable]]
@@ -186,7 +210,7 @@ def _read(name: str, variable: str) -> tuple[str, Mapping[str, Any]]:
                 content = yaml.safe_load(file)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise exceptions.KeystoneFailed(
-                reason=f'{path} can not be read: {_one_line(error)}'
+                reason=f'{path} cannot be read: {text.one_line(error)}'
             ) from error
         return path, _mapping(_mapping(content).get('clouds'))
     return '', {}
@@ -196,25 +220,21 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _plain(url: str) -> str:
-    """An address without what does not matter in it."""
+def _normalized(url: str) -> str:
+    """Return a URL without the version, in lower case, to compare it."""
     parts = parse.urlsplit(url.strip().rstrip('/'))
     path = parts.path.removesuffix('/v3').removesuffix('/v2.0').rstrip('/')
     return f'{parts.scheme}://{parts.netloc}{path}'.lower()
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except ksa_exceptions.Unauthorized as error:
         raise exceptions.KeystoneFailed(
-            reason='it does not accept the credentials'
+            reason='the credentials were rejected'
         ) from error
     except Exception as error:
-        # Of requests, of the plug-ins, and some are plain Exceptions.
-        raise exceptions.KeystoneFailed(reason=_one_line(error)) from error
-
-
-def _one_line(error: BaseException) -> str:
-    return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
+        # Plugins raise errors of many libraries, and plain Exceptions.
+        raise exceptions.KeystoneFailed(reason=text.one_line(error)) from error

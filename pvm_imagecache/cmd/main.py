@@ -12,43 +12,44 @@
 
 """The entry point of ``pvm-imagecache``.
 
-Nothing that takes time is imported before signals are handled: Ctrl-C is
-never answered with a traceback, and no broken pipe or full disk is.
+Slow imports happen after the signal handlers are installed. Ctrl-C, a broken
+pipe and a full disk never cause a traceback.
 """
 
 from collections.abc import Sequence
-import contextlib
 import io
 import os
 import sys
-from typing import Final
 from typing import TextIO
 
+from pvm_imagecache.cmd import exit_codes
 from pvm_imagecache.system import interrupts
-
-_INTERRUPTED: Final = 130
-_BROKEN_PIPE: Final = 141
+from pvm_imagecache.system import terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run a command line.
+
+    :param arguments: the arguments; None for those of the process.
+    :returns: the exit code.
+    """
     try:
         interrupts.install()
-        _have_streams()
+        _prepare_streams()
         code = _run(sys.argv[1:] if arguments is None else arguments)
-        if code == _INTERRUPTED:
-            _tell('Interrupted.')
+        if code == exit_codes.INTERRUPTED:
+            terminal.write('Interrupted.')
         return _flushed(code)
     except KeyboardInterrupt:
-        _tell('Interrupted.')
-        return _INTERRUPTED
+        terminal.write('Interrupted.')
+        return exit_codes.INTERRUPTED
     finally:
         interrupts.ignore()
 
 
 def _run(arguments: Sequence[str]) -> int:
     if list(arguments) == ['--version']:
-        # Nobody needs an application to be told that.
+        # Answered without the imports of the application.
         from pvm_imagecache import version
 
         print(f'pvm-imagecache {version.version_string()}')
@@ -58,40 +59,32 @@ def _run(arguments: Sequence[str]) -> int:
     return shell.main(arguments)
 
 
-def _have_streams() -> None:
-    """Whoever started us may have closed them, or speak ASCII only.
-
-    What a terminal can't show, in a name say, is shown in another way.
-    """
+def _prepare_streams() -> None:
+    """Replace closed streams, and escape characters that cannot be encoded."""
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, _nothing())
+            setattr(sys, name, _null_device())
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
 
 
 def _flushed(code: int) -> int:
-    """The status, once all that was printed has got through."""
+    """Return the exit code after the output was written completely."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        sys.stdout = _nothing()
-        return _BROKEN_PIPE
+        sys.stdout = _null_device()
+        return exit_codes.BROKEN_PIPE
     except OSError as error:
-        _tell(f'The output could not be written: {error.strerror}.')
-        sys.stdout = _nothing()
-        return 1
+        terminal.write(f'Could not write the output: {error.strerror}.')
+        sys.stdout = _null_device()
+        return exit_codes.FAILURE
     return code
 
 
-def _nothing() -> TextIO:
+def _null_device() -> TextIO:
     return open(os.devnull, 'w', encoding='utf-8')
-
-
-def _tell(text: str) -> None:
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == '__main__':

@@ -10,12 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The commands that have images stay, and let them go again."""
+"""The commands ``pin`` and ``unpin``."""
 
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
@@ -23,11 +24,15 @@ from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.policies import rules
 
+if TYPE_CHECKING:
+    from pvm_imagecache.cmd import shell
+
 
 class PinImages(base.Lister):
-    """Have images stay in the cache, whatever the policies say.
+    """Protect images from eviction.
 
-    Images that are not cached can be pinned too: they stay once they are.
+    An image that is not cached can be pinned, too: it is protected as soon as
+    it is cached.
     """
 
     rule = rules.PIN
@@ -35,12 +40,17 @@ class PinImages(base.Lister):
     examples = (
         (
             'pin rhel-10 --for 30d --note "month-end rollout"',
-            'an image that is needed for a month',
+            'for a month',
         ),
-        ('pin rhel-10', 'for good'),
+        ('pin rhel-10', 'until it is unpinned'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
@@ -50,17 +60,26 @@ class PinImages(base.Lister):
             dest='seconds',
             metavar='TIME',
             type=durations.parse,
-            help='for how long, 30d or 12h for example (default: until '
+            help='duration, for example 30d or 12h (default: until it is '
             'unpinned)',
         )
         parser.add_argument(
-            '--note', metavar='TEXT', default='', help='why, for others'
+            '--note',
+            metavar='TEXT',
+            default='',
+            help='why, for other operators',
         )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Pin the images.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
         found = [_find(self.app, each) for each in parsed_args.images]
         for image_id, name in found:
             self.app.manager.pin(
@@ -72,13 +91,18 @@ class PinImages(base.Lister):
 
 
 class UnpinImages(base.Lister):
-    """Let pinned images go again."""
+    """Remove the protection of pinned images."""
 
     rule = rules.PIN
     columns = ('ID', 'Name', 'Result')
-    examples = (('unpin rhel-10', 'the policies may have it again'),)
+    examples = (('unpin rhel-10', 'policies may evict it again'),)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
@@ -88,9 +112,15 @@ class UnpinImages(base.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        records = self.app.manager.records
+        """Unpin the images.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
+        reader = self.app.manager.reader()
         found = [
-            records.find_pinned(each) or _find(self.app, each)
+            reader.find_pinned(each) or _find(self.app, each)
             for each in parsed_args.images
         ]
         return self.columns, formatting.with_ids(
@@ -99,14 +129,14 @@ class UnpinImages(base.Lister):
                 name,
                 'unpinned'
                 if self.app.manager.unpin(image_id, name)
-                else 'was not pinned',
+                else 'not pinned',
             )
             for image_id, name in found
         )
 
 
-def _find(app: Any, text: str) -> tuple[str, str | None]:
-    """Id and name of an image: a cached one, or else one of Glance."""
+def _find(app: 'shell.Shell', text: str) -> tuple[str, str | None]:
+    """Return ID and name of a cached image, or else of one of Glance."""
     try:
         image = app.manager.find(text).image
     except exceptions.ImageNotCached:

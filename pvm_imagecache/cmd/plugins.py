@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command that tells which plugins are installed, and which work."""
+"""The command ``plugin list``: installed plugins, and whether they work."""
 
 import argparse
 from collections.abc import Iterable
@@ -22,30 +22,44 @@ from pvm_imagecache.policies import rules
 
 
 class ListPlugins(base.Lister):
-    """List the disk drivers and eviction policies that are installed.
+    """List installed disk drivers and eviction policies.
 
-    What the configuration names and is not installed is listed, too.
+    Plugins that are configured but not installed are listed, too.
     """
 
     rule = rules.PLUGINS
-    for_programs = ('Class',)
+    machine_oriented = ('Class',)
     columns = ('Namespace', 'Name', 'Enabled', 'Package', 'Class', 'Error')
     examples = (
-        ('plugin list', 'what disk_driver and eviction_policies can name'),
-        ('plugin list --long', 'with the classes that they are'),
-        ('plugin list -c Name -c Enabled -c Error', 'whether it works'),
+        ('plugin list', 'valid values of disk_driver and eviction_policies'),
+        ('plugin list --long', 'also show their classes'),
+        (
+            'plugin list -c Name -c Enabled -c Error',
+            'check the configured plugins',
+        ),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--long', action='store_true', help='all columns in a table, too'
+            '--long', action='store_true', help='show all columns in a table'
         )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """List the plugins.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
         from pvm_imagecache import plugins
 
         options = self.app.conf.pvm_imagecache
@@ -66,7 +80,7 @@ class ListPlugins(base.Lister):
             )
             for each in found
         ] + [
-            (namespace, name, True, '', '', 'it is not installed')
+            (namespace, name, True, '', '', 'not installed')
             for namespace, names in enabled.items()
             for name in dict.fromkeys(names)
             if (namespace, name) not in there

@@ -10,10 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Progress of long work: a line that renews itself, or plain lines."""
+"""Progress of transfers: a line that is updated, or plain lines."""
 
 import collections
-import contextlib
 import shutil
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Final
 from pvm_imagecache import text
 from pvm_imagecache.cmd import wait_notice
 from pvm_imagecache.system import interrupts
+from pvm_imagecache.system import terminal
 
 _STEPS: Final = {
     'fetch': 'Fetching',
@@ -33,15 +33,16 @@ _LEAST_BAR_WIDTH: Final = 5
 _LEAST_WHAT: Final = 12
 _BAR_INTERVAL: Final = 0.2
 _LINE_INTERVAL: Final = 10.0
-#: Seconds: a rate is that of the last so many, and of no fewer than these.
+#: Seconds over which a rate is measured: at most, and at least.
 _RATE_WINDOW: Final = 15.0
 _LEAST_WINDOW: Final = 1.0
 
 
 class Reporter:
-    """Tells on stderr how far a transfer is.
+    """Prints the progress of a transfer to the standard error.
 
-    :param what: what is being done, at the beginning of each line.
+    :param what: the object of the transfer, at the start of each line.
+    :param quiet: print nothing.
     """
 
     def __init__(self, what: str, quiet: bool = False) -> None:
@@ -49,65 +50,73 @@ class Reporter:
         self._quiet = quiet
         self._bar = sys.stderr.isatty()
         self._step = ''
-        self._told_at = 0.0
+        self._printed_at = 0.0
         self._open_line = False
-        #: When how many bytes had been moved.
-        self._seen: collections.deque[tuple[float, int]] = collections.deque()
+        #: Time and bytes done, oldest first.
+        self._samples: collections.deque[tuple[float, int]] = (
+            collections.deque()
+        )
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        """The progress callback of an ImageManager; bytes."""
+        """Report progress. The progress callback of an ImageManager.
+
+        :param step: 'fetch', 'copy', 'wait', or a step of a plugin.
+        :param done: bytes that were transferred.
+        :param total: bytes to transfer.
+        :raises KeyboardInterrupt: if an interrupt is pending.
+        """
         interrupts.check()
         if self._quiet:
             return
         now = time.monotonic()
         if step != self._step:
-            self._step, self._told_at = step, 0.0
-            self._seen.clear()
+            self._step, self._printed_at = step, 0.0
+            self._samples.clear()
         elif step == 'copy':
             return
         self._note(now, done)
         interval = _BAR_INTERVAL if self._bar else _LINE_INTERVAL
-        if done < total and now - self._told_at < interval:
+        if done < total and now - self._printed_at < interval:
             return
-        self._told_at = now
-        self._tell(self._line(done, total))
+        self._printed_at = now
+        self._print_line(self._line(done, total))
 
     def close(self) -> None:
-        """End the line that is being renewed."""
+        """End the line that is updated."""
         if self._open_line:
             self._open_line = False
-            self._print('\n')
+            terminal.write('')
 
     def _note(self, now: float, done: int) -> None:
-        """Remember how far it was, for as long as that makes a rate."""
-        while len(self._seen) > 1 and now - self._seen[1][0] >= _RATE_WINDOW:
-            self._seen.popleft()
-        self._seen.append((now, done))
+        """Add a sample, and drop those that are too old for the rate."""
+        while (
+            len(self._samples) > 1
+            and now - self._samples[1][0] >= _RATE_WINDOW
+        ):
+            self._samples.popleft()
+        self._samples.append((now, done))
 
     def _rate(self) -> float:
-        """Bytes per second of late; 0 where that is not known yet.
+        """Return the current rate in bytes per second; 0 if unknown.
 
-        What came before the first look came from a buffer, who knows when.
+        Bytes before the first sample do not count: they were buffered.
         """
-        (began, at_first), (ended, at_last) = self._seen[0], self._seen[-1]
+        (began, at_first), (ended, at_last) = (
+            self._samples[0],
+            self._samples[-1],
+        )
         if ended - began < _LEAST_WINDOW:
             return 0.0
         return (at_last - at_first) / (ended - began)
 
-    def _tell(self, line: str) -> None:
-        wait_notice.said()
+    def _print_line(self, line: str) -> None:
+        wait_notice.note_output()
         if self._bar:
-            # A line that is longer than the terminal can't be renewed.
+            # A line that is longer than the terminal cannot be updated.
             self._open_line = True
-            self._print(f'\r\033[K{line[: _columns()]}')
+            terminal.write(f'\r\033[K{line[: _columns()]}', end='')
         else:
-            self._print(f'{line}\n')
-
-    @staticmethod
-    def _print(text: str) -> None:
-        # The work goes on if nobody can be told.
-        with contextlib.suppress(OSError):
-            print(text, end='', file=sys.stderr, flush=True)
+            terminal.write(line)
 
     def _line(self, done: int, total: int) -> str:
         step = f': {_STEPS.get(self._step, self._step)}'
@@ -125,14 +134,14 @@ class Reporter:
         return f'{what}{self._bar_of(part, len(what + how_far))}{how_far}'
 
     def _shortened(self, others: int) -> str:
-        """What is being done, so that all else has room on the line."""
+        """Return what is transferred, shortened so that the line fits."""
         room = max(_columns() - others, _LEAST_WHAT)
         if not self._bar or len(self._what) <= room:
             return self._what
         return f'{self._what[: room - 3]}...'
 
     def _bar_of(self, part: float, taken: int) -> str:
-        """A bar in the room that is left on the line, if there is any."""
+        """Return a bar for the rest of the line; '' if it is too short."""
         width = min(_columns() - taken - len(' []'), _BAR_WIDTH)
         if not self._bar or width < _LEAST_BAR_WIDTH:
             return ''
@@ -141,5 +150,5 @@ class Reporter:
 
 
 def _columns() -> int:
-    """Characters of a line of the terminal, less the cursor's."""
+    """Return the width of the terminal, without the last column."""
     return shutil.get_terminal_size().columns - 1

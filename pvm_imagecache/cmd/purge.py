@@ -10,12 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command that takes images out of the cache, by an operator's word."""
+"""The command ``purge``: an operator removes images from the cache."""
 
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
@@ -26,34 +27,42 @@ from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
 
+if TYPE_CHECKING:
+    from pvm_imagecache.catalog import models
+    from pvm_imagecache.catalog import reader as catalog_reader
+
 
 class PurgeImages(base.Lister):
-    """Take images out of the cache.
+    """Remove images from the cache.
 
-    Disks that were made from them are not touched. Pinned images, and those
-    that are being filled at the moment, stay. What instances use stays too,
-    unless it is named: naming it harms no instance. --unused, --deleted and
-    --older-than may be combined.
+    Instance disks are not affected. Pinned images, and images with a fetch or
+    a copy in progress, are kept. Images in use by instances are kept unless
+    you name them. You can combine --unused, --deleted and --older-than.
     """
 
     rule = rules.PURGE
-    nothing = 'There is no such image.'
+    empty_message = 'No matching images.'
     columns = ('ID', 'Name', 'Disk Size', 'Result')
     examples = (
         ('purge debian-12', 'one image'),
         (
             'purge --older-than 30d --dry-run',
-            'what nobody has used for a month',
+            'images not used for a month',
         ),
         (
             'purge --unused --older-than 2d --yes',
-            'from a script: what nobody ever made a second disk of',
+            'in a script: images never reused',
         ),
-        ('purge --deleted', 'what is not in Glance any more'),
-        ('purge --all --yes', 'as a security notice asks for'),
+        ('purge --deleted', 'images deleted from Glance'),
+        ('purge --all --yes', 'after a security advisory'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'images', metavar='IMAGE', nargs='*', help=base.IMAGE_HELP
@@ -61,36 +70,43 @@ class PurgeImages(base.Lister):
         parser.add_argument(
             '--all',
             action='store_true',
-            help='every image that is neither pinned nor in use by instances',
+            help='all images that are neither pinned nor in use by instances',
         )
         parser.add_argument(
             '--unused',
             action='store_true',
-            help='images that no disk was copied from so far, and no '
+            help='images from which no disk was copied, and that no '
             'instance uses',
         )
         parser.add_argument(
             '--older-than',
             metavar='AGE',
             type=durations.parse,
-            help='images that were not used for so long, 12h or 30d for '
-            'example; the time for which the host was down does not '
-            'count',
+            help='images that were not used for a duration, for example 12h '
+            'or 30d; the time during which the host was down does not count',
         )
         parser.add_argument(
             '--deleted',
             action='store_true',
-            help='images that Glance does not have any more, or does not '
-            'show to the credentials in use',
+            help='images that Glance no longer has, or does not show to the '
+            'credentials in use',
         )
         parser.add_argument(
-            '--reason', metavar='TEXT', default='', help='why, for the history'
+            '--reason',
+            metavar='TEXT',
+            default='',
+            help='reason, for the history',
         )
         confirmation.add_dry_run(parser)
         confirmation.add_yes(parser)
         return parser
 
     def check(self, parsed_args: argparse.Namespace) -> None:
+        """Check that the arguments select images in one way.
+
+        :param parsed_args: arguments of the command.
+        :raises UsageError: if they do not, or in several ways.
+        """
         chosen = (
             parsed_args.unused
             or parsed_args.deleted
@@ -99,37 +115,43 @@ class PurgeImages(base.Lister):
         ways = sum(map(bool, (parsed_args.images, parsed_args.all, chosen)))
         if not ways:
             raise exceptions.UsageError(
-                reason='Say what to purge: IMAGE, --all, --unused, '
-                '--older-than or --deleted.'
+                reason='Nothing to purge given: name images, or use --all, '
+                '--unused, --older-than or --deleted.'
             )
         if ways > 1:
             raise exceptions.UsageError(
-                reason='Images, --all, and the others that say which '
-                'images go can not be combined.'
+                reason='IMAGE, --all, and the options --unused, --older-than '
+                'and --deleted cannot be combined with each other.'
             )
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Remove the images, after confirmation.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
         manager = self.app.manager
-        doomed = self._chosen(manager.records, parsed_args)
+        chosen = self._choose(manager.reader(), parsed_args)
         named = bool(parsed_args.images)
         if parsed_args.dry_run:
             return self.columns, formatting.with_ids(
-                _row(each, reason, 'would go')
+                _row(each, reason, 'would be purged')
                 for each, reason in manager.forecast(
-                    doomed, spare_in_use=not named
+                    chosen, spare_in_use=not named
                 )
             )
-        if doomed and not parsed_args.yes:
-            size = text.size(sum(each.capacity or 0 for each in doomed))
+        if chosen and not parsed_args.yes:
+            size = text.size(sum(each.capacity or 0 for each in chosen))
             confirmation.ask(
-                f'Purge {len(doomed)} image(s), {size}, from the cache?',
-                [f'{each.image.id} {each.image.name}' for each in doomed],
+                f'Purge {len(chosen)} image(s) ({size}) from the cache?',
+                [f'{each.image.name} ({each.image.id})' for each in chosen],
                 'Nothing was purged.',
             )
         results = manager.purge(
-            doomed, spare_in_use=not named, reason=parsed_args.reason
+            chosen, spare_in_use=not named, reason=parsed_args.reason
         )
         if any(not each.removed for each in results):
             self.fail()
@@ -137,19 +159,22 @@ class PurgeImages(base.Lister):
             _row(each.base_image, each.reason, 'purged') for each in results
         )
 
-    def _chosen(
-        self, records: Any, parsed_args: argparse.Namespace
-    ) -> Sequence[Any]:
+    def _choose(
+        self,
+        reader: 'catalog_reader.CatalogReader',
+        parsed_args: argparse.Namespace,
+    ) -> 'Sequence[models.BaseImage]':
+        """Return the images that the arguments select."""
         if parsed_args.images:
             return list(
                 {
                     found.disk_name: found
-                    for found in map(records.find, parsed_args.images)
+                    for found in map(reader.find, parsed_args.images)
                 }.values()
             )
-        chosen = records.list()
+        chosen = reader.list()
         if parsed_args.unused:
-            in_use = records.in_use()
+            in_use = reader.in_use()
             chosen = [
                 each
                 for each in chosen
@@ -159,7 +184,7 @@ class PurgeImages(base.Lister):
             chosen = [
                 each
                 for each in chosen
-                if records.age(each) > parsed_args.older_than
+                if reader.age(each) > parsed_args.older_than
             ]
         if parsed_args.deleted:
             states = glance_state.states(
@@ -173,13 +198,13 @@ class PurgeImages(base.Lister):
         return chosen
 
 
-def _row(found: Any, reason: str, otherwise: str) -> Sequence[Any]:
-    """:param reason: why it stays, if it does."""
-    about = f'Image {found.image.id} is '
-    result = f'stays: {reason.removeprefix(about)}' if reason else otherwise
+def _row(
+    found: 'models.BaseImage', reason: str, otherwise: str
+) -> Sequence[Any]:
+    """Return a row; the reason is why the image is kept, or ''."""
     return (
         found.image.id,
         found.image.name,
         formatting.Size(found.capacity),
-        result,
+        formatting.kept(reason, found.image) if reason else otherwise,
     )

@@ -10,16 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command ``pvm-imagecache``: options, configuration, rights, errors.
+"""The application ``pvm-imagecache``: options, configuration, access, errors.
 
-The commands themselves are plugins of ``pvm_imagecache.cli``. What talks to
-PowerVM, Glance or Keystone, and what reads the configuration, is imported
-only when a command needs it.
+The commands are plugins of the entry point group ``pvm_imagecache.cli``.
+Modules that talk to PowerVM, Glance or Keystone, or read the configuration,
+are imported only when a command needs them.
 """
 
 import argparse
 from collections.abc import Sequence
-import contextlib
 import logging
 import os
 import re
@@ -28,6 +27,7 @@ import textwrap
 from typing import Any
 from typing import Final
 from typing import TextIO
+from typing import TYPE_CHECKING
 import warnings
 
 from cliff import app
@@ -38,16 +38,27 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache import version
 from pvm_imagecache.cmd import command_manager
+from pvm_imagecache.cmd import exit_codes
 from pvm_imagecache.system import identity
+from pvm_imagecache.system import terminal
+
+if TYPE_CHECKING:
+    from cliff import command as cliff_command
+    from keystoneauth1 import session as ksa_session
+    from oslo_config import cfg
+
+    from pvm_imagecache import manager as manager_module
+    from pvm_imagecache.catalog import reader as catalog_reader
+    from pvm_imagecache.glance import source as image_source
+    from pvm_imagecache.policies import rules
 
 DEFAULT_FILES: Final = (
     '/etc/nova/nova.conf',
     '/etc/pvm_imagecache/pvm_imagecache.conf',
 )
 NAMESPACE: Final = 'pvm_imagecache.cli'
-EXIT_USAGE: Final = 2
 
-#: By how often -v is given, from -q on; progress is shown without it.
+#: Log levels by verbosity: with -q, by default, and with -v.
 _LEVELS: Final = (logging.WARNING, logging.WARNING, logging.INFO)
 _VERY_VERBOSE: Final = 3
 _CHATTY: Final = (
@@ -67,55 +78,66 @@ _CHATTY: Final = (
 _HELP_WIDTH: Final = 79
 
 _DESCRIPTION: Final = (
-    'See and change the image cache of this PowerVM host. It may be used '
-    'at any time beside a running nova-compute.'
+    'Inspect and change the image cache of this PowerVM host. Safe to use '
+    'while nova-compute is running.'
 )
 _EPILOG: Final = (
-    'IMAGE is the id of an image, the start of an id that only one image '
-    'has, or a name. "pvm-imagecache help COMMAND" describes a command and '
-    'shows examples.'
+    'IMAGE is an image ID, a unique prefix of an image ID, or an image name. '
+    '"pvm-imagecache help COMMAND" describes a command and shows examples.'
 )
 
 
 class Help(cliff_help.HelpCommand):
-    """Describe a command, or list all of them."""
+    """Describe a command, or list all commands."""
 
-    app: Any
+    app: 'Shell'
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
+        """Print the help.
+
+        :param parsed_args: arguments of the command.
+        :returns: the exit code.
+        """
         if not parsed_args.cmd:
             self.app.print_help(self.app.stdout)
             return 0
         try:
             return super().take_action(parsed_args)
         except ValueError:
-            return int(self.app.refuse(parsed_args.cmd))
+            return self.app.report_unknown_command(parsed_args.cmd)
 
 
 class Complete(cliff_complete.CompleteCommand):
-    """Print a script for the completion of bash."""
+    """Print a completion script for bash."""
 
-    app: Any
+    app: 'Shell'
 
-    def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        # A command that can't be used keeps none of the others from it.
-        self.app.command_manager.forget_broken()
-        return super().take_action(parsed_args)
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        """Print the script.
+
+        :param parsed_args: arguments of the command.
+        :returns: the exit code.
+        """
+        # A broken command must not disable the completion of the others.
+        self.app.command_manager.drop_broken()
+        return super().take_action(parsed_args) or 0
 
 
 class Shell(app.App):
-    """The application: reads the configuration when a command needs it."""
+    """The application. It reads the configuration when a command needs it."""
 
     NAME = 'pvm-imagecache'
     LOG = logging.getLogger(NAME)
 
+    command_manager: command_manager.Commands
+
     def __init__(self) -> None:
-        self._conf: Any = None
-        self._source: Any = None
-        self._manager: Any = None
-        self._records: Any = None
-        self._asker: identity.Identity | None = None
-        self._keystone: Any = None
+        self._conf: cfg.ConfigOpts | None = None
+        self._source: image_source.ImageSource | None = None
+        self._manager: manager_module.ImageManager | None = None
+        self._reader: catalog_reader.CatalogReader | None = None
+        self._user: identity.Identity | None = None
+        self._session: ksa_session.Session | None = None
         self._log_has_failed = False
         super().__init__(
             description=_DESCRIPTION,
@@ -132,6 +154,13 @@ class Shell(app.App):
         version: str | None,
         argparse_kwargs: dict[str, Any] | None = None,
     ) -> argparse.ArgumentParser:
+        """Return the parser of the global options. Called by cliff.
+
+        :param description: description of the program.
+        :param version: version of the program.
+        :param argparse_kwargs: other arguments of the parser.
+        :returns: the parser.
+        """
         parser = super().build_option_parser(
             description,
             version,
@@ -143,33 +172,33 @@ class Shell(app.App):
             metavar='FILE',
             action='append',
             default=[],
-            help='a configuration file, nova.conf for example; may be '
-            'given repeatedly, and the last one wins (default: those '
-            f'of {" and ".join(DEFAULT_FILES)} that there are)',
+            help='configuration file, for example nova.conf; may be '
+            'repeated, the last one takes precedence (default: '
+            f'{" and ".join(DEFAULT_FILES)}, if they exist)',
         )
         parser.add_argument(
             '--config-dir',
             metavar='DIR',
             action='append',
             default=[],
-            help='a directory whose .conf files are read after those',
+            help='directory of .conf files, read after these files',
         )
         parser.add_argument(
             '--os-cloud',
             metavar='NAME',
             default=os.environ.get('OS_CLOUD', ''),
-            help='a cloud in clouds.yaml, as whose user you use this '
-            '(default: $OS_CLOUD, else what OS_AUTH_URL and so on say)',
+            help='cloud of clouds.yaml to authenticate with (default: '
+            '$OS_CLOUD, or else OS_AUTH_URL and other OS_* variables)',
         )
         return parser
 
-    # -- what commands need
+    # -- services for commands
 
     @property
-    def conf(self) -> Any:
-        """The configuration that the options name.
+    def conf(self) -> 'cfg.ConfigOpts':
+        """The configuration, read at the first use.
 
-        :raises ConfigurationError: if a file can't be read.
+        :raises ConfigurationError: if a file cannot be read or is invalid.
         """
         if self._conf is None:
             self._conf = read_configuration(
@@ -178,73 +207,79 @@ class Shell(app.App):
         return self._conf
 
     @property
-    def manager(self) -> Any:
-        """An ImageManager, made at the first use and closed at the end."""
+    def manager(self) -> 'manager_module.ImageManager':
+        """The image manager, created at the first use, closed at the end.
+
+        :raises ConfigurationError: if the configuration is invalid.
+        :raises PluginError: if the driver or a policy cannot be loaded.
+        """
         if self._manager is None:
             from pvm_imagecache import manager
 
             self._manager = manager.ImageManager.from_conf(
-                self.conf, self.source, who=self.asker.who
+                self.conf, self.source, who=self.user.who
             )
         return self._manager
 
     @property
-    def records(self) -> Any:
-        """What the catalogue knows; PowerVM is asked only if it has to be.
+    def reader(self) -> 'catalog_reader.CatalogReader':
+        """The records of the catalog. PowerVM is asked only if necessary.
 
-        :raises NotSupported: if the pool keeps images itself.
+        :raises NotSupported: if the pool caches images itself.
+        :raises CatalogError: if the catalog cannot be read.
         """
-        if self._records is None:
-            from pvm_imagecache.cmd import reading
+        if self._reader is None:
+            from pvm_imagecache.catalog import reader as catalog_reader
 
-            self._records = reading.remembered(self.conf)
-            if self._records is None:
-                self._records = self.manager.records
-        return self._records
+            self._reader = (
+                catalog_reader.open_reader(self.conf) or self.manager.reader()
+            )
+        return self._reader
 
     @property
-    def source(self) -> Any:
-        """The images of Glance, as the configured user sees them."""
+    def source(self) -> 'image_source.ImageSource':
+        """The images of Glance that are visible to the configured user."""
         if self._source is None:
             from pvm_imagecache.glance import client
             from pvm_imagecache.glance import source as image_source
 
             self._source = image_source.ImageSource(
-                client.factory(
-                    self.conf, session_of_user=self._session_of_user
-                )
+                client.factory(self.conf, session_of_user=self._user_session)
             )
         return self._source
 
     @property
     def quiet(self) -> bool:
-        """Whether only warnings, errors and results are wanted."""
+        """Whether only warnings, errors and results are printed."""
         return not self.options.verbose_level
 
-    # -- who asks
+    # -- access
 
     @property
-    def asker(self) -> identity.Identity:
-        """Who uses this, with which roles.
+    def user(self) -> identity.Identity:
+        """The user of the command, with their roles.
 
-        :raises KeystoneFailed: if that is for Keystone to tell.
+        :raises KeystoneFailed: if Keystone does not authenticate the user.
         """
-        if self._asker is None:
+        if self._user is None:
             options = self.conf.pvm_imagecache
             if options.auth_strategy == 'keystone':
-                self._asker = self._ask_keystone()
+                self._user = self._authenticate()
             else:
-                self._asker = identity.local(
+                self._user = identity.local(
                     options.admin_groups,
                     options.reader_groups,
                     options.state_path,
                 )
-        return self._asker
+        return self._user
 
-    def authorize(self, rule: Any) -> None:
-        """Go on only if the policy lets the user.
+    def authorize(self, rule: 'rules.Rule') -> None:
+        """Check that the access policy allows something to the user.
 
-        :raises NotAuthorized: naming the rule.
+        :param rule: the rule.
+        :raises NotAuthorized: if the policy does not allow it.
+        :raises KeystoneFailed: if Keystone does not authenticate the user.
+        :raises ConfigurationError: if the policy file is invalid.
         """
         from pvm_imagecache.policies import enforcer
 
@@ -255,11 +290,17 @@ class Shell(app.App):
                 '[pvm_imagecache].'
             )
         enforcer.check(
-            rule, self.asker, self.conf.pvm_imagecache.policy_file, hint
+            rule, self.user, self.conf.pvm_imagecache.policy_file, hint
         )
 
-    def prepare_to_run_command(self, cmd: Any) -> None:
-        """Commands that were written for cliff alone ask nobody."""
+    def prepare_to_run_command(self, cmd: 'cliff_command.Command') -> None:
+        """Enforce the access policy for commands that do not do it.
+
+        Called by cliff. Commands of other packages may know only cliff.
+
+        :param cmd: the command.
+        :raises NotAuthorized: if the policy does not allow it.
+        """
         from pvm_imagecache.cmd import base
         from pvm_imagecache.policies import rules
 
@@ -273,7 +314,7 @@ class Shell(app.App):
 
             wait_notice.start()
 
-    def _ask_keystone(self) -> identity.Identity:
+    def _authenticate(self) -> identity.Identity:
         from pvm_imagecache.cmd import keystone
         from pvm_imagecache.glance import client
 
@@ -283,83 +324,108 @@ class Shell(app.App):
         )
         if not trusted:
             raise exceptions.ConfigurationError(
-                reason='auth_strategy = keystone needs to know whose word '
-                'counts: set keystone_auth_urls in [pvm_imagecache], '
+                reason='auth_strategy = keystone requires a trusted '
+                'Keystone: set keystone_auth_urls in [pvm_imagecache], '
                 'or auth_url in [glance].'
             )
-        session = self._session_of_user()
+        session = self._user_session()
         if session is None:
-            raise exceptions.KeystoneFailed(
-                reason='you have not said who you are'
-            )
-        return keystone.whoami(session, trusted)
+            raise exceptions.KeystoneFailed(reason='no credentials were given')
+        return keystone.authenticate(session, trusted)
 
-    def _session_of_user(self) -> Any:
-        """A session with the user's own credentials; None without any."""
+    def _user_session(self) -> 'ksa_session.Session | None':
+        """Return a session with the credentials of the user, if any."""
         from pvm_imagecache.cmd import keystone
 
-        if self._keystone is None:
+        if self._session is None:
             credentials = (
                 keystone.from_cloud(self.options.os_cloud)
                 if self.options.os_cloud
                 else keystone.from_environment(os.environ)
             )
             if credentials is not None:
-                self._keystone = keystone.session(credentials)
-        return self._keystone
+                self._session = keystone.session(credentials)
+        return self._session
 
     # -- running
 
     def run(self, argv: list[str]) -> int:
-        """Run a command line; returns the exit status."""
+        """Run a command line.
+
+        :param argv: the arguments.
+        :returns: the exit code.
+        """
         try:
-            return super().run(argv)
+            code: int = super().run(argv)
         except (exceptions.PVMImageCacheError, OSError) as error:
-            # Of commands that could not even be found or begun.
+            # The command could not be found or started.
             self.LOG.error(error)
-            return 1
+            return exit_codes.FAILURE
+        return code
 
     def run_subcommand(self, argv: list[str]) -> int:
-        """Run a command; cliff says on stdout that there is no such one."""
+        """Run a command. Called by cliff.
+
+        cliff reports an unknown command on the standard output.
+
+        :param argv: the arguments, without global options.
+        :returns: the exit code.
+        """
         try:
             self.command_manager.find_command(argv)
         except ValueError:
-            return self.refuse(argv)
+            return self.report_unknown_command(argv)
         return int(super().run_subcommand(argv))
 
-    def refuse(self, words: Sequence[str]) -> int:
-        """Say that there is no such command; returns the exit status."""
+    def report_unknown_command(self, words: Sequence[str]) -> int:
+        """Report that there is no such command.
+
+        :param words: the arguments, without global options.
+        :returns: the exit code.
+        """
         near = [f'"{each}"' for each in self.get_fuzzy_matches(words[0])]
         meant = f' Did you mean {" or ".join(near)}?' if near else ''
         self.LOG.error(
             f'There is no command "{" ".join(words)}".{meant} '
-            f'"{self.NAME} help" lists those that there are.'
+            f'"{self.NAME} help" lists all commands.'
         )
-        return EXIT_USAGE
+        return exit_codes.USAGE
 
     def initialize_app(self, argv: list[str]) -> None:
+        """Print the help if no command was given. Called by cliff.
+
+        :param argv: the arguments, without global options.
+        :raises SystemExit: if there are none.
+        """
         if not argv and not self.options.deferred_help:
             self.print_help(self.stderr)
-            raise SystemExit(EXIT_USAGE)
+            raise SystemExit(exit_codes.USAGE)
 
     def print_help_if_requested(self) -> None:
+        """Print the help for the option --help. Called by cliff.
+
+        :raises SystemExit: if the option was given.
+        """
         if self.options.deferred_help:
             self.print_help(self.stdout)
             raise SystemExit(0)
 
     def print_help(self, out: TextIO) -> None:
-        """The options of all commands, and the list of them."""
+        """Print the global options, and the list of commands.
+
+        :param out: where to print them.
+        """
         self.parser.print_help(out)
         out.write('\ncommands:\n')
         for name, entry_point in sorted(self.command_manager):
             try:
                 found = entry_point.load()
-                text = (found.__doc__ or '').strip().partition('\n')[0]
+                summary = (found.__doc__ or '').strip().partition('\n')[0]
             except Exception as error:
-                text = f'can not be loaded: {error}'
+                summary = f'cannot be loaded: {error}'
             out.write(
                 textwrap.fill(
-                    f'  {name:<13}  {text.rstrip(".")}',
+                    f'  {name:<13}  {summary.rstrip(".")}',
                     _HELP_WIDTH,
                     subsequent_indent=' ' * 17,
                 )
@@ -367,54 +433,60 @@ class Shell(app.App):
             )
 
     def configure_logging(self) -> None:
+        """Set the levels and formats of the log. Called by cliff."""
         super().configure_logging()
         console = logging.getLogger().handlers[-1]
-        console.setFormatter(_Harmless(self.CONSOLE_MESSAGE_FORMAT))
+        console.setFormatter(_EscapingFormatter(self.CONSOLE_MESSAGE_FORMAT))
         for handler in logging.getLogger().handlers:
-            # It would print a traceback, for each line.
+            # The default prints a traceback for each line.
             handler.handleError = (  # type: ignore[method-assign]
                 self._log_failed
             )
         verbosity = self.options.verbose_level
         if verbosity < _VERY_VERBOSE:
             console.setLevel(_LEVELS[verbosity])
-            # Their errors reach the user as errors of ours.
+            # Their errors are translated to errors of this project.
             for name in _CHATTY:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def _log_failed(self, record: logging.LogRecord) -> None:
-        """The log file, or the terminal, can't be written: say so once."""
+        """Report once that the log file or terminal cannot be written."""
         if self._log_has_failed:
             return
         self._log_has_failed = True
-        with contextlib.suppress(OSError, ValueError):
-            print(
-                f'The log can not be written: {sys.exc_info()[1]}.',
-                file=sys.stderr,
-            )
+        terminal.write(f'Could not write the log: {sys.exc_info()[1]}.')
 
     def clean_up(
-        self, cmd: Any, result: int, err: BaseException | None
+        self,
+        cmd: 'cliff_command.Command',
+        result: int,
+        err: BaseException | None,
     ) -> None:
+        """Close the manager, and report unexpected errors. Called by cliff.
+
+        :param cmd: the command.
+        :param result: the exit code.
+        :param err: the error with which the command failed, if any.
+        """
         if self._manager is not None:
             self._manager.close()
         if not self.quiet:
             from pvm_imagecache.cmd import wait_notice
 
             wait_notice.stop()
-        # OSError: nobody reads what is printed, or a disk is full.
+        # OSError: the output was closed, or a disk is full.
         if isinstance(err, Exception) and not isinstance(
             err, exceptions.PVMImageCacheError | OSError
         ):
             self.LOG.error(
-                'This should not have happened (%s). Please run it again '
-                'with --debug, and report what that shows.',
+                'This should not have happened (%s). Run the command again '
+                'with --debug, and report its output.',
                 type(err).__name__,
             )
 
 
-class _Harmless(logging.Formatter):
-    """What others have named, and errors tell of, is shown as it is."""
+class _EscapingFormatter(logging.Formatter):
+    """Escapes non-printable characters in log messages."""
 
     def format(self, record: logging.LogRecord) -> str:
         return '\n'.join(
@@ -427,13 +499,16 @@ class _Harmless(logging.Formatter):
 
 def read_configuration(
     files: Sequence[str], directories: Sequence[str]
-) -> Any:
-    """Read configuration files into a ConfigOpts with our options.
+) -> 'cfg.ConfigOpts':
+    """Read the configuration.
 
-    :param files: where there are none, those of DEFAULT_FILES that exist.
-    :raises ConfigurationError: if one can't be read, or makes no sense.
+    :param files: paths of configuration files; if empty, those of
+        DEFAULT_FILES that exist.
+    :param directories: paths of directories with configuration files.
+    :returns: the options of this project.
+    :raises ConfigurationError: if a file cannot be read or is invalid.
     """
-    # A command that shows its version, or its help, needs none of these.
+    # Not needed by --version and --help.
     from oslo_config import cfg
 
     from pvm_imagecache.conf import access
@@ -454,7 +529,7 @@ def read_configuration(
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, 'strerror', None) or str(error)
             raise exceptions.ConfigurationError(
-                reason=f'The configuration file {each} can not be read: '
+                reason=f'The configuration file {each} cannot be read: '
                 f'{reason}.'
             ) from error
     try:
@@ -464,26 +539,29 @@ def read_configuration(
             default_config_files=[],
             default_config_dirs=[],
         )
-        # Values are checked when they are first read: read them all now.
+        # oslo.config validates values when they are first read.
         for option in conf.pvm_imagecache:
             getattr(conf.pvm_imagecache, option)
     except (cfg.Error, ValueError, OSError) as error:
-        # Where a value was set, oslo.config tells with the repr of an
-        # object of its own.
-        text = re.sub(
+        # oslo.config shows where a value was set as the repr of an object.
+        message = re.sub(
             r" from LocationInfo\(.*?detail='([^']*)'\)",
             r' in [pvm_imagecache] of \1',
             str(error),
         )
         raise exceptions.ConfigurationError(
-            reason=f'The configuration is not right: {" ".join(text.split())}'
+            reason=f'Invalid configuration: {" ".join(message.split())}'
         ) from error
     return conf
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command line; returns the exit status."""
+    """Run a command line.
+
+    :param arguments: the arguments.
+    :returns: the exit code.
+    """
     if not sys.warnoptions:
-        # They are for developers of the libraries that give them.
+        # Warnings are for the developers of the libraries.
         warnings.simplefilter('ignore')
     return int(Shell().run(list(arguments)))

@@ -10,83 +10,93 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command ``pvm-imagecache-status``: whether all is fit for use.
+"""The command ``pvm-imagecache-status``: check that a host is ready.
 
-``pvm-imagecache-status upgrade check`` is to be run before a service is
-restarted with a new release, and whenever something seems wrong. It changes
+Run ``pvm-imagecache-status upgrade check`` with a new release before
+services are restarted, and whenever you suspect a problem. It changes
 nothing.
 """
 
 from collections.abc import Sequence
 import logging
 import os
-import sqlite3
 import sys
-from typing import Any
 from typing import Final
+from typing import TYPE_CHECKING
 import warnings
 
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
+from pvm_imagecache.system import terminal
 
-#: pypowervm of this release is what everything was tested with.
+if TYPE_CHECKING:
+    from pvm_imagecache.drivers import base as drivers
+
+#: The oldest tested version of pypowervm.
 LEAST_PYPOWERVM: Final = (1, 1, 27)
 
 _ERROR: Final = 255
 _Code = upgradecheck.Code
 _Result = upgradecheck.Result
-_NO_DRIVER: Final = _Result(_Code.FAILURE, 'There is no driver to ask.')
+_NO_DRIVER: Final = _Result(
+    _Code.FAILURE, 'Not checked: driver failed to load'
+)
 
 
 class Checks(upgradecheck.UpgradeCommands):
-    """The checks, in the order in which they are made."""
+    """The checks, in the order in which they are made.
 
-    def __init__(self, conf: Any) -> None:
+    :param conf: the configuration.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf = conf
-        self._driver: Any = None
+        self._driver: drivers.DiskDriver | None = None
 
     def close(self) -> None:
-        """Log off from PowerVM."""
+        """Close the session with PowerVM."""
         if self._driver is not None:
             self._driver.close()
 
-    def _policy_file(self) -> Any:
+    def _policy_file(self) -> _Result:
         path = self._conf.pvm_imagecache.policy_file
         if not os.path.exists(path):
             return _Result(
                 _Code.SUCCESS,
-                f'{path} is not there: the rules are those in code.',
+                f'No policy file ({path}); defaults in use',
             )
         from pvm_imagecache.policies import enforcer
 
         try:
-            made = enforcer.get_enforcer(path)
+            loaded = enforcer.get_enforcer(path)
         except exceptions.ConfigurationError as error:
             return _Result(_Code.FAILURE, str(error))
-        unknown = sorted(set(made.file_rules) - set(made.registered_rules))
+        unknown = sorted(set(loaded.file_rules) - set(loaded.registered_rules))
         if unknown:
             return _Result(
                 _Code.WARNING,
-                f'{path} has rules that nobody asks for: {", ".join(unknown)}',
+                f'{path} has unknown rules: {", ".join(unknown)}',
             )
         return _Result(_Code.SUCCESS)
 
-    def _catalogue(self) -> Any:
-        path = cache.catalog_path(self._conf)
-        from pvm_imagecache import catalog_schema
+    def _catalog(self) -> _Result:
+        from pvm_imagecache.catalog import file as catalog_file
+        from pvm_imagecache.catalog import schema
 
+        path = cache.catalog_path(self._conf)
         try:
-            if not os.path.exists(path):
-                return _Result(_Code.SUCCESS, f'{path} is not there yet.')
-            found = _version(path)
-        except (sqlite3.Error, OSError) as error:
-            return _Result(_Code.FAILURE, f'{path} can not be read: {error}')
-        known = catalog_schema.VERSION
+            found = catalog_file.version_of(path)
+        except exceptions.CatalogError as error:
+            return _Result(_Code.FAILURE, str(error))
+        if found is None:
+            return _Result(_Code.SUCCESS, f'{path} does not exist yet.')
+        known = schema.VERSION
         if found > known:
             return _Result(
                 _Code.FAILURE,
@@ -96,52 +106,54 @@ class Checks(upgradecheck.UpgradeCommands):
         if found < known:
             return _Result(
                 _Code.WARNING,
-                f'{path} has version {found} and becomes {known} at its '
-                'first use; older releases can not use it after that.',
+                f'{path} has version {found}. Its first use upgrades it to '
+                f'version {known}; older releases cannot use it after that.',
             )
         return _Result(_Code.SUCCESS)
 
-    def _pypowervm(self) -> Any:
+    def _pypowervm(self) -> _Result:
         from importlib import metadata
 
         try:
-            text = metadata.version('pypowervm')
+            found = metadata.version('pypowervm')
         except metadata.PackageNotFoundError:
             return _Result(_Code.FAILURE, 'pypowervm is not installed.')
         numbers = tuple(
-            int(each) for each in text.split('.')[:3] if each.isdigit()
+            int(each) for each in found.split('.')[:3] if each.isdigit()
         )
         if numbers < LEAST_PYPOWERVM:
             return _Result(
                 _Code.FAILURE,
-                f'pypowervm {text} is older than '
+                f'pypowervm {found} is older than '
                 f'{".".join(map(str, LEAST_PYPOWERVM))}.',
             )
         return _Result(_Code.SUCCESS)
 
-    def _watermarks(self) -> Any:
+    def _watermarks(self) -> _Result:
         from pvm_imagecache.conf import watermark
 
         if 'watermark' not in self._conf.pvm_imagecache.eviction_policies:
-            return _Result(_Code.SUCCESS, 'The policy is not enabled.')
+            return _Result(
+                _Code.SUCCESS, 'The watermark policy is not enabled.'
+            )
         try:
             high, low = watermark.marks(self._conf)
         except (exceptions.ConfigurationError, cfg.Error, ValueError) as error:
-            return _Result(_Code.FAILURE, ' '.join(str(error).split()))
+            return _Result(_Code.FAILURE, text.one_line(error))
         if not low:
             return _Result(
                 _Code.WARNING,
-                'low is 0: once the pool is full the whole cache goes.',
+                'low is 0: when the pool is full, all images are evicted.',
             )
         if high - low < 1:
             return _Result(
                 _Code.WARNING,
-                'high and low are the same: an '
-                'image goes at almost each pass.',
+                'high and low are equal: almost each cleanup run evicts an '
+                'image.',
             )
         return _Result(_Code.SUCCESS)
 
-    def _plugins(self) -> Any:
+    def _plugins(self) -> _Result:
         from pvm_imagecache import plugins
 
         try:
@@ -151,7 +163,7 @@ class Checks(upgradecheck.UpgradeCommands):
             return _Result(_Code.FAILURE, str(error))
         return _Result(_Code.SUCCESS)
 
-    def _pool(self) -> Any:
+    def _pool(self) -> _Result:
         if self._driver is None:
             return _NO_DRIVER
         try:
@@ -160,28 +172,28 @@ class Checks(upgradecheck.UpgradeCommands):
             return _Result(_Code.FAILURE, str(error))
         return _Result(_Code.SUCCESS, f'{pool.name} is {pool.id}.')
 
-    def _untracked_disks(self) -> Any:
-        from pvm_imagecache import catalog
+    def _untracked_disks(self) -> _Result:
         from pvm_imagecache import naming
-        from pvm_imagecache import records
+        from pvm_imagecache.catalog import facade
+        from pvm_imagecache.catalog import reader as catalog_reader
         from pvm_imagecache.drivers import base
 
         if self._driver is None:
             return _NO_DRIVER
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
-            return _Result(_Code.SUCCESS, 'The pool keeps images itself.')
-        opened = catalog.Catalog(
-            cache.catalog_path(self._conf), read_only=True
-        )
+            return _Result(_Code.SUCCESS, 'The pool caches images itself.')
+        opened = facade.Catalog(cache.catalog_path(self._conf), read_only=True)
         try:
             found = self._driver.snapshot()
             pool, disks = found.pool, found.disks
             known = {
                 each.disk_name
-                for each in records.Records(opened, pool.id).list()
+                for each in catalog_reader.CatalogReader(
+                    opened, pool.id
+                ).list()
             }
         except exceptions.PVMImageCacheError as error:
-            return _Result(_Code.WARNING, f'That can not be told: {error}')
+            return _Result(_Code.WARNING, f'Not checked: {error}')
         names = sorted(
             each.name
             for each in disks
@@ -190,15 +202,14 @@ class Checks(upgradecheck.UpgradeCommands):
         if names:
             return _Result(
                 _Code.WARNING,
-                f'{", ".join(names)}: named as cached images, and not known '
-                'to the cache. They are not served; see "pvm-imagecache '
-                'adopt".',
+                f'{", ".join(names)}: untracked disks, which are not served. '
+                'See "pvm-imagecache adopt".',
             )
         return _Result(_Code.SUCCESS)
 
     _upgrade_checks = (
         ('Policy file', _policy_file),
-        ('Catalogue', _catalogue),
+        ('Catalog', _catalog),
         ('pypowervm', _pypowervm),
         ('Plugins', _plugins),
         ('Watermarks', _watermarks),
@@ -208,7 +219,12 @@ class Checks(upgradecheck.UpgradeCommands):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point: 0 all well, 1 warnings, 2 failures, 255 an error."""
+    """Run the command.
+
+    :param arguments: the arguments; None for those of the process.
+    :returns: the exit code: 0 without findings, 1 with warnings, 2 with
+        failures, 255 if the checks could not be run.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     files = (
         _default_files()
@@ -227,8 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             upgradecheck.main(conf, 'pvm_imagecache', checks, given, files)
         )
     except (cfg.Error, ValueError, OSError) as error:
-        text = ' '.join(str(error).split())
-        print(f'The configuration is not right: {text}', file=sys.stderr)
+        terminal.write(f'Invalid configuration: {text.one_line(error)}.')
         return _ERROR
     finally:
         checks.close()
@@ -236,20 +251,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _default_files() -> list[str]:
     return [each for each in shell.DEFAULT_FILES if os.path.exists(each)]
-
-
-def _version(path: str) -> int:
-    """The version of a catalogue, which is neither made nor changed."""
-    from urllib import parse
-
-    mode = '' if os.path.exists(f'{path}-wal') else '&immutable=1'
-    connection = sqlite3.connect(
-        f'file:{parse.quote(path)}?mode=ro{mode}', uri=True
-    )
-    try:
-        return int(connection.execute('PRAGMA user_version').fetchone()[0])
-    finally:
-        connection.close()
 
 
 if __name__ == '__main__':

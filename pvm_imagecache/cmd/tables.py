@@ -10,13 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Lists for people: as tables that fit the terminal, or row by row.
+"""Human-readable lists: tables that fit the terminal, or row by row.
 
-cliff makes all wide columns of a table that is too wide equally narrow, and
-breaks names and times in their middle. Here prose is wrapped, and only as
-far as it has to be. Where even that is not enough, a table would be broken
-by the terminal: then each row is shown as a table of its own, as is that of
-a command about one thing.
+If a table is too wide, cliff makes all wide columns equally narrow, and
+breaks names and times in the middle. Here only text is wrapped, and only as
+far as necessary. If the table is still too wide, each row is shown as a
+table of its own, like the output of a command that shows one object.
 """
 
 import argparse
@@ -33,24 +32,24 @@ from cliff import utils
 
 from pvm_imagecache import text
 
-#: Characters between which the widest word of prose decides how narrow its
-#: column may become.
+#: The narrowest width of a column of text is that of its widest word, between
+#: these numbers of characters.
 _LEAST_WIDTH: Final = 10
 _LEAST_OF_LONG_WORDS: Final = 15
-#: What a column takes beside its text: a rule and two spaces.
-_BESIDE: Final = 3
+#: Characters of a column beside its text: a rule and two spaces.
+_BORDER: Final = 3
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """Breaks lines after any hyphen: names of images have many."""
+    """Breaks lines after any hyphen: image names have many."""
 
     wordsep_re = re.compile(r'(\s+|(?<=-)(?=[^\s-]))')
 
 
 class FittedList:
-    """A formatter of lists, in the place of cliff's for tables.
+    """A formatter of lists that replaces the table formatter of cliff.
 
-    :param formatter: that one; it draws the tables.
+    :param formatter: the formatter of cliff, which draws the tables.
     """
 
     def __init__(self, formatter: Any) -> None:
@@ -63,8 +62,14 @@ class FittedList:
         stdout: TextIO,
         parsed_args: argparse.Namespace,
     ) -> None:
-        """Called by cliff, with the columns and in the order wanted."""
-        rows = [[for_people(each) for each in row] for row in data]
+        """Print a list. Called by cliff.
+
+        :param column_names: names of the selected columns.
+        :param data: the rows.
+        :param stdout: where to print the list.
+        :param parsed_args: arguments of the command.
+        """
+        rows = [[human_readable(each) for each in row] for row in data]
         room = _room(parsed_args)
         if rows and room:
             widths = fitting(column_names, rows, room)
@@ -84,8 +89,13 @@ class FittedList:
         self._formatter.emit_list(column_names, rows, stdout, parsed_args)
 
 
-def for_people(value: Any) -> Any:
-    """A value as a table shows it."""
+def human_readable(value: Any) -> Any:
+    """Return a value as a table shows it.
+
+    :param value: the value of a column.
+    :returns: text without control characters, 'yes' or '' for booleans, or
+        another value unchanged.
+    """
     if value is None:
         return ''
     if isinstance(value, bool):
@@ -96,10 +106,15 @@ def for_people(value: Any) -> Any:
 def fitting(
     names: Sequence[str], rows: Sequence[Sequence[Any]], room: int
 ) -> list[int] | None:
-    """How wide the columns of a table may be; None if it can't fit.
+    """Return the widths with which a table fits.
 
-    What is not text is never narrowed, text as little as can be, and that
-    of the widest columns first.
+    Only text is narrowed, as little as possible, widest columns first.
+
+    :param names: names of the columns.
+    :param rows: the rows, as shown.
+    :param room: width of the terminal in characters.
+    :returns: the width of each column in characters; None if the table does
+        not fit.
     """
     columns = list(zip(*rows, strict=True))
     natural = [
@@ -110,7 +125,7 @@ def fitting(
         min(width, max(len(name), _narrowest(column)))
         for name, column, width in zip(names, columns, natural, strict=True)
     ]
-    room -= _BESIDE * len(names) + 1
+    room -= _BORDER * len(names) + 1
     if sum(least) > room:
         return None
     limit = max(natural)
@@ -125,7 +140,7 @@ def fitting(
 
 
 def _narrowest(column: Sequence[Any]) -> int:
-    """How narrow a column may become."""
+    """Return the smallest width of a column."""
     if not all(isinstance(each, str) for each in column):
         return max(map(len, map(_shown, column)))
     words = (
@@ -147,7 +162,7 @@ def _shown(value: Any) -> str:
 
 
 def _room(parsed_args: argparse.Namespace) -> int:
-    """Characters of a line; 0 where nobody knows, or wants to."""
+    """Return the width of a line; 0 if it is unknown or not limited."""
     if parsed_args.max_width > 0:
         return int(parsed_args.max_width)
     return (utils.terminal_width() or 0) if parsed_args.fit_width else 0

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command that tells how full the pool is, and what the cache saved."""
+"""The command ``usage``: size and statistics of the cache."""
 
 import argparse
 from collections.abc import Sequence
@@ -34,13 +34,14 @@ _COUNTED: Final = (
 
 
 class ShowUsage(base.ShowOne):
-    """Show how full the pool is, and what the cache has saved.
+    """Show the size of the cache and its statistics.
 
-    The counts begin with the catalogue. seconds_saved is an estimate: what
-    hits would have taken if their images had come as fast as all that was
-    fetched, less what they took; it is negative where copies are slower than
-    the network, and empty before anything was fetched. last_pass is when
-    nova-compute last tidied the cache up, pass_trouble what went wrong then.
+    The statistics start when the catalog is created. seconds_saved is an
+    estimate: the time in which the images of all hits would have been
+    downloaded at the average rate of this host, minus the time of the hits.
+    It is negative if copies are slower than the network, and empty before the
+    first download. last_run is the time of the last cleanup run of
+    nova-compute, last_run_error what failed in it.
     """
 
     rule = rules.USAGE
@@ -55,35 +56,53 @@ class ShowUsage(base.ShowOne):
         'bytes_from_glance',
         'bytes_saved',
         'seconds_saved',
-        'last_pass',
-        'pass_trouble',
+        'last_run',
+        'last_run_error',
     )
     examples = (
-        ('usage', 'what the cache is good for'),
-        ('usage -f json', 'for a program'),
+        ('usage', 'statistics'),
+        ('usage -f json', 'machine-readable'),
         (
             'usage --textfile /var/lib/node_exporter/pvm_imagecache.prom',
-            'for Prometheus, see also metrics_textfile in the configuration',
+            'metrics for Prometheus, see also the option metrics_textfile',
         ),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--textfile',
             metavar='FILE',
-            help='write metrics for the textfile collector of node_exporter, '
-            'too: in one step, and for everybody to read',
+            help='also write metrics for the textfile collector of '
+            'node_exporter: atomically, and world-readable',
         )
         return parser
 
     def check(self, parsed_args: argparse.Namespace) -> None:
+        """Check the path of the metrics file.
+
+        :param parsed_args: arguments of the command.
+        :raises UsageError: if it is empty.
+        """
         if parsed_args.textfile == '':
-            raise exceptions.UsageError(reason='--textfile needs a name.')
+            raise exceptions.UsageError(
+                reason='--textfile requires the path of a file.'
+            )
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
+        """Show the usage, and write the metrics if requested.
+
+        :param parsed_args: arguments of the command.
+        :returns: names and values of the fields.
+        :raises PVMImageCacheError: if it fails.
+        """
         usage = self.app.manager.usage()
         if parsed_args.textfile:
             from pvm_imagecache import metrics
@@ -91,7 +110,7 @@ class ShowUsage(base.ShowOne):
             metrics.write(os.path.abspath(parsed_args.textfile), usage)
         caches = self.app.manager.caches_images
         times = {each: total.times for each, total in usage.totals.items()}
-        saved, last = usage.seconds_saved, usage.last_pass
+        saved, last = usage.seconds_saved, usage.last_run
         return self.columns, (
             usage.pool.name,
             formatting.Size(usage.pool.capacity),
@@ -104,5 +123,5 @@ class ShowUsage(base.ShowOne):
             formatting.Size(usage.bytes_saved),
             None if saved is None else round(saved, 1),
             formatting.Time(last.at if last else None),
-            last.trouble or None if last else None,
+            last.error or None if last else None,
         )

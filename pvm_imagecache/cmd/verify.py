@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command that holds the catalogue against the pool, and Glance."""
+"""The command ``verify``: compare the catalog with PowerVM and Glance."""
 
 import argparse
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 from typing import Final
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
@@ -25,113 +26,137 @@ from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
 
-_SOUND: Final = 'sound'
+if TYPE_CHECKING:
+    from pvm_imagecache import image as image_module
+    from pvm_imagecache.catalog import models
+    from pvm_imagecache.cleanup import reconciler
+
+_OK: Final = 'ok'
 
 
 class VerifyCache(base.Lister):
-    """Hold the catalogue against the disks and Glance, and tidy up.
+    """Check cached images against PowerVM and Glance, and clean up leftovers.
 
-    What a process that was killed has left behind, incomplete disks and
-    web/File entries, is removed; cached images whose disk is gone are
-    forgotten; what others could have changed is served no more. What living
-    processes are at is left alone. With images, only what is found about
-    them is shown.
+    Leftovers of crashed processes (incomplete disks and web/File entries) and
+    records of images whose disk is missing are removed. Images whose disk may
+    have been changed are quarantined: they are no longer served. Operations
+    in progress are not affected. If you name images, only the results of
+    these are shown.
 
-    Of each image that is cached it is checked that its disk is there under
-    the UDID and with the size that it was made with, and that no partition
-    has it. Where credentials are configured Glance is asked whether it has
-    the image, active and with the same hash. The bytes on the disk are not
-    read again: PowerVM gives no way to do that. They were compared with the
-    hash when they were fetched; "purge" and "prefetch" do it anew.
+    An image is ok if its disk has the recorded UDID and size, and is mapped
+    to no partition. If credentials for Glance are configured, the command
+    also checks that Glance has the image, active and with the same hash. The
+    bytes on the disk are not read, because PowerVM has no function for that.
+    They were compared with the hash during the download; to check them again,
+    use "purge" and "prefetch".
 
-    The exit status is 1 if something is not as it should be.
+    The exit code is 1 if any check failed.
     """
 
     rule = rules.VERIFY
-    nothing = 'No image is cached, and no disk is named as if it were one.'
+    empty_message = 'There are no cached images and no untracked disks.'
     columns = ('ID', 'Name', 'Disk', 'Result', 'Glance')
     examples = (
-        ('verify', 'everything'),
-        ('verify debian-13 --no-glance', 'an image, its disk only'),
-        ('verify -f json', 'for a program'),
+        ('verify', 'all images'),
+        ('verify debian-13 --no-glance', 'one image, without Glance'),
+        ('verify -f json', 'machine-readable'),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of the command.
+
+        :param prog_name: name of the command, with that of the program.
+        :returns: the parser.
+        """
         parser = super().get_parser(prog_name)
         parser.add_argument(
             'images', metavar='IMAGE', nargs='*', help=base.IMAGE_HELP
         )
         parser.add_argument(
-            '--no-glance', action='store_true', help='do not ask Glance'
+            '--no-glance', action='store_true', help='do not query Glance'
         )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        """Verify the cache.
+
+        :param parsed_args: arguments of the command.
+        :returns: columns and rows.
+        :raises PVMImageCacheError: if it fails.
+        """
         manager = self.app.manager
         before = manager.list()
         wanted = {manager.find(each).disk_name for each in parsed_args.images}
         found = manager.reconcile()
-        disks = dict(_remarks(found))
+        results = dict(_results(found))
         records = {each.disk_name: each for each in (*before, *manager.list())}
         shown = [
-            name for name in (*records, *disks) if name in wanted or not wanted
+            name
+            for name in (*records, *results)
+            if name in wanted or not wanted
         ]
         states = (
             {}
             if parsed_args.no_glance
-            else self._ask_glance(
+            else self._states_in_glance(
                 [records[name].image for name in shown if name in records]
             )
         )
         rows = []
         for name in dict.fromkeys(shown):
             record = records.get(name)
-            remark = disks.get(name) or _state_of(record)
+            result = results.get(name) or _state_of(record)
             state = states.get(record.image.id) if record else None
-            if remark != _SOUND or state not in (None, glance_state.SAME):
+            if result != _OK or state not in (None, glance_state.SAME):
                 self.fail()
             rows.append(
                 (
                     record.image.id if record else None,
                     record.image.name if record else None,
                     name,
-                    remark,
+                    result,
                     state,
                 )
             )
         return self.columns, formatting.with_ids(rows)
 
-    def _ask_glance(self, images: Sequence[Any]) -> dict[str, str]:
-        """How images are in Glance; nothing where nobody can ask."""
+    def _states_in_glance(
+        self, images: 'Sequence[image_module.Image]'
+    ) -> dict[str, str]:
+        """Return the states in Glance; none if it cannot be queried."""
         try:
             return glance_state.states(self.app.source, images)
         except exceptions.PVMImageCacheError as error:
-            self.app.LOG.warning('Glance was not asked: %s', error)
+            self.app.LOG.warning('Not checked in Glance: %s', error)
             if not isinstance(error, exceptions.ConfigurationError):
                 self.fail()
             return {}
 
 
-def _remarks(found: Any) -> Iterator[tuple[str, str]]:
-    """What was found about disks, by name; the last word counts."""
+def _results(
+    found: 'reconciler.Reconciliation',
+) -> Iterator[tuple[str, str]]:
+    """Yield disk names and results. The last result of a disk counts."""
     for name in found.untracked:
-        yield name, 'not known to the cache: see "adopt"'
+        yield name, 'untracked: see "adopt"'
     for name in found.forgotten:
-        yield name, 'gone, forgotten'
+        yield name, 'disk missing, record removed'
     for name in found.removed:
         yield name, 'incomplete, removed'
     for name, reason in found.quarantined:
         yield name, f'quarantined: {reason}'
     for name, reason in found.failed:
-        yield name, f'stays: {reason}'
+        yield name, f'kept: {reason}'
 
 
-def _state_of(record: Any) -> str:
-    """What is to be said of an image that nothing was found about."""
+def _state_of(record: 'models.BaseImage | None') -> str:
+    """Return the result of an image about which nothing was found."""
+    if record is None:
+        return _OK
     if record.reason:
         return f'quarantined: {record.reason}'
     if record.ready_at is None:
-        return 'is being filled'
-    return _SOUND
+        return 'fetching'
+    return _OK

@@ -10,113 +10,99 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A word now and then while a command waits for somebody.
+"""Notices on the standard error while a command waits for another system.
 
-PowerVM may take minutes to copy a disk, and a service that hangs is given
-up only after its time-out. Whoever looks at the terminal meanwhile is told
-for whom is waited, and how long already.
+PowerVM may take minutes to copy a disk, and a service that hangs is given up
+only after its time-out. Meanwhile a notice says what the command waits
+for, and how long it has been running. The code that waits declares what it
+waits for: see :mod:`pvm_imagecache.system.waiting`.
 """
 
-import contextlib
-import sys
 import threading
 import time
-import types
 from typing import Final
 
 from pvm_imagecache import text
+from pvm_imagecache.system import terminal
+from pvm_imagecache.system import waiting
 
-#: Seconds of silence before the first word; each later one comes after
-#: twice as long, up to the longest.
+#: Seconds without output before the first notice. The interval doubles with
+#: each notice, up to the longest.
 _FIRST: Final = 10.0
 _LONGEST: Final = 60.0
-#: By the module that is at it, for whom is waited. The first one counts.
-_WHOM: Final = (
-    ('pvm_imagecache.cmd.confirmation', ''),
-    ('pvm_imagecache.system.locks', 'another process'),
-    ('pvm_imagecache.cmd.keystone', 'Keystone'),
-    ('pvm_imagecache.glance.source', 'Glance'),
-    ('pvm_imagecache.drivers', 'PowerVM'),
-)
 
 
 class _State:
-    """Of the process, which has one terminal."""
+    """State of the process, which has one terminal."""
 
     watch: '_Watch | None' = None
-    said_at = 0.0
+    last_output = 0.0
 
 
 def start() -> None:
-    """Have a word said from now on, where nothing else is."""
+    """Print notices while the current thread waits."""
     stop()
-    said()
-    _State.watch = _Watch(threading.current_thread())
+    note_output()
+    _State.watch = _Watch(threading.get_ident())
     _State.watch.start()
 
 
 def stop() -> None:
-    """No more words."""
+    """Print no more notices."""
     if _State.watch is not None:
         _State.watch.end()
         _State.watch = None
 
 
-def said() -> None:
-    """Somebody else has said something."""
-    _State.said_at = time.monotonic()
+def note_output() -> None:
+    """Postpone the next notice, because something else was printed."""
+    _State.last_output = time.monotonic()
 
 
 class _Watch(threading.Thread):
-    """Looks at what a thread does.
+    """The thread that prints the notices.
 
-    :param watched: that thread.
+    :param watched: identifier of the thread that is watched.
     """
 
-    def __init__(self, watched: threading.Thread) -> None:
+    def __init__(self, watched: int) -> None:
         super().__init__(name='pvm_imagecache-waiting', daemon=True)
         self._watched = watched
         self._began = time.monotonic()
         self._ended = threading.Event()
+        waiting.watch(watched)
 
     def end(self) -> None:
-        """Say nothing more."""
+        """Print nothing more."""
         self._ended.set()
+        waiting.unwatch(self._watched)
 
     def run(self) -> None:
-        patience = _FIRST
+        """Print a notice whenever nothing was printed for an interval."""
+        interval = _FIRST
         while not self._ended.wait(
-            _State.said_at + patience - time.monotonic()
+            _State.last_output + interval - time.monotonic()
         ):
-            if time.monotonic() < _State.said_at + patience:
-                # Others have had their say.
-                patience = _FIRST
+            if time.monotonic() < _State.last_output + interval:
+                # Something else was printed meanwhile.
+                interval = _FIRST
                 continue
-            whom = for_whom(
-                sys._current_frames().get(self._watched.ident or 0)
-            )
-            if whom:
-                self._say(whom)
-            said()
-            patience = min(2 * patience, _LONGEST)
-
-    def _say(self, whom: str) -> None:
-        so_far = text.duration(round(time.monotonic() - self._began))
-        with contextlib.suppress(OSError, ValueError):
-            print(
-                f'Still waiting for {whom}, {so_far} since the beginning.',
-                file=sys.stderr,
-                flush=True,
-            )
+            elapsed = time.monotonic() - self._began
+            message = notice(waiting.current(self._watched), elapsed)
+            if message and not self._ended.is_set():
+                terminal.write(message)
+            note_output()
+            interval = min(2 * interval, _LONGEST)
 
 
-def for_whom(frame: types.FrameType | None) -> str:
-    """For whom a thread waits, by what it is at; '' where it asks a user."""
-    modules = []
-    while frame is not None:
-        modules.append(str(frame.f_globals.get('__name__')))
-        frame = frame.f_back
-    for module, whom in _WHOM:
-        if any(f'{each}.'.startswith(f'{module}.') for each in modules):
-            return whom
-    return 'the work to end'
+def notice(what: str | None, elapsed: float) -> str:
+    """Return the text of a notice.
+
+    :param what: what the command waits for; None if that was not declared.
+    :param elapsed: seconds since the command started.
+    :returns: the notice; '' if the wait is not to be reported.
+    """
+    if what == waiting.NOT_REPORTED:
+        return ''
+    running = f'({text.duration(round(elapsed))} elapsed)'
+    return f'Waiting for {what} {running}' if what else f'Working {running}'

@@ -10,14 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of ``[pvm_imagecache]`` about who may use the admin shell."""
+"""Options of access control for the pvm-imagecache command."""
 
-from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 
 from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
 
 LOCAL: Final = 'local'
 KEYSTONE: Final = 'keystone'
@@ -29,51 +30,93 @@ OPTIONS: Final = [
         choices=[
             (
                 LOCAL,
-                'The operating system tells: root, the owner of '
-                'state_path and the members of admin_groups have the '
-                'roles admin and reader, members of reader_groups the '
-                'role reader',
+                'The operating system determines the roles. root, the owner '
+                'of state_path and the members of admin_groups have the '
+                'roles admin and reader; members of reader_groups have the '
+                'role reader.',
             ),
             (
                 KEYSTONE,
-                'Keystone tells: the roles are those of the user '
-                'whom --os-cloud or the variables OS_* name',
+                'Keystone determines the roles: those of the user of '
+                '--os-cloud or of the OS_* environment variables.',
             ),
         ],
-        help='Who tells which roles the user of the command pvm-imagecache '
-        'has. The rules of policy_file say what a role may do.',
+        help="""
+How the roles of the user of the pvm-imagecache command are determined.
+
+The rules in policy_file define what a role may do.
+
+Related options:
+
+* admin_groups and reader_groups, for the value local
+* keystone_auth_urls, for the value keystone
+* policy_file
+""",
     ),
     cfg.ListOpt(
         'admin_groups',
         default=['pvm_admin'],
-        help='For auth_strategy = local: groups of the operating system '
-        'whose members may use every command. The members of '
-        'pvm_admin can change every disk through PowerVM anyway.',
+        help="""
+Groups of the operating system whose members may use every command.
+
+Members of the group pvm_admin can change every disk through PowerVM,
+with and without this option.
+
+Related options:
+
+* auth_strategy: this option has an effect only if it is local
+""",
     ),
     cfg.ListOpt(
         'reader_groups',
         default=[],
-        help='For auth_strategy = local: groups of the operating system '
-        'whose members may use the commands that change nothing. They '
-        'need the right to read the configuration and state_path.',
+        help="""
+Groups of the operating system whose members may use the commands that
+change nothing.
+
+The members also need permission to read the configuration files and
+state_path.
+
+Related options:
+
+* auth_strategy: this option has an effect only if it is local
+* state_path
+""",
     ),
     cfg.ListOpt(
         'keystone_auth_urls',
         default=[],
-        help='For auth_strategy = keystone: the addresses of the Keystone '
-        'whose word counts, as users may have them in OS_AUTH_URL: '
-        'being the admin of another cloud gives no rights here. By '
-        'default auth_url in [glance].',
+        help="""
+URLs of the Keystone whose roles are accepted, as in OS_AUTH_URL.
+
+An administrator of another cloud gets no role here. If the list is empty,
+auth_url in the [glance] section is used.
+
+Related options:
+
+* auth_strategy: this option has an effect only if it is keystone
+* [glance] auth_url
+""",
     ),
     cfg.StrOpt(
         'policy_file',
         default='/etc/pvm_imagecache/policy.yaml',
-        help='The file with the rules that differ from the default. It need '
-        'not be there.',
+        help="""
+File with the access rules that differ from the default rules.
+
+The file is optional.
+
+Related options:
+
+* auth_strategy
+""",
     ),
 ]
 
 
-def register(conf: Any) -> None:
-    """Register the options with a ConfigOpts; may be done repeatedly."""
-    conf.register_opts(OPTIONS, group=cache.GROUP.name)
+def register(conf: types.Conf) -> None:
+    """Register the options; may be called repeatedly.
+
+    :param conf: the configuration of the process.
+    """
+    registration.register(conf, cache.GROUP, OPTIONS)

@@ -10,20 +10,21 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of the eviction policy ``age``."""
+"""Options of the eviction policy age."""
 
-import copy
-from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 
 from pvm_imagecache.conf import nova
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
 
 GROUP: Final = cfg.OptGroup(
     'pvm_imagecache_age',
     title='Eviction policy age',
-    help='The policy removes cached images that have not been used for long.',
+    help='The policy age evicts cached images that were not used for a given '
+    'time.',
 )
 
 OPTIONS: Final = [
@@ -31,19 +32,30 @@ OPTIONS: Final = [
         'max_age',
         min=0,
         mutable=True,
-        help='After how many seconds without use a cached image goes. By '
-        'default what nova has in '
-        'remove_unused_original_minimum_age_seconds of [image_cache]: '
-        '86400, a day.',
+        help="""
+Time without use after which a cached image is evicted.
+
+If this option is not set, remove_unused_original_minimum_age_seconds in
+the [image_cache] section is used, which is 86400 (one day) by default.
+
+Unit: seconds
+
+Related options:
+
+* [image_cache] remove_unused_original_minimum_age_seconds
+* [pvm_imagecache] eviction_policies
+""",
     ),
 ]
 
 
-def max_age(conf: Any) -> float:
-    """The age at which an image goes, in seconds."""
-    # A ConfigOpts keeps what is overridden in the group itself.
-    conf.register_group(copy.deepcopy(GROUP))
-    conf.register_opts(OPTIONS, group=GROUP.name)
+def max_age(conf: types.Conf) -> float:
+    """Return the time without use after which an image is evicted.
+
+    :param conf: the configuration of the process.
+    :returns: seconds.
+    """
+    registration.register(conf, GROUP, OPTIONS)
     nova.register(conf)
     own = conf.pvm_imagecache_age.max_age
     if own is not None:
@@ -52,5 +64,8 @@ def max_age(conf: Any) -> float:
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """For oslo.config's generator and documentation."""
+    """Return the options for the generators of oslo.config.
+
+    :returns: the group, and a new list of its options.
+    """
     return [(GROUP, list(OPTIONS))]

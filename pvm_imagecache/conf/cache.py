@@ -10,25 +10,27 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of ``[pvm_imagecache]``.
+"""Options of the cache, in the section ``[pvm_imagecache]``.
 
-Those that nova-powervm had in ``[powervm]`` are taken from there too, so
-that a nova.conf written for it works as it is.
+Options of nova-powervm in ``[powervm]`` are accepted as well, so that a
+nova.conf that was written for nova-powervm works unchanged.
 """
 
-import copy
 import os
 from typing import Any
 from typing import Final
 
 from oslo_config import cfg
-from oslo_config import types
+from oslo_config import types as option_types
+
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
 
 GROUP: Final = cfg.OptGroup(
     'pvm_imagecache',
     title='Image cache for PowerVM',
-    help='Where the PowerVM REST API is, which pool holds the disks, and '
-    'how images are cached in it.',
+    help='Connection to the PowerVM REST API, the pool of disks, and how '
+    'images are cached in it.',
 )
 
 _OLD_GROUP: Final = 'powervm'
@@ -38,13 +40,13 @@ def _was(name: str) -> list[cfg.DeprecatedOpt]:
     return [cfg.DeprecatedOpt(name, group=_OLD_GROUP)]
 
 
-class AbsolutePath(types.String):
-    """A path that means the same for every process."""
+class AbsolutePath(option_types.String):
+    """The type of an option that must be an absolute path, or empty."""
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> Any:
         text = super().__call__(value)
         if text and not os.path.isabs(text):
-            raise ValueError(f'"{text}" is no absolute path')
+            raise ValueError(f'"{text}" is not an absolute path')
         return text
 
 
@@ -52,160 +54,306 @@ OPTIONS: Final = [
     cfg.BoolOpt(
         'enabled',
         default=True,
-        help='Whether images are cached. Where it is false every deploy '
-        'takes its image from Glance, and what the cache still holds '
-        'can be purged with the command pvm-imagecache.',
+        help="""
+Cache images.
+
+If this option is false, every deploy takes its image from Glance. Images
+that are still cached can be removed with "pvm-imagecache purge".
+""",
     ),
     cfg.StrOpt(
         'disk_driver',
         default='localdisk',
         deprecated_opts=_was('disk_driver'),
-        help='The driver for the disks of instances: the name of an entry '
-        'point in pvm_imagecache.drivers. "pvm-imagecache plugin list" '
-        'shows those that are installed. localdisk caches images in a '
-        'volume group; ssp leaves that to the Shared Storage Pool.',
+        help="""
+Driver for the disks of instances.
+
+Possible values:
+
+* localdisk: caches images in a volume group of a Virtual I/O Server
+* ssp: uses a Shared Storage Pool, which caches images itself
+* The name of any other entry point in pvm_imagecache.drivers.
+  "pvm-imagecache plugin list" shows the installed drivers.
+
+Related options:
+
+* volume_group_name and vios_name, for the value localdisk
+* cluster_name, for the value ssp
+""",
     ),
     cfg.StrOpt(
         'volume_group_name',
         default='',
         deprecated_opts=_was('volume_group_name'),
-        help='For localdisk: the volume group that holds cached images and '
-        'disks of instances. It should not be rootvg.',
+        help="""
+Volume group that contains cached images and instance disks.
+
+Required by the driver localdisk. Do not use rootvg.
+
+Related options:
+
+* disk_driver: this option has an effect only if it is localdisk
+* vios_name
+""",
     ),
     cfg.StrOpt(
         'vios_name',
-        help='For localdisk: the Virtual I/O Server that owns the volume '
-        'group. Needed only where several have one of that name.',
+        help="""
+Virtual I/O Server that owns the volume group.
+
+Required only if several Virtual I/O Servers have a volume group of that
+name.
+
+Related options:
+
+* disk_driver: this option has an effect only if it is localdisk
+* volume_group_name
+""",
     ),
     cfg.StrOpt(
         'cluster_name',
         default='',
         deprecated_opts=_was('cluster_name'),
-        help='For ssp: the cluster whose Shared Storage Pool holds the '
-        'disks. Needed only where there are several.',
+        help="""
+Cluster whose Shared Storage Pool contains the instance disks.
+
+Required only if there are several clusters.
+
+Related options:
+
+* disk_driver: this option has an effect only if it is ssp
+""",
     ),
     cfg.ListOpt(
         'eviction_policies',
         default=['age', 'watermark'],
-        help='Which policies choose the cached images that are removed by '
-        'themselves, in the order in which they are asked: names of '
-        'entry points in pvm_imagecache.eviction. Each has its options '
-        'in a section of its own. With none, and wherever '
-        'remove_unused_base_images in [image_cache] is false, images '
-        'stay until an operator removes them, even where a deploy '
-        'needs their room.',
+        help="""
+Eviction policies that choose which cached images are removed
+automatically, in the order in which they are asked.
+
+If the list is empty, or remove_unused_base_images in the [image_cache]
+section is false, only an operator removes images, even if a deploy needs
+space.
+
+Possible values:
+
+* age: evicts images that were not used for a given time
+* lru: limits the number and the total size of cached images
+* watermark: evicts images if the pool fills up
+* none: evicts nothing
+* The name of any other entry point in pvm_imagecache.eviction.
+  "pvm-imagecache plugin list" shows the installed policies.
+
+Related options:
+
+* minimum_age
+* The options of each policy, in a section of its own, such as
+  [pvm_imagecache_age]
+* [image_cache] remove_unused_base_images
+""",
     ),
     cfg.IntOpt(
         'minimum_age',
         default=300,
         min=0,
         mutable=True,
-        help='For how many seconds after it was cached no policy removes '
-        'an image.',
+        help="""
+Time after the fetch of an image during which no policy evicts it.
+
+Unit: seconds
+
+Related options:
+
+* eviction_policies
+""",
     ),
     cfg.BoolOpt(
         'check_download_permission',
         default=True,
-        help='Whether Glance is asked before an image is deployed from the '
-        'cache, or from a Shared Storage Pool, for a user of nova, if '
-        'that user may download it. It costs one request, for one '
-        'byte.',
+        help="""
+Ask Glance whether the user of nova has permission to download an image,
+before the image is deployed from the cache or from a Shared Storage Pool.
+
+The check is one request for one byte of the image.
+""",
     ),
     cfg.Opt(
         'state_path',
         type=AbsolutePath(),
         default='/var/lib/nova/pvm_imagecache',
-        help='The directory of the catalogue of cached images and of the '
-        'locks: an absolute path. It must be on a disk of this host, '
-        'and be the same for nova-compute and for the command '
-        'pvm-imagecache.',
+        help="""
+Directory of the catalog of cached images and of the lock files.
+
+The directory must be on a local file system of this host. nova-compute and
+the pvm-imagecache command must use the same directory.
+
+Possible values:
+
+* An absolute path
+""",
     ),
     cfg.Opt(
         'metrics_textfile',
         type=AbsolutePath(),
         default='',
-        help='A file into which metrics for Prometheus are written at the '
-        'end of each pass: an absolute path, in the directory that the '
-        'textfile collector of node_exporter reads, with a name that '
-        'ends in .prom. The package prometheus_client has to be '
-        'installed. Empty for none.',
+        help="""
+File for Prometheus metrics, written at the end of each cleanup run.
+
+The Python package prometheus_client must be installed.
+
+Possible values:
+
+* An absolute path in the directory of the textfile collector of
+  node_exporter, with a name that ends in .prom
+* An empty string: no metrics are written
+""",
     ),
     cfg.StrOpt(
         'host',
         default='localhost',
-        help='The host of the PowerVM REST API: this one where NovaLink '
-        'runs here.',
+        help="""
+Host name or IP address of the PowerVM REST API.
+
+The default is correct if NovaLink runs on this host.
+
+Related options:
+
+* port
+* protocol
+""",
     ),
     cfg.PortOpt(
         'port',
-        help='The port of the PowerVM REST API. By default 12080 for http '
-        'and 12443 for https.',
+        help="""
+TCP port of the PowerVM REST API.
+
+If this option is not set, the port is 12080 for http and 12443 for https.
+
+Related options:
+
+* host
+* protocol
+""",
     ),
     cfg.StrOpt(
         'protocol',
         choices=[
-            ('http', 'Not encrypted: for NovaLink on this host'),
-            ('https', 'For everything else'),
+            ('http', 'Not encrypted. Only for NovaLink on this host.'),
+            ('https', 'Encrypted.'),
         ],
-        help='The protocol of the PowerVM REST API. By default https where '
-        'a password is set, else http.',
+        help="""
+Protocol of the PowerVM REST API.
+
+If this option is not set, the protocol is https if a password is set, and
+http otherwise.
+
+Related options:
+
+* password
+* verify_tls
+""",
     ),
     cfg.StrOpt(
-        'user', help='The user to log on as. Not needed without a password.'
+        'user',
+        help="""
+User name for the PowerVM REST API.
+
+Not required without a password.
+
+Related options:
+
+* password
+""",
     ),
     cfg.StrOpt(
         'password',
         secret=True,
-        help='The password to log on with. Without one the logon is by a '
-        'file that NovaLink writes and only members of the group '
-        'pvm_admin can read.',
+        help="""
+Password for the PowerVM REST API.
+
+If this option is not set, authentication uses a file of NovaLink, which
+only members of the group pvm_admin can read.
+
+Related options:
+
+* user
+""",
     ),
     cfg.BoolOpt(
         'verify_tls',
         default=True,
-        help='Whether the certificate of the PowerVM REST API is checked at '
-        'the logon. pypowervm checks none after that.',
+        help="""
+Verify the certificate of the PowerVM REST API during the logon.
+
+pypowervm does not verify certificates after the logon.
+
+Related options:
+
+* protocol: this option has an effect only if it is https
+""",
     ),
     cfg.IntOpt(
         'request_timeout',
         default=1200,
         min=1,
-        help='For how many seconds a single request to PowerVM may stay '
-        'without an answer. Copies of disks are made within a request '
-        'and may take an hour in any case.',
+        help="""
+Time that a single request to PowerVM may take.
+
+PowerVM copies disks during a request: requests that copy may take at least
+one hour, whatever this option is.
+
+Unit: seconds
+""",
     ),
     cfg.IntOpt(
         'stall_timeout',
         default=300,
         min=1,
-        help='For how many seconds an upload may take no data before it is '
-        'given up.',
+        help="""
+Time without progress after which an upload to a disk is aborted.
+
+Unit: seconds
+""",
     ),
     cfg.IntOpt(
         'fetch_timeout',
         default=600,
         min=1,
-        help='For how many seconds a deploy waits for the fetch of the same '
-        'image by somebody else when that makes no progress; then it '
-        'goes to Glance itself.',
+        help="""
+Time that a deploy waits for another fetch of the same image that makes no
+progress.
+
+After that time the deploy downloads the image from Glance itself.
+
+Unit: seconds
+""",
     ),
 ]
 
 
-def register(conf: Any) -> None:
-    """Register the options with a ConfigOpts; may be done repeatedly."""
-    # A ConfigOpts keeps what is overridden in the group itself.
-    conf.register_group(copy.deepcopy(GROUP))
-    conf.register_opts(OPTIONS, group=GROUP)
+def register(conf: types.Conf) -> None:
+    """Register the options; may be called repeatedly.
+
+    :param conf: the configuration of the process.
+    """
+    registration.register(conf, GROUP, OPTIONS)
 
 
-def catalog_path(conf: Any) -> str:
-    """The file of the catalogue."""
+def catalog_path(conf: types.Conf) -> str:
+    """Return the path of the catalog file.
+
+    :param conf: the configuration of the process.
+    :returns: an absolute path.
+    """
     return os.path.join(conf.pvm_imagecache.state_path, 'catalog.sqlite')
 
 
-def pool_name(conf: Any) -> str:
-    """How a configuration calls its pool: by all that it is found by."""
+def pool_name(conf: types.Conf) -> str:
+    """Key of the pool: driver, host, port, VIOS or cluster, and volume group.
+
+    :param conf: the configuration of the process.
+    :returns: these values, with slashes between them.
+    """
     options = conf.pvm_imagecache
     return '/'.join(
         (
@@ -219,5 +367,8 @@ def pool_name(conf: Any) -> str:
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """For oslo.config's generator and documentation."""
+    """Return the options for the generators of oslo.config.
+
+    :returns: the group, and a new list of its options.
+    """
     return [(GROUP, list(OPTIONS))]

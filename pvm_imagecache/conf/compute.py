@@ -10,14 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of ``[pvm_imagecache]`` that only nova-compute has a use for."""
+"""Options of the compute driver, in the section of the cache."""
 
-from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 
 from pvm_imagecache.conf import cache
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
 
 OPTIONS: Final = [
     cfg.FloatOpt(
@@ -28,28 +29,44 @@ OPTIONS: Final = [
         deprecated_opts=[
             cfg.DeprecatedOpt('proc_units_factor', group='powervm')
         ],
-        help='How much of a real processor each virtual processor of a '
-        'server is entitled to.',
+        help="""
+Entitled processor capacity of an instance for each of its virtual
+processors.
+
+Unit: physical processors
+""",
     ),
     cfg.BoolOpt(
         'send_notifications',
         default=False,
-        help='Whether a versioned notification is sent when an image was '
-        'cached, evicted from the cache or deployed past it: '
-        'pvm_imagecache.image.cached, evicted and bypassed. It takes '
-        'notification_format in [notifications] to be "versioned" or '
-        '"both" as well.',
+        help="""
+Send a versioned notification when an image is cached, evicted from the
+cache, or deployed without the cache.
+
+The event types are pvm_imagecache.image.cached, .evicted and .bypassed.
+
+Related options:
+
+* [notifications] notification_format: must be versioned or both
+""",
     ),
 ]
 
 
-def register(conf: Any) -> None:
-    """Register the options with a ConfigOpts; may be done repeatedly."""
+def register(conf: types.Conf) -> None:
+    """Register these options and those of the cache; may be repeated.
+
+    :param conf: the configuration of the process.
+    """
     cache.register(conf)
-    conf.register_opts(OPTIONS, group=cache.GROUP)
+    registration.register(conf, cache.GROUP, OPTIONS)
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """The whole group, for oslo.config's generator and documentation."""
+    """Return the options for the generators of oslo.config.
+
+    :returns: the group of the cache, and a new list of its options and
+        these.
+    """
     ((group, options),) = cache.list_opts()
     return [(group, [*options, *OPTIONS])]

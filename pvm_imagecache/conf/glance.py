@@ -10,45 +10,55 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of ``[glance]`` for the admin shell.
+"""Options of the connection to Glance, for the pvm-imagecache command.
 
-They are named as nova names its own, with the credentials added that nova
-takes from the user's request. Inside nova-compute nova's own are used.
+They have the names of nova's options, and in addition the credentials that
+nova takes from the request of a user. nova-compute uses its own options.
 """
 
-import copy
-from typing import Any
 from typing import Final
 
 from keystoneauth1 import loading
 from oslo_config import cfg
 
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
+
 GROUP: Final = cfg.OptGroup(
     'glance',
-    title='The Image service',
-    help='How the command pvm-imagecache reaches Glance, and as whom. The '
-    'options are those of keystoneauth1.',
+    title='Image service',
+    help='Connection and credentials with which the pvm-imagecache command '
+    'uses Glance. The options are those of keystoneauth1.',
 )
 
 OPTIONS: Final = [
     cfg.ListOpt(
         'api_servers',
         default=[],
-        help='Addresses of Glance, of which the first is used. By default '
-        'it is looked up in the catalogue of Keystone.',
+        help="""
+URLs of the Glance API. The first one is used.
+
+If the list is empty, the URL is taken from the Keystone service catalog.
+
+Related options:
+
+* valid_interfaces, region_name and endpoint_override
+""",
     ),
 ]
 
 
-def register(conf: Any) -> None:
-    """Register the options with a ConfigOpts; may be done repeatedly."""
-    # A ConfigOpts keeps what is overridden in the group itself.
-    conf.register_group(copy.deepcopy(GROUP))
+def register(conf: types.Conf) -> None:
+    """Register the options that nova has not registered; may be repeated.
+
+    :param conf: the configuration of the process.
+    """
+    registration.register(conf, GROUP, ())
     loading.register_auth_conf_options(conf, GROUP.name)
     if 'api_servers' in conf[GROUP.name]:
-        # nova has registered its own, which are named alike.
+        # nova has registered its own options, which have the same names.
         return
-    conf.register_opts(OPTIONS, group=GROUP)
+    registration.register(conf, GROUP, OPTIONS)
     loading.register_session_conf_options(conf, GROUP.name)
     loading.register_adapter_conf_options(
         conf, GROUP.name, include_deprecated=False
@@ -56,7 +66,11 @@ def register(conf: Any) -> None:
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """For oslo.config's generator and documentation."""
+    """Return the options for the generators of oslo.config.
+
+    :returns: the group, and a new list of its options with those of
+        keystoneauth1.
+    """
     common = loading.get_auth_common_conf_options()
     plugin = loading.get_auth_plugin_conf_options('v3password')
     session = loading.get_session_conf_options()

@@ -10,21 +10,22 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of the eviction policy ``lru``."""
+"""Options of the eviction policy lru."""
 
-import copy
-from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 from oslo_utils import units
 
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
+
 GROUP: Final = cfg.OptGroup(
     'pvm_imagecache_lru',
     title='Eviction policy lru',
-    help='The policy limits how much is cached: what was used least '
-    'recently goes first. Either limit works alone; without any the '
-    'policy only makes room for deploys.',
+    help='The policy lru limits the number and the total size of cached '
+    'images, and evicts the least recently used ones. Without limits it '
+    'evicts images only if a deploy needs space.',
 )
 
 OPTIONS: Final = [
@@ -32,28 +33,54 @@ OPTIONS: Final = [
         'max_images',
         min=1,
         mutable=True,
-        help='How many images may be cached. By default any number.',
+        help="""
+Maximum number of cached images.
+
+If this option is not set, the number is not limited.
+
+Unit: images
+
+Related options:
+
+* max_gib
+* [pvm_imagecache] eviction_policies
+""",
     ),
     cfg.FloatOpt(
         'max_gib',
         min=1,
         mutable=True,
-        help='How many GiB the disks of cached images may take up. By '
-        'default any number.',
+        help="""
+Maximum total size of the disks of cached images.
+
+If this option is not set, the size is not limited.
+
+Unit: GiB
+
+Related options:
+
+* max_images
+* [pvm_imagecache] eviction_policies
+""",
     ),
 ]
 
 
-def limits(conf: Any) -> tuple[int | None, int | None]:
-    """The limits that are set: images, and bytes."""
-    # A ConfigOpts keeps what is overridden in the group itself.
-    conf.register_group(copy.deepcopy(GROUP))
-    conf.register_opts(OPTIONS, group=GROUP.name)
+def limits(conf: types.Conf) -> tuple[int | None, int | None]:
+    """Return the limits of the policy.
+
+    :param conf: the configuration of the process.
+    :returns: the maximum number of images, and of bytes; None for no limit.
+    """
+    registration.register(conf, GROUP, OPTIONS)
     options = conf.pvm_imagecache_lru
     size = options.max_gib
     return options.max_images, None if size is None else int(size * units.Gi)
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """For oslo.config's generator and documentation."""
+    """Return the options for the generators of oslo.config.
+
+    :returns: the group, and a new list of its options.
+    """
     return [(GROUP, list(OPTIONS))]

@@ -10,16 +10,17 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of nova's ``[image_cache]`` that hold for this cache too.
+"""Options of nova that also apply to the cache.
 
-Inside nova they are registered by nova. The admin shell, which does without
-nova, reads the same nova.conf.
+nova-compute registers them itself. The pvm-imagecache command, which does
+not import nova, reads them from the same nova.conf.
 """
 
-from typing import Any
 from typing import Final
 
 from oslo_config import cfg
+
+from pvm_imagecache.conf import types
 
 GROUP: Final = 'image_cache'
 
@@ -33,8 +34,11 @@ _OPTIONS: Final = [
 ]
 
 
-def register(conf: Any) -> None:
-    """Register the options, unless nova has."""
+def register(conf: types.Conf) -> None:
+    """Register the options that are not registered yet.
+
+    :param conf: the configuration of the process.
+    """
     for option in _OPTIONS:
         if GROUP not in conf or option.name not in conf[GROUP]:
             conf.register_opt(option, group=GROUP)

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""All options of this project, for oslo-config-generator."""
+"""Entry point of all options, for the generators of oslo.config."""
 
 from oslo_config import cfg
 
@@ -23,7 +23,10 @@ from pvm_imagecache.conf import watermark
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """Every group with its options, in the order of their names."""
+    """Return all groups with their options.
+
+    :returns: in the order of the group names; the lists are new ones.
+    """
     ((group, options),) = compute.list_opts()
     ours = [*options, *access.OPTIONS]
     return sorted(

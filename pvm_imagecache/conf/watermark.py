@@ -10,21 +10,21 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The options of the eviction policy ``watermark``."""
+"""Options of the eviction policy watermark."""
 
-import copy
-from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
 
 GROUP: Final = cfg.OptGroup(
     'pvm_imagecache_watermark',
     title='Eviction policy watermark',
-    help='The policy removes cached images when the pool fills up, and '
-    'makes room for deploys: what was used least recently goes first.',
+    help='The policy watermark evicts the least recently used images if the '
+    'usage of the pool exceeds a limit, or if a deploy needs space.',
 )
 
 OPTIONS: Final = [
@@ -34,8 +34,17 @@ OPTIONS: Final = [
         min=0,
         max=100,
         mutable=True,
-        help='Above how many percent of use of the pool, by disks of all '
-        'kinds, cached images go.',
+        help="""
+Usage of the pool, by disks of all kinds, above which cached images are
+evicted.
+
+Unit: percent
+
+Related options:
+
+* low
+* [pvm_imagecache] eviction_policies
+""",
     ),
     cfg.FloatOpt(
         'low',
@@ -43,29 +52,46 @@ OPTIONS: Final = [
         min=0,
         max=100,
         mutable=True,
-        help='Down to how many percent they go. Not above "high".',
+        help="""
+Usage of the pool down to which cached images are evicted, once the usage
+exceeds the high mark.
+
+Unit: percent
+
+Possible values:
+
+* A value that is not greater than high. A value a few percent below it
+  avoids evictions in every cleanup run.
+
+Related options:
+
+* high
+""",
     ),
 ]
 
 
-def marks(conf: Any) -> tuple[float, float]:
-    """The high and the low mark, in percent.
+def marks(conf: types.Conf) -> tuple[float, float]:
+    """Return the high mark and the low mark.
 
-    :raises ConfigurationError: if low is above high.
+    :param conf: the configuration of the process.
+    :returns: both in percent of the pool's capacity.
+    :raises ConfigurationError: if the low mark is above the high mark.
     """
-    # A ConfigOpts keeps what is overridden in the group itself.
-    conf.register_group(copy.deepcopy(GROUP))
-    conf.register_opts(OPTIONS, group=GROUP.name)
+    registration.register(conf, GROUP, OPTIONS)
     options = conf.pvm_imagecache_watermark
     if options.low > options.high:
         raise exceptions.ConfigurationError(
             reason=f'low ({options.low:g}) is above high '
-            f'({options.high:g}) in [{GROUP.name}]: set it to the '
-            'same, or below.'
+            f'({options.high:g}) in [{GROUP.name}]. Set low to the value of '
+            'high, or below.'
         )
     return options.high, options.low
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """For oslo.config's generator and documentation."""
+    """Return the options for the generators of oslo.config.
+
+    :returns: the group, and a new list of its options.
+    """
     return [(GROUP, list(OPTIONS))]

@@ -40,7 +40,7 @@ from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.drivers import base
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ class BaseImageFill:
         :raises BaseImageOccupied: if the name cannot be used.
         :raises CatalogError: if the catalog cannot be read or written.
         """
+        self._carried = None
         record = self.record()
         if record is None:
             return
@@ -204,7 +205,7 @@ class BaseImageFill:
 
     def write(
         self,
-        stream: image_source.ImageStream,
+        stream: image_stream.ImageStream,
         others: Sequence[base.Disk] = (),
     ) -> list[Exception | None]:
         """Write a stream to the base image and to other disks.
@@ -230,6 +231,7 @@ class BaseImageFill:
         """
         assert self._record is not None
         self._cache.catalog.base_images.finish_fill(self._record, image)
+        self._disks.settle(self.name)
         (disk,) = self._created
         return dataclasses.replace(
             self._record,

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Rules of a deploy: may an image be cached, served, and does it fit?"""
+"""Rules of a deploy: whether an image can be cached and served, and fits."""
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module

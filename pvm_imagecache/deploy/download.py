@@ -19,7 +19,7 @@ from typing import Any
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import steps as steps_module
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
 
 
@@ -45,7 +45,7 @@ class Download:
         self._image = image
         self._context = context
         self._steps = steps
-        self._streams: list[image_source.ImageStream] = []
+        self._streams: list[image_stream.ImageStream] = []
         self._permitted = False
 
     @property
@@ -68,7 +68,7 @@ class Download:
         self._permitted = True
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[image_source.ImageStream]:
+    def open(self) -> Iterator[image_stream.ImageStream]:
         """Open a stream of the image's data.
 
         :returns: a context manager that gives the stream.

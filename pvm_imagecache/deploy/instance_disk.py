@@ -41,7 +41,7 @@ from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.drivers import base
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
@@ -295,7 +295,7 @@ class InstanceDeploy:
             return self._fill_both(stream, disk)
 
     def _fill_both(
-        self, stream: image_source.ImageStream, disk: base.Disk
+        self, stream: image_stream.ImageStream, disk: base.Disk
     ) -> Deployment:
         """Write the stream to the base image and the instance disk."""
         with self._fill.undone_on_error():
@@ -327,7 +327,7 @@ class InstanceDeploy:
         return self._deployment(disk, Outcome.MISS)
 
     def _fill_alone(
-        self, stream: image_source.ImageStream, reason: str
+        self, stream: image_stream.ImageStream, reason: str
     ) -> Deployment:
         """Write the stream to the instance disk only."""
         checks.check_size(stream.image, self._size)

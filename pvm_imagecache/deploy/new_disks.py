@@ -25,7 +25,7 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.deploy import transfer
 from pvm_imagecache.drivers import base
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 
 LOG = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class NewDisks:
 
     def write(
         self,
-        stream: image_source.ImageStream,
+        stream: image_stream.ImageStream,
         disks: Sequence[base.Disk],
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> list[Exception | None]:

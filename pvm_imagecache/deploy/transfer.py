@@ -12,10 +12,10 @@
 
 """One stream in, one or several disks out, each written by its own thread.
 
-The slowest disk sets the pace: pieces wait in short queues, so memory is
-flat in the size of an image. A disk that fails, or takes nothing for too
-long, is left behind, and the others go on. What the disks are, and what a
-failed one means, is for the caller to know.
+The slowest disk sets the pace: pieces wait in short queues, so memory does
+not grow with the size of the image. A disk that fails, or accepts no data for
+too long, is abandoned, and the others continue. The caller decides what a
+failed disk means.
 """
 
 from collections.abc import Callable
@@ -34,23 +34,24 @@ from pvm_imagecache.system import interrupts
 
 LOG = logging.getLogger(__name__)
 
-#: Pieces that may wait for one disk.
+#: Pieces that wait for one disk at most.
 QUEUE_LENGTH: Final = 8
 _PROGRESS_INTERVAL: Final = 0.5
 
-#: Called with the bytes that every disk still being written has been given.
+#: Called with the bytes that were given to each disk so far.
 Progress = Callable[[int], None]
 
 
 @dataclasses.dataclass
 class Destination:
-    """One of the disks that a stream is written to.
+    """A disk that a stream is written to.
 
-    :ivar what: what it is, for messages.
+    :ivar what: its name in messages.
     :ivar write: writes all pieces of an iterable to the disk. It runs in a
-        thread of its own and must take an error out of the iterable for
-        what it is: the end of the attempt, not the end of the data.
-    :ivar error: why it failed; None while, and if, it did not.
+        thread of its own. An exception of the iterable aborts the write; it
+        must not be taken for the end of the data.
+    :ivar error: why the write failed; None while it runs, or if it
+        succeeded.
     """
 
     what: str
@@ -66,13 +67,15 @@ def write_to_all(
 ) -> None:
     """Write a stream to all destinations; return when all have ended.
 
-    A destination that fails has its ``error`` set. The call raises only if
-    the stream itself fails: then every write is aborted and every
-    destination has an error too. If all destinations have failed, the rest
-    of the stream is not read.
+    A destination that fails has its ``error`` set. If all destinations have
+    failed, the rest of the stream is not read.
 
-    :param stall_timeout: seconds for which a destination may take nothing.
-    :param progress: called about twice a second.
+    :param pieces: the stream.
+    :param destinations: where it is written to.
+    :param stall_timeout: seconds for which a destination may accept nothing.
+    :param progress: is called about twice a second, if given.
+    :raises Exception: what the stream raises. Every write is aborted then,
+        and every destination has an error too.
     """
     running: list[_Writer] = []
     try:
@@ -82,7 +85,7 @@ def write_to_all(
             _feed(pieces, running, progress)
     except BaseException as error:
         for writer in running:
-            writer.break_off(error)
+            writer.abort(error)
         raise
     else:
         for writer in running:
@@ -113,7 +116,7 @@ def _feed(
 
 
 class _Writer:
-    """The thread that writes one destination, and the queue before it."""
+    """The thread that writes one destination, and its queue."""
 
     def __init__(self, destination: Destination, stall_timeout: float) -> None:
         self._destination = destination
@@ -133,31 +136,31 @@ class _Writer:
 
     @property
     def alive(self) -> bool:
-        """Whether it makes sense to give it more."""
+        """Whether it accepts more data."""
         return self._destination.error is None
 
     def put(self, piece: bytes) -> None:
-        """Give it a piece, waiting for room for as long as it may stall."""
+        """Queue a piece; wait for space in the queue until the time limit."""
         with self._changed:
             room = self._changed.wait_for(
                 lambda: self._ended or len(self._waiting) < QUEUE_LENGTH,
                 self._stall_timeout,
             )
             if not room:
-                self._leave_behind()
+                self._abandon()
             if self._ended or not self.alive:
                 return
             self._waiting.append(piece)
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """The stream is at its end, and all of it is good."""
+        """Note the end of the stream, which was verified."""
         with self._changed:
             self._at_end = True
             self._changed.notify_all()
 
-    def break_off(self, error: BaseException) -> None:
-        """Make the write fail: what has come must not be taken as whole."""
+    def abort(self, error: BaseException) -> None:
+        """Abort the write, so that no partial data is taken for complete."""
         with self._changed:
             if self._broken_by is None:
                 self._broken_by = error
@@ -165,23 +168,22 @@ class _Writer:
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait until the disk is written, or will not be.
+        """Wait for the end of the write.
 
-        The end of a write is bounded by the time-outs of its requests. One
-        that was left behind is not waited for: its thread ends when its
-        request does.
+        The time limits of its requests bound it. An abandoned write is not
+        waited for: its thread ends when its request does.
         """
         if not self._abandoned:
             self._thread.join()
 
-    def _leave_behind(self) -> None:
+    def _abandon(self) -> None:
         error = exceptions.TransferStalled(
             what=self._destination.what, seconds=self._stall_timeout
         )
         LOG.warning('%s', error)
         self._destination.error = error
         self._abandoned = True
-        self.break_off(error)
+        self.abort(error)
 
     def _run(self) -> None:
         try:

@@ -10,11 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The contract of disk drivers, and the words that it is written in.
+"""The contract of disk drivers.
 
-A driver knows one pool of disks. Whether it takes part in the cache is told
-by its capabilities: the methods that belong to a capability are needed, and
-called, only where a driver declares it. Sizes are in bytes.
+A driver manages one pool of disks. Its capabilities say whether the pool is
+cached: the methods of a capability are required, and called, only if the
+driver declares it. All sizes are in bytes.
+
+Two properties identify a disk: its name and its UDID. A disk of the same name
+with another UDID is another disk.
 """
 
 import abc
@@ -33,31 +36,34 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
 
-#: What a driver says it was written for; see ``DiskDriver.api_version``.
+#: The version of this contract; see ``DiskDriver.api_version``.
 API_VERSION: Final = 1
-#: What a disk is labelled with that has no label: pypowervm writes the word.
+#: Labels of a disk without label: pypowervm writes the word ``None``.
 NO_LABEL: Final = ('', 'None')
 
 
 class Capability(enum.Enum):
-    """What a driver's pool can do."""
+    """What a driver can do with its pool."""
 
     IMAGE_CACHE = 'image_cache'
-    """Base images are disks of the pool: the driver makes, fills, copies
+    """Base images are disks of the pool. The driver creates, fills, copies
     and deletes them one by one (``create_disks``, ``upload``,
     ``copy_disk``)."""
 
     OWN_IMAGE_CACHE = 'own_image_cache'
-    """The pool keeps images itself; the driver makes an instance disk from
-    an image in one step (``create_disk_from_image``), and this project
-    keeps no base images of its own."""
+    """The pool caches images itself. The driver creates an instance disk
+    from an image in one step (``create_disk_from_image``), and the cache
+    keeps no base images in the pool."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """A pool and its room; bytes.
+    """A pool of disks and its space.
 
-    :ivar id: never changes and is used by no other pool.
+    :ivar id: never changes, and no other pool has it.
+    :ivar name: for messages.
+    :ivar capacity: bytes in all.
+    :ivar free: bytes that new disks can use.
     """
 
     id: str
@@ -67,17 +73,19 @@ class Pool:
 
     @property
     def used(self) -> int:
-        """Bytes that disks take up."""
+        """Bytes that disks use."""
         return self.capacity - self.free
 
 
 @dataclasses.dataclass(frozen=True)
 class Disk:
-    """A disk that exists; ``capacity`` in bytes.
+    """A disk that exists.
 
-    :ivar name: without the directory that a file-backed disk has.
-    :ivar label: what it was labelled with when it was made; '' where the
-        pool keeps no labels.
+    :ivar name: without the directory of a file-backed disk.
+    :ivar udid: unique ID; no other disk of the pool ever has it.
+    :ivar capacity: in bytes.
+    :ivar label: of the :class:`NewDisk` that it was created from; '' if the
+        pool does not keep labels.
     """
 
     name: str
@@ -90,7 +98,8 @@ class Disk:
 class PoolSnapshot:
     """A pool and disks of it, as of one moment.
 
-    :ivar disks: all of them, or those that were asked for.
+    :ivar pool: the pool.
+    :ivar disks: all disks, or those that were requested.
     """
 
     pool: Pool
@@ -99,11 +108,14 @@ class PoolSnapshot:
 
 @dataclasses.dataclass(frozen=True)
 class NewDisk:
-    """A disk to be made.
+    """A disk to create.
 
-    :ivar size: in bytes; a driver rounds it up to what its pool has.
-    :ivar file_format: of the bytes that it will hold: raw or qcow2.
-    :ivar label: a mark by which its maker knows it again.
+    :ivar name: at most ``DiskDriver.max_name_length`` characters.
+    :ivar size: in bytes; a driver rounds it up to the unit of its pool.
+    :ivar file_format: of the bytes that the disk will hold: ``raw`` or
+        ``qcow2``.
+    :ivar label: identifies the request that created the disk; None for no
+        label.
     """
 
     name: str
@@ -114,79 +126,125 @@ class NewDisk:
 
 @dataclasses.dataclass(frozen=True)
 class Deletion:
-    """What became of one disk that was to be deleted."""
+    """The result of deleting one disk.
+
+    :ivar disk: the disk that was to be deleted.
+    :ivar error: why it was not deleted; None if it no longer exists.
+    """
 
     disk: Disk
     error: exceptions.PVMImageCacheError | None = None
 
 
-#: Opens an image's data: a context manager around an iterable of pieces.
+#: Opens the data of an image: a context manager around an iterable of bytes.
 OpenImage = Callable[[], contextlib.AbstractContextManager[Iterable[bytes]]]
 
 
 class DiskDriver(abc.ABC):
     """A pool of disks of one host.
 
-    Errors of third-party libraries are turned into the ``PowerVMError``
-    family inside the driver. Methods may be called from several threads.
+    Methods may be called from several threads. A driver translates errors of
+    its libraries into the ``PowerVMError`` family. Besides the errors that a
+    method documents, it may raise these:
+
+    * ``PowerVMUnreachable``, if PowerVM does not answer;
+    * ``PowerVMTimedOut``, if no answer came in time, so that a change may
+      have been made;
+    * ``PowerVMLogonFailed``, if the credentials are refused;
+    * ``PowerVMRequestFailed``, if a request is refused.
     """
 
-    #: The contract that the driver follows: :data:`API_VERSION`.
+    #: The version of the contract that the driver implements:
+    #: :data:`API_VERSION`.
     api_version: ClassVar[int] = 0
-    #: What its pool can do.
+    #: What the driver can do with its pool.
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
-    #: The characters that a disk's name may have.
+    #: Characters that the name of a disk may have.
     max_name_length: ClassVar[int] = naming.MAX_DISK_NAME
 
     @classmethod
     @abc.abstractmethod
     def from_conf(cls, conf: Any) -> 'DiskDriver':
-        """Make the driver from an ``oslo_config.cfg.ConfigOpts``.
+        """Return the driver that a configuration describes.
 
-        Nothing is asked of PowerVM before a method needs it.
+        It must not make requests: PowerVM may be unreachable at this time.
 
-        :raises ConfigurationError: if an option makes no sense.
+        :param conf: an ``oslo_config.cfg.ConfigOpts`` with the options of
+            this project. A driver registers its own options here.
+        :returns: a driver for one pool.
+        :raises ConfigurationError: if the value of an option is missing or
+            invalid.
         """
 
     @abc.abstractmethod
     def pool(self) -> Pool:
-        """The pool as it is now."""
+        """Return the pool with its current space.
+
+        :returns: the pool.
+        :raises PowerVMError: if the pool cannot be found or read.
+        """
 
     @abc.abstractmethod
     def find_disk(self, name: str) -> Disk | None:
-        """The disk of that name, or None."""
+        """Return the disk of a name.
+
+        :param name: without a directory.
+        :returns: the disk; None if there is none.
+        :raises PowerVMError: if the pool cannot be found or read.
+        """
 
     @abc.abstractmethod
     def delete_disks(self, disks: Sequence[Disk]) -> list[Deletion]:
-        """Delete disks, found by UDID and name alike.
+        """Delete disks.
 
-        All go in one step if they can; where that is refused, each is
-        tried alone. One that is gone already is no error.
+        A disk is deleted only if both its name and its UDID match. It is no
+        error if such a disk does not exist. All disks are deleted in one
+        step if possible. If PowerVM refuses that, each is deleted alone.
+
+        :param disks: disks to delete; may be empty.
+        :returns: one result for each disk, in the same order. A disk that
+            PowerVM refused to delete has an error.
+        :raises PowerVMUnreachable: if PowerVM does not answer; disks may
+            have been deleted.
         """
 
     def close(self) -> None:
-        """Log off and let go of what is held; further calls may reopen."""
+        """Release connections; a later call of a method may reopen them."""
         return
 
     # -- Capability.IMAGE_CACHE
 
     def pool_id(self) -> str:
-        """The pool's ``id``, without a request where it is known."""
+        """Return the ``id`` of the pool.
+
+        Override if the ID is known without a request, or can be kept.
+
+        :returns: the same as ``pool().id``.
+        :raises PowerVMError: if the pool cannot be found or read.
+        """
         return self.pool().id
 
     def snapshot(self) -> PoolSnapshot:
-        """The pool and all of its disks, as of one moment.
+        """Return the pool and all of its disks, as of one moment.
 
-        What is deleted soon after may be deleted on the strength of it, if
-        nothing has changed since.
+        A driver may reuse this snapshot's ETag for a deletion that follows
+        within seconds.
+
+        :returns: the pool and its disks.
+        :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
+        :raises PowerVMError: if the pool cannot be found or read.
         """
         raise self._unable('list its disks')
 
     def base_image_snapshot(self) -> PoolSnapshot:
-        """The same of the disks that are called as cached images are.
+        """Return the pool and the disks that have names of base images.
 
-        A pass needs no others, which may be many: a driver that comes by
-        these in a shorter way may do so.
+        Override where base images can be listed without listing all disks.
+
+        :returns: the pool, and the disks for which
+            :func:`pvm_imagecache.naming.is_base_image_name` is true.
+        :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
+        :raises PowerVMError: if the pool cannot be found or read.
         """
         found = self.snapshot()
         return PoolSnapshot(
@@ -199,12 +257,17 @@ class DiskDriver(abc.ABC):
         )
 
     def create_disks(self, new: Sequence[NewDisk]) -> list[Disk]:
-        """Make empty disks, all of them or none, in one step.
+        """Create empty disks, all of them or none, in one step.
 
-        :raises DiskExists: if one of the names is taken.
-        :raises NotEnoughSpace: if they don't fit.
+        :param new: the disks to create.
+        :returns: the disks, in the same order.
+        :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
+        :raises DiskExists: if a name is taken.
+        :raises NotEnoughSpace: if the disks do not fit; ``needed_bytes`` is
+            what they need.
+        :raises PowerVMError: if PowerVM fails; the disks may exist then.
         """
-        raise self._unable('make disks')
+        raise self._unable('create disks')
 
     def upload(
         self,
@@ -213,14 +276,25 @@ class DiskDriver(abc.ABC):
         size: int,
         sha256: str | None = None,
     ) -> None:
-        """Write ``size`` bytes to the beginning of a new disk.
+        """Write bytes to the beginning of a new disk.
 
-        Whatever ``pieces`` raises ends the upload without it being taken
-        as complete. Nothing but the disk is left behind.
+        An error that ``pieces`` raises must end the upload. PowerVM must not
+        accept the upload as complete then. An upload, whether it succeeds
+        or fails, leaves nothing in the pool but the disk.
 
-        :param sha256: of the bytes, if known, for the platform to check.
+        :param disk: the disk; no byte was written to it before.
+        :param pieces: the bytes, in pieces of any length.
+        :param size: number of bytes in all.
+        :param sha256: of the bytes, in hexadecimal digits, for PowerVM to
+            compare; None if it is not known.
+        :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
+        :raises PowerVMSessionExpired: if the session expired; the upload can
+            be repeated.
+        :raises PowerVMError: if PowerVM did not accept all bytes.
+        :raises PVMImageCacheError: if ``pieces`` raised an error: the same
+            one, or one that it caused.
         """
-        raise self._unable('fill disks')
+        raise self._unable('write to disks')
 
     def copy_disk(
         self,
@@ -228,38 +302,63 @@ class DiskDriver(abc.ABC):
         new: NewDisk,
         still_valid: Callable[[], bool] = lambda: True,
     ) -> Disk:
-        """Make a disk that begins with all bytes of another one.
+        """Create a disk that begins with all bytes of another one.
 
-        The copy is made by the platform, without a byte coming here.
+        PowerVM makes the copy; the bytes do not pass through the driver. The
+        copy must not depend on its source.
 
-        :param still_valid: asked in the moment before the copy starts,
-            when no deletion can come between any more.
-        :raises BaseImageGone: if the source is not there, is another disk,
+        :param source: the disk to copy, identified by name and UDID.
+        :param new: the disk to create. If ``size`` is smaller than the
+            source, the copy is as large as the source.
+        :param still_valid: called immediately before the copy starts, when
+            no deletion of the source can precede it any more. If it returns
+            False, no copy is made.
+        :returns: the copy.
+        :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
+        :raises BaseImageGone: if the source does not exist, is another disk,
             or is no longer valid.
         :raises DiskExists: if the name is taken.
-        :raises NotEnoughSpace: if it does not fit.
+        :raises NotEnoughSpace: if the copy does not fit.
+        :raises PowerVMError: if PowerVM fails; the copy may exist then.
         """
         raise self._unable('copy disks')
 
     def remove_uploads(self, disk: Disk) -> None:
-        """Remove what uploads to a disk left behind when they died."""
-        raise self._unable('fill disks')
+        """Remove what interrupted uploads to a disk left in PowerVM.
+
+        :param disk: no upload to it is in progress.
+        :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
+        :raises PowerVMError: if it cannot be removed.
+        """
+        raise self._unable('write to disks')
 
     def mapped(self, disks: Sequence[Disk]) -> set[Disk]:
-        """Those of the disks that a partition has: they are needed."""
-        raise self._unable('tell which disks are in use')
+        """Return the disks that are mapped to a partition.
+
+        :param disks: disks to look for; may be empty.
+        :returns: those of them that are mapped.
+        :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
+        :raises PowerVMError: if the mappings cannot be read.
+        """
+        raise self._unable('report which disks are in use')
 
     def upload_targets(self) -> Sequence[str]:
-        """The UDIDs of disks that uploads, living or dead, belong to.
+        """Return the UDIDs of disks with an upload, in progress or stale.
 
-        Only a driver whose uploads can leave something behind has any.
+        Override if an interrupted upload can leave something in PowerVM.
+
+        :returns: UDIDs; empty by default.
+        :raises PowerVMError: if the uploads cannot be listed.
         """
         return ()
 
     def has_stale_uploads(self) -> bool:
-        """Whether an upload has left something that could not be removed.
+        """Return whether an upload left something that was not removed.
 
-        The next pass then asks for :meth:`upload_targets`.
+        If so, the next cleanup run calls :meth:`upload_targets`. The driver
+        answers from memory, without a request.
+
+        :returns: False by default.
         """
         return False
 
@@ -268,28 +367,49 @@ class DiskDriver(abc.ABC):
     def create_disk_from_image(
         self, image: image_module.Image, new: NewDisk, open_image: OpenImage
     ) -> tuple[Disk, bool]:
-        """Make an instance disk from an image, by the pool's own means.
+        """Create an instance disk from an image that the pool caches.
 
-        :returns: the disk, and whether the image's data had to be read.
+        :param image: the image.
+        :param new: the disk to create.
+        :param open_image: opens the data of the image; called only if the
+            pool does not have the image.
+        :returns: the disk, and whether the data of the image was read.
+        :raises NotSupported: if the driver lacks ``OWN_IMAGE_CACHE``.
+        :raises DiskExists: if the name is taken.
+        :raises NotEnoughSpace: if the disk or the image does not fit.
+        :raises ImageNotCacheable: if the pool cannot store the image.
+        :raises ImageError: if the data of the image cannot be read.
+        :raises PowerVMError: if PowerVM fails.
         """
-        raise self._unable('make disks from images')
+        raise self._unable('create disks from images')
 
-    # -- giving disks to partitions, for compute drivers
+    # -- mapping disks to partitions, for compute drivers
 
     def servers(self) -> Sequence[str]:
-        """The UUIDs of the Virtual I/O Servers that can serve its disks."""
-        raise self._unable('give disks to partitions')
+        """Return the Virtual I/O Servers that can map disks of the pool.
+
+        :returns: their UUIDs, at least one.
+        :raises NotSupported: if the driver cannot map disks.
+        :raises PowerVMError: if they cannot be found.
+        """
+        raise self._unable('map disks to partitions')
 
     def mappable(self, disk: Disk) -> Any:
-        """What a vSCSI mapping of a disk names: a wrapper of pypowervm.
+        """Return the storage element of a vSCSI mapping of a disk.
 
-        It is made anew, never an element of a document that was read:
-        appended elsewhere such a one leaves its document, and the next
-        update of that one deletes the disk.
+        The element must be a new one, never a part of a document that was
+        read. An element that is appended to another document leaves its own
+        one, and the next update of that would delete the disk.
+
+        :param disk: the disk to map.
+        :returns: a wrapper of pypowervm, such as
+            ``pypowervm.wrappers.storage.VDisk``.
+        :raises NotSupported: if the driver cannot map disks.
+        :raises PowerVMError: if the session cannot be opened.
         """
-        raise self._unable('give disks to partitions')
+        raise self._unable('map disks to partitions')
 
-    def _unable(self, what: str) -> exceptions.PVMImageCacheError:
+    def _unable(self, what: str) -> exceptions.NotSupported:
         return exceptions.NotSupported(
-            reason=f'The driver {type(self).__name__} does not {what}.'
+            reason=f'The driver {type(self).__name__} cannot {what}.'
         )

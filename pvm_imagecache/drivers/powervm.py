@@ -10,9 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The session with the PowerVM REST API, and what its errors mean.
+"""The session with the PowerVM REST API, and the meaning of its errors.
 
-Every error of pypowervm is turned into one of ours here and nowhere else.
+This module is the only place that translates errors of pypowervm into errors
+of this project.
 """
 
 from collections.abc import Callable
@@ -21,9 +22,7 @@ import contextlib
 import dataclasses
 import http
 import os
-import random
 import threading
-import time
 from typing import Any
 from typing import Final
 from typing import TypeVar
@@ -36,19 +35,26 @@ from pypowervm import exceptions as pvm_exceptions
 from pypowervm.helpers import vios_busy
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.system import network_errors
+from pvm_imagecache.system import retry as retry_module
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
 _Result = TypeVar('_Result')
 
-#: Seconds before each repetition of a call that met a transient fault.
+#: Seconds to wait before each repetition of a call after a transient error.
 RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
-_LONGEST_PAUSE: Final = 1.0
+#: How often an update is attempted while other processes change the same
+#: object.
+UPDATE_ATTEMPTS: Final = 40
 _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
-#: pypowervm looks for a certificate of the host here before it asks the
-#: system's; what it does with one no longer works on current Pythons.
+#: pypowervm looks for a certificate of the host in this directory before it
+#: uses those of the system. Its code for that fails on current Pythons, so
+#: the directory must not exist.
 _NO_SUCH_DIRECTORY: Final = '/nonexistent/'
+#: Texts of the VIOS: the REST API has no error code for a full pool.
 _NO_SPACE_SIGNS: Final = (
     'not enough space',
     'not enough free',
@@ -62,10 +68,17 @@ _NO_SPACE_SIGNS: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
-    """Where the REST API is, and who we are there; seconds.
+    """Address and credentials of the REST API.
 
-    :ivar password: without one the logon is by a token file, which works
+    :ivar host: name or address of the NovaLink partition or the HMC.
+    :ivar port: None for the default port of the protocol.
+    :ivar protocol: ``http`` or ``https``; None for ``https`` if there is a
+        password, ``http`` otherwise.
+    :ivar user: None for the local user.
+    :ivar password: without one, the logon uses a token file, which works
         only on the NovaLink partition itself.
+    :ivar timeout: of one request, in seconds.
+    :ivar verify_tls: whether the certificate of the host is verified.
     """
 
     host: str = 'localhost'
@@ -78,7 +91,11 @@ class Connection:
 
     @classmethod
     def from_conf(cls, conf: Any) -> 'Connection':
-        """What the configuration says in ``[pvm_imagecache]``."""
+        """Return the connection that ``[pvm_imagecache]`` describes.
+
+        :param conf: an ``oslo_config.cfg.ConfigOpts``.
+        :returns: the connection; no request is made.
+        """
         options = conf.pvm_imagecache
         return cls(
             host=options.host,
@@ -92,14 +109,19 @@ class Connection:
 
     @property
     def url(self) -> str:
-        """For messages."""
+        """The base URL, for messages."""
         protocol = self.protocol or ('https' if self.password else 'http')
         port = self.port or pvm_const.PORT_DEFAULT_BY_PROTO.get(protocol)
         return f'{protocol}://{self.host}:{port}'
 
 
 class AdapterSource:
-    """Logs on when an adapter is first needed, and off when asked to."""
+    """One session with PowerVM, opened when it is first needed.
+
+    Safe to use from several threads.
+
+    :param connection: address and credentials of the REST API.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -107,10 +129,14 @@ class AdapterSource:
         self._adapter: Any = None
 
     def __call__(self) -> Any:
-        """A ``pypowervm.adapter.Adapter`` with a session.
+        """Return a ``pypowervm.adapter.Adapter`` with an open session.
 
-        :raises PowerVMUnreachable: if nothing answers.
+        :returns: the adapter, the same one for all callers.
+        :raises ConfigurationError: if the protocol is not supported.
+        :raises PowerVMUnreachable: if the host does not answer.
         :raises PowerVMLogonFailed: if the logon is refused.
+        :raises PowerVMRequestFailed: if the answer is not that of a PowerVM
+            REST API.
         """
         with self._guard:
             if self._adapter is None:
@@ -119,11 +145,11 @@ class AdapterSource:
             return self._adapter
 
     def close(self) -> None:
-        """Log off.
+        """Log off; the next call opens a new session.
 
-        pypowervm does so when the last reference to the session is gone,
-        which an error with a traceback can put off until the interpreter
-        is half taken down; it has no public way to do it before.
+        pypowervm logs off when the last reference to the session is gone.
+        A traceback can delay that until the interpreter shuts down, and
+        pypowervm has no public method to log off earlier.
         """
         with self._guard:
             adapter, self._adapter = self._adapter, None
@@ -132,10 +158,13 @@ class AdapterSource:
 
     @contextlib.contextmanager
     def translated(self, action: str) -> Iterator[None]:
-        """Turn errors of pypowervm inside the block into ours.
+        """Translate errors that pypowervm raises inside the block.
 
-        A session that is not let in any more is given up: pypowervm would
-        never try to log on with it again.
+        A session that PowerVM no longer accepts is dropped, because
+        pypowervm would never log on with it again. See :func:`translated`
+        for the errors.
+
+        :param action: what the block does, as it follows "refused to".
         """
         try:
             with translated(self.connection, action):
@@ -169,12 +198,22 @@ def _log_on(connection: Connection) -> Any:
 
 @contextlib.contextmanager
 def translated(connection: Connection, action: str) -> Iterator[None]:
-    """Turn what pypowervm raises inside the block into errors of ours.
+    """Translate errors that pypowervm raises inside the block.
 
-    :param action: what is being done, as it follows "refused to".
+    :param connection: names the host in messages.
+    :param action: what the block does, as it follows "refused to".
+    :raises PowerVMTimedOut: if no answer came in time.
+    :raises PowerVMNotThere: if the host cannot be reached, and a repetition
+        would not help.
+    :raises PowerVMUnreachable: if the connection failed in another way.
+    :raises PowerVMLogonFailed: if the credentials are refused.
+    :raises PowerVMBusy: if the host or its VIOS is busy.
+    :raises PowerVMRequestFailed: if the request is refused, or the answer is
+        not XML.
     """
     try:
-        yield
+        with waiting.on('PowerVM'):
+            yield
     except (
         pvm_exceptions.ConnectionError,
         pvm_exceptions.TimeoutError,
@@ -197,26 +236,31 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
         raise exceptions.PowerVMLogonFailed(
             url=connection.url,
             user=connection.user or 'the local user',
-            reason=one_line(error),
+            reason=text.one_line(error),
         ) from error
     except pvm_exceptions.HttpError as error:
         raise _refusal(error, action) from error
     except pvm_exceptions.Error as error:
         raise exceptions.PowerVMRequestFailed(
-            action=action, reason=one_line(error)
+            action=action, reason=text.one_line(error)
         ) from error
     except etree.LxmlError as error:
-        # pypowervm reads the answer to a logon as it comes.
+        # pypowervm parses the answer to a logon without checking it.
         raise exceptions.PowerVMRequestFailed(
             action=action,
-            reason=f'what {connection.url} answered is no XML, as if '
-            f'something else listened there: {one_line(error)}.'
+            reason=f'the answer of {connection.url} is not XML; another '
+            f'service may listen there: {text.one_line(error)}.'
             f'{_proxy_hint(connection)}',
         ) from error
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error of ours or of pypowervm, if any."""
+    """Return the HTTP status that caused an error.
+
+    :param error: an error of this project or of pypowervm.
+    :returns: the status of the first response in the chain of causes; None
+        if there is none.
+    """
     while error is not None:
         response = getattr(error, 'response', None)
         if response is not None:
@@ -226,76 +270,171 @@ def status_of(error: BaseException | None) -> int | None:
 
 
 def means_no_space(error: BaseException) -> bool:
-    """Whether the platform refused for want of space.
+    """Return whether PowerVM refused a request for lack of space.
 
-    REST has no code for it: the words are those of the VIOS.
+    :param error: its message is compared with the texts of the VIOS.
+    :returns: True if one of them is in the message.
     """
-    text = str(error).lower()
-    return any(sign in text for sign in _NO_SPACE_SIGNS)
+    message = str(error).lower()
+    return any(sign in message for sign in _NO_SPACE_SIGNS)
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error without its line breaks."""
-    return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
+def raise_if_full(
+    error: exceptions.PowerVMError,
+    *,
+    pool: str,
+    needed: int,
+    what: str,
+    free: int | None = None,
+) -> None:
+    """Raise NotEnoughSpace in place of an error that means a full pool.
+
+    :param error: of the request that was refused.
+    :param pool: the pool, as the subject of a sentence.
+    :param needed: bytes that the request needed.
+    :param what: what they were needed for.
+    :param free: bytes that the pool reports as free, if known.
+    :raises NotEnoughSpace: if PowerVM refused the request for lack of space.
+    """
+    if not means_no_space(error):
+        return
+    raise exceptions.NotEnoughSpace(
+        pool=pool,
+        free='less than that' if free is None else text.size(free),
+        needed=text.size(needed),
+        needed_bytes=needed,
+        refused=free is not None and needed <= free,
+        what=what,
+    ) from error
 
 
+@waiting.on('PowerVM')
 def retry(
     call: Callable[[], _Result],
     even_after: type[exceptions.PowerVMError] | tuple[()] = (),
 ) -> _Result:
-    """Make a call that may be repeated again after transient faults.
+    """Return the result of a call, repeated after transient errors.
 
-    :param even_after: errors after which it is repeated though they don't
-        seem to pass.
-    :raises PowerVMError: the last one, when the limit is reached.
+    The delays are those of :data:`RETRY_DELAYS`.
+
+    :param call: may be made several times.
+    :param even_after: errors that justify a repetition although they are
+        not transient.
+    :returns: what the call returns.
+    :raises PowerVMError: the error of the last attempt, or the first one
+        that does not justify a repetition.
     """
-    for delay in RETRY_DELAYS:
-        try:
-            return call()
-        except exceptions.PowerVMError as error:
-            if not (error.transient or isinstance(error, even_after)):
-                raise
-            LOG.warning(
-                'Trying it again in %(delay).1f s: %(error)s',
-                {'delay': delay, 'error': error},
-            )
-            time.sleep(delay)
-    return call()
-
-
-def pause(attempt: int) -> None:
-    """Let others who change the same thing go first, for another time each.
-
-    :param attempt: the number of the attempt that has failed, from 0 on.
-    """
-    longest = min(0.01 * 2**attempt, _LONGEST_PAUSE)
-    # No secret hangs on it.
-    time.sleep(random.uniform(0, longest))  # noqa: S311
+    return retry_module.retry(
+        call,
+        RETRY_DELAYS,
+        lambda error: (
+            isinstance(error, exceptions.PowerVMError)
+            and (error.transient or isinstance(error, even_after))
+        ),
+    )
 
 
 def retry_read(call: Callable[[], _Result]) -> _Result:
-    """Make a call that changes nothing: once more even if it timed out.
+    """Return the result of a call that changes nothing.
 
-    :raises PowerVMError: the last one, when the limit is reached.
+    It is repeated after transient errors, and once after a timeout.
+
+    :param call: may be made several times.
+    :returns: what the call returns.
+    :raises PowerVMError: the error of the last attempt.
     """
     try:
         return retry(call)
     except exceptions.PowerVMTimedOut as error:
-        LOG.warning('Asking once more: %s', error)
+        LOG.warning('Retrying once after a timeout: %s', error)
         return retry(call)
 
 
-def log_and_continue(action: str, call: Callable[[], Any]) -> bool:
-    """Tidy something up; if that fails, log why and go on.
+def is_conflict(error: exceptions.PowerVMRequestFailed) -> bool:
+    """Return whether another process changed an object before our update.
 
-    :returns: whether it worked, or there was nothing left to tidy.
+    :param error: of an update with If-Match.
+    :returns: True for HTTP 412.
+    """
+    return status_of(error) == http.HTTPStatus.PRECONDITION_FAILED
+
+
+class UpdateAttempt:
+    """One attempt to read an object, change it and send it back.
+
+    :param number: of the attempt, from 0.
+    :param may_repeat: whether an error of the update calls for another
+        attempt.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        may_repeat: Callable[[exceptions.PowerVMRequestFailed], bool],
+    ) -> None:
+        self.number = number
+        self._may_repeat = may_repeat
+
+    @contextlib.contextmanager
+    def update(self) -> Iterator[None]:
+        """Send the update in this block, and leave the loop at its end.
+
+        If another process changed the object, the block ends without an
+        error after a pause.
+
+        :raises PowerVMRequestFailed: if the update is refused for another
+            reason.
+        """
+        try:
+            yield
+        except exceptions.PowerVMRequestFailed as error:
+            if not self._may_repeat(error):
+                raise
+            LOG.debug('Reading again for another update: %s', error)
+            self.pause()
+
+    def pause(self) -> None:
+        """Wait a random time, longer with each attempt."""
+        retry_module.back_off(self.number)
+
+
+def update_attempts(
+    may_repeat: Callable[
+        [exceptions.PowerVMRequestFailed], bool
+    ] = is_conflict,
+) -> Iterator[UpdateAttempt]:
+    """Yield the attempts of an update that other processes may outrun.
+
+    ::
+
+        for attempt in powervm.update_attempts():
+            wrapper = read()
+            with attempt.update():
+                wrapper.update()
+                return
+
+    :param may_repeat: whether an error of the update calls for another
+        attempt; by default, if another process changed the object.
+    :returns: at most :data:`UPDATE_ATTEMPTS`; the caller raises an error if
+        the loop ends.
+    """
+    for number in range(UPDATE_ATTEMPTS):
+        yield UpdateAttempt(number, may_repeat)
+
+
+def log_and_continue(action: str, call: Callable[[], object]) -> bool:
+    """Make a call whose failure must not stop the caller.
+
+    :param action: what the call does, as it follows "Could not".
+    :param call: its errors are logged.
+    :returns: whether the call succeeded.
     """
     try:
         call()
     except (pvm_exceptions.Error, exceptions.PVMImageCacheError) as error:
         LOG.warning(
             'Could not %(action)s: %(error)s',
-            {'action': action, 'error': one_line(error)},
+            {'action': action, 'error': text.one_line(error)},
         )
         return False
     return True
@@ -308,7 +447,7 @@ def _refusal(
         error.her_wrap is not None and error.her_wrap.is_vios_busy()
     )
     kind = exceptions.PowerVMBusy if busy else exceptions.PowerVMRequestFailed
-    return kind(action=action, reason=one_line(error))
+    return kind(action=action, reason=text.one_line(error))
 
 
 def _proxy_hint(connection: Connection) -> str:
@@ -317,7 +456,7 @@ def _proxy_hint(connection: Connection) -> str:
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         if os.environ.get(name):
             return (
-                f' {name} is set, and is used for this host too: put '
-                f'{connection.host} into no_proxy.'
+                f' {name} is set and applies to this host too: add '
+                f'{connection.host} to no_proxy.'
             )
     return ''

@@ -10,20 +10,20 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The policy that removes what has not been used for long."""
+"""The policy that evicts images that were not used for a given time."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from pvm_imagecache import text
 from pvm_imagecache.conf import age as age_conf
+from pvm_imagecache.conf import types
 from pvm_imagecache.eviction import base
 
 
 class AgePolicy(base.EvictionPolicy):
-    """An image goes when nobody has used it for a while.
+    """Evict images that were not used for longer than the limit.
 
-    :param max_age: seconds.
+    :param max_age: the limit, in seconds.
     """
 
     api_version = base.API_VERSION
@@ -32,7 +32,7 @@ class AgePolicy(base.EvictionPolicy):
         self._max_age = max_age
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'AgePolicy':
+    def from_conf(cls, conf: types.Conf) -> 'AgePolicy':
         return cls(age_conf.max_age(conf))
 
     def choose(self, view: base.CacheView) -> Iterable[base.Decision]:

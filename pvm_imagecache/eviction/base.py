@@ -12,9 +12,10 @@
 
 """The contract of eviction policies.
 
-A policy says which cached images may go, and why. It looks at a snapshot
-and touches nothing: whether an image goes in the end is decided elsewhere.
-Sizes are in bytes, times in Unix seconds.
+A policy chooses cached images to evict, each with a reason. It sees a
+snapshot of the cache and changes nothing; other code decides whether a
+chosen image is evicted, and evicts it. Sizes are in bytes, times in Unix
+seconds.
 """
 
 import abc
@@ -22,38 +23,47 @@ from collections.abc import Collection
 from collections.abc import Iterable
 import dataclasses
 import enum
-from typing import Any
 from typing import ClassVar
 from typing import Final
 
+from pvm_imagecache.conf import types
+
+#: Version of the contract that this release supports.
 API_VERSION: Final = 1
 
 
 class Veto(enum.Enum):
-    """Why an image stays, whatever a policy says."""
+    """Why an image is kept, whatever the policies choose."""
 
     PINNED = 'pinned'
-    """An operator has said that it is to stay."""
+    """An operator pinned the image."""
 
     BUSY = 'busy'
-    """It is being filled, removed, or deployed from at this moment."""
+    """A fetch, a copy or the removal of the image is in progress."""
 
     IN_USE = 'in use'
-    """Instances of this host were made from it."""
+    """Instances of this host were created from the image."""
 
     YOUNG = 'young'
-    """It was cached only a moment ago."""
+    """The image was cached less than ``minimum_age`` seconds ago."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CachedImage:
-    """A base image as a policy sees it.
+    """A cached image, as policies see it.
 
-    The times are such that ``view.now - image.last_used_at`` is right even
-    where the clock of the host has been set meanwhile.
+    Times are corrected for changes of the host's clock:
+    ``view.now - image.last_used_at`` is always the time since the last use.
 
-    :ivar capacity: of its disk: what its removal frees.
-    :ivar veto: why it can't be removed now; None if it can.
+    :ivar image_id: ID of the image in Glance.
+    :ivar disk_name: name of the base image's disk.
+    :ivar capacity: bytes that eviction of the image frees.
+    :ivar ready_at: when the fetch was complete, in Unix seconds.
+    :ivar last_used_at: when it was last fetched or deployed, in Unix
+        seconds.
+    :ivar hits: how many disks were copied from it.
+    :ivar name: name of the image in Glance, if known.
+    :ivar veto: why it cannot be evicted now; None if it can.
     """
 
     image_id: str
@@ -68,10 +78,13 @@ class CachedImage:
 
 @dataclasses.dataclass(frozen=True)
 class CacheView:
-    """The cache as of one moment.
+    """A snapshot of the cache.
 
-    :ivar demand: bytes that a deploy waits for to become free; else 0.
-    :ivar images: all that are cached, also those that can't be removed.
+    :ivar now: when the snapshot was taken, in Unix seconds.
+    :ivar pool_capacity: size of the pool, in bytes; 0 if unknown.
+    :ivar pool_free: free space of the pool, in bytes.
+    :ivar demand: bytes that a deploy needs to be freed; 0 in a cleanup run.
+    :ivar images: all cached images, with and without a veto.
     """
 
     now: float
@@ -82,21 +95,28 @@ class CacheView:
 
     @property
     def pool_used(self) -> int:
-        """Bytes that disks of all kinds take up."""
+        """Bytes of the pool that disks of all kinds occupy."""
         return max(0, self.pool_capacity - self.pool_free)
 
     def candidates(self) -> list[CachedImage]:
-        """Those that can be removed, the least recently used first."""
+        """Return the images that can be evicted.
+
+        :returns: images without a veto, the least recently used first.
+        """
         return sorted(
             (each for each in self.images if each.veto is None),
             key=lambda each: (each.last_used_at, each.ready_at, each.image_id),
         )
 
     def to_free(self, size: int) -> list[CachedImage]:
-        """The least recently used candidates that free ``size`` bytes.
+        """Return the least recently used candidates that free enough space.
 
-        None of them could stay without less becoming free than that. All
-        candidates, where even they are not enough.
+        The result is minimal: without any one image it would free less than
+        ``size``.
+
+        :param size: bytes to free.
+        :returns: the least recently used first; all candidates if they free
+            less than ``size`` together.
         """
         chosen: list[CachedImage] = []
         freed = 0
@@ -112,7 +132,12 @@ class CacheView:
         return chosen
 
     def without(self, image_ids: Collection[str]) -> 'CacheView':
-        """The view as it will be when those images are gone."""
+        """Return the view as it will be after an eviction.
+
+        :param image_ids: IDs of the images that are evicted; unknown IDs
+            are ignored.
+        :returns: a view without these images, with their bytes free.
+        """
         freed = sum(
             each.capacity for each in self.images if each.image_id in image_ids
         )
@@ -128,7 +153,13 @@ class CacheView:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """That an image may go, with the reason as a code and in words."""
+    """The decision of a policy to evict an image.
+
+    :ivar image_id: ID of the image, of :attr:`CachedImage.image_id`.
+    :ivar code: machine-readable reason: lowercase words with hyphens, from
+        a set that does not change between releases of the policy.
+    :ivar reason: human-readable reason, on one line.
+    """
 
     image_id: str
     code: str
@@ -136,23 +167,42 @@ class Decision:
 
 
 class EvictionPolicy(abc.ABC):
-    """Chooses cached images that may be removed."""
+    """Chooses cached images to evict.
 
-    #: The contract that the policy follows: :data:`API_VERSION`.
+    A policy is made when nova-compute or a command starts, and again when
+    nova-compute reloads its configuration. It must not wait or compute for
+    long: a policy that does not answer within the time limit is skipped, and
+    not asked again until it is made again. What the time limit cannot do is
+    described in :mod:`pvm_imagecache.eviction.time_limit`.
+    """
+
+    #: Version of the contract that the policy follows: :data:`API_VERSION`
+    #: of the release that it was written for.
     api_version: ClassVar[int] = 0
 
     @classmethod
     @abc.abstractmethod
-    def from_conf(cls, conf: Any) -> 'EvictionPolicy':
-        """Make the policy from an ``oslo_config.cfg.ConfigOpts``.
+    def from_conf(cls, conf: types.Conf) -> 'EvictionPolicy':
+        """Make the policy from the configuration.
 
-        :raises ConfigurationError: if an option makes no sense.
+        Options of the policy are registered here, with
+        :func:`pvm_imagecache.conf.registration.register`.
+
+        :param conf: the configuration of the process.
+        :returns: the policy.
+        :raises ConfigurationError: if an option has an invalid value.
         """
 
     @abc.abstractmethod
     def choose(self, view: CacheView) -> Iterable[Decision]:
-        """The images that may go, those that should go first first.
+        """Return decisions to evict images.
 
-        Asked at each pass, and with a ``demand`` when a deploy needs room:
-        then no more of them go than are needed.
+        Called in each cleanup run, and with a ``demand`` if a deploy needs
+        space. In the latter case no more of the chosen images are evicted
+        than satisfy the demand.
+
+        :param view: snapshot of the cache, without the images that policies
+            before this one chose.
+        :returns: at most one decision for each image, in the order in which
+            the images are to be evicted. May be a generator.
         """

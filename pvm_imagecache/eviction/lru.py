@@ -10,21 +10,22 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The policy that limits how much is cached."""
+"""The policy that limits the number and the size of cached images."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from pvm_imagecache import text
 from pvm_imagecache.conf import lru as lru_conf
+from pvm_imagecache.conf import types
 from pvm_imagecache.eviction import base
 
 
 class LRUPolicy(base.EvictionPolicy):
-    """Where there are too many, those used least recently go.
+    """Evict the least recently used images while a limit is exceeded.
 
-    :param max_images: that may be cached; None for any number.
-    :param max_bytes: that their disks may take up; None for any number.
+    :param max_images: how many images may be cached; None for no limit.
+    :param max_bytes: how many bytes their disks may occupy together; None
+        for no limit.
     """
 
     api_version = base.API_VERSION
@@ -34,7 +35,7 @@ class LRUPolicy(base.EvictionPolicy):
         self._max_bytes = max_bytes
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'LRUPolicy':
+    def from_conf(cls, conf: types.Conf) -> 'LRUPolicy':
         return cls(*lru_conf.limits(conf))
 
     def choose(self, view: base.CacheView) -> Iterable[base.Decision]:
@@ -42,7 +43,7 @@ class LRUPolicy(base.EvictionPolicy):
             for each in view.to_free(view.demand):
                 yield base.Decision(
                     each.image_id,
-                    'space',
+                    'room',
                     'least recently used when a deploy needed space',
                 )
             return
@@ -50,15 +51,15 @@ class LRUPolicy(base.EvictionPolicy):
         size = sum(each.capacity for each in view.images)
         candidates = view.candidates()
         for each in list(candidates):
-            # No other one is to go for an image that can't stay anyway.
+            # An image above the limit does not fit, however many others are
+            # evicted: evict it alone.
             if self._max_bytes is not None and (
                 each.capacity > self._max_bytes
             ):
                 yield base.Decision(
                     each.image_id,
                     'too-large',
-                    f'larger than the {text.size(self._max_bytes)} that '
-                    'may be cached',
+                    f'larger than the limit of {text.size(self._max_bytes)}',
                 )
                 candidates.remove(each)
                 count -= 1
@@ -68,15 +69,15 @@ class LRUPolicy(base.EvictionPolicy):
                 yield base.Decision(
                     each.image_id,
                     'too-many',
-                    f'the least recently used of {count} images, of which '
-                    f'{self._max_images} may be cached',
+                    f'least recently used of {count} images: the limit is '
+                    f'{self._max_images}',
                 )
             elif self._max_bytes is not None and size > self._max_bytes:
                 yield base.Decision(
                     each.image_id,
                     'too-large',
-                    f'the least recently used while {text.size(size)} are '
-                    f'cached, of {text.size(self._max_bytes)} allowed',
+                    f'least recently used of {text.size(size)}: the limit '
+                    f'is {text.size(self._max_bytes)}',
                 )
             else:
                 return

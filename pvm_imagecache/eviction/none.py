@@ -10,21 +10,21 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The policy that lets every image stay."""
+"""The policy that evicts nothing."""
 
 from collections.abc import Iterable
-from typing import Any
 
+from pvm_imagecache.conf import types
 from pvm_imagecache.eviction import base
 
 
 class NonePolicy(base.EvictionPolicy):
-    """Nothing goes by itself; only an operator removes images."""
+    """Evict nothing: only an operator removes images."""
 
     api_version = base.API_VERSION
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'NonePolicy':
+    def from_conf(cls, conf: types.Conf) -> 'NonePolicy':
         return cls()
 
     def choose(self, view: base.CacheView) -> Iterable[base.Decision]:

@@ -10,117 +10,147 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""From a snapshot to the images that go, and why: a pure function.
+"""Decide which images are evicted, and why, from a snapshot of the cache.
 
-The vetoes of the core are in the snapshot. The policies are asked in their
-order, each about what those before it have left.
+The snapshot contains the vetoes of the core. The policies are asked in
+order, each about the images that the policies before it did not choose.
+Nothing is read or removed here; the only state is which policies failed.
 """
 
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import itertools
+from typing import Final
 
 from oslo_log import log as logging
 
+from pvm_imagecache import text
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import time_limit
+from pvm_imagecache.system import warn_once
 
 LOG = logging.getLogger(__name__)
 
+#: The policy that evictions of :func:`make_room` are attributed to. It is
+#: built in and cannot be configured.
+CORE: Final = 'core'
 
-@dataclasses.dataclass(frozen=True)
+
 class NamedPolicy:
-    """A policy, and the name by which it was configured.
+    """A loaded policy with its name, origin and failures.
 
-    :ivar origin: the distribution that it comes from.
+    A policy that exceeded the time limit is not asked again by this object.
+    Loading the policies again, at a restart or when the configuration is
+    reloaded, makes a new one.
+
+    :param name: of the entry point, as in ``eviction_policies``.
+    :param policy: the policy itself.
+    :param origin: name and version of its distribution; '' if unknown.
     """
 
-    name: str
-    policy: base.EvictionPolicy
-    origin: str = ''
-    #: What was said of its errors.
-    _told: set[str] = dataclasses.field(
-        default_factory=set, compare=False, repr=False
-    )
-    #: Its questions that were not answered in time.
-    _unanswered: list[base.CacheView] = dataclasses.field(
-        default_factory=list, compare=False, repr=False
-    )
+    def __init__(
+        self, name: str, policy: base.EvictionPolicy, origin: str = ''
+    ) -> None:
+        self.name = name
+        self.policy = policy
+        self.origin = origin
+        self._timed_out: str | None = None
+        self._failures = warn_once.WarnOnce(LOG)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.name!r}, {self.policy!r})'
 
     def ask(self, view: base.CacheView) -> list[base.Decision]:
-        """What it answers, if it does so in time.
+        """Return the decisions of the policy.
 
-        One that did not is not asked again.
+        A policy of another distribution is called with a time limit, see
+        :mod:`~pvm_imagecache.eviction.time_limit`.
 
-        :raises Exception: whatever it raises.
+        :param view: the snapshot; the policy gets a copy.
+        :returns: at most one decision for each image of the view. Codes and
+            reasons are printable and on one line.
+        :raises TimeLimitExceeded: if the policy does not answer in time, or
+            did not at an earlier call; then it is not called.
+        :raises TypeError: if it returns anything else than decisions.
+        :raises ValueError: if a decision lacks a code or a reason, or there
+            are more decisions than images.
+        :raises Exception: any error that the policy raises.
         """
-        if self._unanswered:
-            raise time_limit.TimeLimitExceeded(
-                'it is not asked again, since it did not end before'
-            )
-        # One that repeats itself for ever is found out.
-        most = len(view.images) + 1
+        if self._timed_out:
+            raise time_limit.TimeLimitExceeded(self._timed_out)
 
         def choose() -> list[base.Decision]:
-            return list(
-                itertools.islice(
-                    self.policy.choose(dataclasses.replace(view)), most
-                )
-            )
+            return _decisions(self.policy, view)
 
+        if self._is_built_in:
+            return choose()
         try:
-            decisions = (
-                choose()
-                if self._is_ours
-                else time_limit.BoundedCall(choose).result()
+            return time_limit.BoundedCall(
+                choose, name=f'eviction-policy-{self.name}'
+            ).result()
+        except time_limit.TimeLimitExceeded as error:
+            self._timed_out = (
+                f'{error}; it is not asked again until the process is '
+                'restarted or reloads its configuration'
             )
-        except time_limit.TimeLimitExceeded:
-            self._unanswered.append(view)
-            raise
-        if len(decisions) == most:
-            raise ValueError('it named more images than there are')
-        return decisions
+            raise time_limit.TimeLimitExceeded(self._timed_out) from error
+
+    def report(self, error: Exception) -> str:
+        """Log an error of the policy, the same error once.
+
+        :param error: what :meth:`ask` raised.
+        :returns: the error as text, on one line.
+        """
+        described = _describe(error)
+        origin = f' (from {self.origin})' if self.origin else ''
+        if self._failures.log(
+            f'Eviction policy {self.name}{origin} failed and was skipped: '
+            f'{described}',
+            level=logging.ERROR,
+        ):
+            LOG.debug('Traceback of the policy', exc_info=error)
+        return described
 
     @property
-    def _is_ours(self) -> bool:
-        """Whether it is one of those that are known to end."""
+    def _is_built_in(self) -> bool:
+        """Whether the policy is one of this project, which all end."""
         return type(self.policy).__module__.startswith(f'{__package__}.')
-
-    def fault(self, error: Exception) -> str:
-        """What is said of an error of it; logged once, as it comes again."""
-        text = f'{type(error).__name__}: {error}'
-        if text not in self._told:
-            LOG.error(
-                'Eviction policy %(name)s%(origin)s failed and has no '
-                'say: %(error)s',
-                {
-                    'name': self.name,
-                    'error': text,
-                    'origin': self.origin and f' (from {self.origin})',
-                },
-            )
-            LOG.debug('It failed here', exc_info=error)
-        self._told.add(text)
-        return text
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """That an image goes: which policy said so, and why."""
+    """An image to evict.
+
+    :ivar image: the image.
+    :ivar policy: name of the policy that chose it, or :data:`CORE`.
+    :ivar code: machine-readable reason.
+    :ivar reason: human-readable reason.
+    """
 
     image: base.CachedImage
     policy: str
     code: str
     reason: str
 
+    @property
+    def summary(self) -> str:
+        """Policy and reason, for logs and the history.
+
+        For evictions of the core, which is no policy, the code and the
+        reason.
+        """
+        chosen_by = self.code if self.policy == CORE else self.policy
+        return f'{chosen_by}: {self.reason}'
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What goes.
+    """The images to evict.
 
-    :ivar lacking: bytes that a deploy waits for and would not get.
-    :ivar faults: by name of a policy, why it had no say.
+    :ivar choices: in the order in which they are evicted.
+    :ivar lacking: bytes of the demand that the evictions do not free.
+    :ivar faults: name of each policy that was skipped, and its error.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -129,16 +159,21 @@ class Plan:
 
     @property
     def freed(self) -> int:
-        """Bytes that become free."""
+        """Bytes that the evictions free."""
         return sum(each.image.capacity for each in self.choices)
 
 
 def plan(view: base.CacheView, policies: Sequence[NamedPolicy]) -> Plan:
-    """Ask the policies which images go.
+    """Ask the policies which images to evict.
 
-    Where a deploy needs room, no more go than give it that. A policy that
-    fails, or answers with something else than the contract says, has no
-    say; the others have.
+    A policy that fails, or breaks its contract, is skipped; the others are
+    asked. Decisions about images that are unknown, vetoed or chosen before
+    are ignored.
+
+    :param view: the snapshot. If it has a ``demand``, no more images are
+        chosen than satisfy it.
+    :param policies: in the order in which they are asked.
+    :returns: the images to evict.
     """
     wanted = view.demand
     choices: list[Choice] = []
@@ -149,7 +184,7 @@ def plan(view: base.CacheView, policies: Sequence[NamedPolicy]) -> Plan:
         try:
             chosen = list(_choices(view, named))
         except Exception as error:
-            faults.append((named.name, named.fault(error)))
+            faults.append((named.name, named.report(error)))
             continue
         choices += chosen
         view = view.without({each.image.image_id for each in chosen})
@@ -157,16 +192,18 @@ def plan(view: base.CacheView, policies: Sequence[NamedPolicy]) -> Plan:
 
 
 def make_room(view: base.CacheView) -> Plan:
-    """What goes as the last resort: so that no deploy fails for the cache."""
+    """Choose images as a last resort, without asking policies.
+
+    For a deploy that would have space for its instance disk if there were
+    no cache.
+
+    :param view: the snapshot; its ``demand`` is what is to be freed.
+    :returns: the least recently used images without a veto.
+    """
     chosen = view.to_free(view.demand)
     return Plan(
         tuple(
-            Choice(
-                each,
-                'core',
-                'last-resort',
-                'a deploy would have failed for want of room',
-            )
+            Choice(each, CORE, 'last-resort', 'no space for an instance disk')
             for each in chosen
         ),
         view.without({each.image_id for each in chosen}).demand,
@@ -177,32 +214,70 @@ def _choices(view: base.CacheView, named: NamedPolicy) -> Iterator[Choice]:
     images = {each.image_id: each for each in view.images}
     demand, freed = view.demand, 0
     for decision in named.ask(view):
-        if not isinstance(decision, base.Decision):
-            raise TypeError(f'{decision!r} is no Decision')
-        code, reason = _plain(decision.code), _plain(decision.reason)
-        if not code or not reason:
-            raise ValueError(f'{decision!r} lacks a code or a reason')
         image = images.pop(decision.image_id, None)
         if image is None or image.veto is not None:
             LOG.debug(
-                'Policy %(policy)s named %(image)s, which stays: %(veto)s',
+                'Ignoring the decision of policy %(policy)s about image '
+                '%(image)s: %(why)s',
                 {
                     'policy': named.name,
                     'image': decision.image_id,
-                    'veto': image.veto if image else 'not there',
+                    'why': image.veto if image else 'unknown or chosen before',
                 },
             )
             continue
         if demand and freed >= demand:
             return
         freed += image.capacity
-        yield Choice(image, named.name, code, reason)
+        yield Choice(image, named.name, decision.code, decision.reason)
 
 
-def _plain(text: object) -> str:
-    """Words that can be shown on one line of a terminal; '' for none."""
-    if not isinstance(text, str):
+def _decisions(
+    policy: base.EvictionPolicy, view: base.CacheView
+) -> list[base.Decision]:
+    """Call a policy and check its decisions."""
+    # Bounds a generator that repeats itself forever.
+    limit = len(view.images) + 1
+    decisions = [
+        _checked(each)
+        for each in itertools.islice(
+            policy.choose(dataclasses.replace(view)), limit
+        )
+    ]
+    if len(decisions) == limit:
+        raise ValueError('more decisions than images')
+    return decisions
+
+
+def _checked(decision: object) -> base.Decision:
+    """Copy a decision, with code and reason safe to show."""
+    if not isinstance(decision, base.Decision):
+        raise TypeError(f'{decision!r} is not a Decision')
+    code, reason = _plain(decision.code), _plain(decision.reason)
+    if not code or not reason:
+        raise ValueError(f'{decision!r} lacks a code or a reason')
+    return base.Decision(decision.image_id, code, reason)
+
+
+def _describe(error: Exception) -> str:
+    """Return an error as text; the errors of this project speak for it."""
+    try:
+        described = text.one_line(error)
+    except Exception:
+        # The error is of the plugin too, and so is its __str__.
+        return type(error).__name__
+    if isinstance(
+        error, time_limit.TimeLimitExceeded | time_limit.ExitedError
+    ):
+        return described
+    kind = type(error).__name__
+    return kind if described == kind else f'{kind}: {described}'
+
+
+def _plain(value: object) -> str:
+    """Return text that is safe on one line of a terminal; '' if not text."""
+    if not isinstance(value, str):
         return ''
     return ' '.join(
-        ''.join(each if each.isprintable() else ' ' for each in text).split()
+        ''.join(each if each.isprintable() else ' ' for each in value).split()
     )

@@ -10,108 +10,94 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A fence around the code of others: a call that has to end.
+"""Calls of plugin code with a time limit.
 
-A policy is somebody else's Python. One that loops for ever would stop
-nova's periodic tasks for ever: it is asked in a thread of its own that looks
-at the clock before each step. One that waits for something that never comes,
-or catches what is to end it, is left behind. Only what loops inside a
-function written in C stops everybody.
+A plugin is third-party code. A policy that never returns must not stop
+nova's periodic tasks, so it is called in a daemon thread of its own. If the
+call does not end in time, the thread is left behind and the caller goes on.
+
+What this cannot do:
+
+* It cannot end the call. The thread that is left behind runs until the
+  function returns or the process ends. If it loops in Python, it takes turns
+  with all other threads and slows the process down.
+* It cannot interrupt a function in C that keeps the global interpreter lock,
+  such as ``list(itertools.count())``. Such a call blocks the whole process.
+* It cannot interrupt a loop under eventlet. There the thread is a green
+  thread: the limit works for a call that waits, but a call that computes
+  keeps the hub, and with it the whole service, until it returns.
 """
 
 from collections.abc import Callable
-import sys
 import threading
-import time
-import types
-from typing import Any
 from typing import Final
 from typing import Generic
 from typing import TypeVar
 
-#: Seconds that a policy may take.
-PATIENCE: Final = 10.0
-#: Seconds more until it is left behind where it does not even notice.
-_GRACE: Final = 2.0
+#: Seconds that a call may take by default.
+TIME_LIMIT: Final = 10.0
 
 _Result = TypeVar('_Result')
 
 
 class TimeLimitExceeded(Exception):
-    """The call was ended, or left behind."""
+    """The call did not end in time; its thread is left behind."""
 
 
 class ExitedError(Exception):
-    """The call would have ended the process."""
-
-
-class _Ended(BaseException):
-    """Raised inside the call, where nothing catches it by mistake."""
+    """The call raised an error that would end the process."""
 
 
 class BoundedCall(Generic[_Result]):
-    """A call in a thread of its own.
+    """One call of a function in a daemon thread of its own.
 
-    :param seconds: that it may take.
+    Trace and profile functions that are set by ``threading`` stay in force
+    inside the call, so that coverage tools and debuggers see it.
+
+    :param function: is called without arguments.
+    :param seconds: time limit, in seconds; :data:`TIME_LIMIT` by default.
+    :param name: of the thread, for those who look for one left behind.
     """
 
     def __init__(
-        self, function: Callable[[], _Result], seconds: float = PATIENCE
+        self,
+        function: Callable[[], _Result],
+        seconds: float | None = None,
+        name: str = 'plugin-call',
     ) -> None:
         self._function = function
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._seconds = TIME_LIMIT if seconds is None else seconds
         self._results: list[_Result] = []
         self._error: BaseException | None = None
-        self._own = 0
+        # The end of the process does not wait for a daemon thread.
         self._thread = threading.Thread(
-            target=self._run, name='eviction-policy', daemon=True
+            target=self._run, name=name, daemon=True
         )
 
     def result(self) -> _Result:
-        """Make the call.
+        """Make the call; possible once.
 
-        :raises TimeLimitExceeded: if it does not end in time.
-        :raises Exception: what it raises, exits included.
+        :returns: what the function returns.
+        :raises TimeLimitExceeded: if the function does not end in time.
+        :raises ExitedError: if it raises an error that is no ``Exception``,
+            such as ``SystemExit``.
+        :raises Exception: any other error that it raises.
         """
-        tracer = sys.gettrace()
         self._thread.start()
-        self._thread.join(self._seconds + _GRACE)
+        self._thread.join(self._seconds)
         if self._results:
             return self._results[0]
-        # Green threads all run in one real one, which is traced as long as
-        # what was left behind.
-        sys.settrace(tracer)
-        if self._error is None or isinstance(self._error, _Ended):
-            raise TimeLimitExceeded(
-                f'it did not end within {self._seconds:g} seconds'
-            )
+        if self._error is None:
+            raise TimeLimitExceeded(f'no result within {self._seconds:g} s')
         if isinstance(self._error, Exception):
             raise self._error
-        # An exit would be that of the whole process.
         raise ExitedError(
             f'it raised {type(self._error).__name__}'
         ) from self._error
 
     def _run(self) -> None:
-        self._own = threading.get_ident()
-        tracer = sys.gettrace()
-        sys.settrace(self._look_at_clock)
+        """Keep the outcome; an error must not end the thread or more."""
         try:
             self._results.append(self._function())
         except BaseException as error:
             self._error = error
-        finally:
-            sys.settrace(tracer)
-
-    def _look_at_clock(
-        self, frame: types.FrameType, event: str, argument: Any
-    ) -> Any:
-        if threading.get_ident() != self._own:
-            # A green thread of somebody else, who has the turn.
-            return None
-        # A loop on one line is no new line at each turn.
-        frame.f_trace_opcodes = True
-        if time.monotonic() > self._end:
-            raise _Ended
-        return self._look_at_clock

@@ -10,22 +10,24 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The policy that keeps the pool from filling up."""
+"""The policy that evicts images when the pool fills up."""
 
 from collections.abc import Iterable
-from typing import Any
 
+from pvm_imagecache.conf import types
 from pvm_imagecache.conf import watermark as watermark_conf
 from pvm_imagecache.eviction import base
 
 
 class WatermarkPolicy(base.EvictionPolicy):
-    """Above the high mark of the pool's use, down to the low mark.
+    """Evict the least recently used images of a pool that is too full.
 
-    Those used least recently go first. Between the marks nothing happens.
+    Nothing is evicted while the usage of the pool is at or below the high
+    mark. Above it, images are evicted until the usage is at or below the low
+    mark.
 
-    :param high: percent of the pool.
-    :param low: percent of the pool.
+    :param high: the high mark, in percent of the pool's capacity.
+    :param low: the low mark, in percent of the pool's capacity.
     """
 
     api_version = base.API_VERSION
@@ -35,7 +37,7 @@ class WatermarkPolicy(base.EvictionPolicy):
         self._low = low
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'WatermarkPolicy':
+    def from_conf(cls, conf: types.Conf) -> 'WatermarkPolicy':
         return cls(*watermark_conf.marks(conf))
 
     def choose(self, view: base.CacheView) -> Iterable[base.Decision]:
@@ -58,8 +60,8 @@ class WatermarkPolicy(base.EvictionPolicy):
             base.Decision(
                 each.image_id,
                 'high-watermark',
-                f'among those used least recently while the pool is '
-                f'{used:.4g} % full, above {self._high:g} %',
+                f'least recently used while the pool is {used:.4g} % full: '
+                f'the high mark is {self._high:g} %',
             )
             for each in view.to_free(surplus)
         ]

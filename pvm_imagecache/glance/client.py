@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""glanceclients from the ``[glance]`` options of the configuration."""
+"""Clients of Glance, made from the ``[glance]`` options."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -18,42 +18,66 @@ import contextlib
 import functools
 from typing import Any
 from typing import Final
+from typing import TypeAlias
 
 import glanceclient
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import loading
+from keystoneauth1 import plugin
+from keystoneauth1 import session as ksa_session
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.conf import glance
+from pvm_imagecache.conf import types as conf_types
+from pvm_imagecache.system import identity
 
-#: Seconds for which Glance may be silent, unless ``timeout`` is set.
+#: Seconds without an answer from Glance after which a request fails, unless
+#: the option ``timeout`` is set.
 DEFAULT_TIMEOUT: Final = 60
+
+#: Returns a glanceclient (API version 2) that acts for the user of a request
+#: context, or one with the configured credentials for None. glanceclient has
+#: no type annotations.
+ClientFactory: TypeAlias = Callable[[identity.RequestContext | None], Any]
+
+
+def _auth_plugin(context: identity.RequestContext) -> plugin.BaseAuthPlugin:
+    return context.get_auth_plugin()
+
+
+def _no_session() -> ksa_session.Session | None:
+    return None
 
 
 def factory(
-    conf: Any,
-    auth_of: Callable[[Any], Any] = (
-        lambda context: context.get_auth_plugin()
-    ),
-    session_of_user: Callable[[], Any] = lambda: None,
-) -> Callable[[Any], Any]:
-    """A maker of clients for :class:`image_source.ImageSource`.
+    conf: conf_types.Conf,
+    auth_of: Callable[
+        [identity.RequestContext], plugin.BaseAuthPlugin
+    ] = _auth_plugin,
+    session_of_user: Callable[[], ksa_session.Session | None] = _no_session,
+) -> ClientFactory:
+    """Return a function that makes clients for an ``ImageSource``.
 
-    Called with None it gives a client with the configured credentials, made
-    once; called with a request context of nova, one that acts for the user
-    of that request: whoever asks for an image has to be allowed to.
+    The client with the configured credentials is made once. A client for a
+    request context acts for the user of that request, so that the
+    permissions of that user apply.
 
-    :param auth_of: the keystoneauth1 plugin of a request context.
-    :param session_of_user: gives a session of keystoneauth1, or None; it is
-        taken where no credentials are configured.
-    :raises ConfigurationError: when called, if the options make no sense.
+    The function that is returned raises :exc:`ConfigurationError` if the
+    options in ``[glance]`` are invalid or incomplete.
+
+    :param conf: the configuration; the ``[glance]`` options are registered
+        in it.
+    :param auth_of: returns the authentication plugin of a request context.
+    :param session_of_user: returns the session to use if no credentials are
+        configured, or None if there is none.
+    :returns: the function.
     """
 
     @functools.cache
-    def session() -> Any:
+    def session() -> ksa_session.Session:
         glance.register(conf)
         with _explained():
-            # Without a bound a silent Glance would hold a deploy for ever.
+            # Without a limit a silent Glance would block a deploy forever.
             return loading.load_session_from_conf_options(
                 conf, 'glance', timeout=conf.glance.timeout or DEFAULT_TIMEOUT
             )
@@ -72,10 +96,10 @@ def factory(
                     )
                 )
             raise exceptions.ConfigurationError(
-                reason='auth_type in [glance] is not set: without '
-                'credentials no image can be read. Set auth_type '
-                '(for example "password"), auth_url, username, '
-                'password and project_name there.'
+                reason='auth_type in [glance] is not set: no image can be '
+                'read without credentials. Set auth_type (for example '
+                '"password"), auth_url, username, password and '
+                'project_name in [glance].'
             )
         _check_complete(conf.glance)
         return _clockless(
@@ -84,7 +108,7 @@ def factory(
             )
         )
 
-    def client_for(context: Any) -> Any:
+    def client_for(context: identity.RequestContext | None) -> Any:
         if context is None:
             return configured()
         options = session()
@@ -101,10 +125,13 @@ def factory(
     return client_for
 
 
-def auth_urls(conf: Any) -> list[str]:
-    """Where the configured credentials are presented; [] if nowhere.
+def auth_urls(conf: conf_types.Conf) -> list[str]:
+    """Return the URLs that the configured credentials are sent to.
 
-    :raises ConfigurationError: if the options make no sense.
+    :param conf: the configuration; the ``[glance]`` options are registered
+        in it.
+    :returns: the URL of Keystone, or an empty list if none is configured.
+    :raises ConfigurationError: if the options in ``[glance]`` are invalid.
     """
     glance.register(conf)
     with _explained():
@@ -114,25 +141,22 @@ def auth_urls(conf: Any) -> list[str]:
 
 
 def _check_complete(options: Any) -> None:
-    """Say what is missing before anybody is asked to log us on without it.
-
-    :raises ConfigurationError: naming the option.
-    """
+    """Raise ConfigurationError if an option that a logon needs is missing."""
     if options.auth_type not in ('password', 'v3password'):
         return
     for names in (('username', 'user_id'), ('password',)):
         if not any(getattr(options, each, None) for each in names):
             raise exceptions.ConfigurationError(
                 reason=f'{" or ".join(names)} in [glance] is not set: '
-                f'auth_type = {options.auth_type} needs it.'
+                f'auth_type = {options.auth_type} requires it.'
             )
 
 
 def _clockless(client: Any) -> Any:
-    """A client that does not wait when the clock is set back.
+    """Return a client that does not sleep if the clock is set back.
 
-    keystoneauth1 keeps the time of the last request for limits of rates,
-    though none is set, and sleeps until the clock has come to it again.
+    keystoneauth1 keeps the time of the last request for its rate limit, even
+    if no limit is set, and sleeps until the clock shows that time again.
     """
     client.http_client._rate_semaphore = None
     return client
@@ -144,12 +168,12 @@ def _explained() -> Iterator[None]:
         yield
     except (ksa_exceptions.ClientException, OSError) as error:
         raise exceptions.ConfigurationError(
-            reason=f'The options in [glance] can not be used: {error}'
+            reason=f'The options in [glance] cannot be used: {error}'
         ) from error
 
 
 def _where(options: Any) -> dict[str, Any]:
-    """The arguments that tell a client where Glance is."""
+    """Return the arguments by which a client finds the Glance endpoint."""
     override = options.endpoint_override or next(
         iter(options.api_servers or ()), None
     )

@@ -10,27 +10,35 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The rules of policy, for oslo.policy and its tools."""
+"""The access policy, for oslo.policy and its tools."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pvm_imagecache.policies import rules
 
+if TYPE_CHECKING:
+    from oslo_policy import policy
 
-def list_rules() -> list[Any]:
-    """All rules with their defaults: the entry point oslo.policy.policies."""
+
+def list_rules() -> 'list[policy.RuleDefault]':
+    """Return all rules with their defaults.
+
+    Called by the entry point oslo.policy.policies.
+
+    :returns: the rules of the personas, then those of the commands.
+    """
     from oslo_policy import policy
 
     personas = [
         policy.RuleDefault(
             rules.Persona.READER.value,
             rules.check_of(rules.Persona.READER),
-            description='Who may see, and change nothing.',
+            description='Users with read-only access.',
         ),
         policy.RuleDefault(
             rules.Persona.ADMIN.value,
             rules.check_of(rules.Persona.ADMIN),
-            description='Who may change the cache.',
+            description='Users who may change the cache.',
         ),
     ]
     return personas + [
@@ -39,6 +47,7 @@ def list_rules() -> list[Any]:
             check_str=f'rule:{each.persona.value}',
             description=each.description,
             operations=[
+                # The sample policy file has one blank between them.
                 {'method': 'pvm-imagecache', 'path': command}
                 for command in each.commands
             ],

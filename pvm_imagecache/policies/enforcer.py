@@ -10,82 +10,98 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Whether somebody may do something, by the rules and the policy file.
+"""Enforcement of the access policy, with or without a policy file.
 
-Where there is no policy file the rules are what they are in code, and are
-read from there: oslo.policy takes as long to be imported as the rest of a
-quick command takes altogether. A test holds both ways against each other.
+Without a policy file the defaults in code are evaluated, without the import
+of oslo.policy: it takes as long as the rest of a quick command. A test
+ensures that both give the same results.
 """
 
 from collections.abc import Collection
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import policies
+from pvm_imagecache import text
 from pvm_imagecache.policies import rules
 from pvm_imagecache.system import identity
+
+if TYPE_CHECKING:
+    from oslo_policy import policy
 
 
 def check(
     rule: rules.Rule,
-    asker: identity.Identity,
+    user: identity.Identity,
     policy_file: str,
     hint: str = '',
 ) -> None:
-    """Raise unless somebody may do what a rule is about.
+    """Check that the access policy allows something to a user.
 
-    :param hint: for the message, what gives more roles.
-    :raises NotAuthorized: if not.
-    :raises ConfigurationError: if the policy file makes no sense.
+    :param rule: the rule.
+    :param user: the user, with their roles.
+    :param policy_file: path of the policy file, which need not exist.
+    :param hint: how to get more roles, for the message; '' or text that
+        starts with a space.
+    :raises NotAuthorized: if the policy does not allow it.
+    :raises ConfigurationError: if the policy file is invalid.
     """
     if os.path.exists(policy_file):
         enforcer = get_enforcer(policy_file)
-        allowed = _by_file(enforcer, rule, asker)
+        allowed = _by_file(enforcer, rule, user)
         words = str(enforcer.rules.get(rule.name, ''))
     else:
-        allowed = by_default(rule, asker.roles)
+        allowed = by_default(rule, user.roles)
         words = rules.check_of(rule.persona)
     if not allowed:
         raise exceptions.NotAuthorized(
             rule=rule.name,
             check=words,
-            who=asker.who,
-            roles=identity.described(asker.roles),
+            who=user.who,
+            roles=identity.described(user.roles),
             hint=hint,
         )
 
 
 def by_default(rule: rules.Rule, roles: Collection[str]) -> bool:
-    """Whether a rule lets those with these roles, as it is in code."""
+    """Evaluate the default of a rule.
+
+    :param rule: the rule.
+    :param roles: roles of the user.
+    :returns: whether the rule allows it.
+    """
     mine = {each.lower() for each in roles}
     return not mine.isdisjoint(rules.ROLES[rule.persona])
 
 
 def _by_file(
-    enforcer: Any, rule: rules.Rule, asker: identity.Identity
+    enforcer: 'policy.Enforcer', rule: rules.Rule, user: identity.Identity
 ) -> bool:
     return bool(
         enforcer.authorize(
             rule.name,
             {},
             {
-                'roles': sorted(asker.roles),
-                'user_id': asker.user_id,
-                'project_id': asker.project_id,
+                'roles': sorted(user.roles),
+                'user_id': user.user_id,
+                'project_id': user.project_id,
             },
         )
     )
 
 
-def get_enforcer(policy_file: str | None = None) -> Any:
-    """An enforcer with our rules: the entry point oslo.policy.enforcer.
+def get_enforcer(policy_file: str | None = None) -> 'policy.Enforcer':
+    """Return an enforcer with the rules of this project.
 
-    Nothing is taken from [oslo_policy]: in the configuration of nova that
-    names the file of nova's own rules.
+    Called by the entry point oslo.policy.enforcer. The options of
+    [oslo_policy] are ignored: in the configuration of nova they name the
+    policy file of nova.
 
-    :param policy_file: by default that of the option ``policy_file``.
-    :raises ConfigurationError: if the file makes no sense.
+    :param policy_file: path of the policy file, which need not exist; None
+        for the default of the option ``policy_file``.
+    :returns: the enforcer.
+    :raises ConfigurationError: if the file is invalid.
     """
     from oslo_config import cfg
     from oslo_policy import opts
@@ -113,9 +129,9 @@ def get_enforcer(policy_file: str | None = None) -> Any:
         enforcer.load_rules()
         enforcer.check_rules(raise_on_violation=True)
     except Exception as error:
-        # A parser of YAML, of rules, and the file system have their say.
+        # YAML, the parser of rules and the file system raise many errors.
         raise exceptions.ConfigurationError(
-            reason=f'The policy file {policy_file} can not be used: '
-            f'{" ".join(str(error).split())}'
+            reason=f'Policy file {policy_file} cannot be used: '
+            f'{text.one_line(error)}.'
         ) from error
     return enforcer

@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The rules of policy, each with who may by default.
+"""The rules of the access policy, with their defaults.
 
-They are plain data: to evaluate them as they are nothing has to be imported,
-which a command that is to answer at once does not wait for. See
-:mod:`pvm_imagecache.policies` for the same in the words of oslo.policy.
+They are plain data, so that a command can evaluate the defaults without the
+import of oslo.policy. :mod:`pvm_imagecache.policies` offers them to
+oslo.policy.
 """
 
 import dataclasses
@@ -26,13 +26,16 @@ PREFIX: Final = 'pvm_imagecache:'
 
 
 class Persona(enum.Enum):
-    """Who a rule lets do something; the value is the name of a rule."""
+    """A kind of users. The value is the name of its rule."""
 
     READER = f'{PREFIX}reader'
+    """Users with read-only access."""
+
     ADMIN = f'{PREFIX}admin'
+    """Users who may change the cache."""
 
 
-#: The roles of which a persona has one.
+#: The roles of a persona. A user needs one of them.
 ROLES: Final = {
     Persona.READER: ('reader', 'admin'),
     Persona.ADMIN: ('admin',),
@@ -40,13 +43,23 @@ ROLES: Final = {
 
 
 def check_of(persona: Persona) -> str:
-    """Who that is, in the language of policy files."""
+    """Return the check of a persona, in the language of policy files.
+
+    :param persona: the persona.
+    :returns: the check string.
+    """
     return ' or '.join(f'role:{each}' for each in ROLES[persona])
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What may be done, in the words of the command line."""
+    """A rule of the access policy.
+
+    :ivar name: name of the rule, with the prefix.
+    :ivar persona: users to whom it allows the commands by default.
+    :ivar description: what it allows.
+    :ivar commands: the commands, with options if it is only about these.
+    """
 
     name: str
     persona: Persona
@@ -60,7 +73,7 @@ _ALL: Final[list[Rule]] = []
 def _rule(
     persona: Persona, name: str, description: str, *commands: str
 ) -> Rule:
-    """:param commands: the one of that name where none is given."""
+    """Add a rule. Without commands it is for the command of that name."""
     rule = Rule(PREFIX + name, persona, description, commands or (name,))
     _ALL.append(rule)
     return rule
@@ -70,47 +83,50 @@ _for_readers: Final = functools.partial(_rule, Persona.READER)
 _for_admins: Final = functools.partial(_rule, Persona.ADMIN)
 
 
-LIST: Final = _for_readers('list', 'See which images are cached.')
-SHOW: Final = _for_readers('show', 'See all that is known of a cached image.')
+LIST: Final = _for_readers('list', 'List the cached images.')
+SHOW: Final = _for_readers('show', 'Show the details of a cached image.')
 USAGE: Final = _for_readers(
-    'usage', 'See how full the pool is and what the cache saves.'
+    'usage', 'Show the size of the cache and its statistics.'
 )
-HISTORY: Final = _for_readers('history', 'See who did what, and when.')
+HISTORY: Final = _for_readers('history', 'Show the event log of the cache.')
 EXPLAIN: Final = _for_readers(
     'explain',
-    'See why images stay or go, and what a command would do.',
+    'Explain why images are kept, and show what commands would do.',
     'explain',
     'evict --dry-run',
     'purge --dry-run',
     'adopt --dry-run',
 )
 PLUGINS: Final = _for_readers(
-    'plugins', 'See which plugins are installed.', 'plugin list'
+    'plugins', 'List installed plugins.', 'plugin list'
 )
 PREFETCH: Final = _for_admins('prefetch', 'Fetch images into the cache.')
 PIN: Final = _for_admins(
-    'pin', 'Have images stay in the cache, or let them go.', 'pin', 'unpin'
+    'pin',
+    'Protect images from eviction, or remove that protection.',
+    'pin',
+    'unpin',
 )
 EVICT: Final = _for_admins(
-    'evict', 'Remove the images that the policies choose.'
+    'evict', 'Remove the images that the eviction policies select.'
 )
-PURGE: Final = _for_admins('purge', 'Take images out of the cache.')
+PURGE: Final = _for_admins('purge', 'Remove images from the cache.')
 VERIFY: Final = _for_admins(
-    'verify', 'Hold the catalogue against the disks, and tidy up.'
+    'verify', 'Check cached images against PowerVM and Glance, and clean up.'
 )
 ADOPT: Final = _for_admins(
-    'adopt', 'Serve images from disks that the cache did not fill.'
+    'adopt', 'Register existing base disks as cached images.'
 )
 CREATE_DISK: Final = _for_admins(
-    'create_disk', 'Make a disk from an image.', 'disk create'
+    'create_disk', 'Create a disk from an image.', 'disk create'
 )
 DELETE_DISK: Final = _for_admins(
-    'delete_disk', 'Delete a disk.', 'disk delete'
+    'delete_disk', 'Delete an instance disk.', 'disk delete'
 )
 DEFAULT: Final = _for_admins(
     'default',
-    'Use a command that another package brings, unless it names a rule.',
-    '(commands of plugins)',
+    'Use a command of another package that has no rule of its own.',
+    '(commands of other packages)',
 )
 
 ALL: Final = tuple(_ALL)

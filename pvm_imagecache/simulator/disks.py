@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import errno
 import os
 import uuid
@@ -53,10 +54,8 @@ class DiskFiles:
         os.truncate(self.path(name), size)
 
     def remove(self, name: str) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))
-        except FileNotFoundError:
-            pass
 
     def allocated(self, name: str) -> int:
         """Bytes that the file really occupies."""

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import ipaddress
@@ -111,10 +112,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         with self._lock:
             connections = dict(self._connections)
         for connection in connections:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in connections.values():
             thread.join()
 

@@ -18,6 +18,7 @@ with the real server.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
@@ -111,7 +112,5 @@ class Sessions:
 
 
 def _remove(path: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass

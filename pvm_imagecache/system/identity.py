@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Who the operating system says we are, and which roles that gives.
+"""The user of this process, according to the operating system.
 
-Variables of the environment are not believed, except those of sudo where
-root has them: root could write anything anyway. Keystone's word is asked for
-in :mod:`pvm_imagecache.cmd.keystone`.
+Environment variables are not trusted, with one exception: ``SUDO_UID`` in a
+process of root, which could forge everything else too. Authentication by
+Keystone is in :mod:`pvm_imagecache.cmd.keystone`.
 """
 
 from collections.abc import Iterable
@@ -23,23 +23,50 @@ import dataclasses
 import grp
 import os
 import pwd
-from typing import Any
 from typing import Final
+from typing import Protocol
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from keystoneauth1 import plugin
+
+#: Roles that the rules of the access policy refer to.
 ADMIN: Final = 'admin'
 READER: Final = 'reader'
 
 _LOGIN_UID: Final = '/proc/self/loginuid'
-#: What the kernel says of a process that began with no login.
+#: What the kernel returns for a process without a login.
 _NO_LOGIN: Final = (1 << 32) - 1
+
+
+class RequestContext(Protocol):
+    """The part of nova's request context that the cache reads."""
+
+    @property
+    def user_id(self) -> str | None:
+        """ID of the user that made the request; None in periodic tasks."""
+
+    @property
+    def user_name(self) -> str | None:
+        """Name of that user, if Keystone returned one to the API service."""
+
+    @property
+    def global_id(self) -> str:
+        """ID of the request in the logs of all services."""
+
+    def get_auth_plugin(self) -> 'plugin.BaseAuthPlugin':
+        """Return a plugin that authenticates with the user's token."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """Somebody who wants something done.
+    """A user that asks for an operation, and the roles of that user.
 
-    :ivar who: for people, and for the history.
-    :ivar roles: by which rules of policy are decided.
+    :ivar who: human-readable name; it is recorded in the history.
+    :ivar roles: roles that the rules of the access policy are checked with.
+    :ivar user_id: name of the user of the operating system, or the ID of
+        the Keystone user; None if unknown.
+    :ivar project_id: ID of the Keystone project, if any.
     """
 
     who: str
@@ -49,28 +76,31 @@ class Identity:
 
 
 def user() -> str:
-    """The user who runs this process, and who is behind it.
+    """Return the user that runs this process.
 
-    ``ann``, or ``ann as root`` where Ann logged in and became root: the
-    kernel keeps who logged in (``loginuid``) through su and sudo. Where it
-    does not know, root's word is taken for who called sudo.
+    The kernel keeps the user that logged in (``loginuid``) through su and
+    sudo. If it has none, the user that called sudo is taken from
+    ``SUDO_UID``, in a process of root only.
+
+    :returns: ``ann``, or ``ann as root`` if Ann logged in and became root.
     """
     uid = os.getuid()
     name = _name(uid)
-    behind = _login_uid()
-    if behind is None and uid == 0:
-        behind = _sudo_uid()
-    if behind is None or behind == uid:
+    login = _login_uid()
+    if login is None and uid == 0:
+        login = _sudo_uid()
+    if login is None or login == uid:
         return name
-    return _acting(_name(behind), name)
+    return _acting(_name(login), name)
 
 
-def of_request(context: Any) -> str | None:
-    """Who has asked nova for something, by way of the user who runs us.
+def of_request(context: RequestContext | None) -> str | None:
+    """Return the user that made a request to nova.
 
-    :param context: nova's request context. It has the name where the API
-        service was told one by Keystone, and the id in any case.
-    :returns: None where nobody has, as in periodic tasks.
+    :param context: nova's request context, or None.
+    :returns: name or else ID of the user, and the user of this process:
+        ``ann as nova``. None if no user made the request, as in periodic
+        tasks.
     """
     who = getattr(context, 'user_name', None) or getattr(
         context, 'user_id', None
@@ -87,11 +117,22 @@ def local(
     reader_groups: Iterable[str],
     state_path: str,
 ) -> Identity:
-    """Ourselves, with the roles that the operating system gives us.
+    """Return the user of this process, with roles by uid and groups.
 
-    root, the owner of the state directory and the members of some groups
-    are administrators; the members of others are readers. A directory that
-    is not there yet has the owner of the one that it would be made in.
+    These are administrators:
+
+    * root;
+    * the owner of the state directory. If that does not exist, it is the
+      owner of the directory in which it would be created;
+    * the members of the administrators' groups.
+
+    The members of the readers' groups are readers.
+
+    :param admin_groups: names of groups whose members are administrators;
+        groups that do not exist are ignored.
+    :param reader_groups: the same for readers.
+    :param state_path: path of the state directory.
+    :returns: the user and the roles; administrators have both.
     """
     roles = set()
     if os.getuid() in (0, _owner(state_path)) or _in_any(admin_groups):
@@ -108,13 +149,13 @@ def _in_any(groups: Iterable[str]) -> bool:
             if grp.getgrnam(name).gr_gid in mine:
                 return True
         except KeyError:
-            # There need not be a group of that name on every host.
+            # Not every host has every group.
             continue
     return False
 
 
 def _owner(path: str) -> int | None:
-    """The owner of a directory, or of the nearest one above it."""
+    """Return the owner of a directory, or of the nearest one above it."""
     while True:
         try:
             return os.stat(path).st_uid
@@ -148,7 +189,11 @@ def _sudo_uid() -> int | None:
 
 
 def described(roles: Sequence[str] | frozenset[str]) -> str:
-    """Roles for a person to read."""
+    """Return roles as text: ``no role``, ``the roles admin, reader``.
+
+    :param roles: names of roles, in any order.
+    :returns: the text, in alphabetical order.
+    """
     if not roles:
         return 'no role'
     named = ', '.join(sorted(roles))

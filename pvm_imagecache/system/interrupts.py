@@ -10,13 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Ctrl-C, where it can't do harm.
+"""Delay Ctrl-C and similar signals until it is safe to stop.
 
-A request that makes a disk must not be broken off in the middle: nobody
-would know whether the disk will come. The work says where it can't be
-interrupted; a command that has its signals handled here is then interrupted
-a little later. Where nobody has them handled, as in nova-compute, all of
-this does nothing.
+A request that creates a disk must not be interrupted: it would be unknown
+whether the disk will appear. Code declares with :func:`deferred` where it
+cannot be interrupted, and with :func:`allowed` where it can be after all.
+
+Commands call :func:`install`; a signal then takes effect at the end of the
+block. In a process that does not call it, such as nova-compute, nothing in
+this module has an effect.
 """
 
 from collections.abc import Iterator
@@ -25,58 +27,81 @@ import signal
 import sys
 import threading
 import types
-from typing import Any
 from typing import Final
 
+from pvm_imagecache.system import terminal
+
+#: The signals that are handled.
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: Who asks that often is not made to wait for the tidying up.
-_INSISTENCE: Final = 3
+#: The signal with this number in a row takes effect anywhere.
+_FORCED_AT: Final = 3
 
 
 class _State:
-    """Of the main thread, which is the one that gets signals."""
+    """State of the main thread, in which Python handles signals."""
 
     deferred = False
     pending: int | None = None
     last: int = signal.SIGINT
-    came = 0
+    received = 0
 
 
 def install() -> None:
-    """Have signals handled here; called by commands, in the main thread."""
-    _State.came, _State.pending = 0, None
-    sys.unraisablehook = _swallowed
+    """Handle the signals of this process here. Call it in the main thread."""
+    _State.received, _State.pending = 0, None
+    sys.unraisablehook = _raise_again
     for number in SIGNALS:
         signal.signal(number, _handle)
 
 
 def ignore() -> None:
-    """No more signals: all that is left to do is to leave."""
+    """Ignore the signals from now on, because the process is about to end."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def check() -> None:
-    """Be interrupted now, if that is due; for work that repeats itself."""
+    """Raise a pending interrupt now, unless interrupts are deferred.
+
+    For loops that would not notice it otherwise. Has no effect outside the
+    main thread.
+
+    :raises KeyboardInterrupt: if SIGINT is pending.
+    :raises SystemExit: if another signal is pending.
+    """
     if _is_main():
         _deliver()
 
 
 def is_pending() -> bool:
-    """Whether one waits for the end of a block."""
+    """Check if an interrupt waits for the end of a block.
+
+    :returns: True if one does.
+    """
     return _State.pending is not None
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Have interrupts wait for the end of the block."""
+    """Delay interrupts until the end of the block.
+
+    An interrupt is raised after the block, unless the block itself raised an
+    error: then it stays pending. The third signal takes effect immediately.
+
+    :raises KeyboardInterrupt: if SIGINT arrived during the block.
+    :raises SystemExit: if another signal arrived during the block.
+    """
     with _switched(True):
         yield
 
 
 @contextlib.contextmanager
 def allowed() -> Iterator[None]:
-    """Let them come again, inside of a block where they wait."""
+    """Allow interrupts inside a block in which they are deferred.
+
+    :raises KeyboardInterrupt: if SIGINT is pending, or when it arrives.
+    :raises SystemExit: the same for another signal.
+    """
     with _switched(False):
         check()
         yield
@@ -106,28 +131,31 @@ def _deliver() -> None:
 
 
 def _handle(number: int, frame: types.FrameType | None) -> None:
-    _State.came += 1
-    if _State.came >= _INSISTENCE:
+    _State.received += 1
+    if _State.received >= _FORCED_AT:
         _State.pending = None
         _raise(number)
-    elif _State.came > 1:
-        _tell('Still tidying up; once more leaves that to "verify".')
+    elif _State.received > 1:
+        terminal.write(
+            '\nCleaning up. Press Ctrl-C again to quit now; run "verify" '
+            'afterwards.'
+        )
     elif _State.deferred:
         _State.pending = number
-        _tell('Interrupted: ending what can not be broken off.')
+        terminal.write(
+            '\nInterrupted: waiting for the running copy, then cleaning up. '
+            'Ctrl-C twice more to quit at once.'
+        )
     else:
         _raise(number)
 
 
-def _swallowed(found: Any) -> None:
-    """Python lets no exception out of what tidies up an object: ours too.
-
-    It comes again at the next opportunity.
-    """
-    if isinstance(found.exc_value, KeyboardInterrupt | SystemExit):
+def _raise_again(unraisable: 'sys.UnraisableHookArgs') -> None:
+    """Raise an interrupt that Python ignored in ``__del__`` at next check."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt | SystemExit):
         _State.pending = _State.last
     else:
-        sys.__unraisablehook__(found)
+        sys.__unraisablehook__(unraisable)
 
 
 def _raise(number: int) -> None:
@@ -135,10 +163,3 @@ def _raise(number: int) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
-
-
-def _tell(text: str) -> None:
-    with contextlib.suppress(
-        OSError, ValueError, AttributeError, RuntimeError
-    ):
-        print(f'\n{text}', file=sys.stderr, flush=True)

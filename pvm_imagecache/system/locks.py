@@ -10,15 +10,17 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Locks by name, held against threads and processes of this host alike.
+"""Named locks between the threads and processes of one host.
 
-They are flock(2) locks on files of one directory. The kernel drops them
-when their holder dies, however it dies, so a lock is never stale and never
-has to be broken. POSIX record locks (fcntl, which fasteners and
-oslo.concurrency use) belong to the whole process and are lost as soon as
-any thread closes the file: flock belongs to the one that opened it, which
-gives threads and processes the same meaning. Nothing here blocks in the
-kernel, so green threads are served as well as native ones.
+They are flock(2) locks on files of one directory. The kernel releases the
+locks of a process that ends, in whatever way, so a lock is never stale and
+never has to be broken.
+
+POSIX record locks (fcntl, which fasteners and oslo.concurrency use) belong
+to the whole process and are lost as soon as any thread closes the file. A
+flock belongs to the open file, so it works the same between threads and
+between processes. No call blocks in the kernel, so green threads work as
+well as native ones.
 """
 
 from collections.abc import Callable
@@ -33,17 +35,21 @@ from typing import Final
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.system import private_files
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds between two attempts to take a lock: the delay doubles up to the
+#: second value.
 _FIRST_DELAY: Final = 0.002
 _LONGEST_DELAY: Final = 0.02
 
 
 class LockDirectory:
-    """The locks of one host's cache, one file each, in one directory.
+    """The locks of the cache of one host: one file each, in one directory.
 
-    :param path: the directory; made (0750) when it is missing.
+    :param path: the directory. It is created (mode 0750) when a lock is
+        taken.
     """
 
     def __init__(self, path: str) -> None:
@@ -51,35 +57,42 @@ class LockDirectory:
 
     @contextlib.contextmanager
     def hold(
-        self,
-        name: str,
-        timeout: float | Callable[[], float],
-        while_waiting: Callable[[], None] | None = None,
+        self, name: str, timeout: float | Callable[[], float]
     ) -> Iterator[None]:
-        """Hold the lock ``name`` for the length of the ``with`` block.
+        """Hold a lock for the length of the ``with`` block.
 
+        :param name: name of the lock.
         :param timeout: seconds to wait at most; 0 takes a free lock only.
-            A callable is asked again and again how many seconds are left,
-            so that a wait can be bound by somebody's progress.
-        :param while_waiting: called between two attempts.
-        :raises LockTimeout: when it was not to be had in time.
-        :raises CatalogError: when the directory can't be used.
+            A callable returns how many seconds are left; it is called after
+            each attempt, so a wait can depend on the progress of another
+            process. Its exceptions are raised.
+        :raises LockTimeout: if another thread or process still holds the
+            lock after that time.
+        :raises CatalogError: if the directory or the file cannot be used.
         """
         descriptor, process = self._open(name), os.getpid()
         try:
-            self._acquire(name, descriptor, timeout, while_waiting)
-            _sign(descriptor)
+            with waiting.on('another process'):
+                self._acquire(name, descriptor, timeout)
+            _write_holder(descriptor)
             yield
         finally:
-            # Closing drops the lock, unless a process that was forked
-            # meanwhile has the file as well. The file stays, since removing
-            # it would let a waiter lock a file that nobody else can see.
+            # Closing releases the lock, unless a process that was forked
+            # meanwhile has the file open too. The file is not removed: a
+            # waiting process could then lock a file without a name.
             if os.getpid() == process:
                 _unlock(descriptor)
             os.close(descriptor)
 
     def is_free(self, name: str) -> bool:
-        """Whether nobody held the lock a moment ago."""
+        """Check if no thread or process holds a lock.
+
+        The answer may be outdated when it is returned.
+
+        :param name: name of the lock.
+        :returns: True if the lock was free.
+        :raises CatalogError: if the directory or the file cannot be used.
+        """
         try:
             with self.hold(name, timeout=0):
                 return True
@@ -95,7 +108,7 @@ class LockDirectory:
             return private_files.open_for_update(path)
         except OSError as error:
             raise exceptions.CatalogError(
-                path=path, reason=f'no lock: {error.strerror}'
+                path=path, reason=f'cannot lock it: {error.strerror}'
             ) from error
 
     def _acquire(
@@ -103,7 +116,6 @@ class LockDirectory:
         name: str,
         descriptor: int,
         timeout: float | Callable[[], float],
-        while_waiting: Callable[[], None] | None,
     ) -> None:
         started = time.monotonic()
         delay = _FIRST_DELAY
@@ -116,8 +128,6 @@ class LockDirectory:
                     what=f'the lock {name}',
                     holder=_holder(descriptor),
                 )
-            if while_waiting:
-                while_waiting()
             time.sleep(min(delay, left))
             delay = min(delay * 2, _LONGEST_DELAY)
 
@@ -128,9 +138,9 @@ def _try_lock(name: str, descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        # A file system without locks, or one that is failing.
+        # The file system supports no locks, or fails.
         raise exceptions.CatalogError(
-            path=name, reason=f'no lock: {error.strerror}'
+            path=name, reason=f'cannot lock it: {error.strerror}'
         ) from error
     return True
 
@@ -139,22 +149,22 @@ def _unlock(descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     except OSError as error:
-        LOG.debug('A lock is dropped by closing it only: %s', error)
+        LOG.debug('Could not unlock a file before it is closed: %s', error)
 
 
-def _sign(descriptor: int) -> None:
-    """Write who holds the lock: only ever read to tell it to a person."""
+def _write_holder(descriptor: int) -> None:
+    """Write which process holds the lock; it is shown in messages only."""
     try:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f'process {os.getpid()}'.encode(), 0)
     except OSError as error:
-        # On a full disk the lock is as good without a name on it.
-        LOG.debug('The lock could not be signed: %s', error)
+        # The lock works without it, for example on a full disk.
+        LOG.debug('Could not write the holder of a lock: %s', error)
 
 
 def _holder(descriptor: int) -> str:
     try:
         found = os.pread(descriptor, 100, 0)
     except OSError as error:
-        return f'somebody ({error.strerror})'
-    return found.decode(errors='replace') or 'somebody'
+        return f'another process ({error.strerror})'
+    return found.decode(errors='replace') or 'another process'

@@ -10,11 +10,16 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What is behind the errors that requests and urllib3 wrap into each other."""
+"""The plain cause of network errors, which libraries wrap in each other."""
 
 from typing import Final
 
-#: What they say, in the order in which it is looked for.
+from pvm_imagecache import text
+
+#: Texts of the operating system, OpenSSL, urllib3 and requests that identify
+#: a cause. Upper and lower case do not matter. A message can contain several
+#: of them; the first one in this order is the cause: urllib3, for example,
+#: wraps "Connection reset by peer" in "Connection aborted".
 _SIGNS: Final = (
     'Connection refused',
     'Name or service not known',
@@ -30,7 +35,8 @@ _SIGNS: Final = (
     'Connection reset by peer',
     'Connection aborted',
 )
-#: What is not gone a moment later: something is not there, or not right.
+#: The causes that persist: a service does not run, or an option is wrong.
+#: As :func:`plain_cause` returns them.
 _PERMANENT: Final = frozenset(
     {
         'connection refused',
@@ -46,14 +52,24 @@ _PERMANENT: Final = frozenset(
 
 
 def plain_cause(error: BaseException) -> str:
-    """The plain cause in the text of an error, or all of the text."""
-    text = ' '.join(str(error).split()) or type(error).__name__
+    """Return the cause of a network error, such as ``connection refused``.
+
+    :param error: an error of requests, urllib3 or the operating system.
+    :returns: the known cause that its message contains, beginning with a
+        lower-case letter; the message on one line if there is none.
+    """
+    message = text.one_line(error)
     for sign in _SIGNS:
-        if sign.lower() in text.lower():
+        if sign.lower() in message.lower():
             return sign[0].lower() + sign[1:]
-    return text.rstrip('.')
+    return message
 
 
 def is_permanent(cause: str) -> bool:
-    """Whether there is no point in trying again in a moment."""
+    """Check if a cause persists, so that retrying soon is pointless.
+
+    :param cause: as :func:`plain_cause` returned it.
+    :returns: True for a permanent cause, False for a transient or unknown
+        one.
+    """
     return cause in _PERMANENT

@@ -12,20 +12,28 @@
 
 """Files and directories that only their owner and group can read.
 
-nova-compute runs as the user nova, an administrator's shell often as root,
-and both use the same files: what root makes is handed to the owner of the
-directory that it is made in.
+nova-compute runs as the user nova, and administrators often run commands as
+root. Both use the same files, so what root creates is given to the owner of
+the directory that contains it.
 """
 
 import os
 from typing import Final
 
+#: Modes of what is created here, whatever the umask is.
 DIRECTORY_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
 
 
 def make_directory(path: str) -> None:
-    """Make a directory, and those above it that are missing (0750)."""
+    """Create a directory, and missing directories above it, with mode 0750.
+
+    A directory that exists is not changed.
+
+    :param path: path of the directory.
+    :raises OSError: if a directory cannot be created, or if a link or a file
+        has its name.
+    """
     if os.path.isdir(path):
         return
     parent = os.path.dirname(os.path.abspath(path))
@@ -42,9 +50,15 @@ def make_directory(path: str) -> None:
 
 
 def open_for_update(path: str) -> int:
-    """Open a file to read and write it, made (0640) when it is missing.
+    """Open a file for reading and writing; create it if it is missing.
 
-    :returns: a descriptor that child processes don't inherit.
+    A new file has mode 0640. The content and the mode of an existing one are
+    not changed.
+
+    :param path: path of the file.
+    :returns: a descriptor that child processes do not inherit.
+    :raises OSError: if the file cannot be opened or created, or if it is a
+        symbolic link.
     """
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -66,7 +80,8 @@ def open_for_update(path: str) -> int:
 
 
 def _make_private(descriptor: int, mode: int, parent: str) -> None:
-    # By descriptor: whoever owns the directory could put a link in place.
+    # By descriptor: the owner of the directory could replace the file by a
+    # link.
     os.fchmod(descriptor, mode)
     if os.geteuid() == 0:
         owner = os.stat(parent)

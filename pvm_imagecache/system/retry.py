@@ -27,13 +27,17 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds; the delay between attempts to change something that other
 #: processes change too grows up to this.
-_LONGEST_BACKOFF: Final = 0.5
+_LONGEST_BACKOFF: Final = 1.0
 
 _Result = TypeVar('_Result')
 
 
 def is_transient(error: exceptions.PVMImageCacheError) -> bool:
-    """Return whether the same call may succeed a little later."""
+    """Check if the same call may succeed a little later.
+
+    :param error: the error that the call raised.
+    :returns: True for a transient error.
+    """
     return error.transient
 
 
@@ -48,7 +52,8 @@ def retry(
 
     :param call: is made at most once more than there are delays.
     :param delays: seconds to wait before each repetition.
-    :param should_retry: whether an error justifies a repetition.
+    :param should_retry: returns True if the call is to be repeated after
+        this error; by default after transient errors.
     :returns: what the call returns.
     :raises PVMImageCacheError: the error of the last attempt, or the first
         one that does not justify a repetition.
@@ -68,9 +73,9 @@ def retry(
 
 
 def back_off(attempt: int) -> None:
-    """Wait a random time, longer with each attempt, up to half a second.
+    """Wait a random time, longer with each attempt, up to one second.
 
-    Processes that change the same thing would otherwise collide again.
+    Otherwise processes that change the same thing would collide again.
 
     :param attempt: number of the attempt that failed, from 0.
     """

@@ -25,8 +25,8 @@ DEFAULT_SIZE: Final = 256
 class WarnOnce:
     """Log a message at its level once, and at a lower level afterwards.
 
-    The memory is bounded: a message that was not seen for long is logged at
-    its level again. Safe to use from several threads.
+    The memory is bounded: if many other messages were logged since, a
+    message is logged at its level again. Safe to use from several threads.
 
     :param logger: receives the messages.
     :param repeated: level of repetitions, DEBUG by default.
@@ -55,14 +55,15 @@ class WarnOnce:
         level: int = logging.WARNING,
         repeated: int | None = None,
     ) -> bool:
-        """Log a message.
+        """Log a message, at its level if it is new.
 
-        :param message: the text, complete.
+        :param message: the complete text.
         :param key: identifies the message where its text contains values
             that change, such as free space; by default the text.
-        :param level: of its first appearance.
-        :param repeated: of its repetitions, instead of the default.
-        :returns: whether this was the first appearance.
+        :param level: level of the first message.
+        :param repeated: level of repetitions; None for the default of this
+            object.
+        :returns: True if the message was new.
         """
         is_new = self._is_new(message if key is None else key)
         if repeated is None:
@@ -71,9 +72,9 @@ class WarnOnce:
         return is_new
 
     def forget(self, key: str) -> None:
-        """Log the next message of a key at its level again.
+        """Forget a message, so that it is logged at its level again.
 
-        :param key: of the message, or its text.
+        :param key: key of the message, or its text if it had no key.
         """
         with self._guard:
             self._seen.pop(key, None)

@@ -10,16 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The disks that instances boot from, and how their partitions have them.
+"""The disks that instances boot from, and their mapping to partitions.
 
-A Virtual I/O Server is updated as a volume group is: all of its mappings are
-sent, on condition that nobody has changed them meanwhile.
+An update of a Virtual I/O Server sends all of its mappings, with If-Match. If
+another process changed them in between, they are read and changed again.
 """
 
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
-import http
 import threading
 from typing import Any
 from typing import Final
@@ -40,22 +39,24 @@ from pvm_imagecache.drivers import powervm
 
 LOG = logging.getLogger(__name__)
 
-#: How often an update is tried when others keep coming between.
-ATTEMPTS: Final = 40
 _DISKS: Final = (pvm_storage.VDisk, pvm_storage.LU)
 _UUID_GROUP: Final = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Attached:
-    """A disk that a partition has."""
+    """A disk that is mapped to a partition.
+
+    :ivar name: without a directory.
+    :ivar udid: unique ID of the disk.
+    """
 
     name: str
     udid: str
 
 
 class BootDisks:
-    """Makes boot disks, and gives them to partitions.
+    """Creates boot disks, and maps them to partitions.
 
     :param adapters: the session with PowerVM.
     :param images: the manager of the pool.
@@ -76,13 +77,19 @@ class BootDisks:
         context: Any,
         note: Callable[[str | None], None],
     ) -> instance_disk.Deployment:
-        """Make a disk from an image, under the first name that is free.
+        """Create a disk from an image, with the first name that is free.
 
-        :param size: in bytes; 0 for what the image needs.
-        :param note: is told the name before the disk is there, and None
-            when there will be no disk: what has the name then is somebody
-            else's.
-        :raises PVMImageCacheError: as ``ImageManager.create_disk``.
+        :param image: the image.
+        :param names: candidates, the best one first; at least one.
+        :param size: in bytes; 0 for the size that the image needs.
+        :param context: the ``RequestContext`` of nova.
+        :param note: called with the name before the disk is created, and
+            with None if it will not be: a disk of that name belongs to
+            another instance then.
+        :returns: the disk and its origin.
+        :raises DiskExists: if all names are taken.
+        :raises PVMImageCacheError: any other error of
+            ``ImageManager.create_disk``.
         """
 
         def make(name: str) -> instance_disk.Deployment:
@@ -99,12 +106,17 @@ class BootDisks:
             try:
                 return make(name)
             except exceptions.DiskExists as error:
-                # Little of an instance's UUID fits into the name.
+                # The name has room for a few digits of the UUID only.
                 LOG.info('%s', error)
         return make(names[-1])
 
     def names(self, instance_name: str, instance_uuid: str) -> list[str]:
-        """What the disk of an instance may be called, best first."""
+        """Return candidates for the name of a boot disk, best first.
+
+        :param instance_name: of the instance.
+        :param instance_uuid: of the instance.
+        :returns: one name if the pool allows long names, otherwise eight.
+        """
         if self._images.driver.max_name_length > naming.MAX_DISK_NAME:
             return [
                 long_name(
@@ -116,7 +128,12 @@ class BootDisks:
         return short_names(instance_name, instance_uuid)
 
     def attach(self, partition: Any, disk: instance_disk.Deployment) -> None:
-        """Map a disk to a partition, from each server that has the disk."""
+        """Map a disk to a partition, on each VIOS that can map it.
+
+        :param partition: a ``pypowervm.wrappers.logical_partition.LPAR``.
+        :param disk: the result of :meth:`create`.
+        :raises PowerVMError: if PowerVM fails.
+        """
         for server in self._images.driver.servers():
             self._change(server, lambda vios: self._add(vios, partition, disk))
 
@@ -139,7 +156,12 @@ class BootDisks:
         return True
 
     def detach_all(self, partition: Any) -> set[Attached]:
-        """Take all disks from a partition; returns what it had."""
+        """Remove the mappings of all disks of a partition.
+
+        :param partition: a ``pypowervm.wrappers.logical_partition.LPAR``.
+        :returns: the disks that were mapped.
+        :raises PowerVMError: if PowerVM fails.
+        """
         found: set[Attached] = set()
 
         def remove(vios: Any) -> bool:
@@ -155,52 +177,60 @@ class BootDisks:
         return found
 
     def delete(self, disk: Attached, context: Any) -> None:
-        """Delete a disk unless a partition has it; gone is fine."""
+        """Delete a disk, unless it is mapped to a partition.
+
+        It is no error if the disk does not exist.
+
+        :param disk: identified by name and UDID.
+        :param context: the ``RequestContext`` of nova.
+        :raises PVMImageCacheError: if it cannot be deleted.
+        """
         found = self._images.driver.find_disk(disk.name)
         if found is None or found.udid != disk.udid:
             return
         try:
             self._images.delete_disk(disk.name, context=context)
         except exceptions.DiskNotFound:
-            LOG.debug('Disk %s is gone already', disk.name)
+            LOG.debug('Disk %s does not exist any more', disk.name)
         except exceptions.DiskInUse:
             LOG.warning(
-                'Disk %s is not deleted: a partition has it', disk.name
+                'Not deleting disk %s: it is mapped to a partition',
+                disk.name,
             )
 
     def delete_named(self, name: str, context: Any) -> None:
-        """Delete whatever has a name unless a partition has it."""
+        """Delete the disk of a name, unless it is mapped to a partition.
+
+        :param name: of the disk; it is no error if there is none.
+        :param context: the ``RequestContext`` of nova.
+        :raises PVMImageCacheError: if it cannot be deleted.
+        """
         disk = self._images.driver.find_disk(name)
         if disk is not None:
             self.delete(Attached(disk.name, disk.udid), context)
 
     def _change(self, server: str, change: Callable[[Any], bool]) -> None:
-        """Read the mappings, change them, write them: until it fits.
+        """Read, change and update the mappings of a VIOS.
 
-        :param change: False if there is nothing to write.
+        ``change`` returns False if there is nothing to update.
         """
         with self._turn:
-            for attempt in range(ATTEMPTS):
+            for attempt in powervm.update_attempts(_may_repeat):
                 vios = powervm.retry_read(lambda: self._read(server))
                 if not change(vios):
                     return
-                try:
-                    with self._adapters.translated(
+                with (
+                    attempt.update(),
+                    self._adapters.translated(
                         f'change the mappings of {vios.name}'
-                    ):
-                        vios.update()
+                    ),
+                ):
+                    vios.update()
                     return
-                except exceptions.PowerVMRequestFailed as error:
-                    if not error.transient and powervm.status_of(error) != (
-                        http.HTTPStatus.PRECONDITION_FAILED
-                    ):
-                        raise
-                    LOG.debug('Reading the mappings again: %s', error)
-                powervm.pause(attempt)
         raise exceptions.PowerVMRequestFailed(
             action='change the vSCSI mappings',
-            reason=f'they were changed by others during each of {ATTEMPTS} '
-            'attempts',
+            reason='other processes changed them during each of '
+            f'{powervm.UPDATE_ATTEMPTS} attempts',
         )
 
     def _read(self, server: str) -> Any:
@@ -210,9 +240,13 @@ class BootDisks:
             )
 
 
+def _may_repeat(error: exceptions.PowerVMRequestFailed) -> bool:
+    return error.transient or powervm.is_conflict(error)
+
+
 def _attached(vios: Any, partition: Any) -> list[Attached]:
-    # Orphans are of partitions that are gone, and whose number, or even
-    # UUID, another may have by now.
+    # Orphaned mappings belong to deleted partitions, whose number, or even
+    # UUID, another partition may have now.
     storages = [
         each.backing_storage
         for each in scsi_mapper.find_maps(
@@ -226,14 +260,16 @@ def _attached(vios: Any, partition: Any) -> list[Attached]:
     ]
 
 
-# -- deciders
-
-
 def short_names(instance_name: str, instance_uuid: str) -> list[str]:
-    """``b_<name[:8]>_<uuid[:4]>``, as nova-powervm named boot disks.
+    """Return candidates for the name of a boot disk, at most 15 characters.
 
-    The other digits of the UUID are for when somebody else has that name:
-    of all instances named by default, only those four digits differ.
+    The first one is that of nova-powervm, ``b_<name[:8]>_<uuid[:4]>``. The
+    default names of instances begin with the same eight characters, so the
+    others have other digits of the UUID.
+
+    :param instance_name: of the instance.
+    :param instance_uuid: of the instance.
+    :returns: eight names, best first.
     """
     digits = instance_uuid.replace('-', '')
     return [
@@ -248,13 +284,19 @@ def short_names(instance_name: str, instance_uuid: str) -> list[str]:
     ]
 
 
-def long_name(instance_name: str, instance_uuid: str, longest: int) -> str:
-    """``boot_<name>_<uuid>``, where a name may be long enough."""
+def long_name(instance_name: str, instance_uuid: str, max_length: int) -> str:
+    """Return the name of a boot disk in a pool with long names.
+
+    :param instance_name: of the instance; truncated if necessary.
+    :param instance_uuid: of the instance.
+    :param max_length: characters that the pool allows.
+    :returns: ``boot_<name>_<uuid>``.
+    """
     return str(
         pvm_util.sanitize_file_name_for_api(
             instance_name,
             prefix='boot_',
             suffix=f'_{instance_uuid}',
-            max_len=longest,
+            max_len=max_length,
         )
     )

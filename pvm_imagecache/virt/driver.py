@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A lean compute driver for PowerVM: partitions with local disks.
+"""A small compute driver for PowerVM: partitions with local disks.
 
-What it can: boot servers from images, through the cache, delete, start,
-stop and reboot them. It plugs no networks, and attaches no volumes; nova is
-told so by whatever it asks for beyond that.
+It boots servers from images through the cache, and deletes, starts, stops and
+reboots them. It does not support networks or volumes, and refuses servers
+that need them.
 """
 
 from collections.abc import Iterator
@@ -44,10 +44,10 @@ from pvm_imagecache.virt import power_states
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-#: Where the name of an instance's boot disk is kept.
+#: Key of the name of the boot disk in the metadata of an instance.
 _BOOT_DISK: Final = 'pvm_imagecache_boot_disk'
-_REFUSAL: Final = 'PowerVMDriver of pvm_imagecache supports no %s'
-#: Seconds that an operating system has for a soft reboot.
+_REFUSAL: Final = 'PowerVMDriver of pvm_imagecache does not support %s'
+#: Seconds for the shutdown of the operating system in a soft reboot.
 _SOFT_REBOOT: Final = 120
 
 
@@ -61,12 +61,14 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
     }
 
     def init_host(self, host: str) -> None:
-        """Set up what the options describe.
+        """Set up the driver.
 
-        PowerVM need not be there yet: it is asked when it is needed.
+        PowerVM may be unreachable at this time.
 
-        :raises PluginNotFound, PluginInvalid, ConfigurationError: if the
-            options can't work.
+        :param host: the name of the host in nova.
+        :raises PluginNotFound: if the disk driver is not installed.
+        :raises PluginInvalid: if the disk driver cannot be loaded.
+        :raises ConfigurationError: if an option is missing or invalid.
         """
         self.start_image_cache()
         self._adapters = powervm.AdapterSource(
@@ -76,7 +78,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             self._adapters, CONF.pvm_imagecache.proc_units_factor
         )
         self._disks = boot_disks.BootDisks(self._adapters, self.image_cache)
-        self._trouble = fault_log.FaultLog('reach PowerVM')
+        self._faults = fault_log.FaultLog('reach PowerVM')
         self._host: inventory.Host | None = None
 
     def cleanup_host(self, host: str) -> None:
@@ -86,11 +88,11 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
     # -- the node
 
     def get_available_nodes(self, refresh: bool = False) -> list[str]:
-        # nova knows what to do with a driver that is not ready, and would
-        # fail loudly each minute if it were told so any later.
+        # nova tolerates a driver that is not ready here. In later calls it
+        # would log an error each minute.
         if self._host is None:
             self._read_host()
-        # As the driver that was in nova named it.
+        # The name that the former in-tree driver used.
         return [CONF.host]
 
     def get_available_resource(self, nodename: str) -> dict[str, Any]:
@@ -113,31 +115,33 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         self.reserve_cached(provider_tree, nodename)
 
     def _read_host(self) -> inventory.Host:
-        """The host as it is now, or was when PowerVM last answered.
+        """Return the host as it is now, or was when PowerVM last answered.
 
-        :raises VirtDriverNotReady: if it never has.
+        :raises VirtDriverNotReady: if PowerVM has not answered yet.
         """
         try:
             self._host = inventory.Host.of(
                 self._partitions.system(), self.image_cache.driver.pool()
             )
         except exceptions.PVMImageCacheError as error:
-            self._trouble.failed(error)
+            self._faults.failed(error)
             if self._host is None:
                 raise exception.VirtDriverNotReady() from error
         else:
-            self._trouble.recovered()
+            self._faults.recovered()
         return self._host
 
-    # -- which instances there are
+    # -- instances
 
     def list_instances(self) -> list[str]:
         return [each.name for each in self._all()]
 
     def list_instance_uuids(self) -> list[str]:
-        """Those that there may be, and those that there are not.
+        """Return both candidate UUIDs of each partition.
 
-        The UUID of a partition lacks one bit of its instance's.
+        PowerVM drops the first bit of the UUID of an instance.
+
+        :returns: UUIDs; empty while PowerVM is unreachable.
         """
         return [
             uuid
@@ -149,13 +153,13 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         return len(self._all())
 
     def _all(self) -> Sequence[Any]:
-        """None while PowerVM does not answer: that is no error of nova's."""
+        """Return all partitions; empty while PowerVM is unreachable."""
         try:
             found = self._partitions.all()
         except exceptions.PowerVMError as error:
-            self._trouble.failed(error)
+            self._faults.failed(error)
             return []
-        self._trouble.recovered()
+        self._faults.recovered()
         return found
 
     def instance_exists(self, instance: Any) -> bool:
@@ -167,8 +171,8 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         try:
             state = self._partitions.state(instance.uuid)
         except exceptions.PowerVMUnreachable as error:
-            # nova-compute starts all the same, and asks again.
-            self._trouble.failed(error)
+            # nova-compute must start nevertheless, and asks again.
+            self._faults.failed(error)
             return hardware.InstanceInfo(state=power_states.UNKNOWN)
         if state is None:
             raise exception.InstanceNotFound(instance_id=instance.uuid)
@@ -176,7 +180,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             state=power_states.of(state), internal_id=instance.uuid
         )
 
-    # -- making and deleting
+    # -- creating and deleting
 
     def spawn(
         self,
@@ -191,7 +195,14 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         power_on: bool = True,
         accel_info: Any = None,
     ) -> None:
-        """Make a partition that boots from a copy of the image."""
+        """Create a partition that boots from a copy of the image.
+
+        For the parameters see ``nova.virt.driver.ComputeDriver``.
+
+        :raises BuildAbortException: if the server needs what the driver does
+            not support.
+        :raises NovaException: see :func:`pvm_imagecache.virt.errors.as_nova`.
+        """
         _check_supported(instance, network_info, block_device_info)
         try:
             with contextlib.ExitStack() as undo:
@@ -235,13 +246,13 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             self._partitions.power_on(partition)
 
     def _undo_spawn(self, context: Any, instance: Any) -> None:
-        """Remove what there is of an instance that did not get whole."""
+        """Remove the partition and disk of a server that failed to build."""
         try:
             self._remove(context, instance)
         except exceptions.PVMImageCacheError as error:
             LOG.error(
-                'What was made could not all be removed again; nova '
-                'tries it once more when the server is deleted: %s',
+                'Could not clean up after a failed build; nova retries when '
+                'the server is deleted: %s',
                 error,
                 instance=instance,
             )
@@ -255,7 +266,13 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         destroy_disks: bool = True,
         destroy_secrets: bool = True,
     ) -> None:
-        """Delete an instance; what is gone already is fine."""
+        """Delete the partition and the boot disk of an instance.
+
+        It is no error if they do not exist. For the parameters see
+        ``nova.virt.driver.ComputeDriver``.
+
+        :raises InstanceTerminationFailure: if PowerVM fails.
+        """
         with _failing_as(exception.InstanceTerminationFailure):
             self._remove(context, instance, with_disk=destroy_disks)
 
@@ -337,7 +354,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
                 _SOFT_REBOOT if reboot_type == 'SOFT' else 0,
             )
 
-    # -- what nova asks before it makes a server with volumes
+    # -- called by nova before it builds a server with volumes
 
     def get_volume_connector(self, instance: Any) -> Any:
         raise NotImplementedError(_REFUSAL % 'volumes')
@@ -351,7 +368,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
 
 @contextlib.contextmanager
 def _failing_as(kind: type[exception.NovaException]) -> Iterator[None]:
-    """Tell users why: of errors that are not nova's they see no words."""
+    """Raise an error of nova: users see the text of such errors only."""
     try:
         yield
     except exceptions.PVMImageCacheError as error:
@@ -359,9 +376,9 @@ def _failing_as(kind: type[exception.NovaException]) -> Iterator[None]:
 
 
 def _note_disk(instance: Any, name: str | None) -> None:
-    """Keep which disk is the instance's; None if it has none.
+    """Record the boot disk of an instance; None if it has none.
 
-    What is kept is deleted with the instance, so nobody else's may be.
+    The disk is deleted with the instance, so it must be its own.
     """
     if name is None:
         instance.system_metadata.pop(_BOOT_DISK, None)
@@ -373,9 +390,9 @@ def _note_disk(instance: Any, name: str | None) -> None:
 def _check_supported(
     instance: Any, network_info: Any, block_device_info: Any
 ) -> None:
-    """Refuse what the server would lack if it were made all the same.
+    """Refuse a server that would lack something that it needs.
 
-    :raises BuildAbortException: no other host with this driver could do it.
+    :raises BuildAbortException: no other host with this driver has it.
     """
     lacking = {
         'networks: boot it with none': network_info,

@@ -10,10 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Which errors of nova stand for ours.
+"""Translate errors of this project into errors of nova.
 
-By the type of an error nova decides whether another host may do better, and
-what a user is told.
+The type of an error decides whether nova tries another host, and which text
+the user sees.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ from typing import Final
 from nova import exception
 from pvm_imagecache import exceptions
 
-#: What no other host could do better: nova tries none.
+#: Errors of the image: nova tries no other host.
 _PERMANENT: Final = (
     exceptions.ImageFormatUnsupported,
     exceptions.ImageUnsafe,
@@ -32,12 +32,16 @@ _PERMANENT: Final = (
 
 
 def as_nova(error: exceptions.PVMImageCacheError, image_id: str) -> Exception:
-    """What a deploy that failed has to raise; a decider.
+    """Return the error of nova that a failed deploy must raise.
 
-    Users are told the words of nova's own errors only. nova gives up after
-    ``FlavorDiskTooSmall``, ``ImageNotActive`` and ``ImageUnacceptable``
-    (``ComputeManager._build_and_run_instance``), and goes to another host
-    after everything else.
+    Users see the text of errors of nova only. nova fails the server after
+    ``FlavorDiskTooSmall``, ``ImageNotActive`` and ``ImageUnacceptable``, and
+    tries another host after all other errors
+    (``ComputeManager._build_and_run_instance``).
+
+    :param error: of the deploy.
+    :param image_id: of the image that was deployed.
+    :returns: an exception of nova with the same text.
     """
     if isinstance(error, exceptions.DiskTooSmall):
         return exception.FlavorDiskTooSmall(str(error))

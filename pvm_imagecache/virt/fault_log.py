@@ -10,42 +10,53 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Telling of a fault that lasts: when it comes, and when it goes."""
+"""Log a fault that persists once, and its end."""
 
+import logging as levels
 import threading
+from typing import Final
 
 from oslo_log import log as logging
 
+from pvm_imagecache.system import warn_once
+
 LOG = logging.getLogger(__name__)
+
+#: Only the latest error counts: an earlier one that comes back is logged.
+_REMEMBERED: Final = 1
 
 
 class FaultLog:
-    """A thing that is tried again and again, and may fail each time.
+    """The log of an action that is repeated, and may fail each time.
 
-    A fault is told of once, as long as it stays the same.
+    An error is logged once as long as it stays the same, and then at level
+    DEBUG.
 
-    :param what: cannot be done, as it follows "can not".
+    :param what: the action, as it follows "Could not".
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._guard = threading.Lock()
-        self._said: str | None = None
+        self._current: str | None = None
+        self._errors = warn_once.WarnOnce(LOG, size=_REMEMBERED)
 
     def failed(self, error: BaseException) -> None:
-        """It failed."""
-        text = str(error) or type(error).__name__
+        """Log that the action failed.
+
+        :param error: why.
+        """
+        reason = str(error) or type(error).__name__
+        message = f'Could not {self._what}, will retry: {reason}'
         with self._guard:
-            is_new, self._said = text != self._said, text
-        LOG.log(
-            logging.ERROR if is_new else logging.DEBUG,
-            'nova-compute can not %(what)s, and will try it again: %(error)s',
-            {'what': self._what, 'error': text},
-        )
+            self._current = message
+            self._errors.log(message, level=levels.ERROR)
 
     def recovered(self) -> None:
-        """It was done."""
+        """Log that the action succeeded, if it failed before."""
         with self._guard:
-            said, self._said = self._said, None
-        if said is not None:
-            LOG.info('nova-compute can %s again', self._what)
+            message, self._current = self._current, None
+            if message is not None:
+                self._errors.forget(message)
+        if message is not None:
+            LOG.info('Able to %s again', self._what)

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Glance as nova reaches it, with the token of the request."""
+"""Glance with the options of nova and the token of a request."""
 
 from typing import Any
 
@@ -22,12 +22,18 @@ from pvm_imagecache.glance import source as image_source
 
 
 def source() -> image_source.ImageSource:
-    """Images by nova's ``[glance]`` options and the rights of the caller."""
+    """Return a source of images.
+
+    It connects according to ``[glance]`` of nova, with the permissions of
+    the user of each request.
+
+    :returns: the source; no request is made.
+    """
     return image_source.ImageSource(
         client.factory(nova.conf.CONF, auth_of=_auth_of)
     )
 
 
 def _auth_of(context: Any) -> Any:
-    # With [service_user] a request outlives the token it came with.
+    # With [service_user], a request may outlive the token of its user.
     return service_auth.get_service_user_token_auth_plugin(context)

@@ -10,68 +10,73 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""nova's image cache manager, on the one core of this project.
+"""The image cache manager of nova.
 
-nova calls it in its periodic thread, with an administrator's context that
-has no token: nothing here asks Glance, and nothing is raised.
+nova calls it in its periodic thread, with an administrator's context that has
+no token. So nothing here makes requests to Glance, and nothing is raised.
 """
 
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
-# The base class uses it without importing it, for instances that have an
+# The base class uses this module without importing it, for instances with an
 # ephemeral disk.
 import nova.privsep.fs  # noqa: F401
 from oslo_log import log as logging
 
 from nova.virt import imagecache
-from pvm_imagecache import catalog
 from pvm_imagecache import manager
+from pvm_imagecache.catalog import models
 from pvm_imagecache.virt import fault_log
 
 LOG = logging.getLogger(__name__)
 
 
 class PowerVMImageCacheManager(imagecache.ImageCacheManager):
-    """Runs passes over the cache of a pool.
+    """Runs the cleanup of a pool.
 
-    :param images: the manager of the pool's base images.
+    :param images: the manager of the base images of the pool.
     """
 
     def __init__(self, images: manager.ImageManager) -> None:
         super().__init__()
         self._images = images
-        self._trouble = fault_log.FaultLog('tidy up the image cache')
+        self._faults = fault_log.FaultLog('run image cache maintenance')
 
     def update(self, context: Any, all_instances: Iterable[Any]) -> None:
-        """Tidy up after the dead, and remove what the policies choose.
+        """Reconcile catalog and pool, then evict what the policies select.
 
-        What fails is logged, and tried again at nova's next call.
+        An error is logged, and nova's next call is the next attempt.
+
+        :param context: of an administrator, without a token; not used.
+        :param all_instances: the instances of this host, as nova objects.
         """
         try:
             self._age_and_verify_cached_images(
                 context, all_instances, self._get_base()
             )
         except Exception as error:
-            LOG.debug('A pass over the image cache failed', exc_info=True)
-            self._trouble.failed(error)
+            LOG.debug('A cleanup run failed', exc_info=True)
+            self._faults.failed(error)
         else:
-            self._trouble.recovered()
+            self._faults.recovered()
 
     def get_disk_usage(self) -> int:
-        """The bytes of the pool that base images take up.
+        """Return how much of the pool base images use.
 
-        :raises PVMImageCacheError: if that can't be told.
+        :returns: bytes.
+        :raises PVMImageCacheError: if the catalog or the pool cannot be
+            read.
         """
         return self._images.usage().cached
 
     def _get_base(self) -> str:
-        """The id of the pool: there is no directory."""
+        """Return the ID of the pool, which takes the place of a directory."""
         return self._images.driver.pool_id()
 
-    def _scan_base_images(self, base_dir: str) -> Sequence[catalog.BaseImage]:
-        """What is cached; a pass finds that out itself."""
+    def _scan_base_images(self, base_dir: str) -> Sequence[models.BaseImage]:
+        """Return the base images; a cleanup run does not need them."""
         return self._images.list()
 
     def _age_and_verify_cached_images(
@@ -81,13 +86,16 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
 
 
 def images_in_use(instances: Iterable[Any]) -> set[str]:
-    """The ids of the images that instances were made from; a decider.
+    """Return the images that instances were created from.
 
-    They are what ``ImageCacheManager._list_running_instances`` calls used
-    images, but for kernels and ramdisks, which PowerVM boots none from. That
-    would read the block devices of all instances from the database besides.
-    A server that was booted from a volume has '' for an image.
+    ``ImageCacheManager._list_running_instances`` would also read the block
+    devices of all instances from the database. Its kernels and ramdisks are
+    not needed, because PowerVM does not boot from them.
+
+    :param instances: nova objects; one that was booted from a volume has the
+        image ''.
+    :returns: image IDs.
     """
-    # nova's lists are slow to go through: there may be ten thousand.
+    # Iterating over the lists of nova is slow: there may be ten thousand.
     listed = getattr(instances, 'objects', instances)
     return {instance.image_ref for instance in listed} - {'', None}

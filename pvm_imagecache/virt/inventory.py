@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What a host has, in nova's and placement's words; deciders."""
+"""The resources of a host, as nova and placement expect them."""
 
 import dataclasses
 import json
@@ -24,14 +24,21 @@ from oslo_utils import units
 
 from pvm_imagecache.drivers import base
 
-#: As nova-powervm told it: PowerVM has no version that nova could compare.
+#: That of nova-powervm. PowerVM has no version that nova could compare.
 _HYPERVISOR_VERSION: Final = 1
 _GUESTS: Final = (fields.Architecture.PPC64, fields.Architecture.PPC64LE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """A host and its pool; memory in MiB, processors in units."""
+    """A host and its pool.
+
+    :ivar processors: that partitions can use; 1.0 is a whole processor.
+    :ivar processors_free: those that no partition has.
+    :ivar memory_mb: that partitions can use, in MiB.
+    :ivar memory_mb_free: that no partition has, in MiB.
+    :ivar pool: the pool of disks.
+    """
 
     processors: float
     processors_free: float
@@ -41,7 +48,12 @@ class Host:
 
     @classmethod
     def of(cls, system: Any, pool: base.Pool) -> 'Host':
-        """What pypowervm's wrapper of the managed system tells."""
+        """Return the host that a managed system describes.
+
+        :param system: a ``pypowervm.wrappers.managed_system.System``.
+        :param pool: the pool of disks.
+        :returns: the host.
+        """
         return cls(
             processors=float(system.proc_units_configurable),
             processors_free=float(system.proc_units_avail),
@@ -52,12 +64,17 @@ class Host:
 
     @property
     def disk_gb(self) -> int:
-        """What placement may give away."""
+        """Whole GiB that placement can allocate."""
         return self.pool.capacity // units.Gi
 
 
 def resources(host: Host, node: str) -> dict[str, Any]:
-    """For ``get_available_resource``."""
+    """Return the result of ``get_available_resource``.
+
+    :param host: the host.
+    :param node: its name in nova.
+    :returns: see ``nova.virt.driver.ComputeDriver``.
+    """
     return {
         'vcpus': math.ceil(host.processors),
         'vcpus_used': math.ceil(host.processors - host.processors_free),
@@ -85,7 +102,17 @@ def inventory(
     reserved_memory_mb: int,
     reserved_disk_gb: int,
 ) -> dict[str, dict[str, Any]]:
-    """For ``update_provider_tree``, without what is cached."""
+    """Return the inventory for ``update_provider_tree``.
+
+    Base images are not included; see ``ImageCacheMixin.reserve_cached``.
+
+    :param host: the host.
+    :param ratios: allocation ratios by resource class.
+    :param reserved_cpus: processors that are not allocated.
+    :param reserved_memory_mb: MiB that are not allocated.
+    :param reserved_disk_gb: GiB that are not allocated.
+    :returns: inventories by resource class, without empty ones.
+    """
     return {
         resource_class: {
             'total': total,

@@ -10,10 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The image cache for a PowerVM compute driver, whoever wrote that.
+"""The image cache for any compute driver for PowerVM.
 
-A driver that has it as its first base class gets nova's three doors to a
-cache, and makes its boot disks with ``image_cache``.
+A driver that has the mixin as its first base class gets the three methods
+that nova calls for image caching: ``manage_image_cache``, ``cache_image`` and
+the space of base images in ``update_provider_tree``. It creates its boot
+disks with ``image_cache``.
 """
 
 import math
@@ -40,29 +42,40 @@ LOG = logging.getLogger(__name__)
 
 
 class ImageCacheMixin(driver.ComputeDriver):
-    """What nova asks of a driver that has an image cache.
+    """The methods that nova calls in a driver with an image cache.
 
-    Its methods call those of the driver that it is mixed into.
+    They call the methods of the driver that the mixin is added to.
 
-    :ivar image_cache: the :class:`pvm_imagecache.manager.ImageManager`; there
-        after ``init_host``.
-    :ivar image_source: images by the rights of the user of a request.
+    :ivar image_cache: the :class:`pvm_imagecache.manager.ImageManager`; set
+        by ``init_host``.
+    :ivar image_source: images, with the permissions of the user of a request.
     """
 
     capabilities: dict[str, bool]
     image_cache: manager.ImageManager
 
     def init_host(self, host: str) -> None:
-        """Set the cache up, then the driver.
+        """Set up the cache, then the driver.
 
-        :raises PluginNotFound, PluginInvalid, ConfigurationError: if the
-            disk driver can't be had: nova-compute does not start then.
+        nova-compute does not start after an error.
+
+        :param host: the name of the host in nova.
+        :raises PluginNotFound: if the disk driver is not installed.
+        :raises PluginInvalid: if the disk driver cannot be loaded.
+        :raises ConfigurationError: if an option is missing or invalid.
         """
         self.start_image_cache()
         super().init_host(host)
 
     def start_image_cache(self) -> None:
-        """Make ``image_cache``, and tidy up what died with the host."""
+        """Set ``image_cache``, and clean up after a crash of the host.
+
+        An error of the cleanup is logged.
+
+        :raises PluginNotFound: if the disk driver is not installed.
+        :raises PluginInvalid: if the disk driver cannot be loaded.
+        :raises ConfigurationError: if an option is missing or invalid.
+        """
         compute.register(CONF)
         self.image_source = glance.source()
         self._notifier = (
@@ -79,25 +92,32 @@ class ImageCacheMixin(driver.ComputeDriver):
         self._cache_manager = imagecache.PowerVMImageCacheManager(
             self.image_cache
         )
-        self._usage_trouble = fault_log.FaultLog('tell how full the cache is')
+        self._usage_faults = fault_log.FaultLog(
+            'determine the usage of the image cache'
+        )
         self._reserved_gb = 0
-        # nova reads the class's, which all drivers of a process share.
+        # All drivers of a process share the dictionary of the class.
         self.capabilities = {
             **self.capabilities,
             'has_imagecache': self.image_cache.caches_images,
         }
         CONF.register_mutate_hook(_reconfigurer(self.image_cache))
         if self.image_cache.caches_images:
-            start = fault_log.FaultLog('tidy up the image cache at the start')
+            startup = fault_log.FaultLog(
+                'run image cache maintenance at startup'
+            )
             try:
                 self.image_cache.reconcile()
             except Exception as error:
-                # The next pass does it; nova-compute is not to stop for it.
-                LOG.debug('It failed here', exc_info=True)
-                start.failed(error)
+                # The next cleanup run repeats it; nova-compute must start.
+                LOG.debug('The cleanup at startup failed', exc_info=True)
+                startup.failed(error)
 
     def cleanup_host(self, host: str) -> None:
-        """Let go of PowerVM and the catalogue, after the driver."""
+        """Clean up the driver, then close the cache.
+
+        :param host: the name of the host in nova.
+        """
         super().cleanup_host(host)
         if hasattr(self, 'image_cache'):
             self.image_cache.close()
@@ -105,15 +125,24 @@ class ImageCacheMixin(driver.ComputeDriver):
                 self._notifier.close()
 
     def manage_image_cache(self, context: Any, all_instances: Any) -> None:
-        """Run a pass; nova does so every ``manager_interval`` seconds."""
+        """Clean up the cache, every ``manager_interval`` seconds.
+
+        Errors are logged, not raised.
+
+        :param context: of an administrator, without a token.
+        :param all_instances: the instances of this host, as nova objects.
+        """
         if self.image_cache.caches_images:
             self._cache_manager.update(context, all_instances)
 
     def cache_image(self, context: Any, image_id: str) -> bool:
-        """Fetch an image before somebody needs it.
+        """Prefetch an image.
 
-        :returns: False if it is cached already.
-        :raises NotImplementedError: if nothing is cached here.
+        :param context: the ``RequestContext`` of the user.
+        :param image_id: of the image.
+        :returns: False if it was cached already.
+        :raises NotImplementedError: if this host does not cache images.
+        :raises PVMImageCacheError: if the image cannot be cached.
         """
         if not self.image_cache.caches_images:
             raise NotImplementedError
@@ -135,12 +164,23 @@ class ImageCacheMixin(driver.ComputeDriver):
     def update_provider_tree(
         self, provider_tree: Any, nodename: str, allocations: Any = None
     ) -> None:
-        """The driver's inventory, with base images as reserved disk."""
+        """Update the inventory, with base images as reserved disk space.
+
+        :param provider_tree: the ``ProviderTree`` of nova; it is changed.
+        :param nodename: the name of the node.
+        :param allocations: passed to the driver.
+        """
         super().update_provider_tree(provider_tree, nodename, allocations)
         self.reserve_cached(provider_tree, nodename)
 
     def reserve_cached(self, provider_tree: Any, nodename: str) -> None:
-        """Count base images as disk space that no instance can have."""
+        """Add the space of base images to the reserved disk space.
+
+        For drivers that override ``update_provider_tree``.
+
+        :param provider_tree: the ``ProviderTree`` of nova; it is changed.
+        :param nodename: the name of the node.
+        """
         inventory = provider_tree.data(nodename).inventory
         disk = inventory.get(orc.DISK_GB)
         cached = self.cached_gb()
@@ -153,21 +193,25 @@ class ImageCacheMixin(driver.ComputeDriver):
         )
 
     def cached_gb(self) -> int:
-        """The GiB that base images take up; as known, if it can't be told."""
+        """Return how much space base images use.
+
+        :returns: GiB, rounded up; the last known value if PowerVM or the
+            catalog cannot be read.
+        """
         if not self.image_cache.caches_images:
             return 0
         try:
             used = self._cache_manager.get_disk_usage()
         except exceptions.PVMImageCacheError as error:
-            self._usage_trouble.failed(error)
+            self._usage_faults.failed(error)
         else:
-            self._usage_trouble.recovered()
+            self._usage_faults.recovered()
             self._reserved_gb = math.ceil(used / units.Gi)
         return self._reserved_gb
 
 
 def _reconfigurer(images: manager.ImageManager) -> Any:
-    """What is done when nova-compute gets a SIGHUP."""
+    """Return the hook that is called when nova-compute gets a SIGHUP."""
     manager_of = weakref.ref(images)
 
     def reconfigure(conf: Any, fresh: Any) -> None:
@@ -178,7 +222,7 @@ def _reconfigurer(images: manager.ImageManager) -> Any:
             current.reconfigure(conf, plugins.load_usable_policies)
         except Exception as error:
             LOG.error(
-                'The image cache goes on with the options that it had: %s',
+                'The image cache keeps its previous options: %s',
                 error,
             )
 

@@ -10,10 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Notifications of what becomes of images, through nova's own notifier.
+"""Notifications about base images, through the notifier of nova.
 
-They are versioned, as those of nova are, and sent by a thread of their own:
-a message bus that is slow, or gone, holds up neither deploys nor passes.
+They are versioned notifications, sent by a separate thread: a message bus that
+is slow or unreachable delays neither deploys nor cleanup runs.
 """
 
 import queue
@@ -35,15 +35,15 @@ from pvm_imagecache.virt import fault_log
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-#: Events that may wait to be sent; more are lost.
-MOST_WAITING: Final = 1000
-#: Seconds for what waits when nova-compute ends.
+#: Events that can be queued; more are lost.
+MAX_QUEUED: Final = 1000
+#: Seconds to send queued events when nova-compute stops.
 CLOSING_TIMEOUT: Final = 5.0
 
 
 @nova_base.NovaObjectRegistry.register_notification
 class PVMImageCachePayload(notification_base.NotificationPayloadBase):
-    """What an event tells, and where it was; sizes in bytes."""
+    """The payload of a notification; sizes in bytes."""
 
     OBJ_PROJECT_NAMESPACE = 'pvm_imagecache'
     # Version 1.0: Initial version
@@ -69,31 +69,34 @@ class PVMImageCachePayload(notification_base.NotificationPayloadBase):
 
 
 class Notifier:
-    """A listener that sends each event as a notification."""
+    """A listener for events that sends each one as a notification."""
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[events.Event | None] = queue.Queue(
-            MOST_WAITING
+            MAX_QUEUED
         )
-        self._trouble = fault_log.FaultLog('send notifications of the cache')
+        self._faults = fault_log.FaultLog('send image cache notifications')
         self._thread = threading.Thread(
             target=self._run, name='pvm_imagecache-notify', daemon=True
         )
         self._thread.start()
 
     def __call__(self, event: events.Event) -> None:
-        """Have an event sent; it is lost where too many wait."""
+        """Queue an event; it is lost if the queue is full.
+
+        :param event: the event to send.
+        """
         try:
             self._waiting.put_nowait(event)
         except queue.Full:
-            self._trouble.failed(
+            self._faults.failed(
                 RuntimeError(
-                    f'{MOST_WAITING} wait to be sent, and no more can'
+                    f'the queue is full with {MAX_QUEUED} notifications'
                 )
             )
 
     def close(self) -> None:
-        """Send what waits, if that does not take long."""
+        """Send queued events, for at most :data:`CLOSING_TIMEOUT`."""
         try:
             self._waiting.put_nowait(None)
         except queue.Full:
@@ -105,9 +108,9 @@ class Notifier:
             try:
                 _send(event)
             except Exception as error:
-                self._trouble.failed(error)
+                self._faults.failed(error)
             else:
-                self._trouble.recovered()
+                self._faults.recovered()
 
 
 def _send(event: events.Event) -> None:

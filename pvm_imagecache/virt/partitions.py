@@ -10,10 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The partitions (LPARs) that instances are, and their power."""
+"""The partitions (LPARs) of instances, and their power."""
 
-from collections.abc import Iterator
-import contextlib
+from collections.abc import Callable
 import http
 import math
 from typing import Any
@@ -29,6 +28,7 @@ from pypowervm.wrappers import logical_partition as pvm_lpar
 from pypowervm.wrappers import managed_system as pvm_system
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.drivers import powervm
 
 _FIRST_DIGIT_BIT: Final = 8
@@ -39,7 +39,8 @@ class Partitions:
     """The partitions of one host.
 
     :param adapters: the session with PowerVM.
-    :param units_per_processor: of a real processor, for each virtual one.
+    :param units_per_processor: share of a processor, from 0.05 to 1, for each
+        virtual processor.
     """
 
     def __init__(
@@ -49,12 +50,20 @@ class Partitions:
         self._units_per_processor = units_per_processor
 
     def system(self) -> Any:
-        """The ``pypowervm`` wrapper of the host itself: one GET."""
+        """Return the host: one GET.
+
+        :returns: a ``pypowervm.wrappers.managed_system.System``.
+        :raises PowerVMError: if it cannot be read.
+        """
         with self._adapters.translated('read the managed system'):
             return pvm_system.System.get(self._adapters())[0]
 
     def all(self) -> list[Any]:
-        """The partitions but those that run PowerVM itself: one GET."""
+        """Return all partitions but the management partition: one GET.
+
+        :returns: ``pypowervm.wrappers.logical_partition.LPAR`` objects.
+        :raises PowerVMError: if they cannot be read.
+        """
         with self._adapters.translated('list the partitions'):
             return [
                 each
@@ -63,48 +72,66 @@ class Partitions:
             ]
 
     def find(self, instance_uuid: str) -> Any:
-        """The partition of an instance, or None: one GET."""
-        with self._or_none(f'look for instance {instance_uuid}') as found:
-            found.append(
-                pvm_lpar.LPAR.get(
-                    self._adapters(), uuid=partition_uuid(instance_uuid)
-                )
-            )
-        return found[0] if found else None
+        """Return the partition of an instance: one GET.
+
+        :param instance_uuid: of the instance.
+        :returns: a ``pypowervm.wrappers.logical_partition.LPAR``; None if
+            the instance has none.
+        :raises PowerVMError: if it cannot be read.
+        """
+        return self._none_if_absent(
+            f'find instance {instance_uuid}',
+            lambda: pvm_lpar.LPAR.get(
+                self._adapters(), uuid=partition_uuid(instance_uuid)
+            ),
+        )
 
     def state(self, instance_uuid: str) -> str | None:
-        """What the partition of an instance is at, or None: one GET."""
-        with self._or_none(f'look for instance {instance_uuid}') as found:
-            found.append(
-                self._adapters().read(
-                    pvm_lpar.LPAR.schema_type,
-                    root_id=partition_uuid(instance_uuid),
-                    suffix_type='quick',
-                    suffix_parm='PartitionState',
-                )
-            )
-        return str(found[0].body).strip().strip('"') if found else None
+        """Return the state of the partition of an instance: one GET.
 
-    @contextlib.contextmanager
-    def _or_none(self, action: str) -> Iterator[list[Any]]:
-        """What the block finds; nothing where PowerVM says 404."""
-        found: list[Any] = []
+        :param instance_uuid: of the instance.
+        :returns: one of ``pypowervm.wrappers.base_partition.LPARState``; None
+            if the instance has no partition.
+        :raises PowerVMError: if it cannot be read.
+        """
+        response = self._none_if_absent(
+            f'find instance {instance_uuid}',
+            lambda: self._adapters().read(
+                pvm_lpar.LPAR.schema_type,
+                root_id=partition_uuid(instance_uuid),
+                suffix_type='quick',
+                suffix_parm='PartitionState',
+            ),
+        )
+        if response is None:
+            return None
+        return str(response.body).strip().strip('"')
+
+    def _none_if_absent(self, action: str, request: Callable[[], Any]) -> Any:
+        """Return the result of a request; None if PowerVM answers 404."""
         try:
             with self._adapters.translated(action):
-                yield found
+                return request()
         except exceptions.PowerVMRequestFailed as error:
-            found.clear()
             if powervm.status_of(error) != http.HTTPStatus.NOT_FOUND:
                 raise
+        return None
 
     def create(
         self, name: str, instance_uuid: str, processors: int, memory_mb: int
     ) -> Any:
-        """Make a partition, which is powered off.
+        """Create a partition, which is powered off.
 
-        :param memory_mb: is rounded up to what the host's memory comes in.
+        :param name: of the partition.
+        :param instance_uuid: of the instance.
+        :param processors: number of virtual processors.
+        :param memory_mb: MiB, rounded up to the memory regions of the host.
+        :returns: a ``pypowervm.wrappers.logical_partition.LPAR``.
+        :raises PowerVMRequestFailed: if the values are invalid, or PowerVM
+            refuses them.
+        :raises PowerVMError: if PowerVM fails in another way.
         """
-        with self._adapters.translated(f'make partition {name}'):
+        with self._adapters.translated(f'create partition {name}'):
             adapter = self._adapters()
             system = pvm_system.System.get(adapter)[0]
             try:
@@ -123,29 +150,43 @@ class Partitions:
                 ).build()
             except (lpar_builder.LPARBuilderException, ValueError) as error:
                 raise exceptions.PowerVMRequestFailed(
-                    action=f'make partition {name}',
-                    reason=powervm.one_line(error),
+                    action=f'create partition {name}',
+                    reason=text.one_line(error),
                 ) from error
             return wrapper.create(parent=system)
 
     def delete(self, partition: Any) -> None:
-        """Delete a partition that is powered off; gone already is fine."""
-        with self._or_none(f'delete partition {partition.name}'):
-            # Without an etag: its state is another one by now.
-            self._adapters().delete(
+        """Delete a partition that is powered off.
+
+        It is no error if the partition does not exist.
+
+        :param partition: a ``pypowervm.wrappers.logical_partition.LPAR``.
+        :raises PowerVMError: if it cannot be deleted.
+        """
+        self._none_if_absent(
+            f'delete partition {partition.name}',
+            # Without an ETag, because the state has changed since the read.
+            lambda: self._adapters().delete(
                 pvm_lpar.LPAR.schema_type, root_id=partition.uuid
-            )
+            ),
+        )
 
     def power_on(self, partition: Any) -> None:
-        """Power a partition on; it being on already is fine."""
+        """Power on a partition; no error if it is on.
+
+        :param partition: a ``pypowervm.wrappers.logical_partition.LPAR``.
+        :raises PowerVMError: if it cannot be powered on.
+        """
         with self._adapters.translated(f'power on partition {partition.name}'):
             power.PowerOp.start(partition)
 
     def power_off(self, partition: Any, patience: int = 0) -> None:
-        """Power a partition off; it being off already is fine.
+        """Power off a partition; no error if it is off.
 
-        :param patience: seconds that its operating system has to shut down;
-            with 0 it is not asked.
+        :param partition: a ``pypowervm.wrappers.logical_partition.LPAR``.
+        :param patience: seconds to wait for a shutdown of the operating
+            system; 0 to power off immediately.
+        :raises PowerVMError: if it cannot be powered off.
         """
         if partition.state in _OFF:
             return
@@ -160,7 +201,13 @@ class Partitions:
                 )
 
     def restart(self, partition: Any, patience: int = 0) -> None:
-        """Power a partition off and on again."""
+        """Power off a partition, then power it on.
+
+        :param partition: a ``pypowervm.wrappers.logical_partition.LPAR``.
+        :param patience: seconds to wait for a shutdown of the operating
+            system; 0 to power off immediately.
+        :raises PowerVMError: if it cannot be restarted.
+        """
         if partition.state in _OFF:
             self.power_on(partition)
             return
@@ -176,22 +223,31 @@ class Partitions:
                 )
 
 
-# -- deciders
-
-
 def partition_uuid(instance_uuid: str) -> str:
-    """The UUID of an instance's partition: PowerVM takes no first bit."""
+    """Return the UUID of the partition of an instance.
+
+    :param instance_uuid: of the instance.
+    :returns: the same without the first bit, which PowerVM does not store.
+    """
     return str(pvm_uuid.convert_uuid_to_pvm(instance_uuid)).upper()
 
 
 def instance_uuids(uuid: str) -> tuple[str, str]:
-    """Those that the instance of a partition may have: one bit is lost."""
-    text = uuid.lower()
-    return text, f'{int(text[0], 16) | _FIRST_DIGIT_BIT:x}{text[1:]}'
+    """Return the possible UUIDs of the instance of a partition.
+
+    :param uuid: of the partition.
+    :returns: both candidates, since PowerVM drops the first bit.
+    """
+    lower = uuid.lower()
+    return lower, f'{int(lower[0], 16) | _FIRST_DIGIT_BIT:x}{lower[1:]}'
 
 
 def partition_name(instance_name: str) -> str:
-    """The name of an instance's partition, as nova-powervm made it."""
+    """Return the name of the partition of an instance.
+
+    :param instance_name: of the instance.
+    :returns: the name that nova-powervm gives it.
+    """
     return str(pvm_util.sanitize_partition_name_for_api(instance_name))
 
 
@@ -202,7 +258,15 @@ def attributes(
     memory_mb: int,
     region_mb: int,
 ) -> dict[str, Any]:
-    """What pypowervm's LPARBuilder is to build; memory in MiB."""
+    """Return the attributes of a partition for ``LPARBuilder``.
+
+    :param name: of the partition.
+    :param instance_uuid: of the instance.
+    :param processors: number of virtual processors.
+    :param memory_mb: MiB, rounded up to whole regions.
+    :param region_mb: size of a memory region of the host, in MiB.
+    :returns: values by names of ``pypowervm.utils.lpar_builder``.
+    """
     return {
         lpar_builder.NAME: name,
         lpar_builder.UUID: partition_uuid(instance_uuid),

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the states of partitions are to nova; a decider."""
+"""Translate states of partitions into power states of nova."""
 
 from typing import Final
 
@@ -37,5 +37,11 @@ _STATES: Final[dict[str, int]] = {
 
 
 def of(partition_state: str) -> int:
-    """nova's power state of a partition."""
+    """Return the power state of a partition.
+
+    :param partition_state: one of
+        ``pypowervm.wrappers.base_partition.LPARState``.
+    :returns: one of ``nova.compute.power_state``; :data:`UNKNOWN` for a
+        state without equivalent.
+    """
     return _STATES.get(partition_state, UNKNOWN)

@@ -22,7 +22,7 @@ copyright = 'the authors of pvm_imagecache'
 root_doc = 'index'
 pygments_style = 'native'
 
-# Release notes are of all versions.
+# Release notes cover all versions.
 version = ''
 release = ''
 

@@ -21,6 +21,7 @@ kernel sends its children SIGTERM.
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -259,13 +260,9 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT
     for process in processes:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
         # Whatever is left of its group goes as well.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()

@@ -10,10 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A pool whose disks are files, for the cache to keep base images in.
+"""A disk driver for a pool whose disks are files in a directory.
 
-The name of a file tells all that is known of its disk: name, UDID, label. A
-disk that has a second hard link is taken for one that a machine has.
+The name of a file consists of the name, the UDID and the label of its disk.
+A disk whose file has a second hard link counts as mapped to a partition.
 """
 
 from collections.abc import Callable
@@ -23,34 +23,50 @@ import contextlib
 import errno
 import os
 import shutil
-from typing import Any
+from typing import Final
 import uuid
 
 from oslo_config import cfg
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base
 from pvm_imagecache.system import locks
 
-GROUP = 'pvm_imagecache_directory'
-OPTIONS = [
-    cfg.StrOpt('path', help='The directory of the disks.'),
+GROUP: Final = cfg.OptGroup(
+    'pvm_imagecache_directory',
+    title='Disk driver directory',
+    help='The driver directory uses the files in a directory as disks.',
+)
+OPTIONS: Final = [
+    cfg.StrOpt(
+        'path',
+        help="""
+Directory that contains the disks. Required.
+""",
+    ),
     cfg.IntOpt(
         'capacity_gib',
         default=100,
         min=1,
-        help='How much room the disks have in all; GiB.',
+        help="""
+Maximum total size of the disks.
+
+Unit: GiB
+""",
     ),
 ]
-_LOCK_TIMEOUT = 600.0
+#: Seconds.
+_LOCK_TIMEOUT: Final = 600.0
 
 
 class DirectoryDriver(base.DiskDriver):
-    """Disks are files of a directory.
+    """Uses the files in a directory as disks.
 
-    :param path: of the directory; made when it is missing.
-    :param capacity: of all disks together; bytes.
+    :param path: of the directory; created if it does not exist.
+    :param capacity: maximum total size of the disks, in bytes.
     """
 
     api_version = 1
@@ -62,30 +78,30 @@ class DirectoryDriver(base.DiskDriver):
         self._locks = locks.LockDirectory(os.path.join(path, 'locks'))
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'DirectoryDriver':
-        conf.register_opts(OPTIONS, group=GROUP)
-        options = conf[GROUP]
+    def from_conf(cls, conf: types.Conf) -> 'DirectoryDriver':
+        registration.register(conf, GROUP, OPTIONS)
+        options = conf[GROUP.name]
         if not options.path:
             raise exceptions.ConfigurationError(
-                reason=f'path in [{GROUP}] is not set.'
+                reason=f'path in [{GROUP.name}] is not set.'
             )
         return cls(options.path, options.capacity_gib * units.Gi)
 
-    # -- looking
+    # -- reading
 
     def pool(self) -> base.Pool:
         return self.snapshot().pool
 
     def snapshot(self) -> base.PoolSnapshot:
-        with self._explained('read it'):
+        with self._translate_errors('read the directory'):
             found = [
                 _disk(each)
-                for each in os.scandir(self._made())
+                for each in os.scandir(self._create_directory())
                 if each.name.count('~') == 2
             ]
         used = sum(each.capacity for each in found)
         pool = base.Pool(
-            id=self._id(),
+            id=self._pool_id(),
             name=self._path,
             capacity=self._capacity,
             free=max(0, self._capacity - used),
@@ -106,12 +122,12 @@ class DirectoryDriver(base.DiskDriver):
             and os.stat(self._file(current[each.udid])).st_nlink > 1
         }
 
-    # -- making and deleting
+    # -- creating and deleting
 
     def create_disks(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
-        with self._changing('make disks'):
+        with self._exclusive('create disks'):
             self._check(new)
-            return self._make(new)
+            return self._create(new)
 
     def upload(
         self,
@@ -124,10 +140,10 @@ class DirectoryDriver(base.DiskDriver):
         found = self._same(disk)
         if found is None:
             raise exceptions.PowerVMRequestFailed(
-                action=f'fill {disk.name}', reason='it is not there'
+                action=f'fill {disk.name}', reason='the disk does not exist'
             )
         with (
-            self._explained(f'fill {disk.name}'),
+            self._translate_errors(f'fill {disk.name}'),
             open(self._file(found), 'r+b') as file,
         ):
             for piece in pieces:
@@ -137,7 +153,7 @@ class DirectoryDriver(base.DiskDriver):
         if written != size:
             raise exceptions.PowerVMRequestFailed(
                 action=f'fill {disk.name}',
-                reason=f'{written} bytes came, of {size}',
+                reason=f'{written} of {size} bytes were uploaded',
             )
 
     def copy_disk(
@@ -146,29 +162,29 @@ class DirectoryDriver(base.DiskDriver):
         new: base.NewDisk,
         still_valid: Callable[[], bool] = lambda: True,
     ) -> base.Disk:
-        # No disk goes while the lock is held.
-        with self._changing(f'copy {source.name}'):
+        # No disk is deleted while the lock is held.
+        with self._exclusive(f'copy {source.name}'):
             found = self._same(source)
             if found is None or not still_valid():
                 raise exceptions.BaseImageGone(
-                    name=source.name, reason='it is not there any more'
+                    name=source.name, reason='it no longer exists'
                 )
             self._check([new])
-            (made,) = self._make([new])
+            (created,) = self._create([new])
             try:
                 with (
                     open(self._file(found), 'rb') as old,
-                    open(self._file(made), 'r+b') as file,
+                    open(self._file(created), 'r+b') as file,
                 ):
                     shutil.copyfileobj(old, file, units.Mi)
             except BaseException:
-                os.unlink(self._file(made))
+                os.unlink(self._file(created))
                 raise
-            return made
+            return created
 
     def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Deletion]:
-        removals = []
-        with self._changing('delete disks'):
+        deletions = []
+        with self._exclusive('delete disks'):
             for disk in disks:
                 found = self._same(disk)
                 error = None
@@ -179,17 +195,17 @@ class DirectoryDriver(base.DiskDriver):
                     error = exceptions.PowerVMRequestFailed(
                         action=f'delete {disk.name}', reason=str(problem)
                     )
-                removals.append(base.Deletion(disk, error))
-        return removals
+                deletions.append(base.Deletion(disk, error))
+        return deletions
 
     def remove_uploads(self, disk: base.Disk) -> None:
-        # Nothing is left of them here but the disk.
+        # An upload leaves nothing but the disk here.
         return
 
     # -- inside
 
     def _check(self, new: Sequence[base.NewDisk]) -> None:
-        """Raise unless all of them can be made."""
+        """Raise an error unless all disks can be created."""
         snapshot = self.snapshot()
         pool = snapshot.pool
         taken = {each.name for each in snapshot.disks}
@@ -207,8 +223,9 @@ class DirectoryDriver(base.DiskDriver):
                 what=' and '.join(each.name for each in new),
             )
 
-    def _make(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
-        made = [
+    def _create(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
+        """Create all disks or none."""
+        created = [
             base.Disk(
                 each.name,
                 uuid.uuid4().hex,
@@ -218,18 +235,18 @@ class DirectoryDriver(base.DiskDriver):
             for each in new
         ]
         try:
-            for disk in made:
+            for disk in created:
                 with open(self._file(disk), 'xb') as file:
                     file.truncate(disk.capacity)
         except BaseException:
-            for disk in made:
+            for disk in created:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._file(disk))
             raise
-        return made
+        return created
 
     def _same(self, disk: base.Disk) -> base.Disk | None:
-        """The disk as it is now, known by its name and UDID."""
+        """Return the current disk with the same name and UDID."""
         found = self.find_disk(disk.name)
         return found if found and found.udid == disk.udid else None
 
@@ -238,16 +255,16 @@ class DirectoryDriver(base.DiskDriver):
             self._path, '~'.join((disk.name, disk.udid, disk.label))
         )
 
-    def _made(self) -> str:
+    def _create_directory(self) -> str:
         os.makedirs(self._path, mode=0o750, exist_ok=True)
         return self._path
 
-    def _id(self) -> str:
-        """An id that the directory keeps, wherever it is moved."""
+    def _pool_id(self) -> str:
+        """Return an ID that does not change if the directory is moved."""
         path = os.path.join(self._path, 'id')
         with (
             self._locks.hold('id', _LOCK_TIMEOUT),
-            self._explained('read its id'),
+            self._translate_errors('read the ID of the pool'),
         ):
             if not os.path.exists(path):
                 with open(path, 'w', encoding='ascii') as file:
@@ -256,14 +273,18 @@ class DirectoryDriver(base.DiskDriver):
                 return file.read()
 
     @contextlib.contextmanager
-    def _changing(self, action: str) -> Iterator[None]:
-        """One at a time, of all threads and processes."""
-        with self._locks.hold('pool', _LOCK_TIMEOUT), self._explained(action):
-            self._made()
+    def _exclusive(self, action: str) -> Iterator[None]:
+        """Exclude other changes, by all threads and processes."""
+        with (
+            self._locks.hold('pool', _LOCK_TIMEOUT),
+            self._translate_errors(action),
+        ):
+            self._create_directory()
             yield
 
     @contextlib.contextmanager
-    def _explained(self, action: str) -> Iterator[None]:
+    def _translate_errors(self, action: str) -> Iterator[None]:
+        """Raise errors of the operating system as errors of a driver."""
         try:
             yield
         except OSError as error:
@@ -287,10 +308,10 @@ def _disk(entry: os.DirEntry[str]) -> base.Disk:
 
 
 def _rounded(size: int) -> int:
-    """Whole MiB, as file systems like them."""
+    """Round a size up to whole MiB."""
     return max(1, -(-size // units.Mi)) * units.Mi
 
 
-def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
-    """For oslo.config's generator."""
-    return [(GROUP, OPTIONS)]
+def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
+    """Return the options for the generators of oslo.config."""
+    return [(GROUP, list(OPTIONS))]

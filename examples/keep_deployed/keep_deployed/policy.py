@@ -10,19 +10,21 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The policy that keeps the images that are deployed most often."""
+"""The policy that keeps the images that were deployed most often."""
 
 from collections.abc import Iterable
-import copy
-from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 
+from pvm_imagecache.conf import registration
+from pvm_imagecache.conf import types
 from pvm_imagecache.eviction import base
 
 GROUP: Final = cfg.OptGroup(
-    'pvm_imagecache_keep_deployed', title='Eviction policy keep-deployed'
+    'pvm_imagecache_keep_deployed',
+    title='Eviction policy keep-deployed',
+    help='The policy keep-deployed keeps the images with the most hits.',
 )
 
 OPTIONS: Final = [
@@ -30,15 +32,20 @@ OPTIONS: Final = [
         'keep',
         default=10,
         min=0,
-        help='How many of the images stay: those with the most hits.',
+        mutable=True,
+        help="""
+Number of images that are kept: those with the most hits.
+
+Unit: images
+""",
     ),
 ]
 
 
 class KeepDeployedPolicy(base.EvictionPolicy):
-    """All but so many images go, those with the fewest hits first.
+    """Evict all but a number of images, those with the fewest hits first.
 
-    :param keep: how many stay.
+    :param keep: how many images are kept.
     """
 
     api_version = 1
@@ -47,14 +54,16 @@ class KeepDeployedPolicy(base.EvictionPolicy):
         self._keep = keep
 
     @classmethod
-    def from_conf(cls, conf: Any) -> 'KeepDeployedPolicy':
-        # A ConfigOpts keeps what is overridden in the group itself.
-        conf.register_group(copy.deepcopy(GROUP))
-        conf.register_opts(OPTIONS, group=GROUP.name)
+    def from_conf(cls, conf: types.Conf) -> 'KeepDeployedPolicy':
+        """Make the policy from its options."""
+        registration.register(conf, GROUP, OPTIONS)
         return cls(conf[GROUP.name].keep)
 
     def choose(self, view: base.CacheView) -> Iterable[base.Decision]:
-        """What has a veto stays too, and counts among those that stay."""
+        """Choose the images with the fewest hits.
+
+        Images with a veto are kept, and count as images that are kept.
+        """
         rank = sorted(
             view.images,
             key=lambda each: (each.hits, each.last_used_at, each.image_id),
@@ -65,11 +74,11 @@ class KeepDeployedPolicy(base.EvictionPolicy):
                 yield base.Decision(
                     each.image_id,
                     'seldom-deployed',
-                    f'deployed {each.hits} time(s); the {self._keep} images '
-                    'that are deployed most often stay',
+                    f'deployed {each.hits} time(s): the {self._keep} images '
+                    'with the most hits are kept',
                 )
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """For oslo.config's generator."""
+    """Return the options for the generators of oslo.config."""
     return [(GROUP, list(OPTIONS))]

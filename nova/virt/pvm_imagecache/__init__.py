@@ -10,6 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Where nova looks for the driver: it loads ``nova.virt.<compute_driver>``."""
+"""The driver for nova, which loads ``nova.virt.<compute_driver>``."""
 
 from pvm_imagecache.virt.driver import PowerVMDriver  # noqa: F401, H301

@@ -25,7 +25,9 @@ from pypowervm.wrappers import storage as pvm_storage
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.drivers.localdisk import upload
+from pvm_imagecache.drivers.localdisk import vg_document
 from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.system import locks
 
@@ -33,9 +35,11 @@ from pvm_imagecache.system import locks
 class LocalDiskDriver(base.DiskDriver):
     """Disks in a volume group; copies are made by the VIOS that owns it.
 
+    :param adapters: the session with PowerVM.
     :param group_name: of the volume group.
-    :param vios_name: of the VIOS that owns it; needed only where several
-        have one of that name.
+    :param vios_name: of the VIOS that owns it; needed only if several VIOSes
+        have a volume group of that name.
+    :param lock_directory: serializes changes with those of other processes.
     """
 
     api_version = base.API_VERSION
@@ -54,7 +58,7 @@ class LocalDiskDriver(base.DiskDriver):
         self._locks = lock_directory
         self._guard = threading.Lock()
         self._found: volume_group.VolumeGroup | None = None
-        self._left_uploads = False
+        self._stale_uploads = False
 
     @classmethod
     def from_conf(cls, conf: Any) -> 'LocalDiskDriver':
@@ -62,7 +66,7 @@ class LocalDiskDriver(base.DiskDriver):
         if not options.volume_group_name:
             raise exceptions.ConfigurationError(
                 reason='volume_group_name in [pvm_imagecache] is not set: '
-                'the driver localdisk needs to know the volume group '
+                'the driver localdisk needs the name of the volume group '
                 'that holds the disks.'
             )
         return cls(
@@ -97,9 +101,7 @@ class LocalDiskDriver(base.DiskDriver):
         return named[0] if named else None
 
     def create_disks(self, new: Sequence[base.NewDisk]) -> list[base.Disk]:
-        return self._group().change(
-            [volume_group.Create(each) for each in new]
-        )
+        return self._group().change([changes.Create(each) for each in new])
 
     def upload(
         self,
@@ -115,7 +117,7 @@ class LocalDiskDriver(base.DiskDriver):
             pieces,
             size,
             sha256,
-            self._upload_left,
+            self._note_stale_upload,
         )
 
     def copy_disk(
@@ -124,21 +126,22 @@ class LocalDiskDriver(base.DiskDriver):
         new: base.NewDisk,
         still_valid: Callable[[], bool] = lambda: True,
     ) -> base.Disk:
-        # PowerVM refuses a copy that is smaller than what it is made of.
-        room = dataclasses.replace(new, size=max(new.size, source.capacity))
-        return self._group().change(
-            [volume_group.Copy(room, source, still_valid)]
-        )[0]
+        # PowerVM refuses a copy that is smaller than its source.
+        enough = dataclasses.replace(new, size=max(new.size, source.capacity))
+        (copy,) = self._group().change(
+            [changes.Copy(enough, source, still_valid)]
+        )
+        return copy
 
     def remove_uploads(self, disk: base.Disk) -> None:
-        upload.forget(self._adapters, disk)
+        upload.delete_entries(self._adapters, disk)
 
     def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
         return self._group().mapped(disks) if disks else set()
 
     def upload_targets(self) -> Sequence[str]:
-        # What is left from now on is for the next time.
-        self._left_uploads = False
+        # Uploads that fail from now on are for the next cleanup run.
+        self._stale_uploads = False
         return upload.targets(self._adapters)
 
     def servers(self) -> Sequence[str]:
@@ -148,10 +151,7 @@ class LocalDiskDriver(base.DiskDriver):
         return pvm_storage.VDisk.bld_ref(self._adapters(), disk.name)
 
     def has_stale_uploads(self) -> bool:
-        return self._left_uploads
-
-    def _upload_left(self) -> None:
-        self._left_uploads = True
+        return self._stale_uploads
 
     def delete_disks(self, disks: Sequence[base.Disk]) -> list[base.Deletion]:
         if not disks:
@@ -165,17 +165,20 @@ class LocalDiskDriver(base.DiskDriver):
             if len(disks) == 1:
                 return [base.Deletion(disks[0], error)]
             return [
-                removal
+                deletion
                 for disk in disks
-                for removal in self.delete_disks([disk])
+                for deletion in self.delete_disks([disk])
             ]
         return [base.Deletion(disk) for disk in disks]
 
     def close(self) -> None:
         self._adapters.close()
 
+    def _note_stale_upload(self) -> None:
+        self._stale_uploads = True
+
     def _delete(self, disks: Sequence[base.Disk]) -> None:
-        self._group().change([volume_group.Delete(disk) for disk in disks])
+        self._group().change([changes.Delete(disk) for disk in disks])
 
     def _group(self) -> volume_group.VolumeGroup:
         with self._guard:
@@ -190,7 +193,7 @@ class LocalDiskDriver(base.DiskDriver):
                 )
             return self._found
 
-    def _pool(self, document: volume_group.Document) -> base.Pool:
+    def _pool(self, document: vg_document.Document) -> base.Pool:
         return base.Pool(
             id=self._group().uuid,
             name=self._group_name,

@@ -10,13 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Writing a stream of bytes into a virtual disk through web/File.
+"""Upload a stream of bytes into a virtual disk through ``web/File``.
 
-PowerVM keeps a File entry for each upload, a hundred at most, and nothing
-tells a complete upload from one that broke off: the entry goes when the
-upload has ended, however it did, and the size is always given, so that the
-platform refuses what is too short (a repeated request after HTTP 401 has an
-empty body).
+PowerVM has a File entry for each upload, and room for a hundred. Nothing
+distinguishes a complete upload from one that was interrupted. So the entry is
+deleted at the end of an upload, successful or not, and it always has the size,
+so that PowerVM refuses an upload that is too short. (A request that pypowervm
+repeats after HTTP 401 has an empty body.)
 """
 
 from collections.abc import Callable
@@ -38,15 +38,22 @@ def upload(
     pieces: Iterator[bytes],
     size: int,
     sha256: str | None = None,
-    left: Callable[[], None] = lambda: None,
+    on_stale_entry: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write ``size`` bytes to the beginning of a disk.
+    """Write bytes to the beginning of a disk.
 
-    :param sha256: hexadecimal; the platform compares it where it is given.
-    :param left: called if a File entry may be there that could not be
+    :param adapters: the session with PowerVM.
+    :param vios_uuid: of the Virtual I/O Server that owns the disk.
+    :param disk: the disk.
+    :param pieces: the bytes; an error that it raises ends the upload.
+    :param size: number of bytes.
+    :param sha256: of the bytes, in hexadecimal digits; PowerVM compares it
+        if it is given.
+    :param on_stale_entry: called if a File entry may exist that could not be
         deleted.
-    :raises PowerVMError: if PowerVM did not take all of it, or ``pieces``
-        raised.
+    :raises PowerVMSessionExpired: if the session expired; the upload can be
+        repeated with new ``pieces``.
+    :raises PowerVMError: if PowerVM did not accept all bytes.
     """
     adapter = adapters()
     wanted = pvm_file.File.bld(
@@ -58,7 +65,9 @@ def upload(
         f_size=size,
         tdev_udid=disk.udid,
     )
-    entry = powervm.retry(lambda: _create(adapters, disk, wanted, left))
+    entry = powervm.retry(
+        lambda: _create(adapters, disk, wanted, on_stale_entry)
+    )
     try:
         with adapters.translated(f'take the data of {disk.name}'):
             adapter.upload_file(entry.element, pieces, helpers=[_once])
@@ -71,15 +80,15 @@ def upload(
             f'delete the File entry {entry.uuid} of {disk.name}',
             lambda: _delete(adapters, entry, disk),
         ):
-            left()
+            on_stale_entry()
 
 
 def _once(request: Callable[..., Any]) -> Callable[..., Any]:
-    """Have pypowervm make a request only once: its body comes only once.
+    """Prevent pypowervm from repeating a request whose body is a stream.
 
-    After HTTP 401 it would log on anew and send the request again, empty.
-    That, and not the helpers that repeat what met a busy VIOS, is what this
-    stands in for.
+    After HTTP 401 it would log on again and repeat the request with an empty
+    body. This helper also replaces the one that repeats requests when the
+    VIOS is busy.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -88,15 +97,25 @@ def _once(request: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def forget(adapters: powervm.AdapterSource, disk: base.Disk) -> None:
-    """Delete the File entries of uploads to a disk that have died."""
+def delete_entries(adapters: powervm.AdapterSource, disk: base.Disk) -> None:
+    """Delete the File entries of interrupted uploads to a disk.
+
+    :param adapters: the session with PowerVM.
+    :param disk: no upload to it may be in progress.
+    :raises PowerVMError: if the entries cannot be listed or deleted.
+    """
     for entry in _entries(adapters):
         if entry.tdev_udid == disk.udid:
             _delete(adapters, entry, disk)
 
 
 def targets(adapters: powervm.AdapterSource) -> list[str]:
-    """The UDIDs of the disks that File entries belong to."""
+    """Return the UDIDs of the disks that File entries belong to.
+
+    :param adapters: the session with PowerVM.
+    :returns: one UDID for each entry of a disk.
+    :raises PowerVMError: if the entries cannot be listed.
+    """
     return [entry.tdev_udid for entry in _entries(adapters) if entry.tdev_udid]
 
 
@@ -112,18 +131,18 @@ def _create(
     adapters: powervm.AdapterSource,
     disk: base.Disk,
     wanted: Any,
-    left: Callable[[], None],
+    on_stale_entry: Callable[[], None],
 ) -> Any:
     try:
         with adapters.translated(f'prepare the upload to {disk.name}'):
             return wanted.create()
     except exceptions.PowerVMUnreachable:
-        # It may have been made all the same.
+        # PowerVM may have created the entry nevertheless.
         if not powervm.log_and_continue(
-            f'tidy up the uploads to {disk.name}',
-            lambda: forget(adapters, disk),
+            f'delete the File entries of {disk.name}',
+            lambda: delete_entries(adapters, disk),
         ):
-            left()
+            on_stale_entry()
         raise
 
 
@@ -142,5 +161,5 @@ def _delete(
             if powervm.status_of(error) != http.HTTPStatus.NOT_FOUND:
                 raise
 
-    # Whatever is said against it: there are a hundred of them at most.
+    # Retry after every error, because there is room for a hundred only.
     powervm.retry(delete, exceptions.PowerVMError)

@@ -12,9 +12,9 @@
 
 """The driver for logical units of a Shared Storage Pool.
 
-The pool caches images itself: an image logical unit (LU) holds the bytes,
-shared by all hosts of the cluster, and instance disks are linked clones of
-it. So this driver takes no part in our cache; how it gets an image LU is in
+The pool caches images itself: an image logical unit (LU), shared by all hosts
+of the cluster, holds the bytes, and instance disks are linked clones of it.
+So there are no base images of this project. For the upload of an image LU see
 :mod:`~pvm_imagecache.drivers.ssp.image_unit`.
 """
 
@@ -37,14 +37,13 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.ssp import image_unit
 
-#: pypowervm on other hosts puts a marker before the name and cuts what is
-#: too long off its end, where the hash is: leave it room.
-_LONGEST_IMAGE_NAME: Final = (
+#: On other hosts pypowervm puts a marker before the name and truncates the
+#: result, which must not cut the hash at its end.
+_MAX_IMAGE_NAME: Final = (
     pvm_const.MaxLen.FILENAME_DEFAULT - image_unit.MARKER_LENGTH
 )
 _HASH_LENGTH: Final = 32
@@ -53,9 +52,10 @@ _HASH_LENGTH: Final = 32
 class SSPDriver(base.DiskDriver):
     """Logical units in the default tier of a cluster's pool.
 
-    :param cluster_name: of the cluster; '' where there is only one.
-    :param patience: seconds to wait for the upload of an image by another
-        host when nothing is seen to change.
+    :param adapters: the session with PowerVM.
+    :param cluster_name: of the cluster; '' if there is only one.
+    :param patience: seconds to wait for another host that uploads an image,
+        while no change is seen.
     """
 
     api_version = base.API_VERSION
@@ -141,8 +141,7 @@ class SSPDriver(base.DiskDriver):
                         )
                     ), True
         except exceptions.PowerVMError as error:
-            # What pypowervm says of an error of the stream is less than
-            # the stream said.
+            # pypowervm loses details of an error that the stream raised.
             if feed.error:
                 raise feed.error from error
             _raise_if_full(error, new, image.size)
@@ -150,7 +149,7 @@ class SSPDriver(base.DiskDriver):
         finally:
             feed.close()
         try:
-            with self._adapters.translated(f'make disk {new.name}'):
+            with self._adapters.translated(f'create disk {new.name}'):
                 _, clone = pvm_storage_tasks.crt_lu(
                     self._tier(),
                     new.name,
@@ -173,7 +172,7 @@ class SSPDriver(base.DiskDriver):
         self._found = None
         self._adapters.close()
 
-    # -- where things are
+    # -- locating the pool
 
     def _cluster(self) -> Any:
         return self._locate()[0]
@@ -202,9 +201,9 @@ class SSPDriver(base.DiskDriver):
         return str(self._members()[0].uuid)
 
     def _members(self) -> list[Any]:
-        """The VIOSes of this host in the cluster that can be reached.
+        """Return the active VIOSes of this host in the cluster.
 
-        Where none says that it can, all of them.
+        If none is active, all of them.
         """
         members = {
             node.vios_uuid for node in self._cluster().nodes if node.vios_uri
@@ -228,7 +227,7 @@ class SSPDriver(base.DiskDriver):
         return active or servers
 
     def _find_unit(self, name: str) -> Any:
-        with self._adapters.translated(f'look for disk {name}'):
+        with self._adapters.translated(f'find disk {name}'):
             found = pvm_storage.LUEnt.search(
                 self._adapters(), parent=self._tier(), name=name
             )
@@ -249,12 +248,12 @@ class SSPDriver(base.DiskDriver):
                     pvm_storage_tasks.rm_tier_storage(
                         [unit], tier=self._tier()
                     )
-                # rm_tier_storage logs a refusal, and goes on.
+                # rm_tier_storage logs a refusal, but does not raise.
                 if self._find_unit(disk.name) is not None:
                     raise exceptions.PowerVMRequestFailed(
                         action=f'delete disk {disk.name}',
-                        reason='it is still there; the log of pypowervm '
-                        'says why',
+                        reason='it still exists; see the log of pypowervm '
+                        'for the reason',
                     )
         except exceptions.PowerVMError as error:
             return base.Deletion(disk, error)
@@ -262,9 +261,10 @@ class SSPDriver(base.DiskDriver):
 
 
 class _Feed:
-    """An image's stream as pypowervm wants it: opened only when needed.
+    """The data of an image, opened when pypowervm first reads it.
 
-    What the stream raises is kept, since pypowervm keeps only its words.
+    Keeps the error that the stream raised, because pypowervm keeps only its
+    message.
     """
 
     def __init__(self, open_image: base.OpenImage) -> None:
@@ -294,24 +294,29 @@ class _Feed:
 
 
 def image_lu_name(image: image_module.Image) -> str:
-    """The name of the LU that holds an image: the same for same bytes.
+    """Return the name of the LU that holds an image.
 
-    It is that of nova-powervm, ``image_<name>_<md5>``, so that images it
-    has stored are used; the name gives way where both are too long.
+    It is the name that nova-powervm uses, ``image_<name>_<md5>``, so that
+    images that it has stored are used. If both are too long, the name of the
+    image is truncated.
+
+    :param image: the image.
+    :returns: the same name for the same bytes and image name.
+    :raises ImageNotCacheable: if Glance has no hash of the image.
     """
     value = (image.checksum or image.os_hash_value or '')[:_HASH_LENGTH]
     if not value:
         raise exceptions.ImageNotCacheable(
             image=image.id,
-            reason='it has no hash, by which a Shared Storage Pool tells '
-            'images apart.',
+            reason='it has no hash, which identifies images in a Shared '
+            'Storage Pool.',
         )
     return str(
         pvm_util.sanitize_file_name_for_api(
             image.name or image.id,
             prefix='image_',
             suffix=f'_{value}',
-            max_len=_LONGEST_IMAGE_NAME,
+            max_len=_MAX_IMAGE_NAME,
         )
     )
 
@@ -321,14 +326,15 @@ def _choose(clusters: Sequence[Any], name: str) -> Any:
     known = ', '.join(sorted(each.name for each in clusters)) or 'none'
     if not found:
         reason = (
-            f'There is no cluster "{name}" here. There are: {known}.'
+            f'Cluster "{name}" not found. Known clusters: {known}.'
             if name
-            else 'No Virtual I/O Server here is in a cluster.'
+            else 'No Virtual I/O Server of this host is in a cluster.'
         )
         raise exceptions.ClusterNotFound(reason=reason)
     if len(found) > 1:
         raise exceptions.ClusterNotFound(
-            reason=f'There are several clusters: {known}.'
+            reason=f'There are several clusters: {known}. Set cluster_name '
+            'in [pvm_imagecache].'
         )
     return found[0]
 
@@ -344,11 +350,9 @@ def _disk(unit: Any) -> base.Disk:
 def _raise_if_full(
     error: exceptions.PowerVMError, new: base.NewDisk, needed: int
 ) -> None:
-    if not powervm.means_no_space(error):
-        return
-    raise exceptions.NotEnoughSpace(
+    powervm.raise_if_full(
+        error,
         pool='The Shared Storage Pool',
-        free='less than that',
-        needed=text.size(needed),
+        needed=needed,
         what=f'disk {new.name}',
-    ) from error
+    )

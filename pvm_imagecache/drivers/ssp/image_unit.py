@@ -12,12 +12,12 @@
 
 """The logical unit that holds an image, shared by the hosts of a cluster.
 
-Hosts that know nothing of each other agree by marker units, ``part``, eight
-digits and the name of the image unit: who has made one, and finds none that
-sorts before it, uploads the image, and removes it. These are the rules of
-pypowervm's ``get_or_upload_image_lu``, which hosts with nova-powervm follow
-in the same cluster. But that one waits for ever for a host that has died; here
-the wait has an end.
+Hosts coordinate their uploads by marker units, which are named ``part``, eight
+digits and the name of the image unit. A host creates a marker. If no other
+marker sorts before it, the host uploads the image; then it deletes the marker.
+These are the rules of ``get_or_upload_image_lu`` of pypowervm, which hosts
+with nova-powervm in the same cluster follow. That function waits forever for
+a host that crashed; here the wait is bounded.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,12 @@ from pypowervm.wrappers import storage as pvm_storage
 LOG = logging.getLogger(__name__)
 
 MARKER_LENGTH: Final = 12
-#: GiB: the least that a unit can have.
+#: GiB; the smallest size of a unit.
 _MARKER_SIZE: Final = 0.001
-#: Seconds between two looks at what another host is doing.
+#: Seconds between two checks of the upload by another host.
 _LOOK_INTERVAL: Final = 5.0
 
-#: Opens the image's data.
+#: Opens the data of an image.
 Open = Callable[[], Iterable[bytes]]
 
 
@@ -52,11 +52,19 @@ def get_or_upload(
     size: int,
     patience: float,
 ) -> Any:
-    """The unit of an image, which is uploaded unless it is there.
+    """Return the unit of an image, and upload it if it does not exist.
 
-    :param size: of the image in bytes.
-    :param patience: seconds to wait for another host when nothing changes.
-    :returns: a LUEnt; None when the other host seems to be dead.
+    Errors of pypowervm are raised as they are.
+
+    :param tier: a ``pypowervm.wrappers.storage.Tier``.
+    :param name: of the unit.
+    :param vios_uuid: of the Virtual I/O Server that receives an upload.
+    :param open_image: opens the data of the image.
+    :param size: of the image, in bytes.
+    :param patience: seconds to wait for another host while no change is
+        seen.
+    :returns: a ``pypowervm.wrappers.storage.LUEnt``; None if another host
+        seems to have crashed during its upload.
     """
     marker = f'part{uuid.uuid4().hex[:8]}{name}'
     seen, changed_at = None, time.monotonic()
@@ -73,11 +81,10 @@ def get_or_upload(
             seen, changed_at = set(found), now
         elif now - changed_at >= patience:
             LOG.warning(
-                'The upload of %(name)s by another host has not changed for '
-                '%(patience)d s: that host may be dead. Its image is '
-                'uploaded for one disk only, as all others will be. If '
-                'nobody uploads it any more, delete the logical units '
-                '%(units)s.',
+                'The upload of %(name)s by another host has made no progress '
+                'for %(patience)d s; that host may have crashed. The image '
+                'is uploaded into each new disk. If no host uploads it any '
+                'more, delete the logical units %(units)s.',
                 {
                     'name': name,
                     'patience': patience,
@@ -97,12 +104,21 @@ def fill(
     open_image: Open,
     image_size: int,
 ) -> Any:
-    """Make a unit that begins with an image; nothing is left on failure.
+    """Create a unit that begins with an image.
 
-    :param size: of the unit in bytes.
-    :param kind: of ``pypowervm.wrappers.storage.LUType``.
+    If the upload fails, the unit is deleted. Errors of pypowervm are raised
+    as they are.
+
+    :param tier: a ``pypowervm.wrappers.storage.Tier``.
+    :param name: of the unit.
+    :param size: of the unit, in bytes.
+    :param kind: one of ``pypowervm.wrappers.storage.LUType``.
+    :param vios_uuid: of the Virtual I/O Server that receives the upload.
+    :param open_image: opens the data of the image.
+    :param image_size: in bytes.
+    :returns: a ``pypowervm.wrappers.storage.LUEnt``.
     """
-    # PowerVM wants GiB, image units to two digits, and disks whole.
+    # PowerVM takes GiB: two decimals for images, whole numbers for disks.
     gib: float = -(-size // units.Gi)
     if kind == pvm_storage.LUType.IMAGE:
         gib = max(1, -(-size * 100 // units.Gi)) / 100
@@ -129,14 +145,14 @@ def _upload(
     open_image: Open,
     size: int,
 ) -> Any:
-    """Upload the image, unless another host has begun at the same time."""
+    """Upload an image, unless another host started at the same time."""
     _, made = pvm_storage_tasks.crt_lu(
         tier, marker, _MARKER_SIZE, typ=pvm_storage.LUType.IMAGE
     )
     try:
         found = _units(tier, name)
         if name in found or min(found) != marker:
-            LOG.info('Another host uploads %s', name)
+            LOG.info('Another host is uploading %s', name)
             return None
         return fill(
             tier,
@@ -152,7 +168,7 @@ def _upload(
 
 
 def _units(tier: Any, name: str) -> dict[str, Any]:
-    """By name, the unit of an image and the markers for it."""
+    """Return the unit of an image and its markers, by name."""
     return {
         unit.name: unit
         for unit in pvm_storage.LUEnt.search(

@@ -47,6 +47,7 @@ from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
@@ -92,7 +93,7 @@ class FunctionalTestCase(base.BaseTestCase):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.useFixture(
             fixtures.MockPatchObject(
-                image_source, 'RETRY_DELAYS', (0.01, 0.02, 0.05)
+                image_stream, 'RETRY_DELAYS', (0.01, 0.02, 0.05)
             )
         )
         self.useFixture(

@@ -36,10 +36,10 @@ from pypowervm.wrappers import managed_system as pvm_system
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
+from pvm_imagecache.catalog import models
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.servers import glance_wsgi
@@ -229,9 +229,9 @@ class IncidentTestCase(base.FunctionalTestCase):
 
     # -- looking, and setting up
 
-    def record(self, image_id: str) -> catalog_module.BaseImage | None:
+    def record(self, image_id: str) -> models.BaseImage | None:
         """What the catalogue says of an image's disk name."""
-        return self.manager._catalog.get(
+        return self.manager._catalog.base_images.get(
             self.manager._driver.pool_id(), naming.base_image_name(image_id)
         )
 

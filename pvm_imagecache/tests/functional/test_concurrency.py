@@ -21,7 +21,7 @@ from pypowervm import adapter as pvm_adapter
 from pypowervm.tasks import storage as pvm_tasks
 from pypowervm.wrappers import storage as pvm_storage
 
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.tests.functional import base
 
 PROCESSES = 2
@@ -103,10 +103,10 @@ class TwoProcessesTestCase(_Base):
             for disk in range(DISKS_EACH):
                 self.assert_holds(f'p{number}_{disk}', image_id, 1)
 
-    def test_overwriting(self) -> None:
+    def test_disks_of_both_survive_updates_that_overwrite(self) -> None:
         self.create_at_once('overwrite')
 
-    def test_merging(self) -> None:
+    def test_disks_of_both_survive_updates_that_merge(self) -> None:
         self.create_at_once('merge')
 
     def test_the_old_way_loses_a_disk(self) -> None:
@@ -130,7 +130,7 @@ class TwoProcessesTestCase(_Base):
 class OneFetchTestCase(_Base):
     """Many want one image that is not there: it is fetched once."""
 
-    def test_processes(self) -> None:
+    def test_four_processes_fetch_an_image_once(self) -> None:
         image_id = self.store_raw(8 * units.Mi)
         self.glance.set_bandwidth(8_000_000)
         self.addCleanup(self.glance.set_bandwidth, 0)
@@ -146,7 +146,7 @@ class OneFetchTestCase(_Base):
         for number in range(4):
             self.assert_holds(f'p{number}_0', image_id, units.Mi)
 
-    def test_threads(self) -> None:
+    def test_ten_threads_fetch_an_image_once(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(8 * units.Mi)
         image = self.image(image_id)
@@ -186,7 +186,7 @@ class OneFetchTestCase(_Base):
 class EventletTestCase(_Base):
     """Under nova's monkey-patching, beside a process with native threads."""
 
-    def test_deploys(self) -> None:
+    def test_green_and_native_threads_fetch_once(self) -> None:
         image_id = self.store_raw(8 * units.Mi)
         green = self.start_worker(image_id, 'green', 4, _GREEN)
         native = self.start_worker(image_id, 'native', 4)

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The driver localdisk passes the suite for drivers, on the simulator."""
+"""The driver localdisk passes the conformance suite on the simulator."""
 
 from pvm_imagecache import fixtures
 from pvm_imagecache import plugins

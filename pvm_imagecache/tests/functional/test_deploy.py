@@ -18,7 +18,7 @@ from oslo_utils import units
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import simulator
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -80,7 +80,7 @@ class DeployTestCase(base.FunctionalTestCase):
             {each['capacity_bytes'] for each in self.powervm.control.disks()},
         )
 
-    def test_qcow2(self) -> None:
+    def test_qcow2_images_are_cached_as_qcow2(self) -> None:
         for number, size in enumerate(
             (1, units.Mi - 1, units.Mi + 1, 5 * units.Mi)
         ):
@@ -113,7 +113,7 @@ class DeployTestCase(base.FunctionalTestCase):
             },
         )
 
-    def test_requests(self) -> None:
+    def test_a_miss_and_a_hit_make_no_extra_requests(self) -> None:
         manager = self.make_manager()
         image = self.image(self.store_raw(units.Mi))
         manager.usage()
@@ -142,7 +142,7 @@ class DeployTestCase(base.FunctionalTestCase):
         for row in updates:
             self.assertTrue(row['if_match'])
 
-    def test_prefetch(self) -> None:
+    def test_a_prefetch_makes_the_first_deploy_a_hit(self) -> None:
         manager = self.make_manager()
         image_id = self.store_raw(3 * units.Mi)
         image = self.image(image_id)
@@ -191,7 +191,7 @@ class DeployTestCase(base.FunctionalTestCase):
         manager.close()
         self.assertEqual('Logon.delete', self.kinds_since(0)[-1])
 
-    def test_switched_off(self) -> None:
+    def test_a_disabled_cache_is_bypassed(self) -> None:
         manager = self.make_manager(
             self.write_conf(
                 f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
@@ -350,7 +350,7 @@ class DeployTestCase(base.FunctionalTestCase):
             self.assertNotIn('vm1', self.disks())
             manager.prefetch(self.image(image_id))
 
-    def test_taken_name(self) -> None:
+    def test_an_existing_disk_is_not_replaced(self) -> None:
         manager = self.make_manager()
         self.powervm.control.plant_disk('cachevg', 'vm1', units.Gi)
         image_id = self.store_raw(units.Mi)

@@ -17,14 +17,15 @@ from unittest import mock
 from oslo_utils import units
 
 from pvm_imagecache import cache as cache_module
-from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import manager
 from pvm_imagecache import naming
+from pvm_imagecache import results
 from pvm_imagecache import simulator
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.tests.functional import base
@@ -64,7 +65,7 @@ class _Base(base.FunctionalTestCase):
             for number in range(count)
         ]
         records = [
-            self.manager._catalog.begin(
+            self.manager._catalog.base_images.start_fill(
                 pool, naming.base_image_name(each.id), each
             )
             for each in planted
@@ -75,14 +76,16 @@ class _Base(base.FunctionalTestCase):
                     record.disk_name,
                     units.Mi,
                     'raw',
-                    reconciler.label(record.lease),
+                    ownership.label(record.fill_id),
                 )
                 for record in records
             ]
         )
         for record, disk in zip(records, disks, strict=True):
-            self.manager._catalog.created(record, disk.udid, disk.capacity)
-            self.manager._catalog.commit(record, record.image)
+            self.manager._catalog.base_images.set_disk(
+                record, disk.udid, disk.capacity
+            )
+            self.manager._catalog.base_images.finish_fill(record, record.image)
 
     def cached(self) -> list[str | None]:
         """The names of the cached images, and that they have disks."""
@@ -99,7 +102,7 @@ class WatermarkTestCase(_Base):
     room = 42
     options = 'eviction_policies = watermark\nminimum_age = 0\n'
 
-    def test_down_to_the_low_mark(self) -> None:
+    def test_eviction_stops_at_the_low_watermark(self) -> None:
         self.plant_images(40)
         done = self.manager.run_cleanup()
         assert done.eviction
@@ -112,7 +115,7 @@ class WatermarkTestCase(_Base):
         assert again.eviction
         self.assertEqual((), again.eviction.results)
 
-    def test_what_may_not_go_stays(self) -> None:
+    def test_pinned_images_and_images_in_use_are_kept(self) -> None:
         self.plant_images(40)
         ids = [each.image.id for each in self.manager.list()]
         self.manager.pin(ids[0])
@@ -127,7 +130,7 @@ class WatermarkTestCase(_Base):
         )
         self.assertLess(
             0,
-            self.manager._catalog.in_use(self.manager._driver.pool_id())[
+            self.manager._catalog.pins.in_use(self.manager._driver.pool_id())[
                 ids[1]
             ],
         )
@@ -152,11 +155,11 @@ class ManyTestCase(_Base):
         # The first pass of a new catalogue looks for old uploads as well.
         self.manager.run_cleanup()
 
-    def removed(self, done: manager.Pass) -> int:
+    def removed(self, done: results.CleanupResult) -> int:
         assert done.eviction
         return len([each for each in done.eviction.results if each.removed])
 
-    def test_500_in_one_pass(self) -> None:
+    def test_one_update_evicts_500_images(self) -> None:
         self.plant_images(500)
         seen = self.last_request()
         done = self.manager.run_cleanup()
@@ -167,7 +170,7 @@ class ManyTestCase(_Base):
         self.manager.run_cleanup()
         self.assertEqual(['VolumeGroup.get'], self.kinds_since(seen))
 
-    def test_somebody_else_changes_the_group_meanwhile(self) -> None:
+    def test_eviction_is_retried_after_a_foreign_update(self) -> None:
         self.plant_images(5)
         mapped = self.manager._driver.mapped
 
@@ -191,7 +194,7 @@ class ManyTestCase(_Base):
         reconcile = reconciler.reconcile
         seen: list[int] = []
 
-        def come_between(parts: cache_module.Parts) -> object:
+        def come_between(parts: cache_module.Cache) -> object:
             found = reconcile(parts)
             other.purge(other.list()[:2])
             seen.append(self.last_request())
@@ -241,7 +244,7 @@ class RoomTestCase(_Base):
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm1', 40))
         self.assertEqual([], self.cached())
 
-    def test_a_hit(self) -> None:
+    def test_a_hit_evicts_only_for_missing_space(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.deploy(image_id, 'vm0')
         self.plant_images(38)
@@ -311,7 +314,7 @@ class QuarantineTestCase(_Base):
             file.write(b'by the partition')
         self.assertEqual(Outcome.BYPASS, self.deploy(image_id, 'vm3'))
         self.manager.run_cleanup()
-        self.assertIs(catalog.State.QUARANTINED, self.manager.list()[0].state)
+        self.assertIs(models.State.QUARANTINED, self.manager.list()[0].state)
 
         self.unmap_disk(self.manager, name)
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm4'))

@@ -12,14 +12,14 @@
 
 """Some cells of the fault matrix; all of them take a quarter of an hour.
 
-``python -m pvm_imagecache.tests.functional.fault_matrix`` runs those.
+``python -m pvm_imagecache.tests.stress.fault_matrix`` runs those.
 """
 
 import logging
 
 from oslotest import base
 
-from pvm_imagecache.tests.functional import fault_matrix
+from pvm_imagecache.tests.stress import fault_matrix
 
 
 class FaultMatrixTestCase(base.BaseTestCase):
@@ -50,7 +50,7 @@ class FaultMatrixTestCase(base.BaseTestCase):
         names = [cell.name for cell in fault_matrix.cells()]
         self.assertEqual(len(names), len(set(names)))
 
-    def test_volume_group(self) -> None:
+    def test_faults_of_the_volume_group(self) -> None:
         self.check(
             'VolumeGroup.update:lost.*:cold',
             'VolumeGroup.update:lost.once:warm',
@@ -60,7 +60,7 @@ class FaultMatrixTestCase(base.BaseTestCase):
             'VolumeGroup.update/both-failed:500.always:cold',
         )
 
-    def test_session(self) -> None:
+    def test_faults_of_the_session(self) -> None:
         self.check(
             'Logon.create:reset.once:cold',
             'Logon.create/again:401.once:warm',
@@ -69,7 +69,7 @@ class FaultMatrixTestCase(base.BaseTestCase):
             'Logon.delete:reset.always:warm',
         )
 
-    def test_uploads(self) -> None:
+    def test_faults_of_an_upload(self) -> None:
         self.check(
             'File.create/base:limit.always:cold',
             'File.upload/base:401@mid.once:cold',
@@ -81,13 +81,13 @@ class FaultMatrixTestCase(base.BaseTestCase):
             'File.feed/lost:500.once:cold',
         )
 
-    def test_left_by_the_dead(self) -> None:
+    def test_faults_after_a_crash(self) -> None:
         self.check(
             'File.delete:500.always:dead',
             'VirtualIOServer.get:503.once:deadvm',
         )
 
-    def test_glance(self) -> None:
+    def test_faults_of_requests_to_glance(self) -> None:
         self.check(
             'Glance.get:503.once:cold',
             'Glance.data:reset@mid.twice:cold',
@@ -95,20 +95,20 @@ class FaultMatrixTestCase(base.BaseTestCase):
             'Glance.data:stall.once:bare',
         )
 
-    def test_catalogue(self) -> None:
+    def test_faults_of_the_catalog(self) -> None:
         self.check(
-            'Catalogue:locked-ever.midway:cold',
-            'Catalogue:read-only.midway:warm',
-            'Catalogue:full.midway:cold',
-            'Catalogue:corrupt-pages.*:warm',
-            'Catalogue:missing-file.midway:cold',
-            'Catalogue:newer.start:warm',
+            'Catalog:locked-ever.midway:cold',
+            'Catalog:read-only.midway:warm',
+            'Catalog:full.midway:cold',
+            'Catalog:corrupt-pages.*:warm',
+            'Catalog:missing-file.midway:cold',
+            'Catalog:newer.start:warm',
         )
 
-    def test_locks(self) -> None:
+    def test_faults_of_the_locks(self) -> None:
         self.check(
             'Locks:image-ever.start:cold',
             'Locks:group-ever.start:warm',
-            'Locks:catalogue-ever.start:warm',
+            'Locks:catalog-ever.start:warm',
             'Locks:no-locks.start:cold',
         )

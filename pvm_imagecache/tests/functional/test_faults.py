@@ -24,15 +24,15 @@ import fixtures
 from keystoneauth1 import token_endpoint
 from oslo_utils import units
 
-from pvm_imagecache import catalog
-from pvm_imagecache import catalog_file
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
-from pvm_imagecache.cleanup import reconciler
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.drivers import base as base_module
-from pvm_imagecache.drivers import powervm
-from pvm_imagecache.drivers.localdisk import volume_group
+from pvm_imagecache.drivers.localdisk import changes
+from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -70,7 +70,7 @@ class GlanceFaultsTestCase(_Base):
             self.assertRaises(error, call)
             self.assert_nothing_left()
 
-    def test_flipped_bytes(self) -> None:
+    def test_flipped_bytes_are_refused(self) -> None:
         path = self.glance.data_path(self.image_id)
         data = bytearray(path.read_bytes())
         for place in (0, len(data) // 2, -1):
@@ -81,12 +81,12 @@ class GlanceFaultsTestCase(_Base):
         path.write_bytes(data)
         self.assertEqual(Outcome.MISS, self.deploy())
 
-    def test_too_short(self) -> None:
+    def test_truncated_data_is_refused(self) -> None:
         path = self.glance.data_path(self.image_id)
         path.write_bytes(path.read_bytes()[:-1])
         self.refused(exceptions.ImageTruncated)
 
-    def test_too_long(self) -> None:
+    def test_no_more_than_the_promised_size_is_written(self) -> None:
         path = self.glance.data_path(self.image_id)
         with path.open('ab') as file:
             file.write(b'more')
@@ -102,7 +102,7 @@ class GlanceFaultsTestCase(_Base):
                 self.disks()['vm1'].read_bytes()[:SIZE],
             )
 
-    def test_no_data(self) -> None:
+    def test_an_image_without_data_is_refused(self) -> None:
         self.glance.data_path(self.image_id).unlink()
         error = self.assertRaises(
             exceptions.ImageHasNoData,
@@ -113,7 +113,7 @@ class GlanceFaultsTestCase(_Base):
         self.assertIn(self.image_id, str(error))
         self.assert_nothing_left()
 
-    def test_reset(self) -> None:
+    def test_a_reset_download_is_resumed(self) -> None:
         # It goes on where it was; a reset may take what was on its way.
         for number, place in enumerate((1, units.Mi, SIZE - 1)):
             self.glance.inject(self.image_id, reset_after=place, count=2)
@@ -127,7 +127,7 @@ class GlanceFaultsTestCase(_Base):
         self.addCleanup(self.glance.clear_faults)
         self.refused(exceptions.ImageTruncated)
 
-    def test_unavailable(self) -> None:
+    def test_a_503_of_glance_is_retried(self) -> None:
         self.glance.inject(self.image_id, status=503, count=2)
         self.assertEqual(Outcome.MISS, self.deploy())
 
@@ -309,7 +309,7 @@ class PowerVMFaultsTestCase(_Base):
             )
 
         self.fault('reset_before', 'VolumeGroup.update')
-        with mock.patch.object(powervm, 'pause', others):
+        with mock.patch.object(retry, 'back_off', others):
             self.assertRaises(
                 exceptions.DiskExists,
                 self.manager.create_disk,
@@ -320,13 +320,13 @@ class PowerVMFaultsTestCase(_Base):
             self.assertEqual(b'precious', disk.read(8))
 
     def test_an_answer_that_does_not_show_the_disks(self) -> None:
-        confirm = volume_group._confirm
+        confirm = changes.confirm
 
         def blind(after: Any, pending: Any, before: set[str]) -> None:
             confirm(after, pending, after.udids)
 
         for name in ('vm1', 'vm2'):
-            with mock.patch.object(volume_group, '_confirm', blind):
+            with mock.patch.object(changes, 'confirm', blind):
                 error = self.assertRaises(
                     exceptions.PowerVMRequestFailed,
                     self.manager.create_disk,
@@ -342,7 +342,7 @@ class PowerVMFaultsTestCase(_Base):
             self.deploy('other_' + name)
             self.manager.delete_disk('other_' + name)
 
-    def test_changed_by_others(self) -> None:
+    def test_an_update_is_retried_after_412(self) -> None:
         self.fault('precondition', 'VolumeGroup.update', count=3)
         self.assertEqual(Outcome.MISS, self.deploy('vm1'))
         self.fault('precondition', 'VolumeGroup.update', count=3)
@@ -368,11 +368,11 @@ class PowerVMFaultsTestCase(_Base):
         self.assertNotEqual(before, after)
         # Who does not ask PowerVM looks there, too.
         self.assertEqual(
-            after, self.manager._catalog.pool_called(self.manager._pool_name)
+            after, self.manager._catalog.pools.id_of(self.manager._pool_name)
         )
         self.manager.run_cleanup(())
 
-    def test_expired_session(self) -> None:
+    def test_an_expired_session_is_renewed(self) -> None:
         self.manager.usage()
         self.powervm.control.expire_sessions()
         self.assertEqual(Outcome.MISS, self.deploy('vm1'))
@@ -426,7 +426,7 @@ class CatalogueFaultsTestCase(_Base):
         (self.directory / 'state').mkdir(exist_ok=True)
         (self.directory / 'state' / 'catalog.sqlite').write_bytes(content)
 
-    def test_corrupt(self) -> None:
+    def test_a_corrupt_catalog_is_set_aside(self) -> None:
         self.deploy('vm1')
         content = b'this is not a database' * 1000
         self.break_catalogue(content)
@@ -437,7 +437,7 @@ class CatalogueFaultsTestCase(_Base):
         self.image_id = self.store_raw(SIZE, 2)
         self.assertEqual(Outcome.MISS, self.deploy('vm3'))
 
-    def test_a_finished_disk_is_never_taken_for_unfinished(self) -> None:
+    def test_a_complete_disk_survives_a_locked_catalog(self) -> None:
         # From the moment on when the disk is made nothing can be written:
         # neither that it is finished, nor anything else.
         made = self.manager._driver.copy_disk
@@ -455,7 +455,7 @@ class CatalogueFaultsTestCase(_Base):
             check_same_thread=False,
         )
         self.useFixture(
-            fixtures.MockPatchObject(catalog_file, '_BUSY_TIMEOUT', 0.1)
+            fixtures.MockPatchObject(catalog_file, 'BUSY_TIMEOUT', 0.1)
         )
         self.manager._catalog.close()
         with mock.patch.object(self.manager._driver, 'copy_disk', lock_after):
@@ -465,10 +465,10 @@ class CatalogueFaultsTestCase(_Base):
         self.assert_holds('vm2', self.image_id, SIZE)
         self.assertEqual(Outcome.HIT, self.deploy('vm3'))
 
-    def test_nor_where_that_can_be_written_nowhere(self) -> None:
+    def test_a_complete_disk_survives_without_any_record(self) -> None:
         self.deploy('vm1')
         with mock.patch.object(
-            catalog.Catalog,
+            facade.Catalog,
             'end_instance_disk',
             autospec=True,
             side_effect=exceptions.CatalogError(path='x', reason='full'),
@@ -477,9 +477,11 @@ class CatalogueFaultsTestCase(_Base):
             self.manager.reconcile()
             self.assertIn('vm2', self.disks())
         pool = self.manager._driver.pool_id()
-        self.assertEqual(1, len(self.manager._catalog.instance_disks(pool)))
+        self.assertEqual(
+            1, len(self.manager._catalog.instance_disks.list(pool))
+        )
         self.manager.reconcile()
-        self.assertEqual([], self.manager._catalog.instance_disks(pool))
+        self.assertEqual([], self.manager._catalog.instance_disks.list(pool))
         self.assert_holds('vm2', self.image_id, SIZE)
 
     def test_a_disk_that_appears_after_its_maker_has_died(self) -> None:
@@ -503,11 +505,11 @@ class CatalogueFaultsTestCase(_Base):
             make(
                 [
                     base_module.NewDisk(
-                        name, units.Mi, 'raw', reconciler.label(lease)
+                        name, units.Mi, 'raw', ownership.label(lease)
                     )
                     for name, lease in (
-                        (record.disk_name, record.lease),
-                        (entry.disk_name, entry.lease),
+                        (record.disk_name, record.fill_id),
+                        (entry.disk_name, entry.fill_id),
                     )
                 ]
             )
@@ -522,18 +524,18 @@ class CatalogueFaultsTestCase(_Base):
         for name in ('vm1', 'vm2'):
             self.deploy(name)
             disk = self.manager._driver.find_disk(name)
-            entry = self.manager._catalog.begin_instance_disk(
+            entry = self.manager._catalog.instance_disks.start(
                 pool, name, SIZE, disk.label.removeprefix('imagecache_')
             )
-            self.manager._catalog.instance_disk_created(entry, disk.udid)
+            self.manager._catalog.instance_disks.set_udid(entry, disk.udid)
         self.map_disk(self.manager, 'vm1')
         found = self.manager.reconcile()
         # Both are on record as unfinished; one is in use.
         self.assertEqual(('vm2',), found.removed)
         self.assertNotIn('vm2', self.disks())
         self.assert_holds('vm1', self.image_id, SIZE)
-        self.assertEqual([], self.manager._catalog.instance_disks(pool))
+        self.assertEqual([], self.manager._catalog.instance_disks.list(pool))
 
-    def test_state_path_is_a_file(self) -> None:
+    def test_a_file_as_state_path_is_bypassed(self) -> None:
         (self.directory / 'state').write_text('')
         self.assertEqual(Outcome.BYPASS, self.deploy('vm1'))

@@ -28,12 +28,12 @@ import fixtures
 from keystoneauth1 import _fair_semaphore
 from oslo_utils import units
 
-from pvm_imagecache import boot_clock
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
-from pvm_imagecache.cleanup import reconciler
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.catalog import boot_clock
+from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.eviction import age
 from pvm_imagecache.tests.functional import incidents
 
@@ -410,7 +410,7 @@ class Incident10ForgottenAgesTestCase(EvictionTestCase):
         )
         self.manager = self.make_manager()
 
-    def test_an_upgrade(self) -> None:
+    def test_an_upgrade_keeps_the_ages_of_images(self) -> None:
         self.manager.close()
         self.as_the_first_release_wrote_it(
             self.directory / 'state' / 'catalog.sqlite'
@@ -482,7 +482,7 @@ class Incident12LimitsTestCase(EvictionTestCase):
         stored = self.cache(1, 2, 3, 4)
         self.assertEqual(set(stored[:1]), self.evicted_by())
 
-    def test_both(self) -> None:
+    def test_each_of_two_limits_applies(self) -> None:
         self.limit(max_images=3, max_gib=1)
         stored = self.cache(1, 2, 3, 4)
         self.assertEqual(set(stored[:3]), self.evicted_by())
@@ -490,7 +490,7 @@ class Incident12LimitsTestCase(EvictionTestCase):
         stored = stored[3:] + self.cache(5, 6)
         self.assertEqual(set(stored[:2]), self.evicted_by())
 
-    def test_none(self) -> None:
+    def test_no_limit_evicts_no_image(self) -> None:
         self.limit()
         self.cache(1, 2, 3, 4)
         self.assertEqual(set(), self.evicted_by())
@@ -610,7 +610,7 @@ class Incident18UsedButJudgedUnusedTestCase(EvictionTestCase):
     nova; here is what is made of what it found.
     """
 
-    def test_in_use(self) -> None:
+    def test_an_image_in_use_is_kept(self) -> None:
         used, unused = self.cache(1, 2)
         self.later(2 * HOUR)
         self.assertEqual({unused}, self.evicted_by([used, 'not cached']))
@@ -721,9 +721,11 @@ class Incident20NeverEndingTestCase(EvictionTestCase):
         self.cache(1)
         pool, image_id = self.manager._driver.pool_id(), self.store_raw(9)
         name = naming.base_image_name(image_id)
-        self.manager._catalog.begin(pool, name, self.image(image_id))
+        self.manager._catalog.base_images.start_fill(
+            pool, name, self.image(image_id)
+        )
         foreign = self.plant(name)
-        self.later(reconciler.LONGEST_REQUEST + 1)
+        self.later(ownership.LONGEST_REQUEST + 1)
         with fixtures.FakeLogger(level=logging.WARNING):
             self.manager.run_cleanup([])
         with fixtures.FakeLogger(level=logging.WARNING) as log:
@@ -747,7 +749,7 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
 
     cluster = ('cluster1', 100.0)
 
-    def test_shared_storage(self) -> None:
+    def test_no_host_evicts_from_shared_storage(self) -> None:
         self.conf_file = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
             'protocol = http\ndisk_driver = ssp\n' + AGE
@@ -864,14 +866,14 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
     The OpenStack operations guide; nova's bugs about mtime.
     """
 
-    def test_forwards(self) -> None:
+    def test_a_forward_clock_step_does_not_age_images(self) -> None:
         (image_id,) = self.cache(1)
         self.step_clock(10 * 365 * DAY)
         self.assertEqual(set(), self.evicted_by())
         self.later(2 * HOUR)
         self.assertEqual({image_id}, self.evicted_by())
 
-    def test_backwards(self) -> None:
+    def test_a_backward_clock_step_does_not_age_images(self) -> None:
         (image_id,) = self.cache(1)
         self.step_clock(-10 * 365 * DAY)
         self.assertEqual(set(), self.evicted_by())
@@ -950,10 +952,10 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
         image = self.image(self.store_raw(SIZE))
         pool = self.manager._driver.pool_id()
         for step in (30 * DAY, -60 * DAY):
-            self.manager._catalog.begin(
+            self.manager._catalog.base_images.start_fill(
                 pool, naming.base_image_name(image.id), image
             )
             self.step_clock(step)
             self.assertEqual((), self.manager.reconcile().forgotten)
-            self.later(reconciler.LONGEST_REQUEST + 1)
+            self.later(ownership.LONGEST_REQUEST + 1)
             self.assertEqual(1, len(self.manager.reconcile().forgotten))

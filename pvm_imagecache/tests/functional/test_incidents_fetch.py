@@ -29,9 +29,9 @@ from oslo_utils import units
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache.deploy import base_image
-from pvm_imagecache.deploy import Outcome
 from pvm_imagecache.deploy import transfer
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.deploy.instance_disk import Outcome
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.simulator import body
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents
@@ -129,7 +129,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
                 lambda: (
                     len(names)
                     == len(
-                        self.manager._catalog.instance_disks(
+                        self.manager._catalog.instance_disks.list(
                             self.manager._driver.pool_id()
                         )
                     )
@@ -188,7 +188,7 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
             self.wait_until(
-                lambda: self.manager._catalog.instance_disks(
+                lambda: self.manager._catalog.instance_disks.list(
                     self.manager._driver.pool_id()
                 )
             )
@@ -220,7 +220,7 @@ class Incident03PrecacheRaceTestCase(incidents.IncidentTestCase):
             self.hold_fetch(image_id)
             boot = self.thread(self.deploy, image_id, 'vm1')
             self.wait_until(
-                lambda: self.manager._catalog.instance_disks(
+                lambda: self.manager._catalog.instance_disks.list(
                     self.manager._driver.pool_id()
                 )
             )
@@ -317,7 +317,7 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         self.assertEqual(Outcome.MISS, self.deploy(image_id, 'vm1'))
         self.assert_cached(image_id)
 
-    def test_wrong_checksum(self) -> None:
+    def test_a_wrong_checksum_is_refused(self) -> None:
         image_id = self.store_raw(SIZE)
         good = self.spoil(image_id, incidents.flip_last)
         self.refused(image_id, exceptions.ImageCorrupt)
@@ -334,7 +334,7 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         self.refused(image_id, exceptions.ImageCorrupt)
         self.mended(image_id, good)
 
-    def test_short(self) -> None:
+    def test_short_data_is_refused(self) -> None:
         image_id = self.store_raw(SIZE)
         good = self.spoil(image_id, lambda data: data.pop())
         self.refused(image_id, exceptions.ImageTruncated)
@@ -378,7 +378,7 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
                 )
             self.assert_nothing_left()
 
-    def test_long(self) -> None:
+    def test_long_data_is_refused(self) -> None:
         for more in (b'x', bytes(2 * units.Mi)):
             image_id = self.store_raw(SIZE)
             with self.stream(functools.partial(self.longer, more)):
@@ -389,7 +389,7 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
         yield from data
         yield more
 
-    def test_without_end(self) -> None:
+    def test_endless_data_is_refused_soon(self) -> None:
         given = []
 
         def endless(data: Iterator[bytes]) -> Iterator[bytes]:
@@ -402,13 +402,13 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
             self.refused(self.store_raw(SIZE), exceptions.ImageTruncated)
         self.assertLess(len(given), 10)
 
-    def test_nothing_comes(self) -> None:
+    def test_missing_data_changes_no_pool(self) -> None:
         image_id = self.store_raw(SIZE)
         with self.stream(lambda data: iter([])):
             self.refused(image_id, exceptions.ImageHasNoData)
         self.assertEqual([], self.rows('VolumeGroup.update'))
 
-    def test_empty(self) -> None:
+    def test_an_empty_image_is_refused(self) -> None:
         image_id = self.store_raw(SIZE)
         good = self.spoil(image_id, lambda data: data.clear())
         self.refused(image_id, exceptions.ImageError)
@@ -419,12 +419,12 @@ class Incident15WrongDataTestCase(incidents.IncidentTestCase):
             exceptions.ImageHasNoData, self.image, self.store(b'')
         )
 
-    def test_no_size(self) -> None:
+    def test_an_image_without_size_is_refused(self) -> None:
         image_id = self.store_raw(SIZE)
         self.sql('UPDATE images SET size = NULL WHERE id = ?', image_id)
         self.assertRaises(exceptions.ImageHasNoData, self.image, image_id)
 
-    def test_no_checksum(self) -> None:
+    def test_an_image_without_checksum_is_not_cached(self) -> None:
         image_id = self.store_raw(SIZE)
         self.forget_hashes(image_id)
         for name in ('vm1', 'vm2'):
@@ -519,7 +519,7 @@ class Incident17RightToDownloadTestCase(incidents.IncidentTestCase):
         super().setUp()
         self.private_id = self.store_raw(SIZE, visibility='private')
 
-    def test_not_cached(self) -> None:
+    def test_a_forbidden_image_is_not_fetched(self) -> None:
         image = self.image(self.private_id)
         for context, error in (
             (
@@ -583,7 +583,7 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
             len(self.rows('VolumeGroup.update', seen)),
         )
 
-    def test_corrupt(self) -> None:
+    def test_corrupt_data_is_fetched_once(self) -> None:
         image_id = self.store_raw(SIZE)
         self.spoil(image_id, incidents.flip_last)
         # One that makes the disks, and one that takes them away.
@@ -591,7 +591,7 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
             (1, 2), self.attempts(exceptions.ImageCorrupt, image_id)
         )
 
-    def test_gone_meanwhile(self) -> None:
+    def test_a_deleted_image_is_requested_once(self) -> None:
         image_id = self.store_raw(SIZE)
         image = self.image(image_id)
         self.glance.client().images.delete(image_id)
@@ -601,7 +601,7 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
         self.assertEqual(1, len(self.downloads_of(image_id)))
         self.assertEqual([], self.rows('VolumeGroup.update'))
 
-    def test_no_room(self) -> None:
+    def test_missing_space_is_found_once(self) -> None:
         self.plant('large', 999 * units.Gi)
         downloads, updates = self.attempts(
             exceptions.NotEnoughSpace,
@@ -632,7 +632,7 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
         self.assertEqual(2, len(self.rows('File.upload')))
         self.assert_nothing_left()
 
-    def test_name_taken(self) -> None:
+    def test_a_taken_name_is_found_once(self) -> None:
         self.plant('vm1')
         downloads, updates = self.attempts(
             exceptions.DiskExists, self.store_raw(SIZE)
@@ -640,7 +640,7 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
         self.assertLessEqual(downloads, 1)
         self.assertEqual(0, updates)
 
-    def test_too_small(self) -> None:
+    def test_a_too_small_disk_is_refused_once(self) -> None:
         image_id = self.store(images.qcow2_bytes(2 * units.Gi), 'qcow2')
         downloads, updates = self.attempts(
             exceptions.DiskTooSmall, image_id, units.Gi
@@ -672,20 +672,20 @@ class Incident28TinyPiecesTestCase(incidents.IncidentTestCase):
 
     def assert_large(self, disks: int) -> None:
         """As few pieces were sent to PowerVM as there can be."""
-        whole, rest = divmod(SIZE, image_source.CHUNK_SIZE)
-        self.assertGreaterEqual(image_source.CHUNK_SIZE, 64 * units.Ki)
+        whole, rest = divmod(SIZE, image_stream.CHUNK_SIZE)
+        self.assertGreaterEqual(image_stream.CHUNK_SIZE, 64 * units.Ki)
         self.assertEqual(
-            sorted(([image_source.CHUNK_SIZE] * whole + [rest]) * disks),
+            sorted(([image_stream.CHUNK_SIZE] * whole + [rest]) * disks),
             sorted(self.sizes),
         )
 
-    def test_a_miss(self) -> None:
+    def test_a_miss_writes_large_pieces(self) -> None:
         self.assertEqual(
             Outcome.MISS, self.deploy(self.store_raw(SIZE), 'vm1')
         )
         self.assert_large(2)
 
-    def test_a_prefetch(self) -> None:
+    def test_a_prefetch_writes_large_pieces(self) -> None:
         self.manager.prefetch(self.image(self.store_raw(SIZE)))
         self.assert_large(1)
 

@@ -28,7 +28,7 @@ from pypowervm.wrappers import storage as pvm_storage
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import simulator
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import incidents
@@ -287,7 +287,7 @@ class Incident09UndeletableTestCase(incidents.IncidentTestCase):
     Or it filled the log at every pass: kubernetes #54440, #71869.
     """
 
-    def test_a_purge(self) -> None:
+    def test_a_purge_continues_past_an_undeletable_disk(self) -> None:
         stored = [self.store_raw(SIZE, seed) for seed in range(3)]
         for image_id in stored:
             self.manager.prefetch(self.image(image_id))
@@ -305,7 +305,7 @@ class Incident09UndeletableTestCase(incidents.IncidentTestCase):
         self.assert_cached(stuck)
         self.assertEqual(Outcome.HIT, self.deploy(stuck, 'vm1'))
 
-    def test_a_pass(self) -> None:
+    def test_a_cleanup_run_continues_past_an_undeletable_disk(self) -> None:
         image_id = self.store_raw(incidents.HELD_SIZE)
         self.kill_in_the_middle(image_id, 'dead')
         stuck = naming.base_image_name(image_id)
@@ -356,7 +356,7 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
         self.assertEqual(Outcome.MISS, flying.result())
         self.assert_cached(self.flying_id)
 
-    def test_a_pass(self) -> None:
+    def test_a_cleanup_run_keeps_a_running_fetch(self) -> None:
         with self.slow_glance():
             flying = self.thread(self.deploy, self.flying_id, 'vm1')
             self.hold_fetch(self.flying_id)
@@ -530,15 +530,15 @@ class Incident23BrokenRegistryTestCase(incidents.IncidentTestCase):
         self.assert_cached(self.image_id, other_id)
         self.assert_whole('vm1', self.image_id)
 
-    def test_garbage(self) -> None:
+    def test_a_catalog_of_garbage_is_replaced(self) -> None:
         self.restart(b'{"not": "what it was"}' * 500)
         self.goes_on()
 
-    def test_empty(self) -> None:
+    def test_an_empty_catalog_file_is_replaced(self) -> None:
         self.restart(b'')
         self.goes_on()
 
-    def test_cut_off(self) -> None:
+    def test_a_truncated_catalog_is_replaced(self) -> None:
         self.manager.close()
         whole = self.path.read_bytes()
         self.restart(whole[: len(whole) // 2])
@@ -567,7 +567,7 @@ class Incident23BrokenRegistryTestCase(incidents.IncidentTestCase):
         self.assertEqual(1, done.returncode)
         self.assertIn('Upgrade pvm_imagecache', done.stderr)
 
-    def test_a_directory(self) -> None:
+    def test_a_directory_as_catalog_is_bypassed(self) -> None:
         self.restart(b'')
         self.path.unlink()
         self.path.mkdir()

@@ -22,7 +22,7 @@ from oslo_utils import units
 from oslotest import base as test_base
 
 from pvm_imagecache.tests.functional import base
-from pvm_imagecache.tests.functional import interrupt_test
+from pvm_imagecache.tests.stress import interrupt
 
 EVERY = 271
 
@@ -30,7 +30,7 @@ EVERY = 271
 class InterruptTestCase(test_base.BaseTestCase):
     """Interrupted anywhere, a prefetch leaves all of an image or nothing."""
 
-    def test_some_lines(self) -> None:
+    def test_an_interrupted_prefetch_is_whole_or_gone(self) -> None:
         # A process of its own: it forks, and must have no threads.
         done = subprocess.run(
             [
@@ -38,7 +38,7 @@ class InterruptTestCase(test_base.BaseTestCase):
                 '-W',
                 'ignore',
                 '-m',
-                interrupt_test.__name__,
+                interrupt.__name__,
                 f'--every={EVERY}',
                 f'--first={EVERY // 2}',
             ],
@@ -79,7 +79,7 @@ class SignalTestCase(base.FunctionalTestCase):
         self.assertEqual([], self.make_manager().list())
         return process.returncode
 
-    def test_prefetch(self) -> None:
+    def test_a_prefetch_cleans_up_after_signals(self) -> None:
         image_id = self.store_raw(40 * units.Mi)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self.assertEqual(
@@ -107,21 +107,21 @@ class SignalTestCase(base.FunctionalTestCase):
         self.assertNotIn('Traceback', errors)
         return process.returncode, errors
 
-    def test_a_copy_that_can_not_be_broken_off(self) -> None:
+    def test_a_copy_is_awaited_and_then_deleted(self) -> None:
         image_id = self.store_raw(units.Mi)
         made = self.make_manager()
         made.prefetch(self.image(image_id))
         before = list(self.disks())
         status, errors = self._held_up('disk', 'create', image_id, 'vm1')
         self.assertEqual(128 + signal.SIGINT, status)
-        self.assertIn('ending what can not be broken off', errors)
+        self.assertIn('Interrupted: waiting for the running copy', errors)
         self.assertEqual(before, list(self.disks()))
         self.assertEqual(
             ['delete', 'hit'],
             [each.action for each in made.records.history(limit=2)],
         )
 
-    def test_a_purge_is_ended_and_written_down(self) -> None:
+    def test_a_purge_is_completed_and_recorded(self) -> None:
         image_id = self.store_raw(units.Mi)
         made = self.make_manager()
         made.prefetch(self.image(image_id))
@@ -133,7 +133,7 @@ class SignalTestCase(base.FunctionalTestCase):
             ['purge'], [each.action for each in made.records.history(limit=1)]
         )
 
-    def test_disk_create(self) -> None:
+    def test_disk_create_cleans_up_after_sigint(self) -> None:
         image_id = self.store_raw(40 * units.Mi)
         self.assertEqual(
             128 + signal.SIGINT,

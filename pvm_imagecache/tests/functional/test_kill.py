@@ -10,14 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Some of the points of :mod:`kill_test`: all of them take ten minutes."""
+"""A selection of the points of :mod:`pvm_imagecache.tests.stress.kill`."""
 
 import subprocess
 import sys
 
 from oslotest import base
 
-from pvm_imagecache.tests.functional import kill_test
+from pvm_imagecache.tests.stress import kill
 
 #: Odd, so that it comes by points of every kind.
 EVERY = 9
@@ -26,7 +26,7 @@ EVERY = 9
 class KillTestCase(base.BaseTestCase):
     """Killed anywhere, nothing partial is left and nobody is blocked."""
 
-    def test_some_points(self) -> None:
+    def test_nothing_partial_remains_after_kills(self) -> None:
         # A process of its own: it forks, and must have no threads.
         done = subprocess.run(
             [
@@ -34,7 +34,7 @@ class KillTestCase(base.BaseTestCase):
                 '-W',
                 'ignore',
                 '-m',
-                kill_test.__name__,
+                kill.__name__,
                 '--every',
                 str(EVERY),
                 *(

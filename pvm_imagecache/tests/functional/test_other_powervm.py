@@ -28,7 +28,7 @@ import urllib.request
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy.instance_disk import Outcome
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 
@@ -88,7 +88,7 @@ class OtherPowerVMTestCase(base.FunctionalTestCase):
             for each in self.ask('disks')
         }
 
-    def test_deploys(self) -> None:
+    def test_deploys_work_without_the_simulator(self) -> None:
         manager = self.make_manager()
         manager.usage()
         stored = [

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A short race; ``python -m pvm_imagecache.tests.functional.race_test``
+"""A short race; ``python -m pvm_imagecache.tests.stress.race``
 runs for a minute in each reading of PowerVM.
 """
 
@@ -19,7 +19,7 @@ import sys
 
 from oslotest import base
 
-from pvm_imagecache.tests.functional import race_test
+from pvm_imagecache.tests.stress import race
 
 SECONDS = 6
 
@@ -27,7 +27,7 @@ SECONDS = 6
 class RaceTestCase(base.BaseTestCase):
     """All at once, nothing is lost, wrong, fetched twice or left over."""
 
-    def test_for_a_short_time(self) -> None:
+    def test_a_short_race_balances_its_books(self) -> None:
         # A process of its own: what it counts are its own descriptors.
         done = subprocess.run(
             [
@@ -35,7 +35,7 @@ class RaceTestCase(base.BaseTestCase):
                 '-W',
                 'ignore',
                 '-m',
-                race_test.__name__,
+                race.__name__,
                 '--seconds',
                 str(SECONDS),
             ],

@@ -52,7 +52,7 @@ class BadInputTestCase(base.FunctionalTestCase):
             **kwargs,
         )
 
-    def test_wrong_volume_group(self) -> None:
+    def test_unknown_volume_group_is_refused(self) -> None:
         self.refused(
             'usage',
             conf_file=self.conf('volume_group_name = datavg'),
@@ -73,7 +73,7 @@ class BadInputTestCase(base.FunctionalTestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertIn('1 GiB', done.stdout)
 
-    def test_wrong_vios(self) -> None:
+    def test_unknown_vios_is_refused(self) -> None:
         self.refused(
             'usage',
             conf_file=self.conf(
@@ -89,7 +89,7 @@ class BadInputTestCase(base.FunctionalTestCase):
             says='volume_group_name in [pvm_imagecache] is not set',
         )
 
-    def test_nothing_listens(self) -> None:
+    def test_powervm_that_does_not_listen_is_one_line(self) -> None:
         with socket.socket() as unused:
             unused.bind(('127.0.0.1', 0))
             port = unused.getsockname()[1]
@@ -104,24 +104,24 @@ class BadInputTestCase(base.FunctionalTestCase):
                 'connection refused',
             )
 
-    def test_wrong_password(self) -> None:
+    def test_wrong_password_is_refused(self) -> None:
         self.refused(
             'usage',
             conf_file=self.conf(
                 'volume_group_name = cachevg\nuser = pvmadmin\n'
                 'password = wr0ngwr0ng'
             ),
-            says='refused the logon of pvmadmin',
+            says='authentication failed for pvmadmin',
         )
 
-    def test_wrong_protocol(self) -> None:
+    def test_wrong_protocol_is_refused(self) -> None:
         self.refused(
             'usage',
             conf_file=self.conf('volume_group_name = cachevg\nprotocol = ftp'),
             says='protocol',
         )
 
-    def test_unknown_image(self) -> None:
+    def test_unknown_image_is_refused(self) -> None:
         for text in (
             'no-such-image',
             'cafe',
@@ -132,7 +132,7 @@ class BadInputTestCase(base.FunctionalTestCase):
                 'create',
                 text,
                 'vm1',
-                says=f'There is no image "{text}"',
+                says=f'No image "{text}" in Glance, or not visible',
             )
 
     def test_ambiguous_start_of_an_id(self) -> None:
@@ -144,7 +144,7 @@ class BadInputTestCase(base.FunctionalTestCase):
             'create',
             start,
             'vm1',
-            says=f'"{start}" stands for several images',
+            says=f'"{start}" matches several images; give the full',
         )
 
     def test_unique_start_of_an_id(self) -> None:
@@ -154,7 +154,7 @@ class BadInputTestCase(base.FunctionalTestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         self.assert_holds('vm1', image_id, 1)
 
-    def test_too_small(self) -> None:
+    def test_a_disk_smaller_than_its_image_is_refused(self) -> None:
         image_id = self.store(images.qcow2_bytes(3 * units.Gi), 'qcow2')
         self.refused(
             'disk',
@@ -166,7 +166,7 @@ class BadInputTestCase(base.FunctionalTestCase):
             says='A disk of 2 GiB (2147483648 bytes) is too small',
         )
 
-    def test_no_size(self) -> None:
+    def test_a_size_that_is_no_size_is_refused(self) -> None:
         image_id = self.store_raw(1)
         for size in ('0', '-1', 'big', 'nan', 'inf'):
             self.refused(
@@ -179,7 +179,7 @@ class BadInputTestCase(base.FunctionalTestCase):
                 code=2,
             )
 
-    def test_bad_names(self) -> None:
+    def test_invalid_disk_names_are_refused(self) -> None:
         image_id = self.store_raw(1)
         for name, says in (
             ('sixteen_letters_', 'it has 16 characters'),
@@ -189,7 +189,7 @@ class BadInputTestCase(base.FunctionalTestCase):
         ):
             self.refused('disk', 'create', image_id, name, says=says)
 
-    def test_unknown_driver(self) -> None:
+    def test_unknown_driver_is_refused(self) -> None:
         self.refused(
             'usage',
             conf_file=self.conf('disk_driver = floppy'),
@@ -197,7 +197,7 @@ class BadInputTestCase(base.FunctionalTestCase):
             'pvm_imagecache.drivers. Installed are: localdisk',
         )
 
-    def test_unknown_policy(self) -> None:
+    def test_unknown_policy_is_refused(self) -> None:
         self.refused(
             'usage',
             conf_file=self.conf(
@@ -210,7 +210,7 @@ class BadInputTestCase(base.FunctionalTestCase):
         self.refused(
             'usage',
             conf_file=self.directory / 'missing.conf',
-            says='missing.conf can not be read: No such file',
+            says='missing.conf cannot be read: No such file',
         )
 
     def test_configuration_that_is_no_configuration(self) -> None:
@@ -248,7 +248,7 @@ class BadInputTestCase(base.FunctionalTestCase):
         )
         self.assertEqual({}, self.disks())
 
-    def test_unsupported_formats(self) -> None:
+    def test_unsupported_formats_are_refused(self) -> None:
         image_id = self.store(images.vmdk_bytes(units.Gi), 'vmdk')
         self.refused(
             'disk',
@@ -258,13 +258,13 @@ class BadInputTestCase(base.FunctionalTestCase):
             says='has the disk format "vmdk"',
         )
 
-    def test_purge_wants_to_be_told_what(self) -> None:
-        self.refused('purge', says='Say what to purge', code=2)
+    def test_purge_requires_a_selection(self) -> None:
+        self.refused('purge', says='Nothing to purge given', code=2)
         for other in ('x', '--unused', '--deleted', '--older-than=1d'):
             self.refused(
-                'purge', '--all', other, says='can not be combined', code=2
+                'purge', '--all', other, says='cannot be combined', code=2
             )
-        self.refused('purge', 'x', says='No cached image answers to "x"')
+        self.refused('purge', 'x', says='Image "x" is not cached.')
 
     def test_disk_that_is_not_there(self) -> None:
         self.refused(
@@ -279,9 +279,9 @@ class BadInputTestCase(base.FunctionalTestCase):
 
 
 class OutputTestCase(base.FunctionalTestCase):
-    """What the commands print for programs."""
+    """Machine-readable output of the commands."""
 
-    def test_a_session(self) -> None:
+    def test_a_session_of_commands_counts_what_it_does(self) -> None:
         image_id = self.store_raw(units.Mi)
         fetched = self.json('prefetch', image_id)
         self.assertEqual(
@@ -289,7 +289,7 @@ class OutputTestCase(base.FunctionalTestCase):
             [(row['ID'], row['Result'], row['Fetched']) for row in fetched],
         )
         self.assertEqual(
-            'was cached already', self.json('prefetch', image_id)[0]['Result']
+            'already cached', self.json('prefetch', image_id)[0]['Result']
         )
         created = self.json('disk', 'create', image_id, 'vm1', '--size', '2')
         self.assertEqual(
@@ -333,22 +333,23 @@ class OutputTestCase(base.FunctionalTestCase):
         self.assertEqual(1, done.returncode)
         self.assertIn(f'is the cached image {image_id}', done.stderr)
 
-    def test_purge_asks(self) -> None:
+    def test_purge_requires_confirmation(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.json('prefetch', image_id)
         self.assertEqual(
-            'would go', self.json('purge', '--all', '--dry-run')[0]['Result']
+            'would be purged',
+            self.json('purge', '--all', '--dry-run')[0]['Result'],
         )
         done = self.run_shell('purge', '--all')
         self.assertEqual(1, done.returncode)
-        self.assertIn('say --yes', done.stderr)
+        self.assertIn('Not a terminal: use --yes to confirm.', done.stderr)
         self.assertEqual(1, len(self.json('list')))
         self.assertEqual(
             'purged', self.json('purge', '--all', '--yes')[0]['Result']
         )
         self.assertEqual([], self.json('list'))
 
-    def test_plugins(self) -> None:
+    def test_plugin_list_shows_which_are_enabled(self) -> None:
         rows = {
             (row['Namespace'], row['Name']): row
             for row in self.json('plugin', 'list')
@@ -365,7 +366,7 @@ class OutputTestCase(base.FunctionalTestCase):
 
 
 class NothingThereTestCase(base.FunctionalTestCase):
-    """What is not there is said at once, in one line."""
+    """Unreachable services are reported quickly, in one line."""
 
     def refused(self, glance: str, says: str) -> None:
         path = self.write_conf(
@@ -379,18 +380,18 @@ class NothingThereTestCase(base.FunctionalTestCase):
         self.assertIn(says, done.stderr)
         self.assertEqual(1, len(done.stderr.strip().splitlines()), done.stderr)
 
-    def test_no_glance(self) -> None:
+    def test_unreachable_glance_is_one_line(self) -> None:
         with socket.socket() as unused:
             unused.bind(('127.0.0.1', 0))
             port = unused.getsockname()[1]
             self.refused(f'http://127.0.0.1:{port}', 'connection refused')
 
-    def test_no_address(self) -> None:
+    def test_invalid_glance_url_is_one_line(self) -> None:
         self.refused('nonsense', 'Glance does not answer')
 
     def test_a_column_that_there_is_not(self) -> None:
         done = self.run_shell('list', '-c', 'nope')
         self.assertEqual(2, done.returncode)
         self.assertIn(
-            'There is no column "nope". There are: ID, ', done.stderr
+            'There is no column "nope". Columns are: ID, ', done.stderr
         )

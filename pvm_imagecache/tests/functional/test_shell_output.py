@@ -109,18 +109,16 @@ class JSONTestCase(OutputTestCase):
         self.assertEqual('pinned', self.json('explain', first)['code'])
         name = shown['name']
         self.assertEqual('unpinned', self.json('unpin', name)[0]['Result'])
-        self.assertEqual(
-            'was not pinned', self.json('unpin', first)[0]['Result']
-        )
+        self.assertEqual('not pinned', self.json('unpin', first)[0]['Result'])
         for action in ('pin', 'unpin'):
             (row,) = self.json('history', '--action', action)
             self.assertEqual((first, name), (row['Image'], row['Name']))
-        self.assertIsNone(self.json('usage')['last_pass'])
+        self.assertIsNone(self.json('usage')['last_run'])
         self.make_manager().run_cleanup([first])
-        self.assertEqual([], self.json('history', '--action', 'pass'))
+        self.assertEqual([], self.json('history', '--action', 'cleanup'))
         usage = self.json('usage')
-        self.assertIsNotNone(usage['last_pass'])
-        self.assertIsNone(usage['pass_trouble'])
+        self.assertIsNotNone(usage['last_run'])
+        self.assertIsNone(usage['last_run_error'])
         self.assertEqual('in-use', self.json('explain', first)['code'])
         self.json('show', first)
         self.json('purge', '--all', '--yes', code=1)
@@ -137,7 +135,7 @@ class JSONTestCase(OutputTestCase):
         )
         self.assertEqual(units.Mi, usage['bytes_saved'])
 
-    def test_evict(self) -> None:
+    def test_evict_removes_what_a_policy_selects(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.conf_file.write_text(
             self.conf_file.read_text().replace(
@@ -153,7 +151,7 @@ class JSONTestCase(OutputTestCase):
         )
         (row,) = self.json('evict', '--dry-run')
         self.assertEqual(
-            ('would go', 'lru', 'too-many'),
+            ('would be evicted', 'lru', 'too-many'),
             (row['Result'], row['Policy'], row['Code']),
         )
         self.assertNotIn('Code', self.text('evict', '--dry-run'))
@@ -166,7 +164,11 @@ class JSONTestCase(OutputTestCase):
         event = self.json('history', '--action', 'evict')[0]
         self.assertEqual(
             (image_id, True, 'too-many'),
-            (event['Image'], event['Why'].startswith('lru: '), event['Code']),
+            (
+                event['Image'],
+                event['Reason'].startswith('lru: '),
+                event['Code'],
+            ),
         )
 
     def _left_over(self) -> str:
@@ -176,7 +178,7 @@ class JSONTestCase(OutputTestCase):
             self.powervm.control.plant_disk('cachevg', name, units.Gi)
         return self._image_id
 
-    def test_one_prefetch_fails_and_the_others_are_made(self) -> None:
+    def test_a_failed_prefetch_does_not_stop_the_others(self) -> None:
         good, bad, last = (
             self.store_raw(units.Mi, seed) for seed in (1, 2, 3)
         )
@@ -197,7 +199,7 @@ class JSONTestCase(OutputTestCase):
             {good, last}, {row['ID'] for row in self.json('list')}
         )
 
-    def test_a_name_that_is_being_made(self) -> None:
+    def test_a_disk_being_created_is_not_waited_for(self) -> None:
         image_id = self.store_raw(8 * units.Mi)
         self.glance.set_bandwidth(units.Mi)
         self.addCleanup(self.glance.set_bandwidth, 0)
@@ -211,12 +213,12 @@ class JSONTestCase(OutputTestCase):
         done = self.run_shell('disk', 'create', image_id, 'vm1')
         self.assertIsNone(first.poll(), 'it was waited for')
         self.assertEqual(1, done.returncode)
-        self.assertIn('"vm1" is being made in cachevg', done.stderr)
+        self.assertIn('"vm1" is being created in cachevg', done.stderr)
         self.glance.set_bandwidth(0)
         self.assertEqual(0, first.wait())
         self.assert_holds('vm1', image_id, units.Gi)
 
-    def test_glance_and_what_is_cached(self) -> None:
+    def test_verify_reports_the_state_in_glance(self) -> None:
         kept, deleted, off, changed = (
             self.store_raw(units.Mi, seed) for seed in range(4)
         )
@@ -229,13 +231,13 @@ class JSONTestCase(OutputTestCase):
         self.assertEqual(
             {
                 kept: 'active, same hash',
-                deleted: 'not there',
+                deleted: 'not found',
                 off: 'deactivated',
-                changed: 'has other bytes',
+                changed: 'different data',
             },
             {image_id: row['Glance'] for image_id, row in rows.items()},
         )
-        self.assertEqual({'sound'}, {row['Result'] for row in rows.values()})
+        self.assertEqual({'ok'}, {row['Result'] for row in rows.values()})
         self.assertEqual(
             [kept], [row['ID'] for row in self.json('verify', kept)]
         )
@@ -249,7 +251,7 @@ class JSONTestCase(OutputTestCase):
         )
         self.assertEqual([], self.json('purge', '--deleted', '--yes'))
 
-    def test_unused_and_older_than(self) -> None:
+    def test_purge_combines_unused_and_older_than(self) -> None:
         used, unused = (self.store_raw(units.Mi, seed) for seed in (1, 2))
         self.json('prefetch', used, unused)
         self.json('disk create', used, 'vm1')
@@ -264,7 +266,7 @@ class JSONTestCase(OutputTestCase):
         )
         self.assertEqual([used], [row['ID'] for row in self.json('list')])
 
-    def test_no_state_is_made_by_looking(self) -> None:
+    def test_reading_creates_no_state(self) -> None:
         for command in ('list', 'usage', 'history', 'plugin list'):
             self.json(command)
         self.run_shell('show', 'x')
@@ -281,7 +283,7 @@ class FormatTestCase(OutputTestCase):
         for image_id in self.ids:
             self.run_shell('prefetch', '-q', image_id)
 
-    def test_formats(self) -> None:
+    def test_all_formats_show_the_same_values(self) -> None:
         rows = self.json('list', '--long', schema='list --long')
         self.assertEqual(
             rows, yaml.safe_load(self.text('list', '--long', '-f', 'yaml'))
@@ -300,7 +302,7 @@ class FormatTestCase(OutputTestCase):
             ),
         )
 
-    def test_sorted_and_chosen(self) -> None:
+    def test_columns_are_sorted_and_selected(self) -> None:
         sizes = [
             int(each)
             for each in self.text(
@@ -332,7 +334,7 @@ class FormatTestCase(OutputTestCase):
 
     def test_a_table_is_sorted_by_what_is_not_always_there(self) -> None:
         self.run_shell('pin', self.ids[0])
-        for column in ('Seconds', 'Fetched', 'Name', 'Why', 'Code'):
+        for column in ('Seconds', 'Fetched', 'Name', 'Reason', 'Code'):
             for arguments in (('--long',), ()):
                 done = self.run_shell(
                     'history', *arguments, '--sort-column', column
@@ -353,14 +355,14 @@ class FormatTestCase(OutputTestCase):
             .split()[1],
         )
 
-    def test_nothing_of_nothing(self) -> None:
+    def test_an_empty_list_prints_nothing(self) -> None:
         self.json('purge', '--all', '--yes')
         self.assertEqual('', self.text('list'))
         self.assertEqual('', self.text('list', '-f', 'value'))
         self.assertEqual([], self.json('list'))
         self.assertEqual('', self.text('evict'))
 
-    def test_a_table_fits(self) -> None:
+    def test_a_table_fits_the_terminal(self) -> None:
         for arguments in (
             ('list',),
             ('verify',),
@@ -371,14 +373,14 @@ class FormatTestCase(OutputTestCase):
             self.assertLessEqual(max(map(len, table.splitlines())), 80, table)
             self.assertIn(self.ids[0][:8], table)
 
-    def test_many_columns_are_shown_row_by_row(self) -> None:
+    def test_too_many_columns_are_shown_row_by_row(self) -> None:
         shown = self.on_terminal(80, 'list', '--long')
         self.assertEqual(3, shown.count('| Last Modified |'))
         self.assertLessEqual(max(map(len, shown.splitlines())), 80)
         wide = self.on_terminal(200, 'list', '--long')
         self.assertEqual(1, wide.count('| Last Modified |'))
 
-    def test_a_name_does_nothing_to_a_terminal(self) -> None:
+    def test_control_characters_are_escaped_on_a_terminal(self) -> None:
         name = '\x1b[31mred\x07\n| x'
         image_id = self.glance.create_image(name, b'x' * units.Ki)
         self.assertNotIn('\x1b', self.run_shell('prefetch', image_id).stderr)
@@ -434,25 +436,25 @@ class FormatTestCase(OutputTestCase):
         self.assertEqual(0, process.returncode, errors)
         return b''.join(pieces).decode().replace('\r\n', '\n')
 
-    def test_quiet(self) -> None:
+    def test_quiet_prints_no_progress(self) -> None:
         self.json('purge', '--all', '--yes')
         loud = self.run_shell('prefetch', self.ids[0])
         self.assertIn('Fetching', loud.stderr)
         quiet = self.run_shell('-q', 'prefetch', self.ids[1])
         self.assertEqual((0, ''), (quiet.returncode, quiet.stderr))
 
-    def test_a_log_that_can_not_be_written(self) -> None:
+    def test_an_unwritable_log_is_reported_once(self) -> None:
         done = self.run_shell('--log-file', '/dev/full', '-vv', 'show', 'x')
         self.assertEqual(1, done.returncode)
         self.assertEqual(
             1,
-            done.stderr.count('The log can not be written: [Errno 28]'),
+            done.stderr.count('Could not write the log: [Errno 28]'),
             done.stderr,
         )
-        self.assertIn('No cached image answers to "x"', done.stderr)
+        self.assertIn('Image "x" is not cached', done.stderr)
         self.assertNotIn('Traceback', done.stderr)
 
-    def test_nobody_reads(self) -> None:
+    def test_closed_or_full_output_is_one_line_at_most(self) -> None:
         with open('/dev/full', 'w') as full:
             done = subprocess.run(
                 self.shell_command('list'),
@@ -488,7 +490,7 @@ class FormatTestCase(OutputTestCase):
 
 
 class TextfileTestCase(OutputTestCase):
-    def test_it_is_what_usage_says(self) -> None:
+    def test_the_metrics_are_those_of_usage(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.json('prefetch', image_id)
         self.json('disk create', image_id, 'vm1')
@@ -524,18 +526,18 @@ class TextfileTestCase(OutputTestCase):
             ],
         )
 
-    def test_a_place_that_can_not_be_written(self) -> None:
+    def test_an_unwritable_textfile_is_reported(self) -> None:
         for path, says in (
             ('/no/such/place.prom', 'No such file'),
-            ('/dev/null', 'it is there, and is no plain file'),
-            (str(self.directory), 'it is there, and is no plain file'),
+            ('/dev/null', 'it exists and is not a regular file'),
+            (str(self.directory), 'it exists and is not a regular file'),
         ):
             done = self.run_shell('usage', '--textfile', path)
             self.assertEqual((1, ''), (done.returncode, done.stdout))
             self.assertIn(says, done.stderr)
         self.assertTrue(pathlib.Path('/dev/null').is_char_device())
 
-    def test_after_each_pass(self) -> None:
+    def test_each_cleanup_run_writes_the_metrics(self) -> None:
         path = self.directory / 'pass.prom'
         self.conf_file.write_text(
             self.conf_file.read_text().replace(
@@ -574,7 +576,7 @@ class ImportsTestCase(OutputTestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         return set(json.loads(done.stderr.splitlines()[-1]))
 
-    def test_what_only_reads(self) -> None:
+    def test_commands_that_read_import_nothing_heavy(self) -> None:
         image_id = self.store_raw(units.Mi)
         self.json('prefetch', image_id)
         for arguments in (
@@ -591,7 +593,7 @@ class ImportsTestCase(OutputTestCase):
                 set(), self.modules(*arguments) & set(_HEAVY), arguments
             )
 
-    def test_what_talks_to_powervm_only(self) -> None:
+    def test_usage_imports_pypowervm_but_not_nova(self) -> None:
         found = self.modules('usage')
         self.assertIn('pypowervm', found)
         self.assertFalse({'nova', 'openstack'} & found)
@@ -604,18 +606,18 @@ class ImportsTestCase(OutputTestCase):
 
 
 class UsageErrorTestCase(OutputTestCase):
-    def test_alone(self) -> None:
+    def test_no_arguments_print_the_help(self) -> None:
         done = self.run_shell()
         self.assertEqual((2, ''), (done.returncode, done.stdout))
         for command in ('list', 'purge', 'disk create', 'history'):
             self.assertRegex(done.stderr, rf'(?m)^  {command} ')
 
-    def test_help_of_nothing(self) -> None:
+    def test_help_of_an_unknown_command_is_refused(self) -> None:
         done = self.run_shell('help', 'nope')
         self.assertEqual(2, done.returncode)
         self.assertIn('There is no command "nope"', done.stderr)
 
-    def test_every_help_teaches(self) -> None:
+    def test_every_help_has_examples(self) -> None:
         listed = re.findall(
             r'(?m)^  ([a-z]+(?: [a-z]+)?)  ',
             self.text('--help').partition('commands:')[2],
@@ -629,14 +631,14 @@ class UsageErrorTestCase(OutputTestCase):
             ):
                 self.assertTrue(line.startswith(command), line)
 
-    def test_a_relative_state_path(self) -> None:
+    def test_a_relative_state_path_is_refused(self) -> None:
         path = self.directory / 'relative.conf'
         path.write_text('[pvm_imagecache]\nstate_path = state\n')
         done = self.run_shell('list', conf_file=path)
         self.assertEqual(1, done.returncode)
-        self.assertIn('"state" is no absolute path', done.stderr)
+        self.assertIn('"state" is not an absolute path', done.stderr)
 
-    def test_a_plugin_that_is_not_there(self) -> None:
+    def test_a_missing_plugin_is_listed(self) -> None:
         self.conf_file.write_text(
             self.conf_file.read_text().replace(
                 '[glance]', 'eviction_policies = age,magic\n[glance]'
@@ -646,10 +648,10 @@ class UsageErrorTestCase(OutputTestCase):
             row for row in self.json('plugin list') if row['Name'] == 'magic'
         ]
         self.assertEqual(
-            (True, 'it is not installed'), (row['Enabled'], row['Error'])
+            (True, 'not installed'), (row['Enabled'], row['Error'])
         )
 
-    def test_a_password_that_is_not_set(self) -> None:
+    def test_a_missing_option_of_glance_is_named(self) -> None:
         self.conf_file.write_text(
             self.conf_file.read_text().split('[glance]')[0]
             + '[glance]\nauth_type = password\nusername = u\n'
@@ -660,16 +662,16 @@ class UsageErrorTestCase(OutputTestCase):
         self.assertIn('[glance]', done.stderr)
         self.assertNotIn('Glance refused', done.stderr)
 
-    def test_much_too_large(self) -> None:
+    def test_a_size_beyond_all_pools_is_refused(self) -> None:
         done = self.run_shell(
             'disk', 'create', 'x', 'vm1', '--size', str(1 << 31)
         )
         self.assertEqual(2, done.returncode)
-        self.assertIn('not above 1073741824', done.stderr)
+        self.assertIn('not greater than 1073741824', done.stderr)
 
 
 class CompletionTestCase(OutputTestCase):
-    def test_bash_completes(self) -> None:
+    def test_bash_completes_commands_and_options(self) -> None:
         script = self.directory / 'completion'
         script.write_text(self.text('complete'))
         for words, expected in (
@@ -724,14 +726,14 @@ class StatusTestCase(OutputTestCase):
             for each in json.loads(done.stdout)['checks']
         }
 
-    def test_all_is_well(self) -> None:
+    def test_a_good_host_passes_all_checks(self) -> None:
         self.json('prefetch', self.store_raw(units.Mi))
         before = sorted((self.directory / 'state').iterdir())
         found = self.status(0)
         self.assertEqual(
             {
                 'Policy file',
-                'Catalogue',
+                'Catalog',
                 'pypowervm',
                 'Plugins',
                 'Watermarks',
@@ -742,11 +744,11 @@ class StatusTestCase(OutputTestCase):
         )
         self.assertEqual(before, sorted((self.directory / 'state').iterdir()))
 
-    def test_an_untracked_disk(self) -> None:
+    def test_an_untracked_disk_is_a_warning(self) -> None:
         self.powervm.control.plant_disk('cachevg', 'i_12345678_1234', units.Gi)
         self.assertIn('i_12345678_1234', self.status(1)['Untracked disks'])
 
-    def test_a_catalogue_of_another_version(self) -> None:
+    def test_a_catalog_of_another_version_is_reported(self) -> None:
         self.json('prefetch', self.store_raw(units.Mi))
         for version, code in ((2, 1), (99, 2)):
             with sqlite3.connect(
@@ -754,7 +756,7 @@ class StatusTestCase(OutputTestCase):
             ) as file:
                 file.execute(f'PRAGMA user_version = {version}')
             self.assertIn(
-                f'has version {version}', self.status(code)['Catalogue']
+                f'has version {version}', self.status(code)['Catalog']
             )
             # Looking has not brought it up to date.
             with sqlite3.connect(
@@ -764,7 +766,7 @@ class StatusTestCase(OutputTestCase):
                     (version,), file.execute('PRAGMA user_version').fetchone()
                 )
 
-    def test_what_can_not_work(self) -> None:
+    def test_invalid_options_are_failures(self) -> None:
         policy = self.directory / 'policy.yaml'
         policy.write_text('"pvm_imagecache:list": "rule:nobody"')
         self.conf_file.write_text(
@@ -783,7 +785,7 @@ class StatusTestCase(OutputTestCase):
         self.assertIn('no volume group "other"', found['Pool'])
         self.assertIn('low (60) is above high (50)', found['Watermarks'])
 
-    def test_a_rule_that_nobody_asks_for(self) -> None:
+    def test_an_unknown_rule_is_a_warning(self) -> None:
         policy = self.directory / 'policy.yaml'
         policy.write_text('"pvm_imagecache:lisst": "role:admin"')
         self.conf_file.write_text(
@@ -793,7 +795,7 @@ class StatusTestCase(OutputTestCase):
         )
         self.assertIn('pvm_imagecache:lisst', self.status(1)['Policy file'])
 
-    def test_no_configuration(self) -> None:
+    def test_a_missing_configuration_is_an_error(self) -> None:
         done = subprocess.run(
             [
                 sys.executable,

@@ -140,8 +140,8 @@ class SimulatorCase(base.BaseTestCase):
         return wrapper
 
 
-class TestSession(SimulatorCase):
-    def test_file_token(self):
+class SessionTestCase(SimulatorCase):
+    def test_a_token_file_logs_on(self):
         tokens = os.path.join(self.state_dir, 'sessions')
         [token] = os.listdir(tokens)
         self.assertEqual(
@@ -153,7 +153,7 @@ class TestSession(SimulatorCase):
         self.adapter.session._logoff()
         self.assertEqual([], os.listdir(tokens))
 
-    def test_password(self):
+    def test_a_password_logs_on(self):
         adapter = log_on(
             self,
             self.sim.url,
@@ -163,7 +163,7 @@ class TestSession(SimulatorCase):
         )
         self.assertEqual(self.adapter.sys_uuid, adapter.sys_uuid)
 
-    def test_wrong_password(self):
+    def test_a_wrong_password_is_refused(self):
         self.assertRaises(
             pvm_exc.HttpUnauth,
             log_on,
@@ -182,21 +182,21 @@ class TestSession(SimulatorCase):
             self.kinds(),
         )
 
-    def test_unknown_path(self):
+    def test_an_unknown_path_is_not_found(self):
         error = self.assertRaises(
             pvm_exc.HttpNotFound, self.adapter.read, 'NoSuchThing'
         )
         self.assertEqual(404, error.her_wrap.status)
 
 
-class TestReading(SimulatorCase):
-    def test_system(self):
+class ReadingTestCase(SimulatorCase):
+    def test_the_managed_system_is_read(self):
         [system] = managed_system.System.get(self.adapter)
         self.assertEqual(self.adapter.sys_uuid, system.uuid)
         self.assertEqual('operating', system.system_state)
         self.assertEqual(system.uuid, self.vios.assoc_sys_uuid)
 
-    def test_vios(self):
+    def test_the_vios_is_read(self):
         self.assertEqual('vios1', self.vios.name)
         self.assertEqual('active', self.vios.rmc_state)
         self.assertIn(self.vios.uuid[0], '01234567')
@@ -228,7 +228,7 @@ class TestReading(SimulatorCase):
             GIB,
         )
 
-    def test_etags(self):
+    def test_etags_change_with_the_content(self):
         vg = self.fresh_vg()
         self.assertEqual(self.vg.etag, vg.etag)
         self.assertIs(vg, vg.refresh())
@@ -245,7 +245,7 @@ class TestReading(SimulatorCase):
         self.assertNotEqual(plain.etag, mapped.etag)
         self.assertTrue(mapped.href.endswith('?group=ViosSCSIMapping'))
 
-    def test_quick(self):
+    def test_quick_reads_answer_json(self):
         for name, text in (
             ('PartitionID', '1'),
             ('PartitionName', '"vios1"'),
@@ -261,12 +261,12 @@ class TestReading(SimulatorCase):
                 ).body,
             )
 
-    def test_empty_feed(self):
+    def test_an_empty_feed_has_no_content(self):
         self.assertEqual([], self.files())
         self.assertEqual(204, self.control.requests()[-1]['status'])
 
 
-class TestDisks(SimulatorCase):
+class DisksTestCase(SimulatorCase):
     def test_create_and_delete(self):
         disk = self.create('disk', 2.5, label='mine', file_format='raw')
         self.assertEqual(
@@ -283,7 +283,7 @@ class TestDisks(SimulatorCase):
         # UDIDs are never used again.
         self.assertTrue(self.create('disk').udid.endswith('.2'))
 
-    def test_copy(self):
+    def test_a_copy_holds_the_same_bytes(self):
         base = self.create('base')
         data = os.urandom(5 * MIB)
         with open(self.path(base.udid), 'r+b') as file:
@@ -325,7 +325,7 @@ class TestDisks(SimulatorCase):
         for disk in vg.update().virtual_disks:
             self.assertEqual(b'bytes of the base', self.head(disk.udid, 17))
 
-    def test_grow(self):
+    def test_a_disk_can_grow(self):
         disk = self.create('disk')
         vg = self.fresh_vg()
         vg.virtual_disks[0].capacity = 3
@@ -333,7 +333,7 @@ class TestDisks(SimulatorCase):
         self.assertEqual(3.0, disk.capacity)
         self.assertEqual(3 * GIB, os.stat(self.path(disk.udid)).st_size)
 
-    def test_no_space(self):
+    def test_missing_space_is_refused(self):
         vg = self.fresh_vg()
         for name, gb in (('fits', 600), ('fits_not', 500)):
             vg.virtual_disks.append(
@@ -346,7 +346,7 @@ class TestDisks(SimulatorCase):
         self.assertEqual(1000.0, self.fresh_vg().free_space)
         self.assertEqual([], os.listdir(os.path.join(self.state_dir, 'disks')))
 
-    def test_refused_names(self):
+    def test_invalid_disk_names_are_refused(self):
         self.create('taken')
         for name in (
             'taken',
@@ -360,13 +360,13 @@ class TestDisks(SimulatorCase):
         self.create('/dev/fifteen_letters')
         self.assertEqual(['taken', '/dev/fifteen_letters'], self.names())
 
-    def test_refused_bases(self):
+    def test_invalid_base_images_are_refused(self):
         base = self.create('base', 2)
         self.refused(400, self.create, 'copy', 3, base_image='nonsense')
         self.refused(400, self.create, 'copy', 1, base_image=base.udid)
         self.assertEqual(['base'], self.names())
 
-    def test_stale_update(self):
+    def test_a_stale_update_is_refused(self):
         vg = self.fresh_vg()
         self.create('other')
         vg.virtual_disks.append(
@@ -382,7 +382,7 @@ class TestDisks(SimulatorCase):
         vg._etag = None
         self.refused(400, vg.update)
 
-    def test_unconditional_overwrite(self):
+    def test_an_unconditional_update_can_overwrite(self):
         vg = self.fresh_vg()
         self.create('other')
         vg._etag = None
@@ -392,7 +392,7 @@ class TestDisks(SimulatorCase):
         vg.update()
         self.assertEqual(['mine'], self.names())
 
-    def test_unconditional_merge(self):
+    def test_an_unconditional_update_can_merge(self):
         self.control.change_settings(unconditional_update='merge')
         vg = self.fresh_vg()
         self.create('other')
@@ -426,7 +426,7 @@ class TestDisks(SimulatorCase):
         copying.join()
         self.assertEqual(['base', 'copy'], self.names())
 
-    def test_planted(self):
+    def test_a_planted_disk_is_listed(self):
         content = os.path.join(self.state_dir, 'content')
         with open(content, 'wb') as file:
             file.write(b'foreign bytes')
@@ -436,7 +436,7 @@ class TestDisks(SimulatorCase):
         self.assertEqual(b'foreign bytes', self.head(disk.udid, 13))
 
 
-class TestUploads(SimulatorCase):
+class UploadsTestCase(SimulatorCase):
     def setUp(self):
         super().setUp()
         self.data = os.urandom(3 * MIB + 17)
@@ -449,7 +449,7 @@ class TestUploads(SimulatorCase):
             **kwargs,
         )
 
-    def test_task(self):
+    def test_an_upload_task_fills_a_disk(self):
         disk, leaked = pvm_storage.upload_new_vdisk(
             self.adapter,
             self.vios.uuid,
@@ -489,7 +489,7 @@ class TestUploads(SimulatorCase):
         self.adapter.upload_file(file.element, iter(pieces), replacing=True)
         self.assertEqual(self.data[:70000], self.head(disk.udid, 70000))
 
-    def test_file_entry(self):
+    def test_a_file_entry_describes_its_upload(self):
         disk = self.create('disk')
         self.upload(
             self.file_for(disk, f_size=len(self.data), sha_chksum=self.sha256)
@@ -517,7 +517,7 @@ class TestUploads(SimulatorCase):
         self.adapter.download_file(file.element, got)
         self.assertEqual(self.data, got.getvalue())
 
-    def test_wrong_size(self):
+    def test_an_upload_of_wrong_size_fails(self):
         disk = self.create('disk')
         for expected in (len(self.data) + 1, len(self.data) - 1):
             file = self.file_for(disk, f_size=expected)
@@ -525,7 +525,7 @@ class TestUploads(SimulatorCase):
             # Nothing on the disk tells.
             self.assertEqual(self.data, self.head(disk.udid, len(self.data)))
 
-    def test_wrong_hash(self):
+    def test_an_upload_of_wrong_hash_fails(self):
         disk = self.create('disk')
         file = self.file_for(disk, sha_chksum=self.sha256)
         self.refused(400, self.upload, file, self.data[:-1] + b'.')
@@ -537,12 +537,12 @@ class TestUploads(SimulatorCase):
         self.refused(400, self.upload, file)
         self.assertEqual(2 * MIB, os.stat(self.path(disk.udid)).st_size)
 
-    def test_unknown_target(self):
+    def test_an_unknown_target_is_refused(self):
         disk = self.create('disk')
         pvm_storage.rm_vg_storage(self.fresh_vg(), vdisks=[disk])
         self.refused(400, self.file_for, disk)
 
-    def test_file_limit(self):
+    def test_the_limit_of_files_is_kept(self):
         self.control.change_settings(file_limit=3)
         disk = self.create('disk')
         files = [self.file_for(disk) for _ in range(3)]
@@ -551,7 +551,7 @@ class TestUploads(SimulatorCase):
         self.file_for(disk)
         self.assertEqual(3, len(self.files()))
 
-    def test_broken_off(self):
+    def test_a_broken_upload_keeps_its_bytes(self):
         disk = self.create('disk')
         file = self.file_for(disk, f_size=len(self.data))
 
@@ -586,11 +586,11 @@ class TestUploads(SimulatorCase):
         )
 
 
-class TestFaults(SimulatorCase):
+class FaultsTestCase(SimulatorCase):
     def read(self):
         return self.fresh_vg()
 
-    def test_status(self):
+    def test_a_status_is_injected(self):
         rule = self.control.add_fault(
             'status',
             status=503,
@@ -612,7 +612,7 @@ class TestFaults(SimulatorCase):
             [row['fault'] for row in self.control.requests()],
         )
 
-    def test_match(self):
+    def test_a_rule_matches_method_and_path(self):
         self.control.add_fault(
             'status', method='POST', path_regex='/VolumeGroup/'
         )
@@ -621,7 +621,7 @@ class TestFaults(SimulatorCase):
         self.control.clear_faults()
         self.create('disk')
 
-    def test_vios_busy(self):
+    def test_a_busy_vios_is_injected(self):
         self.control.add_fault('vios_busy', kind='VolumeGroup.get', count=1)
         self.useFixture(
             fixtures.MockPatchObject(vios_busy, 'SLEEP', lambda seconds: None)
@@ -633,7 +633,7 @@ class TestFaults(SimulatorCase):
         )
         storage_wrappers.VG.get(adapter, self.vg.uuid, parent=self.vios)
 
-    def test_precondition(self):
+    def test_an_injected_412_is_retried(self):
         disk = self.create('disk')
         self.control.add_fault(
             'precondition', kind='VolumeGroup.update', count=1
@@ -641,24 +641,24 @@ class TestFaults(SimulatorCase):
         pvm_storage.rm_vg_storage(self.fresh_vg(), vdisks=[disk])
         self.assertEqual([], self.names())
 
-    def test_no_space(self):
+    def test_a_full_group_is_injected(self):
         self.control.add_fault('no_space', kind='VolumeGroup.update')
         error = self.refused(500, self.create, 'disk')
         self.assertIn('not have enough free space', error.message)
 
-    def test_reset_before(self):
+    def test_a_reset_prevents_the_change(self):
         self.control.add_fault('reset_before', kind='VolumeGroup.update')
         self.assertRaises(pvm_exc.ConnectionError, self.create, 'disk')
         self.assertEqual([], self.names())
 
-    def test_lose_answer(self):
+    def test_a_lost_answer_keeps_the_change(self):
         self.control.add_fault('lose_answer', kind='VolumeGroup.update')
         self.assertRaises(pvm_exc.ConnectionError, self.create, 'disk')
         self.assertEqual(['disk'], self.names())
         row = self.control.requests()[1]
         self.assertIsNone(row['status'])
 
-    def test_hang(self):
+    def test_a_hanging_request_times_out(self):
         self.control.add_fault('hang', kind='VolumeGroup.get', seconds=0.1)
         self.assertRaises(pvm_exc.ConnectionError, self.read)
         self.control.clear_faults()
@@ -675,7 +675,7 @@ class TestFaults(SimulatorCase):
             timeout=0.2,
         )
 
-    def test_latency(self):
+    def test_latency_adds_to_other_faults(self):
         self.control.add_fault('latency', seconds=0.01)
         self.control.add_fault('status', kind='VolumeGroup.get')
         self.refused(500, self.read)
@@ -683,7 +683,7 @@ class TestFaults(SimulatorCase):
             [1, 1], [rule['hits'] for rule in self.control.faults()]
         )
 
-    def test_expire_session(self):
+    def test_an_expired_session_is_renewed(self):
         self.control.add_fault(
             'expire_session', kind='VolumeGroup.update', count=1
         )
@@ -691,7 +691,7 @@ class TestFaults(SimulatorCase):
         self.assertEqual(['disk'], self.names())
         self.assertIn('Logon.create', self.kinds())
 
-    def test_body_faults(self):
+    def test_faults_break_off_an_upload(self):
         disk = self.create('disk')
         data = os.urandom(5 * MIB)
         file = self.file_for(disk, f_size=len(data))
@@ -716,7 +716,7 @@ class TestFaults(SimulatorCase):
         self.adapter.upload_file(file.element, io.BytesIO(data))
         self.assertEqual(data, self.head(disk.udid, len(data)))
 
-    def test_refused_rules(self):
+    def test_invalid_fault_rules_are_refused(self):
         for action, wanted in (
             ('nonsense', {}),
             ('status', {'statu': 1}),
@@ -731,8 +731,8 @@ class TestFaults(SimulatorCase):
         self.assertEqual([], self.control.faults())
 
 
-class TestControl(SimulatorCase):
-    def test_request_log(self):
+class ControlTestCase(SimulatorCase):
+    def test_requests_are_logged_in_order(self):
         vg = self.fresh_vg()
         self.create('disk')
         rows = self.control.requests()
@@ -753,7 +753,7 @@ class TestControl(SimulatorCase):
         self.control.clear_requests()
         self.assertEqual([], self.control.requests())
 
-    def test_settings(self):
+    def test_settings_change_all_or_nothing(self):
         before = self.control.settings()
         for wrong in (
             {'copy_rate': -1},
@@ -771,7 +771,7 @@ class TestControl(SimulatorCase):
         self.control.change_settings(copies='parallel', upload_rate=7)
         self.assertEqual(7, self.control.settings()['upload_rate'])
 
-    def test_unknown_request(self):
+    def test_an_unknown_request_is_refused(self):
         self.assertRaises(
             control_module.ControlError, self.control._call, 'GET', 'nonsense'
         )
@@ -831,13 +831,13 @@ class PartitionCase(SimulatorCase):
         ).build()
 
 
-class TestPartitions(PartitionCase):
+class PartitionsTestCase(PartitionCase):
     def job_sleeps(self):
         self.useFixture(
             fixtures.MockPatch('pypowervm.wrappers.job.time.sleep')
         )
 
-    def test_life(self):
+    def test_a_partition_can_be_powered(self):
         self.job_sleeps()
         lpar = self.lpar()
         self.assertEqual(self.UUID, lpar.uuid)
@@ -860,7 +860,7 @@ class TestPartitions(PartitionCase):
         )
         self.assertIn('Job.delete', self.kinds())
 
-    def test_running_job(self):
+    def test_a_running_job_times_out(self):
         self.control.change_settings(job_milliseconds=1000 * PATIENCE)
         self.job_sleeps()
         self.assertRaises(
@@ -870,12 +870,12 @@ class TestPartitions(PartitionCase):
             timeout=0.01,
         )
 
-    def test_dedicated_processors(self):
+    def test_dedicated_processors_are_kept(self):
         lpar = self.lpar(dedicated_proc='true', vcpu=3)
         self.assertTrue(lpar.proc_config.has_dedicated)
         self.assertEqual(3, lpar.proc_config.dedicated_proc_cfg.desired)
 
-    def test_update(self):
+    def test_a_stale_update_is_refused(self):
         lpar = self.lpar()
         stale = logical_partition.LPAR.get(self.adapter, uuid=lpar.uuid)
         lpar.mem_config.desired = 1024
@@ -889,7 +889,7 @@ class TestPartitions(PartitionCase):
         stale.name = 'late'
         self.refused(412, stale.update)
 
-    def test_refused(self):
+    def test_invalid_partitions_are_refused(self):
         # pypowervm itself does not let such a UUID pass.
         lpar = self.built()
         lpar.element.find('PartitionUUID').text = '8' + self.UUID[1:]
@@ -905,12 +905,12 @@ class TestPartitions(PartitionCase):
             400, self.lpar, uuid='22345678-90AB-4CDE-8F01-234567890ABC'
         )
 
-    def test_management_partition(self):
+    def test_the_management_partition_is_found(self):
         found = partition.get_mgmt_partition(self.adapter)
         self.assertEqual('novalink', found.name)
         self.assertTrue(found.is_mgmt_partition)
 
-    def test_mappings(self):
+    def test_disks_can_be_mapped(self):
         lpar = self.lpar()
         disks = [self.create(f'disk{number}') for number in range(3)]
         for disk in disks:
@@ -976,7 +976,7 @@ class TestPartitions(PartitionCase):
         virtual_io_server.VIOS.get(self.adapter, uuid=self.vios.uuid).update()
         self.assertEqual(['vm1'], self.control.disks()[0]['mapped_to'])
 
-    def test_feed_task(self):
+    def test_a_feed_task_maps_a_disk(self):
         lpar = self.lpar()
         disk = self.create('disk')
         task = partition.build_active_vio_feed_task(self.adapter)
@@ -1003,7 +1003,7 @@ class TestPartitions(PartitionCase):
         pvm_storage.ComprehensiveScrub(self.adapter).execute()
         self.assertEqual([], self.names())
 
-    def test_rescan(self):
+    def test_a_rescan_finds_no_deleted_disk(self):
         self.job_sleeps()
         disk = self.create('disk')
         pvm_storage.rescan_vstor(self.vios, disk)
@@ -1013,7 +1013,7 @@ class TestPartitions(PartitionCase):
         )
 
 
-class TestSharedStoragePool(PartitionCase):
+class SharedStoragePoolTestCase(PartitionCase):
     def setUp(self):
         super().setUp()
         [self.cluster] = cluster.Cluster.get(self.adapter)
@@ -1033,7 +1033,7 @@ class TestSharedStoragePool(PartitionCase):
     def units(self):
         return storage_wrappers.LUEnt.get(self.adapter, parent=self.tier)
 
-    def test_cluster(self):
+    def test_the_cluster_is_read(self):
         self.assertEqual('cluster1', self.cluster.name)
         self.assertEqual(
             [self.vios.uuid], [node.vios_uuid for node in self.cluster.nodes]
@@ -1050,7 +1050,7 @@ class TestSharedStoragePool(PartitionCase):
             storage_wrappers.SSP.search(self.adapter, name='cluster1')[0].uuid,
         )
 
-    def test_image(self):
+    def test_an_image_is_uploaded_as_lu(self):
         image = self.image()
         self.assertEqual(
             [
@@ -1081,7 +1081,7 @@ class TestSharedStoragePool(PartitionCase):
             ],
         )
 
-    def test_clones(self):
+    def test_a_clone_holds_its_image(self):
         image = self.image()
         _, clone = pvm_storage.crt_lu(self.tier, 'boot', 3, clone=image)
         self.assertEqual(
@@ -1101,7 +1101,7 @@ class TestSharedStoragePool(PartitionCase):
         self.assertEqual([], self.units())
         self.assertEqual([], os.listdir(os.path.join(self.state_dir, 'disks')))
 
-    def test_refused(self):
+    def test_invalid_units_are_refused(self):
         _, unit = pvm_storage.crt_lu(self.tier, 'unit', 1, thin=True)
         self.refused(400, pvm_storage.crt_lu, self.tier, 'unit', 1)
         error = self.refused(
@@ -1113,13 +1113,13 @@ class TestSharedStoragePool(PartitionCase):
             400, pvm_storage.crt_lu, self.tier, 'clone', 1, clone=unit
         )
 
-    def test_thick(self):
+    def test_a_thick_unit_takes_its_space(self):
         ssp, unit = pvm_storage.crt_lu(self.ssp, 'thick', 60, thin=False)
         self.assertEqual(40.0, ssp.free_space)
         self.assertFalse(unit.is_thin)
         self.assertEqual(['thick'], [unit.name for unit in ssp.logical_units])
 
-    def test_mapped(self):
+    def test_a_mapped_unit_is_not_deleted(self):
         _, unit = pvm_storage.crt_lu(self.tier, 'unit', 1)
         lpar = self.lpar()
         scsi_mapper.add_vscsi_mapping(None, self.vios.uuid, lpar.uuid, unit)
@@ -1173,8 +1173,8 @@ class ProcessCase(base.BaseTestCase):
         return adapter, *pvm_storage.find_vg(adapter, 'cachevg')
 
 
-class TestProcess(ProcessCase):
-    def test_terminated(self):
+class ProcessTestCase(ProcessCase):
+    def test_sigterm_ends_it_quietly(self):
         process, _ = self.start()
         process.send_signal(signal.SIGTERM)
         self.assertEqual(0, process.wait(PATIENCE))
@@ -1225,7 +1225,7 @@ class TestProcess(ProcessCase):
         self.assertEqual(1, done.returncode)
         self.assertIn('locked by another simulator', done.stderr)
 
-    def test_options(self):
+    def test_options_shape_the_system(self):
         _, url = self.start(
             '--vios',
             'a',
@@ -1351,7 +1351,7 @@ with futures.ThreadPoolExecutor(4) as pool:
 """
 
 
-class TestTwoProcesses(ProcessCase):
+class TwoProcessesTestCase(ProcessCase):
     """Hazard 1: creating disks without If-Match from two processes."""
 
     def create(self, *options):
@@ -1371,11 +1371,11 @@ class TestTwoProcesses(ProcessCase):
         self.assertEqual(len(names), len(set(names)))
         return told, len(names)
 
-    def test_merge(self):
+    def test_merging_updates_lose_no_disk(self):
         self.assertEqual(
             (40, 40), self.create('--unconditional-update', 'merge')
         )
 
-    def test_overwrite(self):
+    def test_overwriting_updates_may_lose_disks(self):
         told, there = self.create('--unconditional-update', 'overwrite')
         self.assertLessEqual(there, told)

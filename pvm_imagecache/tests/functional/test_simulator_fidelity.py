@@ -366,8 +366,8 @@ class FidelityCase(test_simulator.PartitionCase):
         ]
 
 
-class TestFidelity(FidelityCase):
-    def test_documents(self):
+class FidelityTestCase(FidelityCase):
+    def test_documents_match_the_recordings(self):
         found = {}
         for kind in RECORDINGS:
             facts = facts_of(kind)
@@ -389,7 +389,7 @@ class TestFidelity(FidelityCase):
         self.assertIn('FileFormat', names)
         self.assertEqual(sorted(names, key=order.index), names)
 
-    def test_headers(self):
+    def test_headers_match_the_recordings(self):
         answer = self.adapter.read('Tier')
         headers = {
             name.lower(): value
@@ -433,7 +433,7 @@ class TestFidelity(FidelityCase):
         )
 
 
-class TestComparison(FidelityCase):
+class ComparisonTestCase(FidelityCase):
     """The comparison itself must see what is wrong."""
 
     def setUp(self):
@@ -449,7 +449,7 @@ class TestComparison(FidelityCase):
         breakage(next(document.iter('{*}' + tag)))
         return list(problems(document, self.facts))
 
-    def test_order(self):
+    def test_a_wrong_order_is_found(self):
         def swap(element):
             element.addprevious(element.getnext())
 
@@ -463,7 +463,7 @@ class TestComparison(FidelityCase):
         self.assertNotEqual([], self.broken('title', swap))
         self.assertNotEqual([], self.broken('author', swap))
 
-    def test_attributes(self):
+    def test_wrong_attributes_are_found(self):
         def drop(name, element):
             del element.attrib[name]
 
@@ -482,13 +482,13 @@ class TestComparison(FidelityCase):
             ),
         )
 
-    def test_namespace(self):
+    def test_a_wrong_namespace_is_found(self):
         def move(element):
             element.tag = 'FreeSpace'
 
         self.assertNotEqual([], self.broken('FreeSpace', move))
 
-    def test_metadata(self):
+    def test_missing_metadata_is_found(self):
         self.assertNotEqual(
             [],
             self.broken(
@@ -496,7 +496,7 @@ class TestComparison(FidelityCase):
             ),
         )
 
-    def test_unknown_element(self):
+    def test_an_unknown_element_is_found(self):
         self.assertNotEqual(
             [],
             self.broken(

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The driver for Shared Storage Pools: tolerated by the cache, and whole."""
+"""The driver for Shared Storage Pools on the simulator."""
 
 from concurrent import futures
 import pathlib
@@ -22,7 +22,7 @@ from pypowervm.tasks import cluster_ssp as pvm_cluster_ssp
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache.deploy import Outcome
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers.ssp import driver
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests.functional import base
@@ -31,7 +31,7 @@ SIZE = 3 * units.Mi + 5
 
 
 class SSPTestCase(base.FunctionalTestCase):
-    """Image LUs and linked clones, no base images of ours."""
+    """Image LUs and linked clones, without base images."""
 
     cluster = ('cluster1', 100.0)
 
@@ -46,13 +46,13 @@ class SSPTestCase(base.FunctionalTestCase):
     def units_by_name(self) -> dict[str, pathlib.Path]:
         return self.disks()
 
-    def test_deploys(self) -> None:
+    def test_disks_are_clones_of_one_image(self) -> None:
         image_id = self.store_raw(SIZE)
         for name, fetched in (('boot_one', SIZE), ('boot_two', 0)):
             done = self.manager.create_disk(
                 self.image(image_id), name, 2 * units.Gi
             )
-            self.assertEqual(Outcome.POOL, done.outcome)
+            self.assertEqual(instance_disk.Outcome.POOL, done.outcome)
             self.assertEqual(fetched, done.bytes_fetched)
             self.assertEqual(fetched, self.fetched())
             self.assertEqual(2 * units.Gi, done.disk.capacity)
@@ -60,9 +60,9 @@ class SSPTestCase(base.FunctionalTestCase):
         self.assertEqual(0, self.file_entries())
         self.assertEqual(3, len(self.units_by_name()))
 
-    def test_several_hosts_at_once(self) -> None:
-        # Each manager has a state of its own, as a host has; one of them
-        # is nova-powervm.
+    def test_several_hosts_upload_an_image_once(self) -> None:
+        # Each manager has its own state, as a host has. One more host runs
+        # nova-powervm.
         self.useFixture(
             fixtures.MockPatchObject(image_unit, '_LOOK_INTERVAL', 0.05)
         )
@@ -93,7 +93,9 @@ class SSPTestCase(base.FunctionalTestCase):
             ]
             self.assertTrue(old.result())
             for each in done:
-                self.assertEqual(Outcome.POOL, each.result().outcome)
+                self.assertEqual(
+                    instance_disk.Outcome.POOL, each.result().outcome
+                )
         self.assertEqual(
             {'vm0', 'vm1', 'vm2', driver.image_lu_name(image)},
             set(self.units_by_name()),
@@ -102,7 +104,7 @@ class SSPTestCase(base.FunctionalTestCase):
             self.assert_holds(f'vm{number}', image_id, SIZE)
         self.assertLessEqual(self.fetched(), SIZE)
 
-    def test_deleting(self) -> None:
+    def test_a_deleted_disk_leaves_its_siblings(self) -> None:
         image_id = self.store_raw(SIZE)
         for name in ('one', 'two'):
             self.manager.create_disk(self.image(image_id), name)
@@ -123,14 +125,14 @@ class SSPTestCase(base.FunctionalTestCase):
         )
         self.assertIn('one', self.units_by_name())
 
-    def test_taken_name(self) -> None:
+    def test_a_taken_name_is_refused(self) -> None:
         image = self.image(self.store_raw(SIZE))
         self.manager.create_disk(image, 'one')
         self.assertRaises(
             exceptions.DiskExists, self.manager.create_disk, image, 'one'
         )
 
-    def test_corrupt_image(self) -> None:
+    def test_a_corrupt_image_leaves_nothing(self) -> None:
         image_id = self.store_raw(SIZE)
         path = self.glance.data_path(image_id)
         data = bytearray(path.read_bytes())
@@ -145,7 +147,7 @@ class SSPTestCase(base.FunctionalTestCase):
         self.assertEqual({}, self.units_by_name())
         self.assertEqual(0, self.file_entries())
 
-    def test_no_base_images(self) -> None:
+    def test_cache_operations_are_not_supported(self) -> None:
         image = self.image(self.store_raw(SIZE))
         for call in (
             self.manager.list,
@@ -158,7 +160,7 @@ class SSPTestCase(base.FunctionalTestCase):
         self.assertEqual(100 * units.Gi, usage.pool.capacity)
         self.assertEqual(0, usage.images)
 
-    def test_the_shell(self) -> None:
+    def test_commands_report_an_own_cache(self) -> None:
         image_id = self.store_raw(SIZE)
         done = self.run_shell(
             'disk', 'create', image_id, 'boot_of_a_server', '-f', 'json'
@@ -172,7 +174,7 @@ class SSPTestCase(base.FunctionalTestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertIn('kept by the pool itself', done.stdout)
 
-    def test_wrong_cluster(self) -> None:
+    def test_a_missing_cluster_is_reported(self) -> None:
         other = self.make_manager(
             self.write_conf(
                 f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
@@ -182,12 +184,12 @@ class SSPTestCase(base.FunctionalTestCase):
         )
         error = self.assertRaises(exceptions.ClusterNotFound, other.usage)
         self.assertIn(
-            'no cluster "other" here. There are: cluster1', str(error)
+            'Cluster "other" not found. Known clusters: cluster1', str(error)
         )
 
 
 class NamesTestCase(base.base.BaseTestCase):
-    """Two images never share the name of an image LU."""
+    """The names of image LUs identify images."""
 
     def test_long_names_keep_the_hash(self) -> None:
         names = {
@@ -206,7 +208,7 @@ class NamesTestCase(base.base.BaseTestCase):
         for name in names:
             self.assertEqual(67, len(name))
 
-    def test_as_nova_powervm_has_it(self) -> None:
+    def test_names_are_those_of_nova_powervm(self) -> None:
         self.assertEqual(
             'image_my_image_' + 'a' * 32,
             driver.image_lu_name(
@@ -220,7 +222,7 @@ class NamesTestCase(base.base.BaseTestCase):
             ),
         )
 
-    def test_no_hash(self) -> None:
+    def test_an_image_without_hash_is_refused(self) -> None:
         self.assertRaises(
             exceptions.ImageNotCacheable,
             driver.image_lu_name,

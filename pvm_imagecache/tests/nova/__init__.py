@@ -10,10 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Tests inside nova: its own functional harness, with our driver.
+"""Tests inside nova: its own functional harness with our driver.
 
-nova decides here, before anything else of it is imported, whether it runs
-in native threads or under eventlet (OS_NOVA_DISABLE_EVENTLET_PATCHING).
+This import must be the first one of nova. It selects native threads or
+eventlet (OS_NOVA_DISABLE_EVENTLET_PATCHING).
 """
 
 from nova.tests import functional  # noqa: F401

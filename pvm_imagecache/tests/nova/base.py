@@ -10,9 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""nova, its own functional harness, on a simulator and a real Glance.
+"""The functional harness of nova, on a simulator and a real Glance.
 
-All services of nova run in the process of the tests, and are spoken to
+All services of nova run in the process of the tests, and are accessed
 through the API. Its database is SQLite, its message bus a fake; placement
 is real, Neutron and Cinder are nova's own stand-ins.
 """
@@ -48,8 +48,8 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 from nova import context as nova_context
 from nova import objects
 import nova.virt.pvm_imagecache
-from pvm_imagecache import catalog as catalog_module
 from pvm_imagecache import simulator
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.conf import compute
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
@@ -57,15 +57,15 @@ from pvm_imagecache.tests.functional import base
 CONF = nova.conf.CONF
 MIB = base.MIB
 GIB = base.GIB
-#: How often a server is looked at until it is what it should be, 0.5 s each.
+#: How often a server is checked for a state, every 0.5 s.
 _RETRIES = 240
 
 
 class RealGlance(fixtures.Fixture):
-    """In the place of nova's stand-in for Glance: the real one.
+    """A real Glance in place of nova's fake.
 
-    Each context gets a token that spells out whose it is; one that belongs
-    to nobody, as that of periodic tasks, gets none.
+    The token of a context names its user and project. A context without a
+    user, as in periodic tasks, gets no token.
     """
 
     def __init__(self, test: Any) -> None:
@@ -80,7 +80,7 @@ class RealGlance(fixtures.Fixture):
 
         def plugin_of(context: Any) -> Any:
             if not (context.user_id and context.project_id):
-                raise AssertionError('Glance is asked, but for nobody')
+                raise AssertionError('a request to Glance without a user')
             roles = context.roles or ['member', 'reader']
             return token_endpoint.Token(
                 server.url,
@@ -101,9 +101,9 @@ class RealGlance(fixtures.Fixture):
 
 
 class QuickJobs(fixtures.Fixture):
-    """Have pypowervm look 20 times a second how far a job has come.
+    """Make pypowervm check jobs 20 times a second instead of once.
 
-    It does so once; jobs of the simulator are done at once.
+    Jobs of the simulator are done immediately.
     """
 
     def _setUp(self) -> None:
@@ -120,7 +120,7 @@ class QuickJobs(fixtures.Fixture):
 
 
 class FilesTestCase(test_base.BaseTestCase):
-    """A test with a directory of its own, without the services of nova."""
+    """A test with its own directory, without the services of nova."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -129,7 +129,7 @@ class FilesTestCase(test_base.BaseTestCase):
 
 
 class NovaTestCase(integrated_helpers._IntegratedTestBase):
-    """A nova with one compute node, on a PowerVM of its own."""
+    """A nova with one compute node, on its own PowerVM."""
 
     ADMIN_API = True
     microversion = 'latest'
@@ -196,7 +196,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     # -- images and servers
 
     def store(self, size: int, seed: int = 0, **properties: Any) -> str:
-        """Put a raw image of so many bytes into Glance; returns its id."""
+        """Store a raw image of so many bytes in Glance; return its ID."""
         return self.server.create_image(
             f'image-{uuid.uuid4().hex[:8]}',
             images.raw_bytes(size, seed),
@@ -204,7 +204,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         )
 
     def boot(self, image_id: str, **kwargs: Any) -> dict[str, Any]:
-        """Make a server, and wait for it."""
+        """Create a server, and wait for it."""
         kwargs.setdefault('flavor_id', self.flavor)
         return self._create_server(
             image_uuid=image_id, networks='none', **kwargs
@@ -236,13 +236,13 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         )
 
     def fetched(self) -> int:
-        """The bytes that Glance has sent since it was asked last."""
+        """Return the bytes that Glance has sent since the last call."""
         sent = sum(each.bytes_sent for each in self.server.downloads())
         self.server.reset_downloads()
         return sent
 
-    def run_pass(self) -> None:
-        """What nova does every ``manager_interval`` seconds."""
+    def run_cleanup(self) -> None:
+        """Do what nova does every ``manager_interval`` seconds."""
         self.compute.manager._run_image_cache_manager_pass(
             nova_context.get_admin_context()
         )
@@ -255,20 +255,18 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         ) as in_cell:
             return objects.Instance.get_by_uuid(in_cell, server['id'])
 
-    # -- looking at PowerVM, and changing it
+    # -- PowerVM
 
     @property
-    def catalog(self) -> catalog_module.Catalog:
-        return catalog_module.Catalog(
-            str(self.directory / 'state' / 'catalog.sqlite')
-        )
+    def catalog(self) -> facade.Catalog:
+        return facade.Catalog(str(self.directory / 'state' / 'catalog.sqlite'))
 
     def disks(self) -> dict[str, Any]:
-        """What the control API tells of all disks, by name."""
+        """Return all disks of the control API, by name."""
         return {each['name']: each for each in self.powervm.control.disks()}
 
     def instance_disks(self) -> dict[str, Any]:
-        """Those that are no base images."""
+        """Return the disks that are no base images."""
         return {
             name: each
             for name, each in self.disks().items()
@@ -349,7 +347,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         )
         self.assertEqual(
             [],
-            self.catalog.instance_disks(
+            self.catalog.instance_disks.list(
                 self.compute.driver.image_cache.driver.pool_id()
             ),
         )

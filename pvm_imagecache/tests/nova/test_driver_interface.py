@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""nova's own tests of any virt driver, run against ours.
+"""The tests of nova for any compute driver, run against ours.
 
-They live in ``nova.tests.unit.virt.test_virt_drivers``. What a driver does
-not support it may answer with NotImplementedError there; what ours has to
-support is said below.
+They are in ``nova.tests.unit.virt.test_virt_drivers``, and accept
+NotImplementedError from any method. Those that our driver must support are
+listed below.
 """
 
 import shutil
@@ -36,7 +36,7 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests.functional import base
 from pvm_imagecache.tests.nova import base as nova_base
 
-#: What may not be answered with NotImplementedError.
+#: Methods that must not raise NotImplementedError.
 SUPPORTED = frozenset(
     (
         'init_host',

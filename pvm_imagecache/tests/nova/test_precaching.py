@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""``openstack aggregate cache image``, and what placement is told."""
+"""``openstack aggregate cache image``, and the inventory in placement."""
 
 from unittest import mock
 import uuid
@@ -19,9 +19,9 @@ from nova.compute import provider_tree
 
 from nova import context as nova_context
 from nova.virt import fake
-from pvm_imagecache import boot_clock
-from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import boot_clock
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin
 
@@ -37,7 +37,7 @@ class PrecachingTestCase(base.NovaTestCase):
         self.api.add_host_to_aggregate(self.aggregate['id'], self.compute.host)
 
     def cache(self, *image_ids: str) -> None:
-        """Ask for images through the API, and wait until that is done."""
+        """Cache images through the API, and wait until it is done."""
         self.notifier.reset()
         self.api.api_post(
             f'/os-aggregates/{self.aggregate["id"]}/images',
@@ -48,7 +48,7 @@ class PrecachingTestCase(base.NovaTestCase):
             'aggregate.cache_images.end', timeout=30
         )
 
-    def test_caching(self) -> None:
+    def test_images_are_cached_through_the_api(self) -> None:
         image_id = self.store(SIZE)
         self.cache(image_id)
         self.assertEqual(SIZE, self.fetched())
@@ -61,18 +61,18 @@ class PrecachingTestCase(base.NovaTestCase):
         other = self.store(SIZE, seed=1)
         self.assertEqual({other: 'cached'}, self.results(other))
         self.fetched()
-        # A server of it comes from the cache.
+        # A server is created from the cache.
         server = self.boot(image_id)
         self.assertEqual(1, self.fetched())
         self.assert_boots_from(server, image_id)
 
     def results(self, image_id: str) -> dict[str, str]:
-        """What nova-compute answers the conductor."""
+        """Return the answer of nova-compute to the conductor."""
         return self.compute.manager.cache_images(
             nova_context.RequestContext('user', 'project'), [image_id]
         )
 
-    def test_switched_off(self) -> None:
+    def test_a_disabled_cache_is_unsupported(self) -> None:
         self.flags(enabled=False, group='pvm_imagecache')
         self.compute.driver.image_cache.reconfigure(base.CONF)
         image_id = self.store(SIZE)
@@ -80,7 +80,7 @@ class PrecachingTestCase(base.NovaTestCase):
         self.assert_boots_from(self.boot(image_id), image_id)
         self.assertEqual(set(), self.base_images())
 
-    def test_placement(self) -> None:
+    def test_base_images_are_reserved_in_placement(self) -> None:
         provider = self._get_provider_uuid_by_host(self.compute.host)
 
         def disk() -> dict:
@@ -92,9 +92,9 @@ class PrecachingTestCase(base.NovaTestCase):
         for seed in range(3):
             self.results(self.store(SIZE, seed))
         self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
-        # What can't be told now is as it was.
+        # The last known usage counts after an error.
         with mock.patch.object(
-            catalog.Catalog,
+            facade.Catalog,
             'images',
             autospec=True,
             side_effect=(exceptions.CatalogError(path='x', reason='no luck')),
@@ -103,15 +103,15 @@ class PrecachingTestCase(base.NovaTestCase):
         self.assertEqual(
             1,
             self.stdlog.logger.output.count(
-                'can not tell how full the cache is'
+                'Could not determine the usage of the image cache'
             ),
         )
 
 
 class MixinTestCase(base.NovaTestCase):
-    """The mixin before a driver that is not ours."""
+    """The mixin in front of another driver."""
 
-    def test_mixin(self) -> None:
+    def test_another_driver_caches_with_the_mixin(self) -> None:
         class Theirs(mixin.ImageCacheMixin, fake.FakeDriver):
             """As a fork of nova-powervm would be."""
 

@@ -19,7 +19,7 @@ from nova.tests import fixtures as nova_fixtures
 
 from nova import exception
 from nova import monkey_patch
-from pvm_imagecache import boot_clock
+from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.system import identity
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.nova import base
@@ -30,8 +30,8 @@ SIZE = 5 * base.MIB + 3
 
 
 class ServersTestCase(base.NovaTestCase):
-    def test_how_nova_runs(self) -> None:
-        # What says that the other tests run in the way they are said to.
+    def test_nova_runs_in_the_requested_threads(self) -> None:
+        # The other tests do not show in which way they run.
         wanted = os.environ.get(
             'OS_NOVA_DISABLE_EVENTLET_PATCHING', ''
         ).lower()
@@ -39,45 +39,45 @@ class ServersTestCase(base.NovaTestCase):
             wanted in ('false', '0', 'no'), monkey_patch.is_patched()
         )
 
-    def test_life_of_a_base_image(self) -> None:
+    def test_a_base_image_is_evicted_when_it_is_unused(self) -> None:
         image_id = self.store(SIZE)
         first = self.boot(image_id)
         self.assertEqual(SIZE, self.fetched())
         second = self.boot(image_id)
-        # One byte is asked for, to know whether the user may have it.
+        # One byte is requested, to check the permission of the user.
         self.assertEqual(1, self.fetched())
         for server in (first, second):
             self.assert_boots_from(server, image_id)
         self.assertEqual(
             ['running', 'running'], list(self.partitions().values())
         )
-        # In use, it stays however old it is.
+        # While it is in use, its age does not matter.
         passed = 0.0
         uptime = boot_clock.uptime
         with mock.patch.object(
             boot_clock, 'uptime', lambda: uptime() + passed
         ):
             passed = 10.0 * DAY
-            self.run_pass()
+            self.run_cleanup()
             self.assertEqual(1, len(self.base_images()))
             self._delete_server(first)
             self._delete_server(second)
             self.assert_nothing_left()
-            # Used until now, it stays for a day.
+            # After its last use it is retained for a day.
             passed += DAY - 600
-            self.run_pass()
+            self.run_cleanup()
             self.assertEqual(1, len(self.base_images()))
             passed += 700
-            self.run_pass()
+            self.run_cleanup()
             self.assertEqual(set(), self.base_images())
         self.assertEqual(0, self.fetched())
         self.check_who(image_id)
 
     def check_who(self, image_id: str) -> None:
-        """The history has the user who has asked nova, beside its own."""
+        """The history has the user of the request and our own one."""
         pool = self.compute.driver.image_cache.driver.pool_id()
         found = {
-            (each.action, each.who) for each in self.catalog.history(pool)
+            (each.action, each.who) for each in self.catalog.history.list(pool)
         }
         ours = identity.user()
         theirs = f'{self.api.auth_user} as {ours}'
@@ -91,7 +91,7 @@ class ServersTestCase(base.NovaTestCase):
             found,
         )
 
-    def test_twenty_servers_at_once(self) -> None:
+    def test_twenty_servers_share_one_fetch(self) -> None:
         self.flags(instances=-1, cores=-1, ram=-1, group='quota')
         image_id = self.store(SIZE)
         server = self._build_server(
@@ -107,7 +107,7 @@ class ServersTestCase(base.NovaTestCase):
         ]
         self.assertEqual(20, len(servers))
         downloads = self.server.downloads()
-        # One fetch; of each of the others only the right to it was asked.
+        # One fetch; the others only checked the permission.
         self.assertEqual(
             [1] * 19 + [SIZE], sorted(each.bytes_sent for each in downloads)
         )
@@ -121,7 +121,7 @@ class ServersTestCase(base.NovaTestCase):
             self._wait_until_deleted(each)
         self.assert_nothing_left()
 
-    def test_disk_name_taken_by_another_server(self) -> None:
+    def test_a_taken_disk_name_is_replaced_by_another(self) -> None:
         image_id = self.store(SIZE)
         with mock.patch.object(
             boot_disks,
@@ -134,11 +134,11 @@ class ServersTestCase(base.NovaTestCase):
             self._delete_server(second)
             self.assertEqual({'b_same'}, set(self.instance_disks()))
             self.assert_boots_from(first, image_id)
-            # Deleted once more, it does not touch what has its first name.
+            # The first name still belongs to the first server.
             self._delete_server(first)
         self.assert_nothing_left()
 
-    def test_rebuild(self) -> None:
+    def test_a_rebuild_replaces_the_disk(self) -> None:
         before, after = self.store(SIZE), self.store(SIZE, seed=1)
         server = self.boot(before)
         udid = self.disk_of(server)['udid']
@@ -150,7 +150,7 @@ class ServersTestCase(base.NovaTestCase):
         self._delete_server(server)
         self.assert_nothing_left()
 
-    def test_power(self) -> None:
+    def test_servers_are_stopped_started_and_rebooted(self) -> None:
         server = self.boot(self.store(SIZE))
         self._stop_server(server)
         self.assertEqual(['not activated'], list(self.partitions().values()))
@@ -158,7 +158,7 @@ class ServersTestCase(base.NovaTestCase):
         self._reboot_server(server, hard=False)
         self._reboot_server(server, hard=True)
         self.assertEqual(['running'], list(self.partitions().values()))
-        # Somebody else stops and starts it: nova finds out.
+        # An operator stops it, and nova notices.
         self.compute.driver._partitions.power_off(
             self.compute.driver._partitions.find(server['id'])
         )
@@ -168,8 +168,8 @@ class ServersTestCase(base.NovaTestCase):
         self._delete_server(server)
         self.assert_nothing_left()
 
-    def test_disk_given_by_somebody_else(self) -> None:
-        # What an operator has attached is not nova's to delete.
+    def test_a_disk_attached_by_an_operator_is_kept(self) -> None:
+        # nova must not delete a disk that an operator attached.
         server = self.boot(self.store(SIZE))
         driver = self.compute.driver
         plain = self.powervm.control.plant_disk(
@@ -186,7 +186,7 @@ class ServersTestCase(base.NovaTestCase):
         self.assertEqual([], self.disks()['their_data']['mapped_to'])
         self.assertEqual([], driver.list_instances())
 
-    def test_gone_already(self) -> None:
+    def test_a_server_without_partition_is_deleted(self) -> None:
         server = self.boot(self.store(SIZE))
         partitions = self.compute.driver._partitions
         partition = partitions.find(server['id'])
@@ -200,7 +200,7 @@ class ServersTestCase(base.NovaTestCase):
         self._delete_server(server)
         self.assertEqual({}, self.partitions())
 
-    def test_compute_restarts(self) -> None:
+    def test_the_cache_survives_a_restart_of_compute(self) -> None:
         image_id = self.store(SIZE)
         first = self.boot(image_id)
         self.fetched()
@@ -213,7 +213,7 @@ class ServersTestCase(base.NovaTestCase):
         self._delete_server(first)
         self._delete_server(second)
         self.assert_nothing_left()
-        self.run_pass()
+        self.run_cleanup()
         self.assertEqual(1, len(self.base_images()))
 
 
@@ -221,10 +221,10 @@ class FailedSpawnTestCase(base.NovaTestCase):
     """Wherever a spawn fails, nothing is left behind."""
 
     def check_failing(self, image_id: str, cause: str) -> None:
-        """Boot a server that does not get whole, and delete it.
+        """Boot a server that fails to build, and delete it.
 
-        :param cause: what the log says; the scheduler, which has no other
-            host to try, tells the user nothing of it.
+        :param cause: in the log; the user does not see it, because the
+            scheduler finds no other host.
         """
         server = self.boot(image_id, expected_state='ERROR')
         self.assertIn(cause, self.stdlog.logger.output)
@@ -233,10 +233,10 @@ class FailedSpawnTestCase(base.NovaTestCase):
         self._delete_server(server)
         self.assert_nothing_left()
 
-    def test_at_powervm(self) -> None:
+    def test_nothing_is_left_after_a_failure_of_powervm(self) -> None:
         image_id = self.store(SIZE)
         for cause, match in (
-            ('make partition', {'kind': 'LogicalPartition.create'}),
+            ('create partition', {'kind': 'LogicalPartition.create'}),
             ('change the mappings', {'kind': 'VirtualIOServer.update'}),
             ('power on', {'method': 'PUT', 'path_regex': 'do/PowerOn'}),
         ):
@@ -246,13 +246,13 @@ class FailedSpawnTestCase(base.NovaTestCase):
             self.check_failing(image_id, f'PowerVM refused to {cause}')
         self.assertEqual(1, len(self.base_images()))
 
-    def test_at_glance(self) -> None:
+    def test_nothing_is_left_after_a_failure_of_glance(self) -> None:
         image_id = self.store(SIZE)
         self.server.inject(image_id, status=403, count=99)
         self.check_failing(image_id, 'may not be downloaded')
         self.assertEqual(set(), self.base_images())
 
-    def test_disk_of_somebody_else_has_the_name(self) -> None:
+    def test_a_disk_of_another_instance_is_kept(self) -> None:
         # It is not mapped, as one that is being made, or was detached.
         image_id = self.store(SIZE)
         self.server.inject(image_id, status=403, count=99)
@@ -267,7 +267,7 @@ class FailedSpawnTestCase(base.NovaTestCase):
                 self._delete_server(server)
                 self.assertEqual(theirs['udid'], self.disks()[name]['udid'])
 
-    def test_what_can_not_be_undone_is_undone_by_the_delete(self) -> None:
+    def test_a_failed_cleanup_is_repeated_by_the_delete(self) -> None:
         self.powervm.control.add_fault(
             'status', method='PUT', path_regex='do/PowerOn'
         )
@@ -277,13 +277,14 @@ class FailedSpawnTestCase(base.NovaTestCase):
         )
         server = self.boot(self.store(SIZE), expected_state='ERROR')
         self.assertIn(
-            'What was made could not all be removed', self.stdlog.logger.output
+            'Could not clean up after a failed build',
+            self.stdlog.logger.output,
         )
         self.assertEqual(1, len(self.instance_disks()))
         self.powervm.control.clear_faults()
         self._delete_server(server)
 
-    def test_what_is_not_supported(self) -> None:
+    def test_servers_with_unsupported_devices_are_refused(self) -> None:
         image_id = self.store(SIZE)
         flavor = self._create_flavor(
             memory_mb=1000, vcpu=1, disk=1, ephemeral=1
@@ -301,14 +302,16 @@ class FailedSpawnTestCase(base.NovaTestCase):
             server = self._wait_for_state_change(
                 self.api.post_server({'server': server}), 'ERROR'
             )
-            self.assertIn(f'supports no {what}', server['fault']['message'])
+            self.assertIn(
+                f'does not support {what}', server['fault']['message']
+            )
             # nova asks for the ephemeral disk's file system by then.
-            self.run_pass()
-            self.assertNotIn('can not tidy up', self.stdlog.logger.output)
+            self.run_cleanup()
+            self.assertNotIn('Could not run image', self.stdlog.logger.output)
             self._delete_server(server)
         self.assert_nothing_left()
 
-    def test_too_small_a_flavor(self) -> None:
+    def test_a_flavor_that_is_too_small_is_refused(self) -> None:
         image_id = self.server.create_image(
             'large', images.qcow2_bytes(2 * base.GIB), disk_format='qcow2'
         )
@@ -316,7 +319,7 @@ class FailedSpawnTestCase(base.NovaTestCase):
         self.assertIn('is too small for image', server['fault']['message'])
         self.assert_nothing_left()
 
-    def test_server_on_a_volume(self) -> None:
+    def test_a_server_on_a_volume_is_refused(self) -> None:
         server = self._build_server(networks='none', flavor_id=self.flavor)
         del server['imageRef']
         server['block_device_mapping_v2'] = [
@@ -330,10 +333,10 @@ class FailedSpawnTestCase(base.NovaTestCase):
         server = self._wait_for_state_change(
             self.api.post_server({'server': server}), 'ERROR'
         )
-        self.assertIn('supports no volumes', server['fault']['message'])
+        self.assertIn('does not support volumes', server['fault']['message'])
         # Its image is called ''.
         self.assertEqual('', self.instance(server).image_ref)
-        self.run_pass()
-        self.assertNotIn('can not tidy up', self.stdlog.logger.output)
+        self.run_cleanup()
+        self.assertNotIn('Could not run image', self.stdlog.logger.output)
         self._delete_server(server)
         self.assert_nothing_left()

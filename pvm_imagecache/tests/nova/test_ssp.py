@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""nova-compute on a Shared Storage Pool, which keeps images itself."""
+"""nova-compute on a Shared Storage Pool, which caches images itself."""
 
 from pvm_imagecache.tests.nova import base
 
@@ -21,7 +21,7 @@ class SSPTestCase(base.NovaTestCase):
     cluster = ('cluster1', 500.0)
     options = {'disk_driver': 'ssp'}
 
-    def test_servers(self) -> None:
+    def test_servers_are_clones_of_the_image_of_the_pool(self) -> None:
         driver = self.compute.driver
         self.assertFalse(driver.capabilities['has_imagecache'])
         image_id = self.store(SIZE)
@@ -41,7 +41,7 @@ class SSPTestCase(base.NovaTestCase):
             self.assertIn(
                 server['id'].replace('-', '_'), self.disk_of(server)['name']
             )
-        self.run_pass()
+        self.run_cleanup()
         driver.manage_image_cache(None, None)
         self.assertRaises(
             NotImplementedError, driver.cache_image, None, image_id

@@ -311,17 +311,19 @@ class GlanceServer:
             f'--bandwidth={self._bandwidth}',
         ]
         with self.log_path.open('ab') as log:
-            return subprocess.Popen(
-                command,
-                # Its end tells the server that we are gone.
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=self.state_dir,
-                env=_server_environment(),
-                umask=0o077,
-                # Ctrl-C is ours to handle.
-                start_new_session=True,
+            return process_module.end_with_us(
+                subprocess.Popen(
+                    command,
+                    # Its end tells the server that we are gone.
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.state_dir,
+                    env=_server_environment(),
+                    umask=0o077,
+                    # Ctrl-C is ours to handle.
+                    start_new_session=True,
+                )
             )
 
     def _end_process(self) -> None:

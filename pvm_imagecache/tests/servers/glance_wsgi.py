@@ -600,12 +600,16 @@ def write_config(state_dir: pathlib.Path, port: int) -> None:
     (state_dir / 'policy.yaml').write_text('{}\n')
 
 
-def tune_sqlite() -> None:
+def tune_sqlite(*, parallel_writes: bool) -> None:
     """Make sqlite bear parallel requests.
 
     Left alone, two requests that read and then write in one transaction
     cannot both go on, and one of them fails at once with "database is
     locked" however long the busy timeout.
+
+    :param parallel_writes: start each transaction as one that writes. The
+        service must then end every transaction with its request: another
+        one waits for it even if it only reads.
     """
     from sqlalchemy import engine
     from sqlalchemy import event
@@ -617,6 +621,9 @@ def tune_sqlite() -> None:
         connection.execute('PRAGMA journal_mode = WAL')
         # The state need not outlive a power failure.
         connection.execute('PRAGMA synchronous = OFF')
+
+    if not parallel_writes:
+        return
 
     @event.listens_for(engine.Engine, 'before_cursor_execute', retval=True)
     def begin_immediate(
@@ -653,6 +660,9 @@ def sync_database(state_dir: pathlib.Path) -> None:
         default_config_files=[str(state_dir / 'glance-api.conf')],
     )
     manage.DbCommands().sync()
+    # The application parses the command line itself, and until Glance 32 it
+    # registers options for it first, which is refused after a parsing.
+    cfg.CONF.clear()
     done.touch()
 
 
@@ -661,7 +671,7 @@ def load_application(state_dir: pathlib.Path) -> types.WSGIApplication:
     # Glance parses the command line of its process.
     sys.argv[1:] = []
     os.environ['OS_GLANCE_CONFIG_DIR'] = str(state_dir)
-    tune_sqlite()
+    tune_sqlite(parallel_writes=True)
     sync_database(state_dir)
     # On its way out Glance asks for a thread pool even if it had none, and
     # then it is too late to import this.

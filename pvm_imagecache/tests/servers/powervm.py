@@ -26,6 +26,7 @@ import types
 import typing
 
 from pvm_imagecache.simulator import control as control_module
+from pvm_imagecache.tests.servers import process as process_module
 
 # How long it may take to start, seconds.
 _START_TIMEOUT = 60.0
@@ -52,27 +53,26 @@ class PowerVMServer:
     def __enter__(self) -> typing.Self:
         ready = self._state_dir.with_name(f'{self._state_dir.name}-ready')
         with contextlib.ExitStack() as held:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    '-m',
-                    'pvm_imagecache.simulator',
-                    '--state-dir',
-                    str(self._state_dir),
-                    '--ready-file',
-                    str(ready),
-                    '--watch-stdin',
-                    *self._options,
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                # Ctrl-C is for whoever started it to handle.
-                start_new_session=True,
+            process = process_module.end_with_us(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        '-m',
+                        'pvm_imagecache.simulator',
+                        '--state-dir',
+                        str(self._state_dir),
+                        '--ready-file',
+                        str(ready),
+                        '--watch-stdin',
+                        *self._options,
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    # Ctrl-C is for whoever started it to handle.
+                    start_new_session=True,
+                )
             )
-            held.callback(process.wait)
-            held.callback(process.terminate)
-            if process.stdin:
-                held.callback(process.stdin.close)
+            held.callback(process_module.end, process)
             end = time.monotonic() + _START_TIMEOUT
             while not ready.exists():
                 if process.poll() is not None or time.monotonic() > end:

@@ -32,7 +32,7 @@ from pvm_imagecache.conf import glance
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import prefetch
 from pvm_imagecache.drivers import powervm
-from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import warn_once
 from pvm_imagecache.tests import images
@@ -69,7 +69,7 @@ class TestCase(base.BaseTestCase):
                     module.GROUP.name, module.GROUP.title, module.GROUP.help
                 ),
             )
-        for module in (instance_disk, image_source, powervm):
+        for module in (instance_disk, image_stream, powervm):
             # What is tried again is tried at once.
             self.patch(
                 module, 'RETRY_DELAYS', tuple(0 for _ in module.RETRY_DELAYS)
@@ -170,7 +170,7 @@ class file(fixtures.Fixture):
 class CacheTestCase(TestCase):
     """One pool, one Glance with one image, an empty cache."""
 
-    size = 2 * image_source.CHUNK_SIZE + 17
+    size = 2 * image_stream.CHUNK_SIZE + 17
     gib = 100
 
     def setUp(self):
@@ -216,7 +216,7 @@ class CacheTestCase(TestCase):
     def another(self, image_id, content=None, **values):
         """Another image of the same Glance."""
         content = content or images.raw_bytes(
-            image_source.CHUNK_SIZE + 5, seed=2
+            image_stream.CHUNK_SIZE + 5, seed=2
         )
         image = image_of(content, image_id, **values)
         self.source.put(image, *fakes.chunks(content))
@@ -264,7 +264,7 @@ class CacheTestCase(TestCase):
         self.assertEqual([], self.catalog.base_images.list('pool'))
 
     def leave_behind(
-        self, written=image_source.CHUNK_SIZE, udid=True, gib=1, label=None
+        self, written=image_stream.CHUNK_SIZE, udid=True, gib=1, label=None
     ):
         """What a process leaves that dies while it fills a base image."""
         record = self.catalog.base_images.start_fill(

@@ -25,6 +25,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.glance import stream as image_stream
 
 
 class FakeDriver(base.DiskDriver):
@@ -249,7 +250,7 @@ class FakeSource(image_source.ImageSource):
     @contextlib.contextmanager
     def open(self, image, context=None):
         self.opened.append(image.id)
-        stream = image_source.ImageStream(
+        stream = image_stream.ImageStream(
             image, lambda position: self._body(image, position)
         )
         try:
@@ -272,7 +273,7 @@ class FakeSource(image_source.ImageSource):
 
 def chunks(content):
     """Cut bytes into parts that streams leave as they are."""
-    size = image_source.CHUNK_SIZE
+    size = image_stream.CHUNK_SIZE
     return [
         content[start : start + size] for start in range(0, len(content), size)
     ]

@@ -119,7 +119,7 @@ class ExceptionsTest(base.TestCase):
         error = exceptions.DiskNotFound(name='100%s', pool='%(secret)s')
         self.assertEqual('There is no disk "100%s" in %(secret)s.', str(error))
 
-    def test_families(self):
+    def test_families_and_transience_are_as_documented(self):
         self.assertTrue(
             exceptions.PowerVMBusy(action='a', reason='r').transient
         )
@@ -140,3 +140,33 @@ class ExceptionsTest(base.TestCase):
         ):
             # A deploy goes past the cache for all of these.
             self.assertTrue(issubclass(kind, exceptions.CacheFault))
+
+    def test_an_image_is_shown_by_name_and_short_id(self):
+        error = exceptions.ImagePinned(
+            image=base.IMAGE_ID, image_name='debian-13'
+        )
+        self.assertEqual(
+            'Image debian-13 (3e865d14) is pinned (unpin it first).',
+            str(error),
+        )
+        self.assertEqual(base.IMAGE_ID, error.image)
+        for name in (None, ''):
+            error = exceptions.ImagePinned(
+                image=base.IMAGE_ID, image_name=name
+            )
+            self.assertIn(base.IMAGE_ID, str(error))
+
+    def test_every_docstring_says_when_the_error_is_raised(self):
+        for kind in _all():
+            first = kind.__doc__.partition('\n')[0]
+            self.assertRegex(first, r'^(Raised |Family of |Root of )', kind)
+
+    def test_every_field_of_a_message_is_documented(self):
+        for kind in _all():
+            documented = ' '.join(
+                parent.__doc__ or ''
+                for parent in kind.__mro__
+                if issubclass(parent, exceptions.PVMImageCacheError)
+            )
+            for name in _fields(kind):
+                self.assertIn(f':ivar {name}:', documented, kind)

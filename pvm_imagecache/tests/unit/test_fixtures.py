@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Our own plugins pass the suites for plugins, and bad ones do not."""
+"""The conformance suites: built-in plugins pass, broken ones fail."""
 
 import unittest
 
@@ -21,22 +21,22 @@ from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
 
-class AgeTest(fixtures.PolicyConformance, unittest.TestCase):
+class AgeConformanceTest(fixtures.PolicyConformance, unittest.TestCase):
     policy = 'age'
     options = {'pvm_imagecache_age': {'max_age': 86400}}
 
 
-class LRUTest(fixtures.PolicyConformance, unittest.TestCase):
+class LRUConformanceTest(fixtures.PolicyConformance, unittest.TestCase):
     policy = 'lru'
     options = {'pvm_imagecache_lru': {'max_images': 3, 'max_gib': 20}}
 
 
-class WatermarkTest(fixtures.PolicyConformance, unittest.TestCase):
+class WatermarkConformanceTest(fixtures.PolicyConformance, unittest.TestCase):
     policy = 'watermark'
     options = {'pvm_imagecache_watermark': {'high': 50, 'low': 20}}
 
 
-class NoneTest(fixtures.PolicyConformance, unittest.TestCase):
+class NoneConformanceTest(fixtures.PolicyConformance, unittest.TestCase):
     policy = 'none'
 
 
@@ -48,7 +48,15 @@ class FakeDriverTest(fixtures.DriverConformance, unittest.TestCase):
         return self.driver.content(disk.name, size)
 
 
-class _Bad(eviction_base.EvictionPolicy):
+class OldTesttoolsTest(FakeDriverTest):
+    def assertRaises(self, kind, function, *args, **kwargs):
+        """As in testtools 2.7, where it is no context manager."""
+        with super().assertRaises(kind) as caught:
+            function(*args, **kwargs)
+        return caught.exception
+
+
+class _Policy(eviction_base.EvictionPolicy):
     api_version = eviction_base.API_VERSION
 
     def __init__(self, choose):
@@ -74,15 +82,15 @@ def _endless(view):
         yield from _of(view.images)
 
 
-class BadPolicyTest(base.TestCase):
-    """What each test of the suite is there to find."""
+class BrokenPolicyTest(base.TestCase):
+    """Each test of the suite finds the fault that it is for."""
 
     def _failures(self, choose):
         class Suite(fixtures.PolicyConformance, unittest.TestCase):
             policy = 'none'
 
             def make_policy(self):
-                return _Bad(choose)
+                return _Policy(choose)
 
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(Suite).run(result)
@@ -91,12 +99,12 @@ class BadPolicyTest(base.TestCase):
             for test, _ in result.failures + result.errors
         }
 
-    def test_a_good_one(self):
+    def test_a_correct_policy_passes(self):
         self.assertEqual(
             set(), self._failures(lambda view: _of(view.candidates()))
         )
 
-    def test_bad_ones(self):
+    def test_each_fault_of_a_policy_is_found(self):
         calls = []
 
         def flaky(view):
@@ -105,31 +113,31 @@ class BadPolicyTest(base.TestCase):
 
         for name, choose in (
             (
-                'test_it_answers_with_decisions',
+                'test_it_returns_decisions',
                 lambda view: [each.image_id for each in view.candidates()],
             ),
             (
-                'test_it_answers_with_decisions',
+                'test_it_returns_decisions',
                 lambda view: [eviction_base.Decision('x', 'c', 'r')],
             ),
             (
-                'test_it_answers_with_decisions',
+                'test_it_returns_decisions',
                 lambda view: [
                     eviction_base.Decision(each.image_id, '', '')
                     for each in view.candidates()
                 ],
             ),
             (
-                'test_it_chooses_nothing_twice',
+                'test_it_chooses_no_image_twice',
                 lambda view: _of(view.candidates()[:1] * 2),
             ),
             (
-                'test_it_leaves_alone_what_is_vetoed',
+                'test_it_chooses_no_vetoed_image',
                 lambda view: _of(view.images),
             ),
             ('test_it_decides_by_the_view_alone', flaky),
             (
-                'test_the_order_of_the_view_does_not_matter',
+                'test_the_order_of_images_does_not_matter',
                 lambda view: _of(
                     each for each in view.images[:1] if not each.veto
                 ),
@@ -143,16 +151,16 @@ class BadPolicyTest(base.TestCase):
                 ),
             ),
             (
-                'test_an_empty_cache',
+                'test_it_chooses_nothing_of_an_empty_cache',
                 lambda view: [eviction_base.Decision('x', 'c', 'r')],
             ),
-            ('test_it_chooses_nothing_twice', _endless),
+            ('test_it_chooses_no_image_twice', _endless),
         ):
             self.assertIn(name, self._failures(choose))
 
 
-class BadDriverTest(base.TestCase):
-    """A driver that gets something wrong is found out."""
+class BrokenDriverTest(base.TestCase):
+    """A fault of a driver is found by the test that it is for."""
 
     def _failures(self, driver):
         class Suite(FakeDriverTest):
@@ -166,7 +174,7 @@ class BadDriverTest(base.TestCase):
             for test, _ in result.failures + result.errors
         }
 
-    def test_one_that_deletes_by_name(self):
+    def test_a_driver_that_deletes_by_name_fails(self):
         class Driver(fakes.FakeDriver):
             def delete_disks(self, disks):
                 return super().delete_disks(
@@ -178,16 +186,16 @@ class BadDriverTest(base.TestCase):
             self._failures(Driver),
         )
 
-    def test_one_that_copies_blindly(self):
+    def test_a_driver_that_copies_an_invalid_source_fails(self):
         class Driver(fakes.FakeDriver):
             def copy_disk(self, source, new, still_valid=None):
                 return super().copy_disk(source, new)
 
         self.assertEqual(
-            {'test_a_copy_of_what_is_not_valid'}, self._failures(Driver)
+            {'test_an_invalid_source_is_not_copied'}, self._failures(Driver)
         )
 
-    def test_one_that_loses_bytes(self):
+    def test_a_driver_that_loses_bytes_fails(self):
         class Driver(fakes.FakeDriver):
             def copy_disk(self, source, new, still_valid=lambda: True):
                 made = super().copy_disk(source, new, still_valid)
@@ -195,15 +203,16 @@ class BadDriverTest(base.TestCase):
                 return made
 
         self.assertEqual(
-            {'test_bytes_arrive_and_are_copied'}, self._failures(Driver)
+            {'test_uploaded_bytes_are_stored_and_copied'},
+            self._failures(Driver),
         )
 
-    def test_one_that_says_all_is_mapped(self):
+    def test_a_driver_that_reports_all_disks_as_mapped_fails(self):
         class Driver(fakes.FakeDriver):
             def mapped(self, disks):
                 return set(disks)
 
         self.assertEqual(
-            {'test_nobody_has_a_new_disk'}, self._failures(Driver)
+            {'test_a_new_disk_is_not_mapped'}, self._failures(Driver)
         )
         self.assertIs(driver_base.Disk, type(Driver().add('x')))

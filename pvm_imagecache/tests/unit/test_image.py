@@ -41,36 +41,36 @@ images = strategies.builds(
 
 
 class DigestTest(base.TestCase):
-    def test_is_glances_own_hash_first(self):
+    def test_digest_prefers_the_hash_of_glance(self):
         image = base.image_of(b'x')
         self.assertEqual(
             image_module.Digest('sha512', hashlib.sha512(b'x').hexdigest()),
             image.digest,
         )
 
-    def test_is_md5_where_there_is_no_other(self):
+    def test_digest_is_md5_without_another_hash(self):
         image = base.image_of(b'x', os_hash_algo=None, os_hash_value=None)
         self.assertEqual(
             image_module.Digest('md5', hashlib.md5(b'x').hexdigest()),
             image.digest,
         )
 
-    def test_is_md5_where_python_lacks_the_other(self):
+    def test_digest_is_md5_if_python_lacks_the_other(self):
         image = base.image_of(b'x', os_hash_algo='blake17')
         self.assertEqual('md5', image.digest.algorithm)
 
-    def test_is_md5_where_the_other_has_no_value(self):
+    def test_digest_is_md5_if_the_other_has_no_value(self):
         for value in (None, ''):
             image = base.image_of(b'x', os_hash_value=value)
             self.assertEqual('md5', image.digest.algorithm)
 
-    def test_is_none_where_nothing_is_known(self):
+    def test_digest_is_none_without_a_hash(self):
         image = base.image_of(b'x', os_hash_algo=None, checksum=None)
         self.assertIsNone(image.digest)
         image = base.image_of(b'x', os_hash_algo='blake17', checksum='')
         self.assertIsNone(image.digest)
 
-    def test_is_in_lower_case(self):
+    def test_digest_is_in_lower_case(self):
         image = base.image_of(b'x', os_hash_value='ABCDEF')
         self.assertEqual('abcdef', image.digest.value)
         image = base.image_of(b'x', os_hash_algo=None, checksum='ABCDEF')
@@ -89,14 +89,14 @@ class CompareTest(base.TestCase):
 
     @base.generated
     @hypothesis.given(images, images)
-    def test_is_symmetric(self, one, other):
+    def test_comparison_is_symmetric(self, one, other):
         self.assertIs(
             image_module.compare(one, other), image_module.compare(other, one)
         )
 
     @base.generated
     @hypothesis.given(images, images)
-    def test_never_takes_two_for_the_same_that_may_not_be(self, one, other):
+    def test_same_images_agree_in_all_that_is_known(self, one, other):
         if image_module.compare(one, other) is not SAME:
             return
         self.assertEqual(
@@ -126,7 +126,7 @@ class CompareTest(base.TestCase):
         if image.checksum:
             self.assertIs(SAME, image_module.compare(image, image))
 
-    def test_same(self):
+    def test_equal_descriptions_are_the_same(self):
         self.assertIs(SAME, self._compared())
 
     def test_case_of_a_hash_does_not_matter(self):
@@ -141,10 +141,10 @@ class CompareTest(base.TestCase):
     def test_name_and_virtual_size_do_not_matter(self):
         self.assertIs(SAME, self._compared(name='other', virtual_size=1))
 
-    def test_case_of_the_id_does(self):
+    def test_case_of_the_id_matters(self):
         self.assertIs(DIFFERENT, self._compared(id=self.image.id.upper()))
 
-    def test_size_and_format_do(self):
+    def test_size_and_format_matter(self):
         self.assertIs(DIFFERENT, self._compared(size=1))
         self.assertIs(DIFFERENT, self._compared(disk_format='qcow2'))
 
@@ -157,11 +157,11 @@ class CompareTest(base.TestCase):
         ):
             self.assertIs(SAME, self._compared(**changes), changes)
 
-    def test_one_hash_that_differs_is_too(self):
+    def test_one_hash_that_differs_is_enough(self):
         self.assertIs(DIFFERENT, self._compared(os_hash_value='0' * 128))
         self.assertIs(DIFFERENT, self._compared(checksum='0' * 32))
 
-    def test_no_hash_in_common_tells_nothing(self):
+    def test_no_hash_in_common_is_unknown(self):
         self.assertIs(
             UNKNOWN, self._compared(os_hash_algo='sha256', checksum=None)
         )
@@ -172,7 +172,7 @@ class CompareTest(base.TestCase):
 
 
 class SizeTest(base.TestCase):
-    def test_least_disk_size(self):
+    def test_least_disk_size_is_the_larger_size(self):
         self.assertEqual(2, base.image_of(b'xx').least_disk_size)
         self.assertEqual(
             7, base.image_of(b'xx', virtual_size=7).least_disk_size
@@ -181,7 +181,7 @@ class SizeTest(base.TestCase):
             2, base.image_of(b'xx', virtual_size=1).least_disk_size
         )
 
-    def test_virtual_size_is_needed_of_sparse_formats_only(self):
+    def test_only_sparse_formats_need_a_virtual_size(self):
         self.assertFalse(base.image_of(b'xx').needs_virtual_size)
         qcow2 = base.image_of(b'xx', disk_format='qcow2')
         self.assertTrue(qcow2.needs_virtual_size)
@@ -190,14 +190,29 @@ class SizeTest(base.TestCase):
         )
 
 
+class LabelTest(base.TestCase):
+    def test_label_is_name_and_short_id(self):
+        self.assertEqual('an image (3e865d14)', base.image_of(b'x').label)
+
+    def test_label_without_a_name_is_the_whole_id(self):
+        for name in (None, ''):
+            self.assertEqual(
+                base.IMAGE_ID, base.image_of(b'x', name=name).label
+            )
+
+    def test_label_is_safe_on_a_terminal(self):
+        image = base.image_of(b'x', name='\x1b[2J')
+        self.assertEqual(r'\x1b[2J (3e865d14)', image.label)
+
+
 class CheckFormatTest(base.TestCase):
-    def test_taken(self):
+    def test_supported_formats_are_accepted(self):
         for disk_format in image_module.SUPPORTED_FORMATS:
             image_module.check_format(
                 base.image_of(b'x', disk_format=disk_format)
             )
 
-    def test_refused(self):
+    def test_other_formats_are_refused(self):
         for disk_format in ('vmdk', 'iso', 'none', 'RAW', ''):
             error = self.assertRaises(
                 exceptions.ImageFormatUnsupported,

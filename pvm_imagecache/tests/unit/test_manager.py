@@ -508,7 +508,7 @@ class CleanupTest(ManagerTestCase):
 
         self.policies = [pipeline.NamedPolicy('bad', Bad(None, None))]
         self.manager = self.make_manager()
-        skipped = 'policy bad was skipped: RuntimeError: '
+        skipped = 'policy bad failed and was skipped: RuntimeError: '
         for said in ('first', 'first', 'second', 'second', None, None):
             failing.clear()
             if said:
@@ -541,7 +541,7 @@ class CleanupTest(ManagerTestCase):
         self.prefetch()
         done = self.manager.run_cleanup()
         self.assertEqual(
-            '1 image(s) evicted (1 GiB), policy bad was skipped: '
+            '1 image(s) evicted (1 GiB), policy bad failed and was skipped: '
             'RuntimeError: broken',
             done.summary,
         )

@@ -18,20 +18,20 @@ import sys
 
 from prometheus_client import parser
 
-from pvm_imagecache import catalog
 from pvm_imagecache import exceptions
-from pvm_imagecache import manager
 from pvm_imagecache import metrics
+from pvm_imagecache import results
+from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 
 
 def _usage(**totals):
-    return manager.Usage(
+    return results.Usage(
         driver_base.Pool('id', 'a "pool"', 100, 40),
         2,
         30,
-        {action: catalog.Total(*values) for action, values in totals.items()},
+        {action: models.Total(*values) for action, values in totals.items()},
     )
 
 
@@ -52,7 +52,7 @@ class RenderTest(base.TestCase):
             for each in family.samples
         }
 
-    def test_numbers(self):
+    def test_usage_becomes_metrics(self):
         found = self._samples(
             _usage(hit=(3, 0, 60, 1.0), miss=(2, 40, 0, 8.0), evict=(5, 0, 0))
         )
@@ -73,31 +73,31 @@ class RenderTest(base.TestCase):
                 value, found[f'pvm_imagecache_{name[0]}', *name[1:]]
             )
 
-    def test_the_last_pass(self):
+    def test_the_last_cleanup_run_is_reported(self):
         for trouble, value in (('', 0), ('the policy', 1)):
             found = self._samples(
                 dataclasses.replace(
-                    _usage(), last_pass=catalog.LastPass(7.5, trouble)
+                    _usage(), last_run=models.LastRun(7.5, trouble)
                 )
             )
             self.assertEqual(
                 (7.5, value),
                 (
-                    found['pvm_imagecache_last_pass_timestamp_seconds',],
-                    found['pvm_imagecache_last_pass_troubled',],
+                    found['pvm_imagecache_last_run_timestamp_seconds',],
+                    found['pvm_imagecache_last_run_failed',],
                 ),
             )
         self.assertFalse(
-            [each for each in self._samples(_usage()) if 'pass' in each[0]]
+            [each for each in self._samples(_usage()) if 'last_run' in each[0]]
         )
 
-    def test_without_an_estimate(self):
+    def test_an_unknown_estimate_is_left_out(self):
         self.assertNotIn(
             ('pvm_imagecache_saved_seconds',),
             self._samples(_usage(hit=(1, 0, 60, 1.0))),
         )
 
-    def test_it_is_not_installed(self):
+    def test_a_missing_library_is_reported(self):
         self.patch(sys, 'modules', dict(sys.modules, prometheus_client=None))
         error = self.assertRaises(
             exceptions.MetricsError, metrics.render, _usage()
@@ -106,7 +106,7 @@ class RenderTest(base.TestCase):
 
 
 class SecondsTest(base.TestCase):
-    def test_estimates(self):
+    def test_saved_seconds_are_estimated(self):
         for expected, totals in (
             (0.0, {}),
             (0.0, {'miss': (1, 10, 0, 5.0)}),
@@ -136,7 +136,7 @@ class SecondsTest(base.TestCase):
 
 
 class WriteTest(base.TestCase):
-    def test_in_one_step_and_for_everybody(self):
+    def test_a_file_is_written_atomically_and_world_readable(self):
         path = self.path('pvm.prom')
         self.addCleanup(os.umask, os.umask(0o077))
         for _ in range(2):
@@ -159,7 +159,7 @@ class WriteTest(base.TestCase):
         with open(path) as file:
             self.assertEqual('old', file.read())
 
-    def test_no_plain_file(self):
+    def test_a_file_that_is_not_regular_is_refused(self):
         os.symlink(self.path('target'), self.path('link'))
         for path in (self.directory, self.path('link'), '/dev/null'):
             self.assertRaises(

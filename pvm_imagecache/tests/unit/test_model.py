@@ -10,12 +10,17 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The whole cache beside a model of it: a dict of what each disk holds.
+r"""Stateful test of the whole cache against a model of it.
 
-Real catalogue, locks and policies; a pool and a Glance in memory. Things are
-deployed, purged, pinned and evicted, others meddle with the pool, clocks are
-set, hosts are restarted, the catalogue is lost, and whoever is at work dies
-in the middle of it.
+The model is a dict of the bytes that each disk must hold. Catalog, locks and
+policies are real; pool and Glance are in memory. Images are deployed, purged,
+pinned and evicted, others change the pool, clocks are set, the host restarts,
+the catalog is lost, and the process crashes during any of these operations.
+
+A longer run takes more examples and more steps for each::
+
+    OS_TEST_MODEL_EXAMPLES=1500 OS_TEST_MODEL_STEPS=60 \
+        python -m testtools.run pvm_imagecache.tests.unit.test_model
 """
 
 import contextlib
@@ -33,6 +38,7 @@ from pvm_imagecache import manager as manager_module
 from pvm_imagecache import naming
 from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import instance_disk
@@ -47,8 +53,11 @@ from pvm_imagecache.tests.unit import fakes
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
 READY = models.State.READY
 POOL_GIB = 8
+#: For more runs than a unit test may take, set these variables.
+RUNS = int(os.environ.get('PVM_IMAGECACHE_MODEL_RUNS', '60'))
+STEPS = int(os.environ.get('PVM_IMAGECACHE_MODEL_STEPS', '50'))
 MINIMUM_AGE = 50.0
-#: The last two share the twelve digits that the name of a disk keeps.
+#: The last two share the twelve digits that the name of a disk contains.
 IDS = (
     'aaaaaaaa-0000-4000-8000-000000000001',
     'bbbbbbbb-0000-4000-8000-000000000002',
@@ -57,57 +66,26 @@ IDS = (
     'dddddddd-0000-4000-8000-000000000005',
 )
 which = strategies.sampled_from(range(len(IDS)))
-#: Where whoever is at work can die: before a call of the pool, or before
-#: and after a use of the catalogue.
-deaths = strategies.one_of(
+#: Where the process can crash: before a call of the pool, or before and
+#: after a use of the catalog.
+crashes = strategies.one_of(
     strategies.tuples(
         strategies.sampled_from(
             ['create_disks', 'copy_disk', 'snapshot', 'delete', 'mapped']
         ),
         strategies.integers(0, 3),
     ),
-    strategies.tuples(
-        strategies.just('catalogue'), strategies.integers(0, 25)
-    ),
+    strategies.tuples(strategies.just('catalog'), strategies.integers(0, 25)),
 )
+sometimes = strategies.one_of(strategies.none(), strategies.none(), crashes)
 
 
-class Died(BaseException):
-    """The process is gone: it does nothing any more, tidying up neither."""
-
-
-class MortalCatalog(facade.Catalog):
-    """A catalog whose process can crash before and after each use."""
-
-    reach = None
-
-    def __init__(self, path, who=None):
-        super().__init__(path, who)
-        session, depth = self._file.session, []
-
-        @contextlib.contextmanager
-        def mortal():
-            if depth:
-                # A part of a use.
-                with session() as connection:
-                    yield connection
-                return
-            if self.reach:
-                self.reach('catalogue')
-            depth.append(True)
-            try:
-                with session() as connection:
-                    yield connection
-            finally:
-                depth.pop()
-            if self.reach:
-                self.reach('catalogue')
-
-        self._file.session = mortal
+class Crash(BaseException):
+    """The process does nothing any more, not even clean up."""
 
 
 class CacheMachine(stateful.RuleBasedStateMachine):
-    """What happens to a cache, and what must be true afterwards."""
+    """The operations on a cache, and what must be true after each."""
 
     def __init__(self):
         super().__init__()
@@ -117,8 +95,11 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         self.test.patch(boot_clock, 'uptime', lambda: self.up)
         self.test.patch(boot_clock, 'boot', lambda: self.boot)
         self.test.patch(time, 'time', lambda: self.now)
-        # Whatever the dead have asked of this pool is done at once.
+        # This pool ends every request of a crashed process at once.
         self.test.patch(ownership, 'LONGEST_REQUEST', 0)
+        #: Is called at each point where the process can crash.
+        self.reach = lambda point: None
+        self._make_catalog_crash()
         self.driver = fakes.FakeDriver(POOL_GIB)
         self.source = fakes.FakeSource()
         self.contents = {}
@@ -126,13 +107,35 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         for number in range(len(IDS)):
             self._store(number, b'first')
         self.instances, self.foreign = {}, {}
-        #: Disks that may be replaced, and are ours from then on.
-        self.left_overs = {}
+        #: Untracked disks that the cache may replace.
+        self.stale = {}
         self.pinned, self.used = set(), set()
-        #: Names of disks whose makers have died.
-        self.doubtful = {}
+        #: Instance disks whose deploy crashed or failed, and their bytes.
+        self.unfinished = {}
         self.numbers = iter(range(10_000))
         self.manager = None
+
+    def _make_catalog_crash(self):
+        """Let the process crash before and after each use of a catalog."""
+        session, in_use = catalog_file.CatalogFile.session, []
+
+        @contextlib.contextmanager
+        def crashing_session(file):
+            if in_use:
+                # A part of the same use.
+                with session(file) as connection:
+                    yield connection
+                return
+            self.reach('catalog')
+            in_use.append(True)
+            try:
+                with session(file) as connection:
+                    yield connection
+            finally:
+                in_use.pop()
+            self.reach('catalog')
+
+        self.test.patch(catalog_file.CatalogFile, 'session', crashing_session)
 
     def _store(self, number, text):
         content = text * (100 + number)
@@ -166,7 +169,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def _start(self):
         if self.manager:
             self.manager.close()
-        self.catalog = MortalCatalog(self.test.path('state', 'c.sqlite'))
+        self.catalog = facade.Catalog(self.test.path('state', 'c.sqlite'))
         self.manager = manager_module.ImageManager(
             self.driver,
             self.source,
@@ -178,10 +181,10 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             self.policies,
         )
 
-    # -- looking
+    # -- reading
 
     def ready(self):
-        """By image id, the records that can be served, and their disks."""
+        """Return the records that can be served, by image ID."""
         found = {}
         for record in self.catalog.base_images.list('pool'):
             disk = self.driver.find_disk(record.disk_name)
@@ -193,48 +196,46 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         return self.catalog.clock.now() - record.ready_clock
 
     @contextlib.contextmanager
-    def dying(self, death):
-        """Whoever is at work in the block dies at that point, if at all."""
-        point, left = death if death else ('', 0)
-        dead = []
+    def crashing(self, crash):
+        """Crash in the block when it reaches a point, if it does."""
+        target, left = crash or ('', 0)
+        crashed = False
 
-        def reach(what):
-            nonlocal left
-            if dead:
-                raise Died
-            if what == point:
+        def reach(point):
+            nonlocal left, crashed
+            if not crashed and point == target:
                 left -= 1
-                if left < 0:
-                    dead.append(what)
-                    raise Died
+                crashed = left < 0
+            if crashed:
+                raise Crash
 
-        names = (
-            'create_disks',
-            'copy_disk',
-            'snapshot',
-            'delete',
-            'mapped',
-            'upload',
-            'remove_uploads',
-        )
-        if death:
-            self.catalog.reach = reach
+        if crash:
+            self.reach = reach
             self.driver.before = {
-                name: lambda *args, name=name: reach(name) for name in names
+                name: lambda *args, name=name: reach(name)
+                for name in (
+                    'create_disks',
+                    'copy_disk',
+                    'snapshot',
+                    'delete',
+                    'mapped',
+                    'upload',
+                    'remove_uploads',
+                )
             }
         try:
             yield
-        except Died:
+        except Crash:
             pass
         finally:
-            self.catalog.reach, self.driver.before = None, {}
-            if dead:
+            self.reach, self.driver.before = lambda point: None, {}
+            if crashed:
                 self._start()
-        self.died = bool(dead)
+        self.crashed = crashed
 
     @contextlib.contextmanager
-    def pins_hold(self, *but):
-        """What is pinned and can be served stays so."""
+    def keeping_pinned(self, *but):
+        """Check that pinned images can be served after the block, too."""
         before = {
             image_id: record
             for image_id, record in self.ready().items()
@@ -246,15 +247,15 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             assert after.get(image_id, record).fill_id == record.fill_id
             assert image_id in after or (
                 record.disk_name in self.driver.taken
-            ), 'a pinned one went'
+            ), 'a pinned image was evicted'
 
-    # -- what the cache is asked for
+    # -- operations of the cache
 
     @stateful.rule(
         number=which,
-        death=strategies.one_of(strategies.none(), strategies.none(), deaths),
+        crash=sometimes,
     )
-    def deploy(self, number, death):
+    def deploy(self, number, crash):
         image, name = self.images[number], f'vm{next(self.numbers)}'
         before = self.ready().get(image.id)
         served = (
@@ -263,40 +264,40 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         )
         room = self.driver.pool().free >= base.GIB
         done = None
-        # Another content of the same id takes the place of the old one.
-        with self.pins_hold(image.id), self.dying(death):
+        # Changed content of an image replaces the base image.
+        with self.keeping_pinned(image.id), self.crashing(crash):
             try:
                 done = self.manager.create_disk(image, name)
             except exceptions.NotEnoughSpace:
-                assert not room, 'there was room'
+                assert not room, 'there was space'
                 assert all(
                     image_id in self.pinned
                     or record.disk_name in self.driver.taken
                     for image_id, record in self.ready().items()
-                ), f'{self.ready()} could have gone'
+                ), f'{self.ready()} could have been evicted'
         content = self.contents[image.id, image.os_hash_value]
         if done is None:
-            self.doubtful[name] = content
+            self.unfinished[name] = content
             return
         self.instances[name] = content
         if served and room:
             assert done.outcome is HIT, done
         if done.outcome is HIT:
             assert served, done
-        if done.outcome is MISS and not self.died:
+        if done.outcome is MISS and not self.crashed:
             assert self.ready()[image.id].image.os_hash_value == (
                 image.os_hash_value
             )
 
     @stateful.rule(
         number=which,
-        death=strategies.one_of(strategies.none(), strategies.none(), deaths),
+        crash=sometimes,
     )
-    def prefetch(self, number, death):
+    def prefetch(self, number, crash):
         image = self.images[number]
         with (
-            self.pins_hold(image.id),
-            self.dying(death),
+            self.keeping_pinned(image.id),
+            self.crashing(crash),
             (
                 contextlib.suppress(
                     exceptions.CacheFault, exceptions.NotEnoughSpace
@@ -318,11 +319,11 @@ class CacheMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(
         spare=strategies.booleans(),
-        death=strategies.one_of(strategies.none(), deaths),
+        crash=strategies.one_of(strategies.none(), crashes),
     )
-    def purge(self, spare, death):
+    def purge(self, spare, crash):
         before, done = self.ready(), None
-        with self.pins_hold(), self.dying(death):
+        with self.keeping_pinned(), self.crashing(crash):
             done = self.manager.purge(self.manager.list(), spare_in_use=spare)
         if done is None:
             return
@@ -348,9 +349,9 @@ class CacheMachine(stateful.RuleBasedStateMachine):
 
     @stateful.rule(
         numbers=strategies.sets(which),
-        death=strategies.one_of(strategies.none(), strategies.none(), deaths),
+        crash=sometimes,
     )
-    def run_cleanup(self, numbers, death):
+    def run_cleanup(self, numbers, crash):
         before, done = self.ready(), None
         young = {
             image_id
@@ -358,13 +359,13 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             if self.age_of(record) < MINIMUM_AGE
         }
         used = {IDS[number] for number in numbers}
-        with self.pins_hold(), self.dying(death):
+        with self.keeping_pinned(), self.crashing(crash):
             done = self.manager.run_cleanup(used)
         self.used = set(self.catalog.pins.in_use('pool'))
         if done is None:
             return
         self.check_clean()
-        # What a partition has is quarantined, and no less there for that.
+        # The disk of a quarantined image is mapped, and still exists.
         gone = {
             image_id
             for image_id in set(before) - set(self.ready())
@@ -379,27 +380,27 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         }
         again = self.manager.run_cleanup(used)
         assert not any(each.removed for each in again.eviction.results), (
-            'it does not end'
+            'a second run evicts more'
         )
 
     def check_clean(self):
-        """Nothing partial is left after a pass."""
+        """Check that a cleanup run leaves no incomplete disk."""
         assert not self.driver.uploads
         assert not self.catalog.instance_disks.list('pool')
-        for name, content in self.doubtful.items():
-            # Whoever died may have done so when all was done.
+        for name, content in self.unfinished.items():
+            # The process may have crashed when the disk was complete.
             if name in self.driver.names():
                 self.instances[name] = content
-        self.doubtful = {}
+        self.unfinished = {}
         records = self.catalog.base_images.list('pool')
         known = {
             *self.instances,
             *self.foreign,
-            *self.left_overs,
+            *self.stale,
             *(each.disk_name for each in records),
         }
         assert set(self.driver.names()) <= known, (
-            f"{set(self.driver.names()) - known} is nobody's"
+            f'{set(self.driver.names()) - known} are orphaned'
         )
         for record in records:
             assert record.state is READY or (
@@ -407,75 +408,75 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             ), record
             assert record.disk_name in self.driver.names()
 
-    # -- what happens to it
+    # -- events around the cache
 
     @stateful.rule(seconds=strategies.sampled_from([1, 60, 200]))
-    def time_passes(self, seconds):
+    def let_time_pass(self, seconds):
         self.up += seconds
         self.now += seconds
 
     @stateful.rule(years=strategies.sampled_from([-10, 10]))
-    def the_clock_is_set(self, years):
+    def set_the_clock(self, years):
         self.now += years * 365 * 86400.0
 
     @stateful.rule()
-    def the_host_restarts(self):
+    def restart_the_host(self):
         self.up, self.boot = 5.0, self.boot + '+'
         self._start()
 
     @stateful.rule(number=which)
-    def content_changes(self, number):
+    def change_content(self, number):
         self._store(number, f'again{next(self.numbers)}'.encode())
 
     @stateful.rule(number=strategies.one_of(strategies.none(), which))
-    def a_foreign_disk_appears(self, number):
+    def add_foreign_disk(self, number):
         name = f'other{next(self.numbers)}'
         if number is not None:
             name = naming.base_image_name(IDS[number])
         if name not in self.driver.names() and (
             self.driver.pool().free >= 2 * base.GIB
         ):
-            # With this size it is no left-over of a cache.
+            # With this size it cannot be a stale base image.
             self.foreign[name] = self.driver.add(name, 2, b'foreign')
 
     @stateful.rule(data=strategies.data())
-    def a_foreign_disk_goes(self, data):
+    def delete_foreign_disk(self, data):
         if self.foreign:
             name = data.draw(strategies.sampled_from(sorted(self.foreign)))
             del self.foreign[name]
             self.driver.vanish(name)
 
     @stateful.rule(number=which)
-    def a_left_over_appears(self, number):
+    def add_stale_disk(self, number):
         name = naming.base_image_name(IDS[number])
         if name not in self.driver.names() and (
             self.driver.pool().free >= base.GIB
         ):
-            self.left_overs[name] = self.driver.add(name, 1, b'half an image')
+            self.stale[name] = self.driver.add(name, 1, b'half an image')
 
     @stateful.rule(number=which)
-    def a_base_image_is_deleted(self, number):
+    def delete_base_image(self, number):
         name = naming.base_image_name(IDS[number])
         if name in self.driver.names() and not (
-            name in self.foreign or name in self.left_overs
+            name in self.foreign or name in self.stale
         ):
             self.driver.vanish(name)
             self.driver.taken.discard(name)
 
     @stateful.rule(number=which)
-    def a_base_image_is_mapped(self, number):
+    def map_base_image(self, number):
         name = naming.base_image_name(IDS[number])
         if name in self.driver.names() and not (
-            name in self.foreign or name in self.left_overs
+            name in self.foreign or name in self.stale
         ):
             self.driver.taken.add(name)
 
     @stateful.rule()
-    def all_are_unmapped(self):
+    def unmap_all(self):
         self.driver.taken = set()
 
     @stateful.rule(content=strategies.sampled_from([None, b'', b'rubbish']))
-    def the_catalogue_is_lost(self, content):
+    def lose_the_catalog(self, content):
         known = {
             each.disk_name for each in self.catalog.base_images.list('pool')
         }
@@ -492,31 +493,31 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         self.pinned, self.used = set(), set()
         for name in known & set(self.driver.names()):
             if name not in self.foreign:
-                self.left_overs[name] = self.driver.find_disk(name)
+                self.stale[name] = self.driver.find_disk(name)
         for name in unfinished & set(self.driver.names()):
-            # Nobody knows any more that it is not whole.
-            self.doubtful.pop(name, None)
+            # No record says any more that it is incomplete.
+            self.unfinished.pop(name, None)
             self.foreign[name] = self.driver.find_disk(name)
             self.driver.uploads.discard(self.foreign[name].udid)
         self.driver.uploads = set()
 
     @stateful.invariant()
-    def every_disk_is_right(self):
+    def instance_disks_hold_their_image(self):
         for name, content in self.instances.items():
             assert self.driver.content(name, len(content)) == content, name
 
     @stateful.invariant()
-    def nothing_of_others_is_touched(self):
+    def foreign_disks_are_kept(self):
         for name, disk in self.foreign.items():
             assert self.driver.find_disk(name) == disk, name
-        self.left_overs = {
+        self.stale = {
             name: disk
-            for name, disk in self.left_overs.items()
+            for name, disk in self.stale.items()
             if self.driver.find_disk(name) == disk
         }
 
     @stateful.invariant()
-    def what_is_served_is_whole(self):
+    def servable_base_images_are_complete(self):
         if self.manager is None:
             return
         for record in self.ready().values():
@@ -529,10 +530,12 @@ class CacheMachine(stateful.RuleBasedStateMachine):
 
 
 class ModelTest(testtools.TestCase):
-    def test_it_is_what_the_model_says(self):
+    def test_cache_behaves_like_the_model(self):
         stateful.run_state_machine_as_test(
             CacheMachine,
             settings=hypothesis.settings(
-                base.generated, max_examples=60, stateful_step_count=50
+                base.generated,
+                max_examples=RUNS,
+                stateful_step_count=STEPS,
             ),
         )

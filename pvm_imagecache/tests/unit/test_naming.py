@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Names of disks."""
+"""Names of virtual disks."""
 
 import string
 import uuid
@@ -28,14 +28,14 @@ ALLOWED = string.ascii_letters + string.digits + '._'
 
 
 class BaseImageNameTest(base.TestCase):
-    def test_of_a_known_image(self):
+    def test_a_known_image_has_a_known_name(self):
         self.assertEqual(
             'i_3e865d14_8c1e', naming.base_image_name(base.IMAGE_ID)
         )
 
     @base.generated
     @hypothesis.given(strategies.text(min_size=1))
-    def test_is_what_nova_powervm_called_it(self, image_id):
+    def test_names_are_those_of_nova_powervm(self, image_id):
         self.assertEqual(
             pvm_util.sanitize_file_name_for_api(
                 image_id, prefix='i_', max_len=pvm_const.MaxLen.VDISK_NAME
@@ -45,13 +45,13 @@ class BaseImageNameTest(base.TestCase):
 
     @base.generated
     @hypothesis.given(strategies.uuids())
-    def test_of_every_uuid_is_known_as_such(self, image_id):
+    def test_every_uuid_gives_a_base_image_name(self, image_id):
         for spelling in (str(image_id), str(image_id).upper()):
             name = naming.base_image_name(spelling)
             self.assertTrue(naming.is_base_image_name(name))
             self.assertEqual(naming.MAX_DISK_NAME, len(name))
 
-    def test_keeps_the_case_of_the_id(self):
+    def test_names_keep_the_case_of_the_id(self):
         self.assertNotEqual(
             naming.base_image_name(base.IMAGE_ID),
             naming.base_image_name(base.IMAGE_ID.upper()),
@@ -66,7 +66,7 @@ class IsBaseImageNameTest(base.TestCase):
         self.assertTrue(naming.is_base_image_name('/var/vio/i_3e865d14_8c1e'))
         self.assertFalse(naming.is_base_image_name('/i_3e865d14_8c1e/disk'))
 
-    def test_is_nothing_like_it(self):
+    def test_other_names_are_not_base_images(self):
         for name in (
             '',
             'i_',
@@ -83,7 +83,7 @@ class IsBaseImageNameTest(base.TestCase):
         ):
             self.assertFalse(naming.is_base_image_name(name), name)
 
-    def test_last_component(self):
+    def test_last_component_follows_the_last_slash(self):
         self.assertEqual('disk', naming.last_component('disk'))
         self.assertEqual('disk', naming.last_component('/path/to/disk'))
         self.assertEqual('', naming.last_component('/path/'))
@@ -92,13 +92,13 @@ class IsBaseImageNameTest(base.TestCase):
 class CheckDiskNameTest(base.TestCase):
     @base.generated
     @hypothesis.given(strategies.text(ALLOWED, min_size=1, max_size=15))
-    def test_takes_what_powervm_takes(self, name):
+    def test_names_that_powervm_allows_are_accepted(self, name):
         hypothesis.assume(not naming.is_base_image_name(name))
         self.assertEqual(name, naming.check_disk_name(name))
 
     @base.generated
     @hypothesis.given(strategies.text(max_size=20))
-    def test_takes_nothing_else(self, name):
+    def test_other_names_are_refused(self, name):
         try:
             naming.check_disk_name(name)
         except exceptions.DiskNameInvalid as error:
@@ -107,13 +107,13 @@ class CheckDiskNameTest(base.TestCase):
             self.assertLessEqual(set(name), set(ALLOWED))
             self.assertTrue(0 < len(name) <= 15)
 
-    def test_length(self):
+    def test_names_that_are_too_long_are_refused(self):
         naming.check_disk_name('a' * 15)
         self.assertIn('16 characters', self._refused('a' * 16))
-        naming.check_disk_name('a' * 79, longest=79)
-        self.assertIn('79 at most', self._refused('a' * 80, longest=79))
+        naming.check_disk_name('a' * 79, max_length=79)
+        self.assertIn('79 at most', self._refused('a' * 80, max_length=79))
 
-    def test_refused(self):
+    def test_refusals_name_their_reason(self):
         self.assertIn('empty', self._refused(''))
         for name in ('a b', 'a-b', 'a/b', 'a\n', 'ä', '\0', '\u0661'):
             self.assertIn('only letters', self._refused(name))

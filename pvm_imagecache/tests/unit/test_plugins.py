@@ -10,16 +10,19 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Drivers and policies of other distributions."""
+"""Loading of drivers and policies, built in and of other distributions."""
 
 import contextlib
 import itertools
 import sys
 import textwrap
+import threading
+import types
 
 import fixtures
 from stevedore import _cache
 from stevedore import extension
+from stevedore import named
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
@@ -74,7 +77,7 @@ class PluginsTest(base.TestCase):
         self._forget_plugins()
 
     def _forget_plugins(self):
-        """stevedore keeps what it found, in the process and on disk."""
+        """Clear the caches of stevedore, in the process and on disk."""
         self.patch(_cache, '_c', _cache.Cache(self.path('cache')))
         self.patch(extension.ExtensionManager, 'ENTRY_POINT_CACHE', {})
 
@@ -105,8 +108,8 @@ class PluginsTest(base.TestCase):
         self._forget_plugins()
 
     @contextlib.contextmanager
-    def undone(self):
-        """What is installed in the block is there no more after it."""
+    def uninstalled_afterwards(self):
+        """Uninstall what is installed in the block."""
         before = sys.path
         try:
             yield
@@ -136,15 +139,15 @@ class PluginsTest(base.TestCase):
         return code.replace(old, new)
 
 
-class OwnTest(PluginsTest):
-    def test_our_drivers(self):
+class BuiltInTest(PluginsTest):
+    def test_built_in_drivers_are_loaded(self):
         self.conf.set_override('volume_group_name', 'vg', 'pvm_imagecache')
         self.assertIsInstance(
             self.driver('localdisk'), localdisk.LocalDiskDriver
         )
         self.assertIsInstance(self.driver('ssp'), ssp.SSPDriver)
 
-    def test_our_policies(self):
+    def test_built_in_policies_are_loaded(self):
         names = ['lru', 'none', 'watermark', 'age']
         self.conf.set_override('eviction_policies', names, 'pvm_imagecache')
         made = plugins.load_policies(self.conf)
@@ -166,7 +169,7 @@ class OwnTest(PluginsTest):
                 ),
             )
 
-    def test_one_policy_twice(self):
+    def test_a_policy_that_is_named_twice_is_refused(self):
         self.conf.set_override(
             'eviction_policies', ['age', 'lru', 'age'], 'pvm_imagecache'
         )
@@ -175,7 +178,7 @@ class OwnTest(PluginsTest):
         )
         self.assertIn('age more than once', str(error))
 
-    def test_an_option_that_is_not_right(self):
+    def test_an_invalid_option_is_a_configuration_error(self):
         self.conf.set_override(
             'eviction_policies', ['watermark'], 'pvm_imagecache'
         )
@@ -186,11 +189,34 @@ class OwnTest(PluginsTest):
         )
         self.assertIn('low (95) is above high (90)', str(error))
 
-    def test_no_policies(self):
+    def test_stevedore_without_a_conflict_resolver(self):
+        def manager_of_5_5(
+            namespace,
+            names,
+            invoke_on_load=False,
+            on_load_failure_callback=None,
+            warn_on_missing_entrypoint=True,
+        ):
+            return named.NamedExtensionManager(
+                namespace,
+                names,
+                invoke_on_load=invoke_on_load,
+                on_load_failure_callback=on_load_failure_callback,
+                warn_on_missing_entrypoint=warn_on_missing_entrypoint,
+            )
+
+        self.patch(
+            plugins,
+            'named',
+            types.SimpleNamespace(NamedExtensionManager=manager_of_5_5),
+        )
+        self.assertIsInstance(self.policy('none').policy, none.NonePolicy)
+
+    def test_an_empty_list_loads_no_policies(self):
         self.conf.set_override('eviction_policies', [], 'pvm_imagecache')
         self.assertEqual([], plugins.load_policies(self.conf))
 
-    def test_installed(self):
+    def test_installed_plugins_are_listed(self):
         found = {
             (each.namespace, each.name): each for each in plugins.installed()
         }
@@ -214,22 +240,22 @@ class OwnTest(PluginsTest):
         )
 
 
-class OthersTest(PluginsTest):
-    def test_a_good_policy(self):
+class ThirdPartyTest(PluginsTest):
+    def test_a_correct_policy_is_loaded(self):
         self.install(POLICY)
         self.assertEqual('Plugin', type(self.policy().policy).__name__)
 
-    def test_a_good_driver(self):
+    def test_a_correct_driver_is_loaded(self):
         self.install(DRIVER, namespace=plugins.DRIVERS)
         self.assertEqual('Plugin', type(self.driver()).__name__)
 
-    def test_a_driver_of_every_capability(self):
+    def test_a_driver_with_all_capabilities_is_loaded(self):
         self.install(
             DRIVER
             + """
         capabilities = frozenset(base.Capability)
         upload = copy_disk = create_disk_from_image = pool
-        disks = create_disks = remove_uploads = pool
+        snapshot = create_disks = remove_uploads = pool
 
         def mapped(self, disks):
             pass
@@ -238,7 +264,7 @@ class OthersTest(PluginsTest):
         )
         self.driver()
 
-    def test_policies_are_made_in_order(self):
+    def test_policies_are_made_in_the_order_of_the_option(self):
         self.install(POLICY)
         for order in (['mine', 'none'], ['none', 'mine']):
             self.conf.set_override(
@@ -256,23 +282,25 @@ class OthersTest(PluginsTest):
             )
             self.assertEqual(order, [each.name for each in made])
 
-    def test_missing(self):
+    def test_a_missing_plugin_is_reported_with_the_installed_ones(self):
         self.install(POLICY)
         error = self.assertRaises(
             exceptions.PluginNotFound, self.policy, 'theirs'
         )
         self.assertIn('"theirs"', str(error))
         self.assertIn('mine, none', str(error))
-        # A driver of that name does not help.
+        # A driver of that name is no policy.
         self.install(DRIVER, 'theirs', plugins.DRIVERS, 'another-package')
         self.assertRaises(exceptions.PluginNotFound, self.policy, 'theirs')
 
-    def test_one_name_twice(self):
+    def test_a_name_that_is_installed_twice_is_refused(self):
         self.install(POLICY)
         self.install(POLICY, distribution='another-package')
-        self.refused(self.policy, 'another-package 1.5', 'several')
+        self.refused(
+            self.policy, 'another-package 1.5', 'several distributions'
+        )
 
-    def test_the_name_of_one_of_ours(self):
+    def test_the_name_of_a_built_in_plugin_is_refused(self):
         self.install(POLICY, 'none')
         error = self.assertRaises(
             exceptions.PluginInvalid, self.policy, 'none'
@@ -280,7 +308,7 @@ class OthersTest(PluginsTest):
         self.assertIn('pvm_imagecache', str(error))
         self.assertIn('their-package 1.5', str(error))
 
-    def test_making_it_fails(self):
+    def test_an_error_of_from_conf_is_reported(self):
         for body, *words in (
             ('raise KeyError("keep")', 'from_conf raised KeyError'),
             ('raise SystemExit(7)', 'raised SystemExit'),
@@ -291,39 +319,47 @@ class OthersTest(PluginsTest):
                 (POLICY, plugins.EVICTION, self.policy),
                 (DRIVER, plugins.DRIVERS, self.driver),
             ):
-                with self.undone():
+                with self.uninstalled_afterwards():
                     self.install(
                         self._changed(code, 'return cls()', body),
                         namespace=install,
                     )
                     self.refused(make, *words)
 
-    def test_making_it_never_ends(self):
-        self.patch(time_limit.BoundedCall.__init__, '__defaults__', (0.2,))
-        self.install(self._changed(POLICY, 'return cls()', 'while True: pass'))
-        self.refused(self.policy, 'from_conf', 'did not end')
+    def test_a_from_conf_that_does_not_return_is_refused(self):
+        self.patch(time_limit, 'TIME_LIMIT', 0.2)
+        self.install(
+            self._changed(
+                POLICY,
+                'return cls()',
+                'return conf.end.wait()',
+            )
+        )
+        self.conf.end = threading.Event()
+        self.addCleanup(self.conf.end.set)
+        self.refused(self.policy, 'from_conf: no result within 0.2 s')
 
-    def test_where_it_comes_from_is_known(self):
+    def test_the_origin_of_a_policy_is_known(self):
         self.install(POLICY)
         self.assertEqual('their-package 1.5', self.policy().origin)
 
-    def test_import_error(self):
+    def test_an_import_error_is_reported(self):
         self.install('import no_such_module')
         self.refused(self.policy, 'ModuleNotFoundError', 'no_such_module')
 
-    def test_syntax_error(self):
+    def test_a_syntax_error_is_reported(self):
         self.install('class')
         self.refused(self.policy, 'SyntaxError')
 
-    def test_error_while_it_is_imported(self):
+    def test_an_error_at_import_is_reported(self):
         self.install('raise RuntimeError("too hot")')
         self.refused(self.policy, 'RuntimeError: too hot')
 
-    def test_no_such_class(self):
+    def test_a_missing_class_is_reported(self):
         self.install(POLICY, attribute='Other')
         self.refused(self.policy, 'Other')
 
-    def test_not_of_the_contract(self):
+    def test_a_class_of_another_kind_is_refused(self):
         for code in (
             'class Plugin:\n    pass',
             'Plugin = 42',
@@ -338,7 +374,7 @@ class OthersTest(PluginsTest):
             )
             self.patch(sys, 'path', sys.path[1:])
 
-    def test_another_version_of_the_contract(self):
+    def test_another_version_of_the_contract_is_refused(self):
         self.install(
             self._changed(
                 POLICY, 'api_version = base.API_VERSION', 'api_version = 2'
@@ -346,30 +382,30 @@ class OthersTest(PluginsTest):
         )
         self.refused(self.policy, 'version 2', 'version 1')
 
-    def test_no_version_of_the_contract(self):
+    def test_a_plugin_without_a_version_is_refused(self):
         self.install(
             self._changed(POLICY, 'api_version = base.API_VERSION', 'pass')
         )
         self.refused(self.policy, 'version 0')
 
-    def test_missing_methods(self):
+    def test_missing_methods_are_reported(self):
         self.install(
             self._changed(DRIVER, 'def delete_disks', 'def remove_disks'),
             namespace=plugins.DRIVERS,
         )
         self.refused(self.driver, 'it lacks delete_disks')
 
-    def test_wrong_signature(self):
+    def test_wrong_parameters_are_reported(self):
         for signature in ('self', 'self, view, more', 'self, *, view', 'view'):
             self.install(
                 self._changed(
                     POLICY, 'choose(self, view)', f'choose({signature})'
                 )
             )
-            self.refused(self.policy, 'choose must take (self, view)')
+            self.refused(self.policy, 'choose must accept (self, view)')
             self.patch(sys, 'path', sys.path[1:])
 
-    def test_other_signatures_that_do(self):
+    def test_compatible_parameters_are_accepted(self):
         for signature in (
             'self, other',
             'self, view, more=None',
@@ -384,7 +420,7 @@ class OthersTest(PluginsTest):
             self.policy()
             self.patch(sys, 'path', sys.path[1:])
 
-    def test_signature_of_an_optional_method(self):
+    def test_parameters_of_an_optional_method_are_checked(self):
         self.install(
             DRIVER
             + """
@@ -394,10 +430,11 @@ class OthersTest(PluginsTest):
             namespace=plugins.DRIVERS,
         )
         self.refused(
-            self.driver, 'copy_disk must take (self, source, new, still_valid)'
+            self.driver,
+            'copy_disk must accept (self, source, new, still_valid)',
         )
 
-    def test_a_capability_without_its_methods(self):
+    def test_a_capability_requires_its_methods(self):
         self.install(
             DRIVER
             + """
@@ -413,12 +450,12 @@ class OthersTest(PluginsTest):
             'copy_disk',
             'remove_uploads',
         ):
-            self.assertIn(f'declares image_cache, but lacks {method}', text)
+            self.assertIn(f'declares image_cache but lacks {method}', text)
         self.assertIn(
-            'declares own_image_cache, but lacks create_disk_from_image', text
+            'declares own_image_cache but lacks create_disk_from_image', text
         )
 
-    def test_all_faults_are_told_at_once(self):
+    def test_all_violations_are_reported_together(self):
         self.install(
             self._changed(
                 self._changed(
@@ -428,9 +465,9 @@ class OthersTest(PluginsTest):
                 'choose(self)',
             )
         )
-        self.refused(self.policy, 'version 2', 'choose must take')
+        self.refused(self.policy, 'version 2', 'choose must accept')
 
-    def test_a_method_without_a_signature(self):
+    def test_a_method_without_a_signature_is_accepted(self):
         self.install(
             self._changed(
                 POLICY,
@@ -440,7 +477,7 @@ class OthersTest(PluginsTest):
         )
         self.policy()
 
-    def test_those_that_are_usable(self):
+    def test_unusable_policies_are_left_out_and_logged(self):
         self.install(POLICY)
         self.install(
             'import no_such_module', 'broken', distribution='broken-package'
@@ -457,10 +494,10 @@ class OthersTest(PluginsTest):
         )
         for name in ('absent', 'broken'):
             self.assertIn(
-                f'Going on without the eviction policy {name}: ', log.output
+                f'Continuing without eviction policy {name}: ', log.output
             )
 
-    def test_an_option_that_makes_no_sense(self):
+    def test_a_policy_with_an_invalid_option_is_left_out(self):
         self.install(
             POLICY.replace('return cls()', "raise ValueError('no luck')")
         )
@@ -472,7 +509,7 @@ class OthersTest(PluginsTest):
             [each.name for each in plugins.load_usable_policies(self.conf)],
         )
 
-    def test_installed_tells_all_that_is_wrong(self):
+    def test_installed_plugins_are_listed_with_their_errors(self):
         self.install(POLICY)
         self.install(
             'import no_such_module', 'broken', distribution='broken-package'
@@ -483,8 +520,7 @@ class OthersTest(PluginsTest):
         self.assertIsNone(found['mine'].error)
         self.assertIsNone(found['none'].error)
 
-    def test_contract_of_capabilities_is_complete(self):
-        """Each optional method of the contract belongs to a capability."""
+    def test_each_optional_method_belongs_to_a_capability(self):
         contract = plugins.driver_base.DiskDriver
         optional = {
             name

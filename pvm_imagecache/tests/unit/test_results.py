@@ -131,7 +131,7 @@ class CleanupResultTest(base.TestCase):
     def test_the_error_summary_names_each_kind_of_failure(self):
         self.assertEqual(
             '2 selected but kept, 1 could not be cleaned up, '
-            'policy bad was skipped: why',
+            'policy bad failed and was skipped: why',
             self.result(
                 kept=2, failed=1, faults=(('bad', 'why'),)
             ).error_summary,

@@ -19,12 +19,12 @@ from pvm_imagecache.tests.unit import base
 
 
 class VersionTest(base.TestCase):
-    def test_installed(self):
+    def test_version_is_that_of_the_distribution(self):
         self.assertEqual(
             metadata.version('pvm_imagecache'), version.version_string()
         )
 
-    def test_not_installed(self):
+    def test_version_is_unknown_if_not_installed(self):
         def version_of(name):
             raise metadata.PackageNotFoundError(name)
 

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The suite that comes with pvm_imagecache, and what is our own."""
+"""The conformance suite of pvm_imagecache, and tests of the driver."""
 
 import os
 import pathlib
@@ -27,7 +27,7 @@ GIB = 1 << 30
 
 
 def make_driver(test):
-    """The driver as nova-compute loads it, of a directory of its own."""
+    """Return the driver as nova-compute loads it, for a new directory."""
     directory = tempfile.TemporaryDirectory()
     test.addCleanup(directory.cleanup)
     return plugins.load_driver(
@@ -59,7 +59,7 @@ class OwnTest(unittest.TestCase):
         self.driver = make_driver(self)
         self.directory = self.driver.pool().name
 
-    def test_labels_are_kept(self):
+    def test_labels_of_disks_are_stored(self):
         self.driver.create_disks([base.NewDisk('a', 5, 'raw', 'mine')])
         self.assertEqual(
             'mine',
@@ -69,14 +69,14 @@ class OwnTest(unittest.TestCase):
         )
         self.assertEqual(3 * GIB - (1 << 20), self.driver.pool().free)
 
-    def test_what_has_a_second_link_is_in_use(self):
+    def test_a_disk_with_a_second_link_is_mapped(self):
         disk, other = self.driver.create_disks(
             [base.NewDisk(name, 5, 'raw') for name in 'ab']
         )
-        os.link(self.driver._file(disk), f'{self.directory}/of_a_machine')
+        os.link(self.driver._file(disk), f'{self.directory}/of_a_partition')
         self.assertEqual({disk}, self.driver.mapped([disk, other]))
 
-    def test_an_upload_of_another_size(self):
+    def test_an_upload_of_another_size_is_refused(self):
         (disk,) = self.driver.create_disks([base.NewDisk('a', 5, 'raw')])
         for pieces in ([b'1234'], [b'123', b'456']):
             self.assertRaises(
@@ -87,9 +87,9 @@ class OwnTest(unittest.TestCase):
                 5,
             )
 
-    def test_without_a_path(self):
+    def test_the_path_is_required(self):
         with self.assertRaisesRegex(
-            exceptions.ConfigurationError, driver_module.GROUP
+            exceptions.ConfigurationError, driver_module.GROUP.name
         ):
             plugins.load_driver(
                 fixtures.configuration(

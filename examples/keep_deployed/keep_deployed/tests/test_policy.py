@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The suite that comes with pvm_imagecache, and what is our own."""
+"""The conformance suite of pvm_imagecache, and tests of the policy."""
 
 import unittest
 
@@ -25,7 +25,7 @@ class KeepDeployedTest(fixtures.PolicyConformance, unittest.TestCase):
 
 
 class RankTest(unittest.TestCase):
-    def test_those_with_the_fewest_hits_go(self):
+    def test_images_with_the_fewest_hits_are_chosen(self):
         images = tuple(
             base.CachedImage(
                 image_id=f'image{hits}',

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The policy is found by what operators use."""
+"""Tests of the policy with the pvm-imagecache command."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ import unittest
 
 
 class ShellTest(unittest.TestCase):
-    def test_plugin_list(self):
+    def test_plugin_list_shows_the_policy(self):
         with tempfile.NamedTemporaryFile('w', suffix='.conf') as file:
             file.write('[pvm_imagecache]\neviction_policies = keep-deployed\n')
             file.flush()

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the commands about disks make of their arguments."""
+"""The commands ``disk create`` and ``disk delete``."""
 
 import argparse
 
@@ -19,10 +19,11 @@ from hypothesis import strategies
 
 from pvm_imagecache.cmd import disks
 from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit.cmd import cases
 
 
 class GibTest(base.TestCase):
-    def test_a_size(self):
+    def test_a_size_is_converted_to_bytes(self):
         for text, size in (
             ('1', base.GIB),
             ('20', 20 * base.GIB),
@@ -33,7 +34,7 @@ class GibTest(base.TestCase):
         ):
             self.assertEqual(size, disks._gib(text))
 
-    def test_no_size(self):
+    def test_an_invalid_size_is_refused(self):
         for text in (
             '',
             '0',
@@ -55,5 +56,32 @@ class GibTest(base.TestCase):
 
     @base.generated
     @hypothesis.given(strategies.integers(1, 10**6))
-    def test_is_exact(self, count):
+    def test_whole_gib_are_exact(self, count):
         self.assertEqual(count * base.GIB, disks._gib(str(count)))
+
+
+class DiskTest(cases.CommandTestCase):
+    def test_the_second_disk_is_a_copy(self):
+        self.store('debian-13')
+        outcomes = [
+            self.json('disk create', 'debian-13', name)['outcome']
+            for name in ('vm1', 'vm2')
+        ]
+        self.assertEqual(['miss', 'hit'], outcomes)
+
+    def test_a_disk_is_deleted_by_name(self):
+        self.store('debian-13')
+        self.run_command('disk', 'create', 'debian-13', 'vm1')
+        self.assertRegex(
+            self.run_command('disk', 'delete', 'vm1'),
+            r'^Deleted disk vm1 \(udid\d+\)\.\n$',
+        )
+        self.assertIn(
+            'There is no disk "vm1"', self.refused('disk', 'delete', 'vm1')
+        )
+
+    def test_a_cached_image_is_not_deleted(self):
+        self.cache('debian-13')
+        (name,) = self.driver.names()
+        self.assertIn('"purge"', self.refused('disk', 'delete', name))
+        self.assertEqual([name], self.driver.names())

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Times on the command line."""
+"""Durations and times on the command line."""
 
 import argparse
 import datetime
@@ -21,7 +21,7 @@ from pvm_imagecache.tests.unit import base
 
 
 class DurationTest(base.TestCase):
-    def test_how_long(self):
+    def test_a_duration_is_number_and_unit(self):
         for text, seconds in (
             ('1s', 1),
             ('90m', 5400),
@@ -31,7 +31,7 @@ class DurationTest(base.TestCase):
         ):
             self.assertEqual(seconds, durations.parse(text))
 
-    def test_nonsense(self):
+    def test_other_texts_are_refused(self):
         for text in (
             '',
             '5',
@@ -50,7 +50,7 @@ class DurationTest(base.TestCase):
                 argparse.ArgumentTypeError, durations.parse, text
             )
 
-    def test_since(self):
+    def test_a_time_is_a_duration_ago_or_a_date(self):
         self.assertAlmostEqual(
             time.time() - 3600, durations.parse_since('1h'), delta=60
         )

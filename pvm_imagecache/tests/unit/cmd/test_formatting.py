@@ -10,24 +10,25 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Values of columns."""
+"""Values of columns, human-readable and machine-readable."""
 
 import datetime
 import time
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.tests.unit import base
 
 
 class SizeTest(base.TestCase):
-    def test_column(self):
+    def test_a_size_has_a_unit_in_tables(self):
         self.assertEqual('1 KiB', formatting.Size(1024).human_readable())
         self.assertEqual(1024, formatting.Size(1024).machine_readable())
         self.assertEqual('0 B', formatting.Size(0).human_readable())
         self.assertEqual('', formatting.Size(None).human_readable())
         self.assertIsNone(formatting.Size(None).machine_readable())
 
-    def test_sorted_by_value(self):
+    def test_columns_are_sorted_by_value(self):
         values = [5 << 30, 1023, None, 2 << 20, 900 << 20]
         self.assertEqual(
             [None, 1023, 2 << 20, 900 << 20, 5 << 30],
@@ -42,7 +43,7 @@ class SizeTest(base.TestCase):
 
 
 class UntilTest(base.TestCase):
-    def test_column(self):
+    def test_a_remaining_time_is_a_duration_in_tables(self):
         until = formatting.Until(26.2 * 3600)
         self.assertEqual('in 1 d 2 h', until.human_readable())
         left = (
@@ -62,7 +63,7 @@ class UntilTest(base.TestCase):
 
 
 class TimeTest(base.TestCase):
-    def test_column(self):
+    def test_a_time_is_an_age_in_tables(self):
         self.assertEqual(
             '2025-01-02T03:04:05+00:00',
             formatting.Time(
@@ -78,11 +79,45 @@ class TimeTest(base.TestCase):
             formatting.Time(time.time() - 2.5 * 86400).human_readable(),
         )
 
-    def test_sorted_by_value(self):
+    def test_columns_are_sorted_by_value(self):
         self.assertEqual(
             [None, 0.5, 1.5],
             [
                 each._value
                 for each in sorted(map(formatting.Time, [1.5, None, 0.5]))
             ],
+        )
+
+
+class KeptTest(base.TestCase):
+    def test_the_image_is_not_repeated(self):
+        image = base.image_of(b'x', name='debian-13')
+        for reason, shown in (
+            (
+                str(exceptions.ImagePinned(image=image.id)),
+                'kept: pinned (unpin it first)',
+            ),
+            (
+                str(
+                    exceptions.ImagePinned(
+                        image=image.id, image_name=image.name
+                    )
+                ),
+                'kept: pinned (unpin it first)',
+            ),
+            ('fetch or copy in progress', 'kept: fetch or copy in progress'),
+        ):
+            self.assertEqual(shown, formatting.kept(reason, image))
+
+
+class IDTest(base.TestCase):
+    def test_ids_are_as_short_as_they_differ(self):
+        known = ('12345678-aaaa', '12345678-abbb', None)
+        format_id = formatting.ids(known)
+        self.assertEqual(
+            ['12345678-aa', '12345678-ab', ''],
+            [format_id(each).human_readable() for each in known],
+        )
+        self.assertEqual(
+            list(known), [format_id(each).machine_readable() for each in known]
         )

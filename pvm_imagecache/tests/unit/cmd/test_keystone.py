@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Where credentials for Keystone are taken from."""
+"""Authentication with Keystone."""
 
 import os
 
@@ -47,7 +47,7 @@ class CloudTest(base.TestCase):
             path = self.useFixture(base.file(self.path(name), content)).path
             self.useFixture(base.environment(variable, path))
 
-    def test_a_cloud(self):
+    def test_a_cloud_has_credentials(self):
         found = keystone.from_cloud('full')
         self.assertEqual(
             ('password', '/ca.pem', 'ann'),
@@ -60,13 +60,13 @@ class CloudTest(base.TestCase):
             keystone.from_cloud('application').auth_type,
         )
 
-    def test_secrets_apart(self):
+    def test_secrets_come_from_secure_yaml(self):
         self._use(_CLOUDS, 'clouds: {lax: {auth: {password: other}}}')
         self.assertEqual(
             'other', keystone.from_cloud('lax').options['password']
         )
 
-    def test_no_such_cloud(self):
+    def test_an_unknown_cloud_is_refused(self):
         for name, says in (
             ('none', 'no cloud "none"'),
             ('nonsense', 'no cloud "nonsense"'),
@@ -77,14 +77,14 @@ class CloudTest(base.TestCase):
             )
             self.assertIn(says, str(error))
 
-    def test_no_yaml(self):
+    def test_an_invalid_file_is_refused(self):
         for text in ('{', '[]', 'x', ''):
             self._use(text)
             self.assertRaises(
                 exceptions.KeystoneFailed, keystone.from_cloud, 'full'
             )
 
-    def test_no_file(self):
+    def test_a_missing_file_is_refused(self):
         os.unlink(self.path('clouds.yaml'))
         self.assertRaises(
             exceptions.KeystoneFailed, keystone.from_cloud, 'full'
@@ -92,7 +92,7 @@ class CloudTest(base.TestCase):
 
 
 class EnvironmentTest(base.TestCase):
-    def test_variables(self):
+    def test_environment_variables_are_credentials(self):
         found = keystone.from_environment(
             {
                 'OS_AUTH_URL': 'https://k',
@@ -109,7 +109,7 @@ class EnvironmentTest(base.TestCase):
         self.assertEqual('ops', found.options['project_name'])
         self.assertNotIn('secret', repr(found))
 
-    def test_other_types(self):
+    def test_the_type_follows_from_the_options(self):
         for variables, auth_type in (
             ({'OS_TOKEN': 't'}, 'token'),
             (
@@ -125,7 +125,7 @@ class EnvironmentTest(base.TestCase):
                 ).auth_type,
             )
 
-    def test_not_verified(self):
+    def test_insecure_disables_the_verification(self):
         for value, verify in (
             ('1', False),
             ('true', False),
@@ -140,7 +140,7 @@ class EnvironmentTest(base.TestCase):
                 ).verify,
             )
 
-    def test_none(self):
+    def test_no_auth_url_means_no_credentials(self):
         self.assertIsNone(keystone.from_environment({'OS_USERNAME': 'a'}))
 
 
@@ -152,11 +152,11 @@ class SessionTest(base.TestCase):
             )
         )
 
-    def test_an_old_name_of_an_option(self):
+    def test_a_deprecated_option_is_accepted(self):
         made = self._session(user_name='ann', tenant_name='ops', password='p')
         self.assertEqual('ops', made.auth._project_name)
 
-    def test_of_no_such_type(self):
+    def test_an_unknown_type_is_refused(self):
         self.assertRaises(
             exceptions.KeystoneFailed,
             keystone.session,
@@ -172,19 +172,19 @@ class SessionTest(base.TestCase):
         ):
             error = self.assertRaises(
                 exceptions.KeystoneFailed,
-                keystone.whoami,
+                keystone.authenticate,
                 self._session(),
                 trusted,
             )
             self.assertIn('is not the Keystone', str(error))
 
-    def test_how_an_address_is_written_does_not_matter(self):
+    def test_urls_are_compared_without_version_and_case(self):
         for one in (
             'https://K.example/v3/',
             'https://k.example',
             'HTTPS://k.example/v3',
         ):
-            self.assertEqual('https://k.example', keystone._plain(one))
+            self.assertEqual('https://k.example', keystone._normalized(one))
         self.assertEqual(
-            'https://k/identity', keystone._plain('https://k/identity/v3')
+            'https://k/identity', keystone._normalized('https://k/identity/v3')
         )

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Progress of long work."""
+"""Progress of transfers."""
 
 import io
 import sys
@@ -33,7 +33,7 @@ class ReporterTest(base.TestCase):
     def monotonic(self):
         return self.now
 
-    def _told(self, *calls, stream=io.StringIO, **kwargs):
+    def _printed(self, *calls, stream=io.StringIO, **kwargs):
         """What is told; calls are (seconds later, step, done, total)."""
         output = stream()
         self.patch(sys, 'stderr', output)
@@ -45,12 +45,12 @@ class ReporterTest(base.TestCase):
         reporter.close()
         return output.getvalue()
 
-    def test_lines(self):
+    def test_without_a_terminal_lines_are_printed(self):
         self.assertEqual(
             'web1: Fetching 0% of 100 B\n'
             'web1: Fetching 50% of 100 B, 5 B/s, 10 s left\n'
             'web1: Fetching 100% of 100 B, 9 B/s\n',
-            self._told(
+            self._printed(
                 (0, 'fetch', 0, 100),
                 (10, 'fetch', 50, 100),
                 (0.5, 'fetch', 60, 100),
@@ -58,8 +58,8 @@ class ReporterTest(base.TestCase):
             ),
         )
 
-    def test_a_bar(self):
-        text = self._told(
+    def test_on_a_terminal_a_line_is_updated(self):
+        text = self._printed(
             (0, 'fetch', 0, 100),
             (0.1, 'fetch', 10, 100),
             (0.9, 'fetch', 50, 100),
@@ -95,7 +95,7 @@ class ReporterTest(base.TestCase):
         )
 
     def test_what_came_from_a_buffer_is_no_rate(self):
-        text = self._told(
+        text = self._printed(
             (0, 'fetch', 40, 100),
             (0.5, 'fetch', 41, 100),
             (9.5, 'fetch', 50, 100),
@@ -105,7 +105,7 @@ class ReporterTest(base.TestCase):
         self.assertIn('50% of 100 B, 1 B/s, 50 s left', text)
 
     def test_a_rate_is_that_of_late(self):
-        text = self._told(
+        text = self._printed(
             *[(1, 'fetch', 1000 * count, 100_000) for count in range(40)],
             *[
                 (1, 'fetch', 39_000 + 10 * count, 100_000)
@@ -118,38 +118,39 @@ class ReporterTest(base.TestCase):
     def test_a_waiting_has_a_rate_too(self):
         self.assertIn(
             '10 B/s, 6 s left',
-            self._told((0, 'wait', 0, 200), (14, 'wait', 140, 200)),
+            self._printed((0, 'wait', 0, 200), (14, 'wait', 140, 200)),
         )
 
-    def test_nobody_can_be_told(self):
+    def test_a_closed_stream_does_not_stop_the_work(self):
         class Closed(_Terminal):
             def write(self, text):
                 raise OSError
 
-        self.assertEqual('', self._told((0, 'fetch', 0, 1), stream=Closed))
+        self.assertEqual('', self._printed((0, 'fetch', 0, 1), stream=Closed))
 
-    def test_other_steps(self):
+    def test_each_step_has_a_text(self):
         self.assertEqual(
             'web1: Waiting for another process 10% of 10 B\n'
             'web1: Copying on the host\n'
             'web1: of a plugin 50% of 10 B\n',
-            self._told(
+            self._printed(
                 (0, 'wait', 1, 10),
                 (0, 'copy', 0, 10),
                 (0, 'of a plugin', 5, 10),
             ),
         )
 
-    def test_a_new_step_is_told_at_once(self):
-        text = self._told((0, 'wait', 1, 10), (0, 'fetch', 1, 10))
+    def test_a_new_step_is_printed_immediately(self):
+        text = self._printed((0, 'wait', 1, 10), (0, 'fetch', 1, 10))
         self.assertEqual(2, len(text.splitlines()))
 
-    def test_nothing_of_nothing(self):
+    def test_an_empty_image_is_complete(self):
         self.assertEqual(
-            'web1: Fetching 100% of 0 B\n', self._told((0, 'fetch', 0, 0))
+            'web1: Fetching 100% of 0 B\n', self._printed((0, 'fetch', 0, 0))
         )
 
-    def test_quiet(self):
+    def test_quiet_prints_nothing(self):
         self.assertEqual(
-            '', self._told((0, 'fetch', 0, 1), (0, 'fetch', 1, 1), quiet=True)
+            '',
+            self._printed((0, 'fetch', 0, 1), (0, 'fetch', 1, 1), quiet=True),
         )

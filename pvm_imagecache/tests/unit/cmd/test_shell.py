@@ -10,13 +10,16 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The command's configuration."""
+"""The application: configuration, access and errors."""
 
 import os
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import plugins
 from pvm_imagecache.cmd import shell
+from pvm_imagecache.cmd import wait_notice
 from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit.cmd import cases
 
 
 class ReadConfigurationTest(base.TestCase):
@@ -37,7 +40,7 @@ class ReadConfigurationTest(base.TestCase):
             )
         )
 
-    def test_defaults(self):
+    def test_no_file_means_defaults(self):
         conf = shell.read_configuration([], [])
         self.assertEqual('localdisk', conf.pvm_imagecache.disk_driver)
 
@@ -66,7 +69,7 @@ class ReadConfigurationTest(base.TestCase):
         conf = shell.read_configuration([other], [])
         self.assertEqual('', conf.pvm_imagecache.volume_group_name)
 
-    def test_a_missing_file(self):
+    def test_a_missing_file_is_refused(self):
         text = self._refused(self._file('', 'a'), self.path('nowhere'))
         self.assertIn(self.path('nowhere'), text)
         self.assertIn('No such file', text)
@@ -81,16 +84,18 @@ class ReadConfigurationTest(base.TestCase):
             self.skipTest('root may read every file')
         self.assertIn(path, self._refused(path))
 
-    def test_a_missing_directory(self):
+    def test_a_missing_directory_is_refused(self):
         self.assertIn(
             self.path('nowhere'),
             self._refused(directories=[self.path('nowhere')]),
         )
 
-    def test_no_configuration_at_all(self):
-        self.assertIn('not right', self._refused(self._file('nonsense')))
+    def test_a_file_that_is_no_configuration_is_refused(self):
+        self.assertIn(
+            'Invalid configuration', self._refused(self._file('nonsense'))
+        )
 
-    def test_nonsense_values(self):
+    def test_invalid_values_are_refused(self):
         for text in (
             'port = 70000',
             'enabled = perhaps',
@@ -109,3 +114,43 @@ class ReadConfigurationTest(base.TestCase):
         )
         conf = shell.read_configuration([], [])
         self.assertEqual('', conf.pvm_imagecache.volume_group_name)
+
+
+class RunTest(cases.CommandTestCase):
+    def test_an_unexpected_error_asks_for_a_report(self):
+        def fail(conf):
+            raise ZeroDivisionError
+
+        self.patch(plugins, 'load_driver', fail)
+        message = self.refused('usage')
+        self.assertIn('This should not have happened (ZeroDiv', message)
+        self.assertNotIn('Traceback', message)
+
+    def test_the_manager_works_for_the_user(self):
+        self.cache('debian-13')
+        self.run_command('pin', 'debian-13')
+        self.assertEqual('ann', self.json('history')[0]['User'])
+
+    def test_the_notices_end_with_the_command(self):
+        self.patch(shell.Shell, 'quiet', property(lambda application: False))
+        self.run_command('list')
+        self.assertIsNone(wait_notice._State.watch)
+
+    def test_keystone_requires_a_trusted_url(self):
+        self.user = None
+        self.conf.set_override('auth_strategy', 'keystone', 'pvm_imagecache')
+        self.assertIn(
+            'set keystone_auth_urls in [pvm_imagecache]', self.refused('list')
+        )
+
+    def test_keystone_requires_credentials(self):
+        self.user = None
+        self.conf.set_override('auth_strategy', 'keystone', 'pvm_imagecache')
+        self.conf.set_override(
+            'keystone_auth_urls', ['http://k/v3'], 'pvm_imagecache'
+        )
+        self.useFixture(base.environment('OS_AUTH_URL', None))
+        self.assertIn(
+            'Authentication required: use --os-cloud or OS_* variables.',
+            self.refused('list'),
+        )

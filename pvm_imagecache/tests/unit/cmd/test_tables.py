@@ -70,12 +70,12 @@ class FittedTest(base.TestCase):
         self.assertEqual(2, text.count('| Name  |'))
         self.assertLessEqual(max(map(len, text.splitlines())), 36)
 
-    def test_what_could_upset_a_terminal_is_shown_as_it_is(self):
+    def test_control_characters_are_escaped(self):
         text = self._shown(80, _row('\x1b[31mred\n| x', 'bell\x07\u202e'))
         self.assertIn(r'| \x1b[31mred\n| x |', text)
         self.assertIn(r'| bell\x07\u202e |', text)
 
-    def test_nothing(self):
+    def test_an_empty_table_is_empty(self):
         self.assertEqual(self._shown(0), self._shown(80))
 
     @base.generated
@@ -101,8 +101,8 @@ class FittedTest(base.TestCase):
                 )
 
 
-class PeopleTest(base.TestCase):
-    def test_values(self):
+class HumanReadableTest(base.TestCase):
+    def test_values_are_human_readable(self):
         for value, shown in (
             (None, ''),
             (True, 'yes'),
@@ -112,4 +112,4 @@ class PeopleTest(base.TestCase):
             ('é日', 'é日'),
             (1.5, 1.5),
         ):
-            self.assertEqual(shown, tables.for_people(value))
+            self.assertEqual(shown, tables.human_readable(value))

@@ -10,8 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the errors of pypowervm mean, and who we are to PowerVM."""
-
 import http
 import http.server
 import threading
@@ -22,6 +20,7 @@ from pypowervm.tests.test_utils import pvmhttp
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.system import retry
 from pvm_imagecache.tests.unit import base
 
 
@@ -41,7 +40,7 @@ def _recorded(name):
 
 
 class ConnectionTest(base.TestCase):
-    def test_url(self):
+    def test_the_url_follows_the_options(self):
         for values, url in (
             ({}, 'http://localhost:12080'),
             ({'password': 'p'}, 'https://localhost:12443'),
@@ -50,7 +49,7 @@ class ConnectionTest(base.TestCase):
         ):
             self.assertEqual(url, powervm.Connection(**values).url)
 
-    def test_from_conf(self):
+    def test_options_make_a_connection(self):
         values = {
             'host': 'h',
             'port': 5,
@@ -75,7 +74,7 @@ class ConnectionTest(base.TestCase):
         ):
             self.assertNotIn('hush-hush', text)
 
-    def test_a_protocol_that_there_is_not(self):
+    def test_an_unknown_protocol_is_refused(self):
         adapters = powervm.AdapterSource(powervm.Connection(protocol='ftp'))
         self.assertRaises(exceptions.ConfigurationError, adapters)
         adapters.close()
@@ -98,11 +97,11 @@ class TranslatedTest(base.TestCase):
         self.assertNotIn('\n', str(translated))
         return translated
 
-    def test_no_error(self):
+    def test_no_error_is_no_error(self):
         with powervm.translated(powervm.Connection(), 'do'):
             pass
 
-    def test_others_are_left_alone(self):
+    def test_other_errors_are_left_alone(self):
         for error in (
             ValueError(),
             KeyboardInterrupt(),
@@ -115,7 +114,7 @@ class TranslatedTest(base.TestCase):
 
             self.assertRaises(type(error), fail)
 
-    def test_something_else_listens(self):
+    def test_another_service_on_the_port_is_reported(self):
         class Page(http.server.BaseHTTPRequestHandler):
             def do_PUT(self):
                 self.rfile.read(int(self.headers['Content-Length']))
@@ -141,11 +140,11 @@ class TranslatedTest(base.TestCase):
             )
         )
         error = self.assertRaises(exceptions.PowerVMRequestFailed, adapters)
-        self.assertIn('is no XML', str(error))
+        self.assertIn('is not XML', str(error))
         self.assertIn(f':{server.server_port}', str(error))
         self.assertNotIn('\n', str(error))
 
-    def test_no_answer(self):
+    def test_no_answer_means_unreachable(self):
         for kind in (
             pvm_exceptions.ConnectionError,
             pvm_exceptions.TimeoutError,
@@ -160,23 +159,23 @@ class TranslatedTest(base.TestCase):
             self.assertEqual('connection refused', error.reason)
             self.assertIn('http://localhost:12080', str(error))
 
-    def test_no_answer_for_another_reason(self):
+    def test_an_unknown_reason_is_passed_on(self):
         error = self._translated(
             pvm_exceptions.ConnectionError('something\n else')
         )
         self.assertEqual('something else', error.reason)
 
-    def test_a_proxy_that_stands_between(self):
+    def test_a_proxy_is_named_in_the_hint(self):
         self.useFixture(base.environment('http_proxy', 'http://proxy'))
         refused = pvm_exceptions.ConnectionError('refused')
         self.assertIn(
-            'put localhost into no_proxy', str(self._translated(refused))
+            'add localhost to no_proxy', str(self._translated(refused))
         )
         self.assertNotIn(
             'no_proxy', str(self._translated(refused, host='elsewhere'))
         )
 
-    def test_the_logon(self):
+    def test_a_refused_logon_names_the_user(self):
         for error in (
             pvm_exceptions.HttpUnauth(_answer(401)),
             pvm_exceptions.AuthFileReadError(access_file='f'),
@@ -186,7 +185,7 @@ class TranslatedTest(base.TestCase):
             self.assertIsInstance(translated, exceptions.PowerVMLogonFailed)
             self.assertIn('the local user', str(translated))
 
-    def test_refused(self):
+    def test_a_refusal_is_not_transient(self):
         for status in (400, 404, 412, 500):
             error = self._translated(pvm_exceptions.HttpError(_answer(status)))
             self.assertIs(exceptions.PowerVMRequestFailed, type(error))
@@ -194,7 +193,7 @@ class TranslatedTest(base.TestCase):
             self.assertEqual(status, powervm.status_of(error))
             self.assertFalse(error.transient)
 
-    def test_busy(self):
+    def test_a_busy_vios_is_transient(self):
         for busy in (
             pvm_exceptions.HttpError(_answer(503)),
             _recorded('fake_httperror.txt'),
@@ -203,21 +202,25 @@ class TranslatedTest(base.TestCase):
             self.assertIs(exceptions.PowerVMBusy, type(error))
             self.assertTrue(error.transient)
 
-    def test_anything_else_of_pypowervm(self):
+    def test_other_errors_of_pypowervm_are_refusals(self):
         error = self._translated(pvm_exceptions.Error(''))
         self.assertIs(exceptions.PowerVMRequestFailed, type(error))
         self.assertEqual('Error', error.reason)
         self.assertIsNone(powervm.status_of(error))
 
 
-class SmallTest(base.TestCase):
-    def test_status_of(self):
-        self.assertIsNone(powervm.status_of(None))
-        self.assertIsNone(powervm.status_of(ValueError()))
+class StatusOfTest(base.TestCase):
+    def test_the_status_is_that_of_the_response(self):
         error = pvm_exceptions.HttpError(_answer(412))
         self.assertEqual(412, powervm.status_of(error))
 
-    def test_no_space(self):
+    def test_an_error_without_response_has_no_status(self):
+        self.assertIsNone(powervm.status_of(None))
+        self.assertIsNone(powervm.status_of(ValueError()))
+
+
+class NoSpaceTest(base.TestCase):
+    def test_messages_of_a_full_pool_are_recognized(self):
         for text in (
             '0516-404 allocp: This system cannot fulfill',
             'Not Enough Space in the volume group',
@@ -226,55 +229,159 @@ class SmallTest(base.TestCase):
             self.assertTrue(powervm.means_no_space(ValueError(text)), text)
         self.assertFalse(powervm.means_no_space(ValueError('space')))
 
-    def test_one_line(self):
-        self.assertEqual('a b', powervm.one_line(ValueError(' a\n\tb ')))
-        self.assertEqual('ValueError', powervm.one_line(ValueError('\n')))
+    def _raise_if_full(self, reason='no space', **values):
+        powervm.raise_if_full(
+            exceptions.PowerVMRequestFailed(action='a', reason=reason),
+            pool='The pool',
+            what='disk d',
+            **values,
+        )
 
-    def test_persistently(self):
-        busy = exceptions.PowerVMBusy(action='a', reason='busy')
-        refused = exceptions.PowerVMRequestFailed(action='a', reason='no')
-        for raised in ([], [busy], [busy] * 3):
-            outcomes = [*raised, 'done']
+    def test_a_full_pool_is_reported_with_its_space(self):
+        for free, text, refused in (
+            (None, 'less than that', False),
+            (0, '0 B', False),
+            (base.GIB, '1 GiB', True),
+        ):
+            error = self.assertRaises(
+                exceptions.NotEnoughSpace,
+                self._raise_if_full,
+                needed=base.GIB,
+                free=free,
+            )
+            self.assertIn(f'The pool has {text} free', str(error))
+            self.assertEqual(base.GIB, error.needed_bytes)
+            self.assertEqual(refused, error.refused)
 
-            def call(outcomes=outcomes):
-                outcome = outcomes.pop(0)
-                if isinstance(outcome, Exception):
-                    raise outcome
-                return outcome
+    def test_other_refusals_raise_nothing(self):
+        self._raise_if_full('no', needed=base.GIB)
 
-            self.assertEqual('done', powervm.retry(call))
-            self.assertEqual([], outcomes)
-        for raised, kind in (
-            ([busy] * 4, exceptions.PowerVMBusy),
-            ([refused], exceptions.PowerVMRequestFailed),
-            ([busy, refused], exceptions.PowerVMRequestFailed),
+
+class RetryTest(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.busy = exceptions.PowerVMBusy(action='a', reason='busy')
+        self.refused = exceptions.PowerVMRequestFailed(action='a', reason='no')
+        self.timed_out = exceptions.PowerVMTimedOut(
+            url='u', reason='r', hint=''
+        )
+
+    def _call(self, *outcomes):
+        """Return a call with these outcomes, one after the other."""
+        self.outcomes = list(outcomes)
+
+        def call():
+            outcome = self.outcomes.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        return call
+
+    def test_transient_errors_are_retried(self):
+        for errors in ([], [self.busy], [self.busy] * 3):
+            self.assertEqual(
+                'done', powervm.retry(self._call(*errors, 'done'))
+            )
+            self.assertEqual([], self.outcomes)
+
+    def test_the_last_error_is_raised(self):
+        for errors, kind in (
+            ([self.busy] * 4, exceptions.PowerVMBusy),
+            ([self.refused], exceptions.PowerVMRequestFailed),
+            ([self.busy, self.refused], exceptions.PowerVMRequestFailed),
             ([ValueError()], ValueError),
         ):
+            self.assertRaises(kind, powervm.retry, self._call(*errors))
+            self.assertEqual([], self.outcomes)
 
-            def fail(raised=raised):
-                raise raised.pop(0)
+    def test_errors_that_are_named_are_retried(self):
+        call = self._call(self.refused, 'done')
+        self.assertEqual(
+            'done', powervm.retry(call, exceptions.PowerVMRequestFailed)
+        )
 
-            self.assertRaises(kind, powervm.retry, fail)
-            self.assertEqual([], raised)
+    def test_errors_of_others_are_not_retried(self):
+        truncated = exceptions.ImageTruncated(
+            image='i', expected=2, received=1, reason='r'
+        )
+        self.assertTrue(truncated.transient)
+        call = self._call(truncated, 'done')
+        self.assertRaises(exceptions.ImageTruncated, powervm.retry, call)
 
-    def test_forgiving(self):
-        def fail(error):
+    def test_a_read_is_repeated_once_after_a_timeout(self):
+        call = self._call(self.timed_out, 'done')
+        self.assertEqual('done', powervm.retry_read(call))
+        call = self._call(self.timed_out, self.timed_out, 'done')
+        self.assertRaises(exceptions.PowerVMTimedOut, powervm.retry_read, call)
+
+
+class UpdateAttemptsTest(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.pauses = []
+        self.patch(retry, 'back_off', self.pauses.append)
+
+    def _update(self, *statuses, **kwargs):
+        """Update until there is no error; return the number of attempts."""
+        errors = [pvm_exceptions.HttpError(_answer(each)) for each in statuses]
+        for attempt in powervm.update_attempts(**kwargs):
+            with (
+                attempt.update(),
+                powervm.translated(powervm.Connection(), 'update'),
+            ):
+                if errors:
+                    raise errors.pop(0)
+                return attempt.number + 1
+        return None
+
+    def test_conflicts_call_for_another_attempt(self):
+        self.assertEqual(1, self._update())
+        self.assertEqual(3, self._update(412, 412))
+        self.assertEqual([0, 1], self.pauses)
+
+    def test_other_errors_end_the_update(self):
+        for status in (400, 404, 500, 503):
+            self.assertRaises(
+                exceptions.PowerVMRequestFailed, self._update, status
+            )
+        self.assertEqual([], self.pauses)
+
+    def test_the_caller_chooses_which_errors_are_repeated(self):
+        self.assertEqual(
+            2, self._update(503, may_repeat=lambda error: error.transient)
+        )
+
+    def test_the_attempts_end_some_time(self):
+        most = powervm.UPDATE_ATTEMPTS
+        self.assertIsNone(self._update(*[412] * most))
+        self.assertEqual(list(range(most)), self.pauses)
+
+
+class LogAndContinueTest(base.TestCase):
+    def _fail(self, error):
+        def fail():
             raise error
 
-        self.assertTrue(powervm.log_and_continue('tidy', lambda: None))
+        return fail
+
+    def test_success_is_reported(self):
+        self.assertTrue(powervm.log_and_continue('do it', lambda: None))
+
+    def test_expected_errors_are_logged(self):
         for error in (
             pvm_exceptions.HttpError(_answer(500)),
             pvm_exceptions.TimeoutError('t'),
             exceptions.PowerVMRequestFailed(action='a', reason='r'),
         ):
             self.assertFalse(
-                powervm.log_and_continue(
-                    'tidy', lambda error=error: fail(error)
-                )
+                powervm.log_and_continue('do it', self._fail(error))
             )
+
+    def test_programming_errors_are_raised(self):
         self.assertRaises(
             ValueError,
             powervm.log_and_continue,
-            'tidy',
-            lambda: fail(ValueError()),
+            'do it',
+            self._fail(ValueError()),
         )

@@ -10,30 +10,43 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Volume groups as PowerVM has answered them, changed without a server."""
+"""A volume group as PowerVM has answered it, and a REST API in memory."""
 
 import copy
+import http
 import itertools
+import types
 
 from lxml import etree
+from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
+from pypowervm import exceptions as pvm_exceptions
 from pypowervm.tests.test_utils import pvmhttp
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import volume_group
 
 _UOM = f'{{{pvm_const.UOM_NS}}}'
+_UDID = f'{_UOM}UniqueDeviceID'
 
 
 def recorded():
-    """The volume group "image_pool" of a real host: 32 disks."""
+    """Return the volume group "image_pool" of a real host: 32 disks."""
     response = pvmhttp.load_pvm_resp('fake_volume_group2.txt').get_response()
     return pvm_storage.VG.wrap(response)[1]
 
 
+def elements(wrapper):
+    """Return the XML elements of all disks."""
+    return wrapper.entry.element.element.findall(
+        f'{_UOM}VirtualDisks/{_UOM}VirtualDisk'
+    )
+
+
 def change(wrapper, name, **texts):
-    """Change what is written of a disk, by tag."""
+    """Change texts of a disk, by tag."""
     for element in elements(wrapper):
         if element.findtext(f'{_UOM}DiskName') == name:
             for tag, text in texts.items():
@@ -42,53 +55,123 @@ def change(wrapper, name, **texts):
     raise KeyError(name)
 
 
-def elements(wrapper):
-    """The XML of all disks."""
-    return wrapper.entry.element.element.findall(
-        f'{_UOM}VirtualDisks/{_UOM}VirtualDisk'
+def new(name, gib=1, label=None):
+    """Return a raw disk to create."""
+    return driver_base.NewDisk(name, gib << 30, 'raw', label)
+
+
+def refusal(status, reason='No luck'):
+    """Return the error of pypowervm for an HTTP status."""
+    return pvm_exceptions.HttpError(
+        pvm_adapter.Response(
+            'POST',
+            '/rest/api/uom/VolumeGroup',
+            status,
+            reason,
+            {},
+        )
     )
 
 
-class MemoryGroup(volume_group.VolumeGroup):
-    """A volume group that carries out updates in memory, as a VIOS would.
+class MemoryPowerVM(powervm.AdapterSource):
+    """A REST API with one volume group, which it updates as a VIOS does.
 
-    :ivar before_update: called with each batch, before it is carried out.
-    :ivar updates: for each update, the names of the disks it made.
+    :ivar wrapper: the volume group as the server has it.
+    :ivar requests: the method of each request.
+    :ivar timeouts: of each update, in seconds.
+    :ivar updates: for each update that was carried out, the names of the
+        disks that it created.
+    :ivar before_update: called with the names of the disks that an update
+        creates and deletes; an error that it raises is the answer.
+    :ivar before_answer: called with the answer of an update that was carried
+        out; may change it, or raise.
     """
 
-    def __init__(self, lock_directory, **kwargs):
-        super().__init__(
-            None, 'vios', 'vg', 'image_pool', lock_directory, **kwargs
-        )
+    def __init__(self, timeout=1200):
+        super().__init__(powervm.Connection(timeout=timeout))
         self.wrapper = recorded()
-        self.before_update = lambda batch: None
+        self.requests = []
+        self.timeouts = []
         self.updates = []
-        self.reads = 0
+        self.before_update = lambda created, deleted: None
+        self.before_answer = lambda wrapper: None
         self._serial = itertools.count(1)
+        self._etag = 'etag 0'
+        self._rest = types.SimpleNamespace(
+            read=self._read, update_by_path=self._update
+        )
 
-    def read(self):
-        self.reads += 1
-        return volume_group.Document(copy.deepcopy(self.wrapper))
+    def __call__(self):
+        return self._rest
 
-    def _update(self, batch):
-        self.before_update(batch)
-        document = self.read()
-        pending = volume_group._prepare(document, batch, None)
-        if not pending:
-            return
-        before = document.udids
-        self.wrapper = copy.deepcopy(document.wrapper)
-        made = []
-        for element in elements(self.wrapper):
-            if element.find(f'{_UOM}UniqueDeviceID') is None:
-                etree.SubElement(
-                    element, f'{_UOM}UniqueDeviceID'
-                ).text = f'made{next(self._serial)}'
-                made.append(element.findtext(f'{_UOM}DiskName'))
-        self.updates.append(made)
-        volume_group._confirm(self.read(), pending, before)
+    def group(self, lock_directory, **kwargs):
+        """Return the volume group for a test."""
+        return volume_group.VolumeGroup(
+            self, 'vios', 'vg', 'image_pool', lock_directory, **kwargs
+        )
 
+    def close(self):
+        """There is no session."""
 
-def new(name, gib=1):
-    """A raw disk to be made."""
-    return driver_base.NewDisk(name, gib << 30, 'raw')
+    def names(self):
+        """Return the names of the disks that exist, in their order."""
+        return [each.name for each in self.wrapper.virtual_disks]
+
+    def disk(self, name):
+        """Return the wrapper of a disk that exists."""
+        (found,) = (
+            each for each in self.wrapper.virtual_disks if each.name == name
+        )
+        return found
+
+    def plant(self, name, udid, gib=1, label=None):
+        """Create a disk as another process would."""
+        self.wrapper.virtual_disks.append(
+            pvm_storage.VDisk.bld(None, name, gib, label=label)
+        )
+        etree.SubElement(elements(self.wrapper)[-1], _UDID).text = udid
+        self.touch()
+
+    def touch(self):
+        """Change the ETag, as after an update by another process."""
+        self._etag = f'etag {next(self._serial)}'
+
+    def _read(self, *args, **kwargs):
+        self.requests.append('GET')
+        return self._response('GET', self.wrapper)
+
+    def _update(self, data, etag, path, timeout):
+        self.requests.append('POST')
+        self.timeouts.append(timeout)
+        if etag != self._etag:
+            raise refusal(http.HTTPStatus.PRECONDITION_FAILED)
+        after = copy.deepcopy(data)
+        created = [
+            each for each in elements(after) if each.find(_UDID) is None
+        ]
+        kept = {each.udid for each in after.virtual_disks}
+        names = [each.findtext(f'{_UOM}DiskName') for each in created]
+        self.before_update(
+            names,
+            [
+                each.name
+                for each in self.wrapper.virtual_disks
+                if each.udid not in kept
+            ],
+        )
+        self.touch()
+        for element in created:
+            etree.SubElement(element, _UDID).text = f'made{next(self._serial)}'
+        self.wrapper = after
+        self.updates.append(names)
+        answer = copy.deepcopy(after)
+        self.before_answer(answer)
+        return self._response('POST', answer)
+
+    def _response(self, method, wrapper):
+        response = pvm_adapter.Response(
+            method, '', http.HTTPStatus.OK, 'OK', {'etag': self._etag}
+        )
+        response.entry = copy.deepcopy(wrapper.entry)
+        response.entry.element.adapter = self._rest
+        return response

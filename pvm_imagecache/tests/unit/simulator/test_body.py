@@ -64,14 +64,16 @@ def a_body(data, sizes=(), **headers):
 CHUNKED = {'Transfer_Encoding': 'chunked'}
 
 
-class TestBody(base.BaseTestCase):
+class BodyTest(base.BaseTestCase):
     @hypothesis.given(
         strategies.lists(strategies.binary(max_size=300), max_size=20),
         strategies.lists(strategies.integers(1, 50), max_size=60),
         strategies.sampled_from([b'', b';name=value']),
         strategies.sampled_from([b'', b'Trailer: x\r\n']),
     )
-    def test_chunked(self, pieces, sizes, extension, trailer):
+    def test_chunked_bodies_are_joined(
+        self, pieces, sizes, extension, trailer
+    ):
         got = a_body(chunked(pieces, extension, trailer), sizes, **CHUNKED)
         self.assertEqual(b''.join(pieces), got.read())
         self.assertTrue(got.finished)
@@ -81,7 +83,7 @@ class TestBody(base.BaseTestCase):
         strategies.binary(max_size=300),
         strategies.lists(strategies.integers(1, 50), max_size=60),
     )
-    def test_content_length(self, data, sizes):
+    def test_a_body_ends_at_its_length(self, data, sizes):
         got = a_body(
             data + b'the next request', sizes, Content_Length=str(len(data))
         )
@@ -104,7 +106,7 @@ class TestBody(base.BaseTestCase):
         got = body.Body(stream, {'Transfer-Encoding': 'chunked'})
         self.assertEqual(b''.join(pieces), got.read())
 
-    def test_none(self):
+    def test_no_length_is_an_empty_body(self):
         self.assertEqual(b'', a_body(b'more').read())
 
     @hypothesis.given(
@@ -115,7 +117,7 @@ class TestBody(base.BaseTestCase):
         ),
         strategies.integers(0, 200),
     )
-    def test_trip(self, pieces, after):
+    def test_a_trip_fires_at_its_byte(self, pieces, after):
         got = a_body(chunked(pieces), **CHUNKED)
         tripped = []
         got.trip_after(after, lambda: tripped.append(got.received))
@@ -137,14 +139,14 @@ class TestBody(base.BaseTestCase):
         got.drain()
         self.assertTrue(got.finished)
 
-    def test_truncated(self):
+    def test_a_truncated_body_is_refused(self):
         for data in (b'', b'5\r\nab', b'5\r\nabcde\r\n', b'5', b'0\r\n'):
             self.assertRaises(body.Truncated, a_body(data, **CHUNKED).read)
         self.assertRaises(
             body.Truncated, a_body(b'ab', Content_Length='3').read
         )
 
-    def test_malformed(self):
+    def test_a_malformed_body_is_refused(self):
         for data in (b'zz\r\n', b'1\r\nab\r\n', b'1' * 10000):
             self.assertRaises(body.Malformed, a_body(data, **CHUNKED).read)
         self.assertRaises(body.Malformed, a_body, b'', Content_Length='x')

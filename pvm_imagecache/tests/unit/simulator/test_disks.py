@@ -23,7 +23,7 @@ from pvm_imagecache.simulator import disks
 MIB = 1 << 20
 
 
-class TestDiskFiles(base.BaseTestCase):
+class DiskFilesTest(base.BaseTestCase):
     def setUp(self):
         super().setUp()
         self.directory = self.useFixture(fixtures.TempDir()).join('disks')
@@ -56,7 +56,7 @@ class TestDiskFiles(base.BaseTestCase):
         strategies.integers(0, MIB),
         strategies.booleans(),
     )
-    def test_copy(self, size, writes, larger, fallback):
+    def test_a_copy_is_followed_by_zeros(self, size, writes, larger, fallback):
         source = self.files.create(size)
         for at, length in writes:
             if at + length <= size:
@@ -78,7 +78,7 @@ class TestDiskFiles(base.BaseTestCase):
         self.files.remove(source)
         self.files.remove(target)
 
-    def test_copy_full(self):
+    def test_a_full_disk_is_copied_whole(self):
         size = 9 * MIB + 5
         source, target = self.files.create(size), self.files.create(size)
         self.write(source, 0, os.urandom(size))
@@ -92,7 +92,7 @@ class TestDiskFiles(base.BaseTestCase):
         self.files.copy(source, target, lambda size: None)
         self.assertLess(self.files.allocated(target), 2 * MIB)
 
-    def test_copy_fails(self):
+    def test_an_error_of_a_copy_is_raised(self):
         source = self.files.create(MIB)
         self.write(source, 0, b'x')
         target = self.files.create(MIB)
@@ -103,7 +103,7 @@ class TestDiskFiles(base.BaseTestCase):
         )
         self.assertRaises(OSError, self.files.copy, source, target, len)
 
-    def test_reconcile(self):
+    def test_reconcile_makes_files_match_the_state(self):
         kept, gone = self.files.create(5), self.files.create(6)
         self.write(kept, 0, b'hello')
         self.files.reconcile({kept: 5, 'lost': 7})

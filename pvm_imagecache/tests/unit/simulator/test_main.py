@@ -17,11 +17,11 @@ from pvm_imagecache.simulator import __main__ as main_module
 from pvm_imagecache.simulator import simulator
 
 
-class TestArguments(base.BaseTestCase):
+class ArgumentsTest(base.BaseTestCase):
     def parse(self, *argv):
         return main_module._parser().parse_args(['--state-dir', 'd', *argv])
 
-    def test_storage(self):
+    def test_storage_options_are_parsed(self):
         args = self.parse(
             '--volume-group',
             'a=1',
@@ -39,7 +39,7 @@ class TestArguments(base.BaseTestCase):
         self.assertEqual(('c', 7.0), args.cluster)
         self.assertEqual(1536, args.copy_rate)
 
-    def test_refused(self):
+    def test_invalid_options_are_refused(self):
         self.useFixture(fixtures.MockPatch('sys.stderr'))
         for argv in (
             ('--volume-group', 'a'),
@@ -50,7 +50,7 @@ class TestArguments(base.BaseTestCase):
         ):
             self.assertRaises(SystemExit, self.parse, *argv)
 
-    def test_loopback_only(self):
+    def test_only_loopback_addresses_are_bound(self):
         for address in ('0.0.0.0', '192.0.2.1', '::', 'example.com'):
             self.assertRaises(
                 ValueError, simulator.Simulator, 'unused', bind=address
@@ -59,7 +59,7 @@ class TestArguments(base.BaseTestCase):
         for address in ('127.0.0.1', '127.1.2.3', '::1', 'localhost'):
             self.assertTrue(simulator._is_loopback(address))
 
-    def test_unusable_port(self):
+    def test_a_port_in_use_is_an_error(self):
         state_dir = self.useFixture(fixtures.TempDir()).path
         with simulator.Simulator(state_dir) as sim:
             stderr = self.useFixture(fixtures.MockPatch('sys.stderr')).mock

@@ -36,7 +36,7 @@ class FakeTime:
         return False
 
 
-class TestPace(base.BaseTestCase):
+class PaceTest(base.BaseTestCase):
     def setUp(self):
         super().setUp()
         self.time = FakeTime()
@@ -53,7 +53,7 @@ class TestPace(base.BaseTestCase):
             lambda: self.own, lambda: self.total, self.shared, self.stop
         )
 
-    def test_unlimited(self):
+    def test_no_rate_never_waits(self):
         self.pace().spent(1 << 40)
         self.assertEqual(1000.0, self.time.now)
 
@@ -63,7 +63,7 @@ class TestPace(base.BaseTestCase):
             strategies.integers(1, 4 * MIB), min_size=1, max_size=50
         ),
     )
-    def test_own_rate(self, rate, pieces):
+    def test_a_rate_of_its_own_is_kept(self, rate, pieces):
         self.own = rate
         before = self.time.now
         pace = self.pace()
@@ -74,7 +74,7 @@ class TestPace(base.BaseTestCase):
             sum(pieces) / rate, self.time.now - before, delta=0.0021
         )
 
-    def test_total_rate(self):
+    def test_the_total_rate_is_shared(self):
         self.own, self.total = 300 * MIB, 400 * MIB
         paces = [self.pace(), self.pace()]
         for _ in range(400):
@@ -98,7 +98,7 @@ class TestPace(base.BaseTestCase):
         self.pace().spent(MIB)
         self.assertAlmostEqual(1.0, self.time.now - before)
 
-    def test_rate_changes(self):
+    def test_a_change_of_rate_applies_at_once(self):
         self.own = MIB
         pace = self.pace()
         pace.spent(MIB)
@@ -106,7 +106,7 @@ class TestPace(base.BaseTestCase):
         pace.spent(MIB)
         self.assertEqual(1001.0, self.time.now)
 
-    def test_stopped(self):
+    def test_a_stop_ends_the_wait(self):
         self.own = MIB
         pace = self.pace()
         self.stop.wait = lambda seconds: True

@@ -17,8 +17,8 @@ from pvm_imagecache.simulator import rest
 VIOS = '/rest/api/uom/VirtualIOServer'
 
 
-class TestRoute(base.BaseTestCase):
-    def test_kinds(self):
+class RouteTest(base.BaseTestCase):
+    def test_requests_are_named_by_kind(self):
         for method, path, kind in (
             ('PUT', '/rest/api/web/Logon', 'Logon.create'),
             ('DELETE', '/rest/api/web/Logon', 'Logon.delete'),
@@ -59,7 +59,7 @@ class TestRoute(base.BaseTestCase):
         ):
             self.assertEqual(kind, rest.route(method, path).kind, path)
 
-    def test_parts(self):
+    def test_a_route_knows_its_parents(self):
         route = rest.route('GET', f'{VIOS}/u/VolumeGroup/v?group=None')
         self.assertEqual(
             (

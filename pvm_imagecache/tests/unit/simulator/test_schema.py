@@ -32,7 +32,7 @@ Where ROR
 )
 
 
-class TestSchema(base.BaseTestCase):
+class SchemaTest(base.BaseTestCase):
     def render(self, values, groups=schema.NO_GROUPS):
         return etree.fromstring(THING.render(values, '<Atom/>', groups))
 
@@ -52,7 +52,7 @@ class TestSchema(base.BaseTestCase):
             {etree.QName(element).namespace for element in root.iter()},
         )
 
-    def test_attributes(self):
+    def test_elements_carry_the_layouts_attributes(self):
         root = self.render(
             {
                 'First': 'f',
@@ -78,7 +78,7 @@ class TestSchema(base.BaseTestCase):
             ('x?a&b', 'via'), (root[4].get('href'), root[4].get('rel'))
         )
 
-    def test_groups(self):
+    def test_extended_groups_are_optional(self):
         values = {'First': 'f', 'Late': 'l'}
         for groups, there in (
             (schema.NO_GROUPS, False),
@@ -90,7 +90,7 @@ class TestSchema(base.BaseTestCase):
                 there, 'Late' in self.names(self.render(values, groups))
             )
 
-    def test_escapes(self):
+    def test_special_characters_are_escaped(self):
         text = '<&>"\''
         self.assertEqual(text, self.render({'First': text})[1].text)
 
@@ -102,7 +102,7 @@ class TestSchema(base.BaseTestCase):
         }
         self.assertEqual(values, THING.read(self.render(values)))
 
-    def test_reads_leniently(self):
+    def test_unknown_elements_are_ignored(self):
         self.assertEqual(
             {'First': 'f'},
             THING.read(

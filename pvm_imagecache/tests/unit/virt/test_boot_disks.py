@@ -10,14 +10,22 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Boot disks are made once, had once, and nobody else's are deleted."""
-
 from unittest import mock
 
+import hypothesis
+from hypothesis import strategies
+from pypowervm.wrappers import virtual_io_server as pvm_vios
+
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache.system import retry
 from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit.drivers import volume_groups
 from pvm_imagecache.virt import boot_disks
+
+ID = '8a1c0f2e-4b5d-4c6e-9f70-1234567890ab'
 
 
 class BootDisksTest(base.TestCase):
@@ -34,7 +42,7 @@ class BootDisksTest(base.TestCase):
         self.disks.delete(boot_disks.Attached('disk', 'udid'), 'for')
         self.images.delete_disk.assert_called_once_with('disk', context='for')
 
-    def test_what_is_gone_or_needed_is_no_error(self):
+    def test_a_missing_or_mapped_disk_is_no_error(self):
         for error in (
             exceptions.DiskNotFound(name='disk', pool='p'),
             exceptions.DiskInUse(name='disk'),
@@ -46,8 +54,8 @@ class BootDisksTest(base.TestCase):
         self.disks.delete_named('disk', None)
         self.images.delete_disk.assert_not_called()
 
-    def test_what_a_partition_has_it_is_not_given_again(self):
-        # As where the answer to the first update was lost.
+    def test_a_mapped_disk_is_not_mapped_again(self):
+        # As after the answer to the first update was lost.
         made = mock.Mock(disk=self.there)
         for udid, added in (('udid', False), ('other', True)):
             with (
@@ -76,7 +84,7 @@ class BootDisksTest(base.TestCase):
         except exceptions.PVMImageCacheError as error:
             return error, noted
 
-    def test_the_name_that_is_kept(self):
+    def test_the_name_is_noted_before_the_disk_exists(self):
         taken = exceptions.DiskExists(name='a', pool='p')
         refused = exceptions.ImageForbidden(image='image')
         self.assertEqual(('made', ['a']), self._create('made'))
@@ -88,3 +96,72 @@ class BootDisksTest(base.TestCase):
             ((taken, taken), ['a', None, 'b', None]),
         ):
             self.assertEqual((errors[-1], noted), self._create(*errors))
+
+
+class ChangeMappingsTest(base.TestCase):
+    """The update of a Virtual I/O Server, which others change too."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(retry, 'back_off', lambda attempt: None)
+        self.vios = mock.Mock()
+        self.patch(pvm_vios.VIOS, 'get', mock.Mock(return_value=self.vios))
+        self.patch(boot_disks, 'scsi_mapper', mock.Mock())
+        self.patch(boot_disks, '_attached', lambda vios, partition: [])
+        adapters = powervm.AdapterSource(powervm.Connection())
+        self.patch(adapters, '_adapter', mock.Mock())
+        images = mock.Mock()
+        images.driver.servers.return_value = ['vios']
+        self.disks = boot_disks.BootDisks(adapters, images)
+
+    def attach(self, *errors):
+        self.vios.update.side_effect = [*errors, None]
+        self.disks.attach(mock.Mock(), mock.Mock())
+
+    def test_conflicts_and_a_busy_server_are_retried(self):
+        self.attach(*[volume_groups.refusal(each) for each in (412, 503)])
+        self.assertEqual(3, self.vios.update.call_count)
+        # The mappings are read before each update.
+        self.assertEqual(3, pvm_vios.VIOS.get.call_count)
+
+    def test_other_refusals_are_raised(self):
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed,
+            self.attach,
+            volume_groups.refusal(400),
+        )
+        self.assertEqual(1, self.vios.update.call_count)
+
+    def test_the_number_of_attempts_is_limited(self):
+        error = self.assertRaises(
+            exceptions.PowerVMRequestFailed,
+            self.attach,
+            *[volume_groups.refusal(412)] * powervm.UPDATE_ATTEMPTS,
+        )
+        self.assertIn('other processes changed them', str(error))
+
+
+class DiskNamesTest(base.TestCase):
+    def test_short_names_are_those_of_nova_powervm(self):
+        self.assertEqual(
+            ['b_instance_8a1c', 'b_instance_0f2e', 'b_instance_4b5d'],
+            boot_disks.short_names('instance-0000002a', ID)[:3],
+        )
+        self.assertEqual('b_web_8a1c', boot_disks.short_names('web', ID)[0])
+
+    def test_a_long_name_has_the_whole_uuid(self):
+        self.assertEqual(
+            'boot_instance_0000002a_8a1c0f2e_4b5d_4c6e_9f70_1234567890ab',
+            boot_disks.long_name('instance-0000002a', ID, 79),
+        )
+
+    @hypothesis.given(strategies.text(min_size=1), strategies.uuids())
+    def test_any_instance_gets_valid_names(self, name, uid):
+        names = boot_disks.short_names(name, str(uid))
+        self.assertEqual(8, len(names))
+        for each in names:
+            self.assertEqual(each, naming.check_disk_name(each))
+        long = boot_disks.long_name(name, str(uid), 79)
+        self.assertEqual(long, naming.check_disk_name(long, 79))
+        # The name never hides which instance the disk belongs to.
+        self.assertTrue(long.endswith(str(uid).replace('-', '_')))

@@ -1,0 +1,324 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Changes of a volume group: checked, written into its document, confirmed.
+
+Nothing here makes a request.
+"""
+
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+from oslo_utils import units
+from pypowervm.wrappers import storage as pvm_storage
+
+from pvm_imagecache import exceptions
+from pvm_imagecache import text
+from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import vg_document
+
+
+@dataclasses.dataclass(frozen=True)
+class Create:
+    """Create an empty disk."""
+
+    new: base.NewDisk
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """Create a disk that begins with the bytes of another one.
+
+    :ivar source: the disk to copy, identified by its name and UDID.
+    :ivar still_valid: called immediately before the copy; the copy is
+        refused if it returns False.
+    """
+
+    new: base.NewDisk
+    source: base.Disk
+    still_valid: Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Delete:
+    """Delete a disk, unless it does not exist."""
+
+    disk: base.Disk
+
+
+Operation = Create | Copy | Delete
+
+
+@dataclasses.dataclass(eq=False)
+class Request:
+    """Operations of one caller that are carried out together or not at all.
+
+    :ivar disks: the disks that were created, in the order of the operations.
+    :ivar error: why the request failed.
+    :ivar done: whether the request was carried out, or failed.
+    """
+
+    operations: Sequence[Operation]
+    disks: list[base.Disk] = dataclasses.field(default_factory=list)
+    error: BaseException | None = None
+    done: bool = False
+
+    @property
+    def new_disks(self) -> list[base.NewDisk]:
+        """The disks to create, in the order of the operations."""
+        return [
+            each.new
+            for each in self.operations
+            if not isinstance(each, Delete)
+        ]
+
+    @property
+    def copies(self) -> bool:
+        """Whether one of the operations copies a disk."""
+        return any(isinstance(each, Copy) for each in self.operations)
+
+    def fail(self, error: BaseException) -> None:
+        """End the request with an error."""
+        self.error, self.done = error, True
+
+
+def whole_gib(size: int) -> int:
+    """Return bytes rounded up to whole GiB, as the REST API wants them.
+
+    :param size: bytes.
+    :returns: bytes, at least 1 GiB.
+    """
+    return max(1, -(-size // units.Gi)) * units.Gi
+
+
+def new_disks(requests: Iterable[Request]) -> list[base.NewDisk]:
+    """Return the disks that requests create, in their order."""
+    return [new for request in requests for new in request.new_disks]
+
+
+def apply(
+    document: vg_document.Document,
+    batch: Sequence[Request],
+    adapter: Any,
+) -> list[Request]:
+    """Write requests into a document.
+
+    A request that cannot be carried out fails immediately, and does not
+    affect the others. A request that has nothing to do is done.
+
+    :param document: as it was just read; it is changed.
+    :param batch: requests; those that are done are skipped.
+    :param adapter: the ``pypowervm.adapter.Adapter`` for new elements.
+    :returns: the requests that an update with the document carries out.
+    """
+    pending: list[Request] = []
+    taken: set[str] = set()
+    free = document.free
+    for request in batch:
+        if request.done:
+            continue
+        try:
+            needed = _check(document, request, taken, free)
+        except Exception as error:
+            request.fail(error)
+            continue
+        free -= needed
+        taken.update(new.name for new in request.new_disks)
+        changes = [
+            _apply(document, operation, adapter)
+            for operation in request.operations
+        ]
+        if any(changes):
+            pending.append(request)
+        else:
+            request.done = True
+    return pending
+
+
+def confirm(
+    after: vg_document.Document,
+    pending: Iterable[Request],
+    before: Collection[str],
+) -> None:
+    """Find the disks that an update created in its answer.
+
+    A request whose disks are not there fails; all others are done.
+
+    :param after: the answer of the update.
+    :param pending: the requests that the update carried out.
+    :param before: the UDIDs of the disks that existed before the update.
+    """
+    for request in pending:
+        try:
+            request.disks = [
+                _created(after, new, before) for new in request.new_disks
+            ]
+            request.done = True
+        except exceptions.PowerVMError as error:
+            request.fail(error)
+
+
+def unanswered(
+    new: Iterable[base.NewDisk],
+    disks: Sequence[base.Disk],
+    before: Collection[str],
+) -> list[base.Disk]:
+    """Return the disks that an update created whose answer was lost.
+
+    They did not exist before, and have the requested name and label. The
+    name is sufficient if no disk has a label, since the pool may not keep
+    labels.
+
+    :param new: the disks that were requested.
+    :param disks: the disks that exist after the update.
+    :param before: the UDIDs of the disks that existed before it.
+    :returns: those of ``disks`` that the update created.
+    """
+    wanted = {each.name: each for each in new}
+    labels = {disk.label for disk in disks}.difference(base.NO_LABEL)
+
+    def is_one(disk: base.Disk) -> bool:
+        new = wanted.get(disk.name)
+        if new is None or disk.udid in before:
+            return False
+        if disk.label in base.NO_LABEL:
+            return not (new.label and labels)
+        return disk.label == new.label
+
+    return [disk for disk in disks if is_one(disk)]
+
+
+def raise_if_full(
+    error: exceptions.PowerVMError,
+    document: vg_document.Document,
+    pending: Iterable[Request],
+) -> None:
+    """Raise NotEnoughSpace if PowerVM refused an update for lack of space.
+
+    :param error: of the update.
+    :param document: the volume group as it was read before the update.
+    :param pending: the requests that the update should carry out.
+    :raises NotEnoughSpace: if the error means that.
+    """
+    new = new_disks(pending)
+    if new:
+        powervm.raise_if_full(
+            error,
+            pool=_pool(document),
+            needed=_needed(new),
+            what=_listed(new),
+            free=document.free,
+        )
+
+
+def _check(
+    document: vg_document.Document,
+    request: Request,
+    taken: Collection[str],
+    free: int,
+) -> int:
+    """Raise unless a request can be carried out; return the bytes it takes."""
+    taken = set(taken)
+    for operation in request.operations:
+        if isinstance(operation, Delete):
+            continue
+        name = operation.new.name
+        if name in taken or document.named(name):
+            raise exceptions.DiskExists(name=name, pool=document.name)
+        taken.add(name)
+        if isinstance(operation, Copy):
+            _check_source(document, operation)
+    needed = _needed(request.new_disks)
+    if needed > free:
+        raise exceptions.NotEnoughSpace(
+            pool=_pool(document),
+            free=text.size(free),
+            needed=text.size(needed),
+            needed_bytes=needed,
+            what=_listed(request.new_disks),
+        )
+    return needed
+
+
+def _check_source(document: vg_document.Document, operation: Copy) -> None:
+    source = operation.source
+    named = document.named(source.name)
+    if not named:
+        reason = 'it no longer exists'
+    elif len(named) > 1:
+        reason = 'there are several disks of that name'
+    elif named[0].udid != source.udid:
+        reason = f'it was replaced by another disk ({named[0].udid})'
+    elif not operation.still_valid():
+        reason = 'it was evicted or replaced meanwhile'
+    else:
+        return
+    raise exceptions.BaseImageGone(name=source.name, reason=reason)
+
+
+def _apply(
+    document: vg_document.Document, operation: Operation, adapter: Any
+) -> bool:
+    """Write an operation into the document; False if there is no need."""
+    if isinstance(operation, Delete):
+        if not document.has(operation.disk):
+            return False
+        document.delete(operation.disk)
+        return True
+    source = operation.source.udid if isinstance(operation, Copy) else None
+    document.append(
+        pvm_storage.VDisk.bld(
+            adapter,
+            operation.new.name,
+            whole_gib(operation.new.size) // units.Gi,
+            label=operation.new.label,
+            base_image=source,
+            file_format=operation.new.file_format,
+        )
+    )
+    return True
+
+
+def _created(
+    after: vg_document.Document, new: base.NewDisk, before: Collection[str]
+) -> base.Disk:
+    named = after.named(new.name)
+    if len(named) != 1 or named[0].udid in before:
+        raise exceptions.DiskUnclear(
+            name=new.name,
+            reason='the update was accepted, but its answer '
+            'does not show the disk',
+        )
+    disk = named[0]
+    if disk.capacity < new.size:
+        raise exceptions.DiskUnclear(
+            name=new.name,
+            reason=f'it has {disk.capacity} bytes instead of {new.size}',
+        )
+    return disk
+
+
+def _needed(new: Iterable[base.NewDisk]) -> int:
+    return sum(whole_gib(each.size) for each in new)
+
+
+def _listed(new: Iterable[base.NewDisk]) -> str:
+    return ' and '.join(each.name for each in new)
+
+
+def _pool(document: vg_document.Document) -> str:
+    return f'Volume group {document.name}'

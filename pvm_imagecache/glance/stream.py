@@ -1,0 +1,315 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The bytes of an image: read, resumed and verified.
+
+No error of a library leaves this module: see
+:mod:`pvm_imagecache.glance.errors`.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import dataclasses
+import hashlib
+import hmac
+import queue
+import threading
+import time
+from typing import Final
+from typing import NoReturn
+
+from oslo_log import log as logging
+from oslo_utils.imageutils import format_inspector
+import requests
+
+from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
+from pvm_imagecache import text
+from pvm_imagecache.glance import errors
+from pvm_imagecache.system import waiting
+
+LOG = logging.getLogger(__name__)
+
+#: Bytes of one piece of a stream. The work per piece does not matter at this
+#: size, nor does the memory that a few pieces need.
+CHUNK_SIZE: Final = 1024 * 1024
+#: Seconds to wait before each attempt to resume a download. The first one
+#: applies again after bytes have arrived.
+RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
+#: Failures after which a download is given up, even if bytes arrive between
+#: them.
+MAX_FAILURES: Final = 30
+
+#: Bytes that are read at a time from an HTTP response.
+_PART_SIZE: Final = 64 * 1024
+#: Pieces that may wait to be hashed.
+_HASH_QUEUE: Final = 8
+
+
+class ImageStream:
+    """The bytes of one image, verified before the last of them are yielded.
+
+    Iterate over it once, after :meth:`begin`: it yields pieces of about
+    :data:`CHUNK_SIZE` bytes. The last piece is held back until size and hash
+    are known to be right, so a wrong image cannot be completed by accident.
+    The hash is computed in a separate thread. A broken connection is opened
+    again at the byte where it broke.
+
+    Iterating raises these errors:
+
+    * :exc:`ImageTruncated` if Glance sends fewer or more bytes than the
+      image has, or if the connection breaks and cannot be resumed;
+    * :exc:`ImageCorrupt` if the hash differs;
+    * those of :func:`pvm_imagecache.glance.errors.translated` if Glance
+      fails.
+
+    :param image: the image; its size and hash are what the bytes are
+        compared with.
+    :param open_at: opens the data at a position in bytes. What it returns is
+        closed if it has a method ``close``.
+    :ivar image: the image. If Glance did not know its virtual size,
+        :meth:`begin` sets it from the header.
+    """
+
+    def __init__(
+        self,
+        image: image_module.Image,
+        open_at: Callable[[int], Iterator[bytes]],
+    ) -> None:
+        self.image = image
+        self._open_at = open_at
+        self._body: Iterator[bytes] | None = None
+        self._first = b''
+        self._received = 0
+        self._failures = 0
+        self._hasher: _Hasher | None = None
+
+    @property
+    def bytes_received(self) -> int:
+        """How many bytes have arrived from Glance so far."""
+        return self._received
+
+    def begin(self) -> None:
+        """Wait for the first bytes, and inspect the header in them.
+
+        :raises ImageHasNoData: if Glance sends no bytes.
+        :raises ImageUnsafe: if the header is not that of a safe image of
+            the declared format.
+        :raises ImageError: if Glance fails; see
+            :func:`pvm_imagecache.glance.errors.translated`.
+        """
+        self._first = self._next()
+        if not self._first:
+            raise exceptions.ImageHasNoData(image=self.image.id)
+        self.image = _inspected(self.image, self._first)
+
+    def __iter__(self) -> Iterator[bytes]:
+        digest = self.image.digest
+        self._hasher = _Hasher(digest.algorithm) if digest else None
+        held_back, self._first = self._first, b''
+        while True:
+            if self._hasher:
+                self._hasher.update(held_back)
+            following = self._next()
+            if not following:
+                break
+            if self._received > self.image.size:
+                self._refuse_length('more than it has')
+            yield held_back
+            held_back = following
+        self._verify(digest)
+        yield held_back
+
+    def close(self) -> None:
+        """Close the connection to Glance, and stop the hashing thread.
+
+        May be called more than once.
+        """
+        if self._hasher:
+            self._hasher.stop()
+        self._close_body()
+
+    def _next(self) -> bytes:
+        """Return the next piece, made of the small parts that Glance sends."""
+        parts: list[bytes] = []
+        size = 0
+        while size < CHUNK_SIZE and (part := self._next_part()):
+            parts.append(part)
+            size += len(part)
+        return b''.join(parts)
+
+    @waiting.on('Glance')
+    def _next_part(self) -> bytes:
+        """Return the next bytes; resume the download if it breaks."""
+        delays = iter(RETRY_DELAYS)
+        cause: exceptions.ImageError | None = None
+        while True:
+            try:
+                return self._read()
+            except exceptions.ImageError as error:
+                self._close_body()
+                cause = cause or error
+                self._wait_or_raise(error, cause, next(delays, None))
+
+    def _wait_or_raise(
+        self,
+        error: exceptions.ImageError,
+        cause: exceptions.ImageError,
+        delay: float | None,
+    ) -> None:
+        """Wait before the download is resumed, unless that is pointless."""
+        self._failures += 1
+        if (
+            not error.transient
+            or delay is None
+            or self._failures > MAX_FAILURES
+        ):
+            # Why the download broke says more than why it could not be
+            # resumed.
+            raise cause
+        LOG.warning(
+            'Download of %(image)s interrupted at %(received)s; resuming '
+            'in %(delay).1f s: %(error)s',
+            {
+                'image': self.image.label,
+                'received': text.size(self._received),
+                'delay': delay,
+                'error': error,
+            },
+        )
+        time.sleep(delay)
+
+    def _read(self) -> bytes:
+        """Return the next bytes, b'' at the end; open the data if needed."""
+        with errors.translated(
+            self.image.id, expected=self.image.size, received=self._received
+        ):
+            if self._body is None:
+                self._body = self._open_at(self._received)
+            part = next((each for each in self._body if each), b'')
+        self._received += len(part)
+        return part
+
+    def _close_body(self) -> None:
+        body, self._body = self._body, None
+        close = getattr(body, 'close', None)
+        if close:
+            try:
+                close()
+            except Exception as error:
+                # The data is complete, or was given up, without this.
+                LOG.debug(
+                    'Could not close the data of image %(image)s: %(error)s',
+                    {'image': self.image.id, 'error': error},
+                )
+
+    def _verify(self, digest: image_module.Digest | None) -> None:
+        if self._received != self.image.size:
+            self._refuse_length('the stream ended')
+        if not digest or not self._hasher:
+            return
+        actual = self._hasher.hexdigest()
+        if not hmac.compare_digest(actual, digest.value):
+            raise exceptions.ImageCorrupt(
+                image=self.image.id,
+                algorithm=digest.algorithm,
+                expected=digest.value,
+                actual=actual,
+            )
+
+    def _refuse_length(self, reason: str) -> NoReturn:
+        raise exceptions.ImageTruncated(
+            image=self.image.id,
+            expected=self.image.size,
+            received=self._received,
+            reason=reason,
+        )
+
+
+class _Hasher:
+    """A hash computed beside the transfer; hashlib releases the GIL."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(_HASH_QUEUE)
+        self._stopped = False
+        self._thread = threading.Thread(
+            target=self._run, name='pvm_imagecache-hash', daemon=True
+        )
+        self._thread.start()
+
+    def update(self, piece: bytes) -> None:
+        self._pieces.put(piece)
+
+    def hexdigest(self) -> str:
+        self._pieces.put(None)
+        self._thread.join()
+        return self._hash.hexdigest()
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._thread.is_alive():
+            self._pieces.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            if not self._stopped:
+                self._hash.update(piece)
+
+
+def content(response: requests.Response, skip: int = 0) -> Iterator[bytes]:
+    """Yield the body of a response without its beginning.
+
+    A server may send all of an image though it was asked for a part of it.
+
+    :param response: closed after the last byte, or when the iterator is
+        closed.
+    :param skip: how many bytes to leave out.
+    :returns: an iterator over parts, some of which may be empty.
+    """
+    with response:
+        for part in response.iter_content(_PART_SIZE):
+            skipped = min(skip, len(part))
+            skip -= skipped
+            yield part[skipped:]
+
+
+def _inspected(image: image_module.Image, head: bytes) -> image_module.Image:
+    """Return the image with its virtual size, if its header is safe.
+
+    A qcow2 image can name other files of the host that reads it
+    (CVE-2024-32498). Such images are refused, and so are those that are not
+    qcow2. The platform does not interpret raw images, so their bytes are
+    not inspected.
+    """
+    if image.disk_format not in image_module.SPARSE_FORMATS:
+        return image
+    inspector = format_inspector.ALL_FORMATS[image.disk_format]()
+    inspector.eat_chunk(head)
+    if not inspector.format_match:
+        raise exceptions.ImageUnsafe(
+            image=image.id,
+            format=image.disk_format,
+            reason='it does not begin with the header of that format',
+        )
+    try:
+        inspector.safety_check()
+    except format_inspector.SafetyCheckFailed as error:
+        reasons = ', '.join(
+            str(failure) for failure in error.failures.values()
+        )
+        raise exceptions.ImageUnsafe(
+            image=image.id, format=image.disk_format, reason=reasons
+        ) from error
+    size = max(image.virtual_size or 0, inspector.virtual_size)
+    return dataclasses.replace(image, virtual_size=size)

@@ -1,0 +1,81 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The command ``verify``."""
+
+from pvm_imagecache import exceptions
+from pvm_imagecache import naming
+from pvm_imagecache.tests.unit.cmd import cases
+
+
+class VerifyTest(cases.CommandTestCase):
+    def test_good_images_are_ok(self):
+        self.cache('debian-12', 'debian-13')
+        self.assertEqual(
+            {
+                'debian-12': ('ok', 'active, same hash'),
+                'debian-13': ('ok', 'active, same hash'),
+            },
+            {
+                row['Name']: (row['Result'], row['Glance'])
+                for row in self.json('verify')
+            },
+        )
+        self.assertEqual(
+            ['debian-12'],
+            [row['Name'] for row in self.json('verify', 'debian-12')],
+        )
+
+    def test_a_missing_disk_is_reported(self):
+        (image,) = self.cache('debian-13')
+        self.driver.vanish(naming.base_image_name(image.id))
+        self.assertEqual(
+            {'debian-13': 'disk missing, record removed'},
+            self.results('verify', code=1),
+        )
+        self.assertEqual([], self.json('verify'))
+
+    def test_an_untracked_disk_is_reported(self):
+        (image,) = self.store('debian-13')
+        name = naming.base_image_name(image.id)
+        self.driver.add(name)
+        (row,) = self.json('verify', code=1)
+        self.assertEqual(
+            (None, name, 'untracked: see "adopt"'),
+            (row['ID'], row['Disk'], row['Result']),
+        )
+
+    def test_a_mapped_disk_is_quarantined(self):
+        (image,) = self.cache('debian-13')
+        self.driver.taken.add(naming.base_image_name(image.id))
+        (result,) = self.results('verify', code=1).values()
+        self.assertIn('is mapped to a partition', result)
+        self.assertEqual('quarantined', self.json('list')[0]['State'])
+
+    def test_an_image_deleted_from_glance_is_reported(self):
+        self.cache('debian-13')
+        self.source.images.clear()
+        (row,) = self.json('verify', code=1)
+        self.assertEqual(('ok', 'not found'), (row['Result'], row['Glance']))
+        (row,) = self.json('verify', '--no-glance')
+        self.assertIsNone(row['Glance'])
+
+    def test_a_glance_that_does_not_answer_is_a_failure(self):
+        (image,) = self.cache('debian-13')
+        for error, code in (
+            (exceptions.GlanceUnreachable(reason='time-out'), 1),
+            (exceptions.ConfigurationError(reason='no auth_type'), 0),
+        ):
+            self.source.images[image.id] = error
+            (row,) = self.json('verify', code=code)
+            self.assertIsNone(row['Glance'])
+            self.assertIn('Not checked in Glance: ', self.errors.getvalue())

@@ -1,0 +1,271 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import hypothesis
+from hypothesis import strategies
+
+from pvm_imagecache import exceptions
+from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers.localdisk import changes
+from pvm_imagecache.drivers.localdisk import vg_document
+from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit.drivers import volume_groups
+
+GIB = base.GIB
+Copy, Create, Delete = changes.Copy, changes.Create, changes.Delete
+new = volume_groups.new
+
+
+class WholeGibTest(base.TestCase):
+    def test_sizes_are_rounded_up(self):
+        for size, gib in (
+            (0, 1),
+            (1, 1),
+            (GIB, 1),
+            (GIB + 1, 2),
+            (5 * GIB, 5),
+        ):
+            self.assertEqual(gib * GIB, changes.whole_gib(size))
+
+    @base.generated
+    @hypothesis.given(strategies.integers(1, 1 << 60))
+    def test_never_too_small_and_never_one_too_many(self, size):
+        rounded = changes.whole_gib(size)
+        self.assertEqual(0, rounded % GIB)
+        self.assertTrue(size <= rounded < size + GIB)
+
+
+class ApplyTest(base.TestCase):
+    """Several requests that go into one update."""
+
+    def setUp(self):
+        super().setUp()
+        self.wrapper = volume_groups.recorded()
+        self.requests = []
+
+    def _apply(self, *operations):
+        """Each argument is the operations of one request."""
+        self.requests = [changes.Request(each) for each in operations]
+        return changes.apply(
+            vg_document.Document(self.wrapper), self.requests, None
+        )
+
+    def _created(self):
+        """What the update will create: disks without UDID."""
+        return [
+            (disk.name, disk.capacity)
+            for disk in self.wrapper.virtual_disks
+            if not disk.udid
+        ]
+
+    def _last_fails(self, kind, *operations):
+        """All requests but the last one are carried out."""
+        pending = self._apply(*operations)
+        self.assertEqual(self.requests[:-1], pending)
+        self.assertIsInstance(self.requests[-1].error, kind)
+        self.assertTrue(self.requests[-1].done)
+        for each in pending:
+            self.assertFalse(each.done)
+
+    def test_requests_go_into_one_document(self):
+        pending = self._apply([Create(new('a'))], [Create(new('b', 2))])
+        self.assertEqual(self.requests, pending)
+        self.assertEqual([('a', 1.0), ('b', 2.0)], self._created())
+
+    def test_a_name_is_given_to_one_request_only(self):
+        self._last_fails(
+            exceptions.DiskExists, [Create(new('a'))], [Create(new('a'))]
+        )
+        self.assertEqual([('a', 1.0)], self._created())
+
+    def test_a_failing_request_fails_alone_and_as_a_whole(self):
+        self._last_fails(
+            exceptions.DiskExists,
+            [Create(new('a'))],
+            [Create(new('b')), Create(new('asdf'))],
+        )
+        self.assertEqual([('a', 1.0)], self._created())
+
+    def test_a_failed_request_occupies_no_name(self):
+        self._apply(
+            [Create(new('b')), Create(new('asdf'))], [Create(new('b'))]
+        )
+        self.assertIsNotNone(self.requests[0].error)
+        self.assertIsNone(self.requests[1].error)
+        self.assertEqual([('b', 1.0)], self._created())
+
+    def test_requests_share_the_free_space(self):
+        self._last_fails(
+            exceptions.NotEnoughSpace,
+            [Create(new('a', 500)), Create(new('b', 400))],
+            [Create(new('c', 97))],
+            [Create(new('d', 1))],
+        )
+        self.assertEqual(
+            ['a', 'b', 'c'], [name for name, _ in self._created()]
+        )
+
+    def test_an_error_of_a_validity_check_fails_that_copy_alone(self):
+        def broken():
+            raise exceptions.CatalogError(path='p', reason='r')
+
+        (source,) = vg_document.Document(self.wrapper).named('asdf')
+        self._last_fails(
+            exceptions.CatalogError,
+            [Create(new('a'))],
+            [Copy(new('b'), source, broken)],
+        )
+
+    def test_a_deletion_of_a_missing_disk_is_done(self):
+        gone = driver_base.Disk('gone', 'udid', GIB)
+        self.assertEqual([], self._apply([Delete(gone)]))
+        self.assertTrue(self.requests[0].done)
+        self.assertIsNone(self.requests[0].error)
+
+    def test_requests_that_are_done_are_skipped(self):
+        self._apply([Create(new('asdf'))], [Create(new('a'))])
+        pending = changes.apply(
+            vg_document.Document(volume_groups.recorded()),
+            self.requests,
+            None,
+        )
+        self.assertEqual([self.requests[1]], pending)
+
+    @base.generated
+    @hypothesis.given(
+        strategies.lists(
+            strategies.lists(
+                strategies.tuples(
+                    strategies.sampled_from(['a', 'b', 'asdf', 'aix_disk1']),
+                    strategies.sampled_from([1, 300, 600]),
+                ),
+                min_size=1,
+                max_size=2,
+                unique_by=lambda each: each[0],
+            ),
+            max_size=5,
+        )
+    )
+    def test_never_too_much_and_never_half_of_a_request(self, wanted):
+        self.wrapper = volume_groups.recorded()
+        pending = self._apply(
+            *[
+                [Create(new(name, gib)) for name, gib in request]
+                for request in wanted
+            ]
+        )
+        made = self._created()
+        names = [name for name, _ in made]
+        self.assertEqual(len(set(names)), len(names))
+        self.assertEqual(set(), {'asdf', 'aix_disk1'} & set(names))
+        self.assertLessEqual(sum(gib for _, gib in made), 997)
+        self.assertEqual(
+            sorted(names),
+            sorted(each.name for each in changes.new_disks(pending)),
+        )
+        for request in self.requests:
+            self.assertNotEqual(request in pending, request.done)
+            self.assertEqual(request.done, request.error is not None)
+
+
+class ConfirmTest(base.TestCase):
+    """What the answer of an update shows of each request."""
+
+    def setUp(self):
+        super().setUp()
+        self.wrapper = volume_groups.recorded()
+        self.before = vg_document.Document(self.wrapper).udids
+        volume_groups.change(self.wrapper, 'asdf', UniqueDeviceID='a new udid')
+
+    def _confirmed(self, *wanted):
+        requests = [changes.Request([Create(each)]) for each in wanted]
+        changes.confirm(
+            vg_document.Document(self.wrapper), requests, self.before
+        )
+        return requests
+
+    def test_a_created_disk_is_found(self):
+        (request,) = self._confirmed(new('asdf'))
+        self.assertTrue(request.done)
+        self.assertIsNone(request.error)
+        self.assertEqual(
+            [('asdf', 'a new udid', GIB)],
+            [(each.name, each.udid, each.capacity) for each in request.disks],
+        )
+
+    def test_only_the_request_that_is_not_shown_fails(self):
+        shown, absent = self._confirmed(new('asdf'), new('absent'))
+        self.assertIsNone(shown.error)
+        self.assertIsInstance(absent.error, exceptions.DiskUnclear)
+        self.assertIn('does not show', str(absent.error))
+        self.assertTrue(absent.done)
+
+
+class UnansweredTest(base.TestCase):
+    """Which disks an update created whose answer was lost."""
+
+    def _is_ours(self, disk, *others, label='ours'):
+        wanted = [driver_base.NewDisk('a', GIB, 'raw', label)]
+        return bool(changes.unanswered(wanted, [disk, *others], {'before'}))
+
+    def test_a_disk_with_the_label_is_ours(self):
+        self.assertTrue(self._is_ours(driver_base.Disk('a', 'u', GIB, 'ours')))
+
+    def test_disks_of_others_are_not_ours(self):
+        labelled = driver_base.Disk('b', 'v', GIB, 'any')
+        for disk in (
+            driver_base.Disk('a', 'u', GIB, 'theirs'),
+            driver_base.Disk('a', 'before', GIB, 'ours'),
+            driver_base.Disk('c', 'u', GIB, 'ours'),
+            driver_base.Disk('a', 'u', GIB, 'None'),
+            driver_base.Disk('a', 'u', GIB),
+        ):
+            self.assertFalse(self._is_ours(disk, labelled))
+
+    def test_the_name_is_enough_in_a_pool_without_labels(self):
+        plain = driver_base.Disk('a', 'u', GIB, 'None')
+        self.assertTrue(self._is_ours(plain, driver_base.Disk('b', 'v', GIB)))
+
+    def test_a_request_without_label_owns_no_labelled_disk(self):
+        labelled = driver_base.Disk('b', 'v', GIB, 'any')
+        plain = driver_base.Disk('a', 'u', GIB)
+        self.assertTrue(self._is_ours(plain, labelled, label=None))
+        self.assertFalse(
+            self._is_ours(driver_base.Disk('a', 'u', GIB, 'any'), label=None)
+        )
+
+
+class RaiseIfFullTest(base.TestCase):
+    def _raise_if_full(self, reason):
+        changes.raise_if_full(
+            exceptions.PowerVMRequestFailed(action='a', reason=reason),
+            vg_document.Document(volume_groups.recorded()),
+            [
+                changes.Request([Create(new('a', 2)), Create(new('b'))]),
+                changes.Request([Delete(driver_base.Disk('c', 'u', 1))]),
+            ],
+        )
+
+    def test_lack_of_space_counts_all_requests(self):
+        error = self.assertRaises(
+            exceptions.NotEnoughSpace,
+            self._raise_if_full,
+            '0516-404 allocp: This system cannot fulfill the request',
+        )
+        self.assertIn('3 GiB are needed for a and b', str(error))
+        self.assertEqual(3 * GIB, error.needed_bytes)
+        # The pool says that it has room for them.
+        self.assertTrue(error.refused)
+        self.assertIsNotNone(error.__cause__)
+
+    def test_other_refusals_are_left_alone(self):
+        self._raise_if_full('no')

@@ -1,0 +1,78 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Snapshots of the cache."""
+
+import dataclasses
+
+import hypothesis
+from hypothesis import strategies as st
+
+from pvm_imagecache.eviction import base as eviction_base
+from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit.eviction import strategies
+
+
+class CandidatesTest(base.TestCase):
+    @base.generated
+    @hypothesis.given(strategies.views())
+    def test_candidates_do_not_depend_on_the_order(self, view):
+        reverse = dataclasses.replace(view, images=view.images[::-1])
+        self.assertEqual(view.candidates(), reverse.candidates())
+
+    def test_images_with_a_veto_are_no_candidates(self):
+        for veto in eviction_base.Veto:
+            free = strategies.image('free', 1, 2)
+            vetoed = strategies.image('vetoed', 1, 1, veto)
+            self.assertEqual(
+                [free], strategies.view_of(vetoed, free).candidates()
+            )
+
+
+class ToFreeTest(base.TestCase):
+    @base.generated
+    @hypothesis.given(strategies.views(), st.integers(0, 60))
+    def test_the_result_is_sufficient_and_minimal(self, view, size):
+        found = view.to_free(size)
+        total = strategies.size_of(found)
+        self.assertTrue(all(each.veto is None for each in found))
+        if total < size:
+            self.assertEqual(len(view.candidates()), len(found))
+        for each in found:
+            if total >= size:
+                self.assertLess(total - each.capacity, size)
+
+    def test_the_least_recently_used_are_chosen(self):
+        view = strategies.view_of(
+            *(strategies.image(used, 5, used) for used in (3, 1, 2))
+        )
+        self.assertEqual(
+            ['1', '2'], [each.image_id for each in view.to_free(6)]
+        )
+
+    def test_one_image_that_is_large_enough_is_chosen_alone(self):
+        small, large = (strategies.image(size, size, size) for size in (2, 20))
+        view = strategies.view_of(large, small)
+        self.assertEqual([large], view.to_free(10))
+        self.assertEqual([small], view.to_free(2))
+
+
+class WithoutTest(base.TestCase):
+    @base.generated
+    @hypothesis.given(strategies.views())
+    def test_evicted_images_free_their_space(self, view):
+        evicted = view.images[:2]
+        size = strategies.size_of(evicted)
+        left = view.without({each.image_id for each in evicted})
+        self.assertEqual(view.pool_free + size, left.pool_free)
+        self.assertEqual(max(0, view.demand - size), left.demand)
+        self.assertEqual(view.images[2:], left.images)

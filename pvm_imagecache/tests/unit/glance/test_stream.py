@@ -1,0 +1,532 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Streams of image data: exact, verified, resumed, inspected."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import struct
+import threading
+
+import fixtures
+from glanceclient import exc as glance_exceptions
+import hypothesis
+from hypothesis import strategies
+import requests
+
+from pvm_imagecache import exceptions
+from pvm_imagecache.glance import stream as image_stream
+from pvm_imagecache.tests import images
+from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit.glance import responses
+
+CHUNK = image_stream.CHUNK_SIZE
+
+
+class StreamTest(base.TestCase):
+    def _stream(self, content, parts=None, error=None, **values):
+        whole = b''.join([content] if parts is None else parts)
+        size = max(map(len, parts or [content]))
+        stream = image_stream.ImageStream(
+            base.image_of(content, **values),
+            lambda position: responses.Body(
+                responses.parts_of(whole[position:], size), error
+            ),
+        )
+        self.addCleanup(stream.close)
+        stream.begin()
+        return stream
+
+    def _read(self, stream):
+        """What can be read, and the error that it ended with."""
+        pieces = []
+        try:
+            for piece in stream:
+                pieces.append(piece)
+        except exceptions.ImageError as error:
+            return b''.join(pieces), error
+        return b''.join(pieces), None
+
+    def test_all_sizes_are_read_exactly(self):
+        for size in (
+            1,
+            512,
+            CHUNK - 1,
+            CHUNK,
+            CHUNK + 1,
+            2 * CHUNK,
+            3 * CHUNK + 7,
+        ):
+            content = images.raw_bytes(size, seed=size)
+            for part in (CHUNK, 65536, 65521, size):
+                stream = self._stream(
+                    content, responses.parts_of(content, part)
+                )
+                pieces = list(stream)
+                self.assert_bytes(content, b''.join(pieces))
+                self.assertEqual(size, stream.bytes_received)
+                self.assertNotIn(b'', pieces)
+                if CHUNK % part == 0:
+                    self.assertLessEqual(max(map(len, pieces)), CHUNK)
+                stream.close()
+
+    @base.generated
+    @hypothesis.given(
+        strategies.lists(strategies.binary(max_size=40), min_size=1),
+        strategies.sampled_from([1, 7, 16]),
+    )
+    def test_parts_of_any_size_are_read_exactly(self, parts, chunk):
+        content = b''.join(parts)
+        hypothesis.assume(content)
+        self.patch(image_stream, 'CHUNK_SIZE', chunk)
+        stream = self._stream(content, parts)
+        pieces = list(stream)
+        stream.close()
+        self.assert_bytes(content, b''.join(pieces))
+        # Never more than a chunk and what came last.
+        self.assertLess(max(map(len, pieces)), chunk + max(map(len, parts)))
+
+    @base.generated
+    @hypothesis.given(
+        strategies.lists(strategies.binary(max_size=40), min_size=1),
+        strategies.sampled_from([1, 7, 16]),
+        strategies.data(),
+    )
+    def test_a_wrong_image_is_never_complete(self, parts, chunk, data):
+        content = bytearray(b''.join(parts))
+        hypothesis.assume(content)
+        image = base.image_of(bytes(content))
+        self.patch(image_stream, 'CHUNK_SIZE', chunk)
+        damage = data.draw(
+            strategies.sampled_from(['flip', 'cut', 'add', 'swap'])
+        )
+        at = data.draw(strategies.integers(0, len(content) - 1))
+        if damage == 'flip':
+            content[at] ^= 1
+        elif damage == 'cut':
+            del content[at:]
+        elif damage == 'add':
+            content[at:at] = b'more'
+        else:
+            content = content[at:] + content[:at]
+        hypothesis.assume(
+            hashlib.sha512(content).hexdigest() != image.os_hash_value
+        )
+        size = data.draw(strategies.integers(1, 20))
+        stream = image_stream.ImageStream(
+            image,
+            lambda position: responses.Body(
+                responses.parts_of(bytes(content), size)
+            ),
+        )
+        try:
+            stream.begin()
+            read, error = self._read(stream)
+        except exceptions.ImageHasNoData as empty:
+            read, error = b'', empty
+        stream.close()
+        self.assertIsNotNone(error)
+        self.assertLess(len(read), image.size)
+        self.assertTrue(bytes(content).startswith(read))
+
+    def test_a_corrupt_image_is_never_complete(self):
+        content = images.raw_bytes(3 * CHUNK)
+        for at in (0, CHUNK, 3 * CHUNK - 1):
+            damaged = bytearray(content)
+            damaged[at] ^= 1
+            stream = self._stream(
+                content, responses.parts_of(bytes(damaged), 65536)
+            )
+            read, error = self._read(stream)
+            self.assertIsInstance(error, exceptions.ImageCorrupt)
+            self.assertFalse(error.transient)
+            self.assertEqual('sha512', error.algorithm)
+            self.assertEqual(
+                hashlib.sha512(content).hexdigest(), error.expected
+            )
+            self.assertEqual(hashlib.sha512(damaged).hexdigest(), error.actual)
+            # The last piece is kept back.
+            self.assertEqual(2 * CHUNK, len(read))
+
+    def test_a_small_corrupt_image_yields_no_byte(self):
+        read, error = self._read(self._stream(b'abc', [b'abd']))
+        self.assertEqual(b'', read)
+        self.assertIsInstance(error, exceptions.ImageCorrupt)
+
+    def test_an_image_that_ends_early_is_refused(self):
+        content = images.raw_bytes(2 * CHUNK)
+        for size in (1, CHUNK, 2 * CHUNK - 1):
+            read, error = self._read(
+                self._stream(
+                    content, responses.parts_of(content[:size], 65536)
+                )
+            )
+            self.assertIsInstance(error, exceptions.ImageTruncated)
+            self.assertEqual(
+                (2 * CHUNK, size), (error.expected, error.received)
+            )
+            self.assertTrue(error.transient)
+            self.assertLess(len(read), size)
+
+    def test_an_image_that_does_not_end_is_refused(self):
+        content = images.raw_bytes(2 * CHUNK)
+        for more in (b'x', content, content * 4):
+            body = responses.Body(responses.parts_of(content + more, 65536))
+            stream = image_stream.ImageStream(
+                base.image_of(content), lambda position, body=body: body
+            )
+            self.addCleanup(stream.close)
+            stream.begin()
+            read, error = self._read(stream)
+            self.assertIsInstance(error, exceptions.ImageTruncated)
+            self.assertLess(len(read), len(content))
+            # It does not read what it will refuse anyway.
+            self.assertLessEqual(stream.bytes_received, 3 * CHUNK)
+
+    def test_size_is_checked_without_a_hash_too(self):
+        for parts in ([b'ab'], [b'abcd'], [b'ab', b'cd']):
+            read, error = self._read(
+                self._stream(b'abc', parts, os_hash_algo=None, checksum=None)
+            )
+            self.assertIsInstance(error, exceptions.ImageTruncated)
+            self.assertEqual(b'', read)
+
+    def test_an_image_without_hash_is_accepted(self):
+        stream = self._stream(b'abc', os_hash_algo=None, checksum=None)
+        self.assertEqual((b'abc', None), self._read(stream))
+
+    def test_md5_of_an_old_image_is_checked(self):
+        old = {'os_hash_algo': None, 'os_hash_value': None}
+        stream = self._stream(b'abc', **old)
+        self.assertEqual((b'abc', None), self._read(stream))
+        _, error = self._read(self._stream(b'abc', [b'abd'], **old))
+        self.assertEqual('md5', error.algorithm)
+
+    def test_md5_is_checked_if_the_hash_is_unknown(self):
+        _, error = self._read(
+            self._stream(b'abc', [b'abd'], os_hash_algo='blake17')
+        )
+        self.assertEqual('md5', error.algorithm)
+
+    def test_a_hash_in_capitals_is_accepted(self):
+        value = hashlib.sha512(b'abc').hexdigest().upper()
+        self.assertEqual(
+            (b'abc', None),
+            self._read(self._stream(b'abc', os_hash_value=value)),
+        )
+
+    def test_every_error_while_reading_is_translated(self):
+        content = images.raw_bytes(2 * CHUNK)
+        for raised in responses.ERRORS:
+            for size in (CHUNK, CHUNK + 65536, 2 * CHUNK):
+                stream = self._stream(
+                    content, responses.parts_of(content[:size], 65536), raised
+                )
+                read, error = self._read(stream)
+                self.assertIs(raised, error.__cause__)
+                self.assertNotIsInstance(error, OSError)
+                self.assertLess(len(read), len(content))
+                stream.close()
+
+    def test_every_error_at_the_beginning_is_translated(self):
+        for raised in responses.ERRORS:
+            stream = image_stream.ImageStream(
+                base.image_of(b'abc'),
+                lambda position, raised=raised: responses.Body([], raised),
+            )
+            error = self.assertRaises(exceptions.ImageError, stream.begin)
+            self.assertIs(raised, error.__cause__)
+
+    def test_a_broken_connection_is_reported_with_its_bytes(self):
+        _, error = self._read(
+            self._stream(
+                bytes(2 * CHUNK),
+                [bytes(CHUNK)],
+                requests.exceptions.ChunkedEncodingError('broken'),
+            )
+        )
+        self.assertIsInstance(error, exceptions.ImageTruncated)
+        self.assertEqual((2 * CHUNK, CHUNK), (error.expected, error.received))
+
+    def _hashing(self):
+        return [
+            each
+            for each in threading.enumerate()
+            if each.name == 'pvm_imagecache-hash'
+        ]
+
+    def test_hashing_ends_with_the_stream(self):
+        stream = self._stream(b'abc')
+        self._read(stream)
+        self.assertEqual([], self._hashing())
+        stream.close()
+        stream.close()
+
+    def test_hashing_ends_when_the_stream_is_abandoned(self):
+        content = bytes(40 * CHUNK)
+        stream = self._stream(content, responses.parts_of(content, CHUNK))
+        pieces = iter(stream)
+        for _ in range(20):
+            next(pieces)
+        self.assertEqual(1, len(self._hashing()))
+        stream.close()
+        self.assertEqual([], self._hashing())
+
+    def test_hashing_ends_when_the_stream_fails(self):
+        stream = self._stream(bytes(2 * CHUNK), [bytes(CHUNK)], ValueError())
+        self.assertIsNotNone(self._read(stream)[1])
+        stream.close()
+        self.assertEqual([], self._hashing())
+
+    def test_a_stream_that_never_began_can_be_closed(self):
+        image_stream.ImageStream(base.image_of(b'abc'), self.fail).close()
+
+    def test_a_body_without_close_is_accepted(self):
+        stream = image_stream.ImageStream(
+            base.image_of(b'abc'), lambda position: iter([b'abc'])
+        )
+        stream.begin()
+        self.assertEqual((b'abc', None), self._read(stream))
+        stream.close()
+
+
+class ResumeTest(base.TestCase):
+    """A broken connection is opened again."""
+
+    def _stream(self, content, *bodies):
+        """Each body is an error, and the bytes that come before it."""
+        self.opened_at = []
+        self.bodies = []
+        waiting = list(bodies)
+
+        def open_at(position):
+            self.opened_at.append(position)
+            count, error = waiting.pop(0) if waiting else (None, None)
+            if count is not None:
+                count += position
+            if position == len(content):
+                error = None
+            self.bodies.append(
+                responses.Body(
+                    responses.parts_of(content[position:count], 65536), error
+                )
+            )
+            return self.bodies[-1]
+
+        stream = image_stream.ImageStream(base.image_of(content), open_at)
+        self.addCleanup(stream.close)
+        return stream
+
+    def _whole(self, content, stream):
+        stream.begin()
+        self.assert_bytes(content, b''.join(stream))
+        self.assertEqual(len(content), stream.bytes_received)
+
+    def test_a_download_continues_where_it_broke(self):
+        content = images.raw_bytes(3 * CHUNK)
+        stream = self._stream(
+            content,
+            (CHUNK + 7, ConnectionResetError()),
+            (0, BrokenPipeError()),
+            (9, OSError()),
+        )
+        self._whole(content, stream)
+        self.assertEqual([0, CHUNK + 7, CHUNK + 7, CHUNK + 16], self.opened_at)
+        self.assertTrue(all(body.closed for body in self.bodies[:-1]))
+        stream.close()
+        self.assertTrue(self.bodies[-1].closed)
+
+    def test_a_break_before_the_first_byte_is_retried(self):
+        self._whole(b'abc', self._stream(b'abc', (0, OSError())))
+
+    def test_a_failure_to_open_is_retried(self):
+        content = images.raw_bytes(2 * CHUNK)
+        attempts = []
+
+        def open_at(position):
+            attempts.append(position)
+            if len(attempts) in (1, 3):
+                raise exceptions.GlanceUnreachable(reason='away')
+            error = OSError() if len(attempts) == 2 else None
+            return responses.Body([content[position:][:CHUNK]], error)
+
+        stream = image_stream.ImageStream(base.image_of(content), open_at)
+        self.addCleanup(stream.close)
+        self._whole(content, stream)
+        self.assertEqual([0, 0, CHUNK, CHUNK], attempts)
+
+    @base.generated
+    @hypothesis.given(
+        strategies.binary(min_size=1, max_size=100),
+        strategies.lists(strategies.integers(1, 20), max_size=20),
+    )
+    def test_exact_bytes_wherever_it_breaks(self, content, breaks):
+        self.patch(image_stream, 'CHUNK_SIZE', 16)
+        stream = self._stream(
+            content, *[(count, OSError()) for count in breaks]
+        )
+        self._whole(content, stream)
+        stream.close()
+
+    def test_attempts_without_a_byte_are_limited(self):
+        most = len(image_stream.RETRY_DELAYS)
+        self._whole(b'abc', self._stream(b'abc', *[(0, OSError())] * most))
+        first = ConnectionError('the first')
+        stream = self._stream(b'abc', (0, first), *[(0, OSError())] * most)
+        error = self.assertRaises(exceptions.ImageError, stream.begin)
+        # Why attempts were made, not how the last one ended.
+        self.assertIs(first, error.__cause__)
+        self.assertEqual(most + 1, len(self.opened_at))
+
+    def test_failures_are_limited_even_if_bytes_arrive(self):
+        self.patch(image_stream, 'MAX_FAILURES', 10)
+        content = images.raw_bytes(CHUNK)
+        stream = self._stream(content, *[(1, OSError())] * 100)
+        self.assertRaises(exceptions.ImageError, stream.begin)
+        self.assertEqual(11, len(self.opened_at))
+
+    def test_permanent_errors_are_not_retried(self):
+        for error in (
+            glance_exceptions.HTTPForbidden(),
+            glance_exceptions.HTTPNotFound(),
+            glance_exceptions.HTTPUnauthorized(),
+            ValueError('a defect'),
+        ):
+            stream = self._stream(b'abc', (1, error))
+            raised = self.assertRaises(exceptions.ImageError, stream.begin)
+            self.assertFalse(raised.transient)
+            self.assertEqual([0], self.opened_at)
+
+    def test_a_wrong_image_is_not_fetched_again(self):
+        content = images.raw_bytes(2 * CHUNK)
+        for wrong in (content[:-1], content[:-1] + b'?', content + b'x'):
+            stream = self._stream(wrong)
+            stream.image = base.image_of(content)
+            stream.begin()
+            self.assertRaises(exceptions.ImageError, list, stream)
+            self.assertEqual([0], self.opened_at)
+
+    def test_content_that_changed_meanwhile_is_refused(self):
+        content = images.raw_bytes(2 * CHUNK)
+        bodies = [
+            responses.Body([content[:CHUNK]], OSError()),
+            responses.Body([images.raw_bytes(CHUNK, seed=9)]),
+        ]
+        stream = image_stream.ImageStream(
+            base.image_of(content), lambda position: bodies.pop(0)
+        )
+        self.addCleanup(stream.close)
+        stream.begin()
+        self.assertRaises(exceptions.ImageCorrupt, list, stream)
+
+    def test_an_interruption_is_logged_with_image_and_bytes(self):
+        logger = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
+        content = images.raw_bytes(CHUNK)
+        self._whole(
+            content, self._stream(content, (65536, ConnectionResetError()))
+        )
+        self.assertIn(
+            'Download of an image (3e865d14) interrupted at 64 KiB; '
+            'resuming in 0.0 s: ',
+            logger.output,
+        )
+
+
+class ContentTest(base.TestCase):
+    """The body of a response."""
+
+    @base.generated
+    @hypothesis.given(
+        strategies.binary(max_size=100), strategies.integers(0, 120)
+    )
+    def test_the_beginning_is_skipped(self, content, skip):
+        self.patch(image_stream, '_PART_SIZE', 7)
+        response = requests.Response()
+        response.raw = io.BytesIO(content)
+        self.assertEqual(
+            content[skip:], b''.join(image_stream.content(response, skip))
+        )
+
+
+class HeaderTest(base.TestCase):
+    def _begun(self, content, disk_format='qcow2', **values):
+        stream = image_stream.ImageStream(
+            base.image_of(content, disk_format=disk_format, **values),
+            lambda position: responses.Body(responses.parts_of(content, 1000)),
+        )
+        self.addCleanup(stream.close)
+        stream.begin()
+        return stream
+
+    def _refused(self, content):
+        error = self.assertRaises(exceptions.ImageUnsafe, self._begun, content)
+        self.assertFalse(error.transient)
+        return str(error)
+
+    def test_the_virtual_size_is_read_from_the_header(self):
+        content = images.qcow2_bytes(5 * base.GIB)
+        stream = self._begun(content)
+        self.assertEqual(5 * base.GIB, stream.image.virtual_size)
+        self.assert_bytes(content, b''.join(stream))
+
+    def test_the_larger_virtual_size_counts(self):
+        content = images.qcow2_bytes(5 * base.GIB)
+        for known, counts in ((1, 5 * base.GIB), (7 * base.GIB,) * 2):
+            self.assertEqual(
+                counts,
+                self._begun(content, virtual_size=known).image.virtual_size,
+            )
+
+    def test_a_backing_file_is_refused(self):
+        self.assertIn(
+            'backing file',
+            self._refused(
+                images.qcow2_bytes(base.GIB, backing_file='/etc/shadow')
+            ),
+        )
+
+    def test_a_data_file_is_refused(self):
+        content = bytearray(images.qcow2_bytes(base.GIB))
+        content[72:80] = struct.pack('>Q', 1 << 2)
+        self.assertIn('data_file', self._refused(bytes(content)))
+
+    def test_unknown_features_are_refused(self):
+        content = bytearray(images.qcow2_bytes(base.GIB))
+        content[72:80] = struct.pack('>Q', 1 << 40)
+        self.assertIn('features', self._refused(bytes(content)))
+
+    def test_content_that_is_not_qcow2_is_refused(self):
+        for content in (
+            images.raw_bytes(4096),
+            images.vmdk_bytes(base.GIB),
+            b'x',
+            b'QFI\xfb',
+            bytes(511),
+        ):
+            self.assertIn('does not begin with', self._refused(content))
+
+    def test_raw_content_is_not_inspected(self):
+        for content in (
+            images.qcow2_bytes(base.GIB, backing_file='/etc'),
+            b'x',
+        ):
+            stream = self._begun(content, 'raw')
+            self.assertIsNone(stream.image.virtual_size)
+            self.assert_bytes(content, b''.join(stream))
+
+    @base.generated
+    @hypothesis.given(strategies.binary(max_size=600))
+    def test_any_header_is_accepted_or_unsafe(self, content):
+        with contextlib.suppress(exceptions.ImageUnsafe):
+            self._begun(b'QFI\xfb' + content)
