@@ -134,6 +134,16 @@ class MakeSpaceTest(EvictorTestCase):
         self.assertTrue(self.make_space(2, for_image=self.others[0].id))
         self.assertEqual('ac', self.ids())
 
+    def test_the_last_resort_keeps_the_image_of_the_deploy(self):
+        self.use(0, 1, 2)
+        self.assertTrue(
+            self.make_space(2, last_resort=True, for_image=self.others[0].id)
+        )
+        self.assertIn('a', self.ids())
+        self.assertFalse(
+            self.make_space(4, last_resort=True, for_image=self.others[0].id)
+        )
+
     def test_the_whole_size_is_freed_if_powervm_refused_the_disk(self):
         self.assertTrue(self.make_space(1, refused=True))
         self.assertEqual('bc', self.ids())
