@@ -20,6 +20,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import threading
 from typing import Final
 
 from oslo_log import log as logging
@@ -49,6 +50,8 @@ class _Unrecorded:
 #: Of the process, not of a manager: the locks must outlive a manager that is
 #: closed.
 _UNRECORDED: Final[list[_Unrecorded]] = []
+#: Held while the list is changed or searched; never during a request.
+_GUARD: Final = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -71,12 +74,14 @@ def recorded(
     :returns: a context manager that gives the record.
     :raises LockTimeout: if another thread or process creates the disk.
     :raises CatalogError: if the record cannot be written.
+    :raises DiskExists: if the pool drops labels and has a disk of the name.
     :raises PowerVMError: if a stale disk of the name cannot be disposed of.
     """
     retry_unrecorded()
     with contextlib.ExitStack() as held:
         held.enter_context(cache.instance_disk_lock(name))
         carried = _clear_previous(cache, name)
+        _check_unused(cache, name)
         entry = cache.catalog.instance_disks.start(
             cache.driver.pool_id(), name, size, carried
         )
@@ -92,9 +97,10 @@ def recorded(
                 and is_settled()
                 and not _try_to_finish(cache.catalog, entry)
             ):
-                _UNRECORDED.append(
-                    _Unrecorded(cache.catalog, entry, held.pop_all())
-                )
+                with _GUARD:
+                    _UNRECORDED.append(
+                        _Unrecorded(cache.catalog, entry, held.pop_all())
+                    )
 
 
 def is_unrecorded(cache: cache_module.Cache, name: str) -> bool:
@@ -108,16 +114,27 @@ def is_unrecorded(cache: cache_module.Cache, name: str) -> bool:
     return any(
         (each.catalog.path, each.entry.pool, each.entry.disk_name)
         == (cache.catalog.path, cache.driver.pool_id(), name)
-        for each in _UNRECORDED
+        for each in _unrecorded()
     )
 
 
 def retry_unrecorded() -> None:
     """Try again to record disks as complete that could not be recorded."""
-    for each in list(_UNRECORDED):
-        if _try_to_finish(each.catalog, each.entry):
+    for each in _unrecorded():
+        if not _try_to_finish(each.catalog, each.entry):
+            continue
+        with _GUARD:
+            # Another thread may have recorded it at the same time.
+            if each not in _UNRECORDED:
+                continue
             _UNRECORDED.remove(each)
-            each.held.close()
+        each.held.close()
+
+
+def _unrecorded() -> list[_Unrecorded]:
+    """Return the disks that are not recorded at this moment."""
+    with _GUARD:
+        return list(_UNRECORDED)
 
 
 def _clear_previous(cache: cache_module.Cache, name: str) -> str | None:
@@ -131,6 +148,20 @@ def _clear_previous(cache: cache_module.Cache, name: str) -> str | None:
         else:
             cache.catalog.instance_disks.finish(entry)
     return carried
+
+
+def _check_unused(cache: cache_module.Cache, name: str) -> None:
+    """Refuse a name that a disk has which a record could be taken to mean.
+
+    Without labels a record without a UDID identifies its disk by name and
+    size. If the process crashed before the disk is created, the next cleanup
+    run would delete a disk that had the name before.
+    """
+    driver = cache.driver
+    if not cache.catalog.pools.keeps_labels(driver.pool_id()) and (
+        driver.find_disk(name)
+    ):
+        raise exceptions.DiskExists(name=name, pool=driver.pool().name)
 
 
 def _try_to_finish(

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Evictions and room for deploys, in a pool that is full."""
+"""Tests of evictions and of making space, in a pool that is full."""
 
 import contextlib
 import dataclasses
@@ -26,6 +26,7 @@ from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.eviction import age
+from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
@@ -62,7 +63,7 @@ class EvictorTestCase(base.CacheTestCase):
         return evictor.Evictor(self.cache)
 
     def ids(self):
-        """The first characters of the ids of what is cached."""
+        """Return the first characters of the IDs of the cached images."""
         return ''.join(
             sorted(
                 each.image.id[0]
@@ -89,12 +90,12 @@ class EvictorTestCase(base.CacheTestCase):
             self.catalog.pins.pin('pool', self.others[number].id, '', None)
 
 
-class MakeRoomTest(EvictorTestCase):
-    def test_there_is_enough(self):
+class MakeSpaceTest(EvictorTestCase):
+    def test_nothing_is_evicted_if_there_is_enough_space(self):
         self.assertTrue(self.make_space(1))
         self.assertEqual('abc', self.ids())
 
-    def test_the_least_recently_used_goes(self):
+    def test_the_least_recently_used_image_is_evicted(self):
         self.catalog.base_images.record_hit(
             self.catalog.base_images.list('pool')[0]
         )
@@ -102,42 +103,52 @@ class MakeRoomTest(EvictorTestCase):
         self.assertEqual('ac', self.ids())
         self.assertEqual(2 * base.GIB, self.driver.pool().free)
 
-    def test_nothing_goes_in_vain(self):
+    def test_nothing_is_evicted_if_it_would_not_be_enough(self):
         self.assertFalse(self.make_space(5))
         self.assertEqual('abc', self.ids())
 
-    def test_nothing_goes_in_vain_as_the_last_resort(self):
+    def test_the_last_resort_evicts_nothing_if_it_would_not_be_enough(self):
         self.pin(0)
         self.assertFalse(self.make_space(4, last_resort=True))
         self.assertEqual('abc', self.ids())
 
-    def test_what_is_in_use_goes_as_the_last_resort(self):
+    def test_the_last_resort_evicts_images_in_use(self):
         self.use(0, 1, 2)
         self.assertFalse(self.make_space(2))
         self.assertEqual('abc', self.ids())
         self.assertTrue(self.make_space(2, last_resort=True))
         self.assertEqual(2, len(self.ids()))
 
-    def test_what_is_young_goes_as_the_last_resort(self):
+    def test_the_last_resort_evicts_young_images(self):
         self.settings = dataclasses.replace(self.settings, minimum_age=1e9)
         self.assertFalse(self.make_space(2))
         self.assertTrue(self.make_space(2, last_resort=True))
         self.assertEqual('bc', self.ids())
 
-    def test_what_may_go_goes_first(self):
+    def test_the_last_resort_prefers_what_policies_select(self):
         self.use(0)
         self.assertTrue(self.make_space(2, last_resort=True))
         self.assertEqual('ac', self.ids())
 
-    def test_what_it_is_needed_for_stays(self):
+    def test_the_image_of_the_deploy_is_kept(self):
         self.assertTrue(self.make_space(2, for_image=self.others[0].id))
         self.assertEqual('ac', self.ids())
 
-    def test_the_platform_refuses_though_there_is_enough(self):
+    def test_the_last_resort_keeps_the_image_of_the_deploy(self):
+        self.use(0, 1, 2)
+        self.assertTrue(
+            self.make_space(2, last_resort=True, for_image=self.others[0].id)
+        )
+        self.assertIn('a', self.ids())
+        self.assertFalse(
+            self.make_space(4, last_resort=True, for_image=self.others[0].id)
+        )
+
+    def test_the_whole_size_is_freed_if_powervm_refused_the_disk(self):
         self.assertTrue(self.make_space(1, refused=True))
         self.assertEqual('bc', self.ids())
 
-    def test_others_go_for_what_can_not_be_removed(self):
+    def test_another_image_is_evicted_for_one_that_cannot_be_removed(self):
         for last_resort in (False, True):
             self.driver.taken = {self.disk_name(0)}
             self.assertTrue(self.make_space(2, last_resort=last_resort))
@@ -146,18 +157,18 @@ class MakeRoomTest(EvictorTestCase):
             self.prefetch(self.others[1])
             self.catalog.base_images.record_hit(self.record_of(2))
 
-    def test_it_ends_where_nothing_can_be_removed(self):
+    def test_make_space_fails_if_nothing_can_be_removed(self):
         self.driver.taken = {self.disk_name(number) for number in range(3)}
         self.assertFalse(self.make_space(2))
         self.driver.taken.pop()
         self.assertFalse(self.make_space(3, last_resort=True))
 
-    def test_somebody_else_is_at_it(self):
+    def test_make_space_fails_while_another_process_evicts(self):
         with self.locks.hold('room-pool', 0):
             self.assertFalse(self.make_space(2))
         self.assertEqual('abc', self.ids())
 
-    def test_nothing_goes_by_itself(self):
+    def test_nothing_is_evicted_if_eviction_is_not_automatic(self):
         self.settings = dataclasses.replace(self.settings, automatic=False)
         self.assertFalse(self.make_space(2, last_resort=True))
         self.settings = dataclasses.replace(self.settings, automatic=True)
@@ -169,12 +180,12 @@ class MakeRoomTest(EvictorTestCase):
             self.assertFalse(self.make_space(2, last_resort=True))
         self.assertEqual('abc', self.ids())
 
-    def test_a_catalogue_that_fails_makes_no_room(self):
+    def test_make_space_fails_if_the_disks_cannot_be_deleted(self):
         self.catalog.broken = {'instance_disks.list', 'base_images.remove'}
         self.driver.before['delete'] = fakes.refusal
         self.assertFalse(self.make_space(2))
 
-    def test_it_is_waited_for_what_becomes_free_late(self):
+    def test_make_space_waits_until_the_space_is_free(self):
         self.patch(evictor, 'FREEING_TIMEOUT', base.PATIENCE)
         self.patch(evictor, 'time', self)
         pool, self.waits = self.driver.pool, 0
@@ -200,31 +211,31 @@ class MakeRoomTest(EvictorTestCase):
 
 
 class DeployTest(EvictorTestCase):
-    """The bytes are right, and what has to go goes."""
+    """Deploys get the right bytes, and evict what they need to."""
 
-    def test_a_miss(self):
+    def test_a_miss_evicts_the_least_recently_used_image(self):
         self.check(self.deploy(), MISS)
         self.assertEqual('3bc', self.ids())
         self.check_cached()
 
-    def test_a_prefetch(self):
+    def test_a_prefetch_evicts_the_least_recently_used_image(self):
         self.driver.add('foreign')
         self.prefetch()
         self.assertEqual('3bc', self.ids())
 
-    def test_a_miss_that_can_not_be_cached(self):
+    def test_a_miss_that_cannot_be_cached_evicts_only_what_it_needs(self):
         self.driver.add('foreign')
         self.pin(0, 1)
         self.check(self.deploy(), BYPASS)
-        # What is not of use does not go.
+        # What would not help is not evicted.
         self.assertEqual('ab', self.ids())
 
-    def test_a_hit_beside_another_one(self):
+    def test_a_hit_evicts_other_images(self):
         self.deploy('earlier')
         self.check(self.deploy(), HIT)
         self.assertEqual('3c', self.ids())
 
-    def test_its_own_base_image_is_in_the_way(self):
+    def test_a_deploy_evicts_its_own_base_image_as_the_last_resort(self):
         self.catalog.base_images.list('pool')
         for each in self.catalog.base_images.list('pool'):
             self.driver.vanish(each.disk_name)
@@ -236,13 +247,13 @@ class DeployTest(EvictorTestCase):
         self.assertEqual('', self.ids())
         self.assertNotIn(self.base_name, self.driver.names())
 
-    def test_pinned_ones_cost_the_deploy(self):
+    def test_a_deploy_fails_rather_than_evicting_pinned_images(self):
         self.pin(0, 1, 2)
         self.driver.add('foreign')
         self.assertRaises(exceptions.NotEnoughSpace, self.deploy)
         self.assertEqual('abc', self.ids())
 
-    def test_it_goes_on_where_nothing_may_be_cached(self):
+    def test_a_bypass_evicts_images_if_the_cache_is_disabled(self):
         self.settings = dataclasses.replace(self.settings, enabled=False)
         self.driver.add('foreign')
         self.check(self.deploy(), BYPASS)
@@ -257,67 +268,99 @@ class EvictTest(EvictorTestCase):
             each.base_image.image.id[0]: each.removed for each in done.results
         }
 
-    def test_a_dry_run_is_the_run(self):
+    def test_the_preview_is_what_an_eviction_does(self):
         self.pin(1)
-        dry = self.evictor.plan()
+        preview = self.evictor.preview()
         self.assertEqual('abc', self.ids())
         done = self.evictor.evict()
         self.assertEqual('b', self.ids())
 
-        def of(found):
+        def of(plan):
             return [
                 (each.image.image_id, each.policy, each.code)
-                for each in found.plan.choices
+                for each in plan.choices
             ]
 
-        self.assertEqual(of(dry), of(done))
+        self.assertEqual(2, len(of(preview)))
+        self.assertEqual(of(preview), of(done.plan))
         self.assertEqual(2 * base.GIB, done.freed)
-        self.assertEqual(0, dry.freed)
+        self.assertEqual(preview.freed, done.freed)
 
-    def _between(self, act):
-        """Do something after the policies have chosen."""
-        started = self.catalog.start_eviction
+    def evict_meanwhile(self, number, act):
+        """Evict; do something to one image after a policy selected it."""
+        acts = [act]
 
-        def start(record):
-            if act:
-                act.pop()()
-            return started(record)
+        class Meanwhile(age.AgePolicy):
+            def choose(policy, view):
+                chosen = super().choose(view)
+                if acts:
+                    acts.pop()(self.record_of(number))
+                return chosen
 
-        self.catalog.start_eviction = start
-
-    def test_one_that_is_used_meanwhile_stays(self):
-        get = self.catalog.get
-
-        def used_before(pool, name):
-            found = get(pool, name)
-            if found and found.image.id[0] == 'b' and not found.hits:
-                self.catalog.base_images.record_hit(found)
-                found = get(pool, name)
-            return found
-
-        self.catalog.get = used_before
+        self.policies = (pipeline.NamedPolicy('test', Meanwhile(-1)),)
         done = self.evictor.evict()
+        self.assertEqual(3, len(done.plan.choices))
+        return self.results(done)
+
+    def test_an_image_that_is_used_meanwhile_is_kept(self):
         self.assertEqual(
-            {'a': True, 'b': False, 'c': True}, self.results(done)
+            {'a': True, 'b': False, 'c': True},
+            self.evict_meanwhile(1, self.catalog.base_images.record_hit),
         )
         self.assertEqual('b', self.ids())
 
-    def test_one_that_is_pinned_meanwhile_stays(self):
-        self._between([lambda: self.pin(2)])
-        done = self.evictor.evict()
+    def test_an_image_that_is_pinned_meanwhile_is_kept(self):
         self.assertEqual(
-            {'a': True, 'b': True, 'c': False}, self.results(done)
+            {'a': True, 'b': True, 'c': False},
+            self.evict_meanwhile(2, lambda record: self.pin(2)),
         )
         self.assertEqual('c', self.ids())
 
-    def test_one_that_is_being_filled_stays(self):
+    def test_an_image_that_is_quarantined_meanwhile_is_kept(self):
+        # The next cleanup run removes it.
+        self.assertEqual(
+            {'a': False, 'b': True, 'c': True},
+            self.evict_meanwhile(
+                0,
+                lambda record: self.catalog.base_images.quarantine(
+                    record, 'changed'
+                ),
+            ),
+        )
+        self.assertIs(models.State.QUARANTINED, self.record_of(0).state)
+
+    def test_an_image_that_is_fetched_again_meanwhile_is_kept(self):
+        def fetch_again(record):
+            self.catalog.base_images.remove(record)
+            self.driver.vanish(record.disk_name)
+            self.prefetch(self.others[0])
+
+        self.assertEqual(
+            {'a': False, 'b': True, 'c': True},
+            self.evict_meanwhile(0, fetch_again),
+        )
+        self.assertEqual('a', self.ids())
+
+    def test_an_image_that_is_removed_meanwhile_is_not_reported_as_evicted(
+        self,
+    ):
+        def remove(record):
+            removal.remove(self.cache, [record])
+
+        self.assertEqual(
+            {'a': False, 'b': True, 'c': True},
+            self.evict_meanwhile(0, remove),
+        )
+        self.assertEqual(2, self.catalog.history.totals('pool')['evict'].times)
+
+    def test_an_image_in_progress_is_kept(self):
         name = self.catalog.base_images.list('pool')[0].disk_name
         with self.locks.hold(f'image-pool-{name}', 0):
             done = self.evictor.evict()
         self.assertFalse(self.results(done)['a'])
         self.assertEqual('a', self.ids())
 
-    def test_one_that_can_not_be_removed_keeps_no_other(self):
+    def test_an_image_that_cannot_be_removed_keeps_no_other(self):
         def refuse(disk):
             if disk.name.startswith('i_b'):
                 fakes.refusal()
@@ -332,30 +375,64 @@ class EvictTest(EvictorTestCase):
         (record,) = self.catalog.base_images.list('pool')
         self.assertIs(models.State.READY, record.state)
 
-    def test_one_that_a_partition_has_stays(self):
+    def test_a_mapped_image_is_kept_in_the_cache(self):
         self.driver.taken = {
             self.catalog.base_images.list('pool')[0].disk_name
         }
         self.evictor.evict()
         self.assertEqual('a', self.ids())
 
-    def test_what_went_is_in_the_history(self):
+    def test_each_eviction_is_in_the_history(self):
         self.evictor.evict()
-        self.assertEqual(3, self.catalog.history.totals('pool')['evict'].times)
+        events = self.catalog.history.list('pool', actions=['evict'])
+        self.assertEqual(
+            sorted(
+                (each.id, naming.base_image_name(each.id))
+                for each in self.others
+            ),
+            sorted((each.image_id, each.disk_name) for each in events),
+        )
+        for each in events:
+            self.assertTrue(each.detail.startswith('test: '))
+            self.assertTrue(each.code)
 
-    def test_switched_off(self):
-        self.settings = dataclasses.replace(self.settings, automatic=False)
-        self.assertEqual((), self.evictor.evict().results)
+    def test_an_eviction_succeeds_if_the_history_cannot_be_written(self):
+        self.catalog.broken = {'history.add'}
+        with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
+            done = self.evictor.evict()
+        self.assertEqual(3 * base.GIB, done.freed)
+        self.assertIn('3 image(s)', logs.output[0])
+
+    def test_only_images_that_were_removed_count_as_freed(self):
+        self.driver.taken = {self.disk_name(0)}
+        done = self.evictor.evict()
+        self.assertEqual(3 * base.GIB, done.plan.freed)
+        self.assertEqual(2 * base.GIB, done.freed)
+
+    def test_evict_fails_while_another_process_evicts(self):
+        with self.cache.eviction_lock(0):
+            self.assertRaises(exceptions.LockTimeout, self.evictor.evict)
         self.assertEqual('abc', self.ids())
 
-    def test_a_snapshot_spares_requests(self):
+    def test_evict_fails_if_the_pool_cannot_be_read(self):
+        self.driver.pool = fakes.refusal
+        self.assertRaises(exceptions.PowerVMRequestFailed, self.evictor.evict)
+        self.assertTrue(self.locks.is_free('room-pool'))
+
+    def test_evict_and_preview_do_nothing_if_eviction_is_not_automatic(self):
+        self.settings = dataclasses.replace(self.settings, automatic=False)
+        self.assertEqual((), self.evictor.evict().results)
+        self.assertEqual((), self.evictor.preview().choices)
+        self.assertEqual('abc', self.ids())
+
+    def test_a_current_snapshot_saves_requests(self):
         found = reconciler.reconcile(self.cache).snapshot
         self.driver.calls = []
         self.driver.pool = self.fail
         self.assertEqual(3, len(self.evictor.evict(found).results))
         self.assertEqual(['delete'] * 3, self.driver.calls)
 
-    def test_a_snapshot_that_is_not_so_any_more(self):
+    def test_a_snapshot_that_is_not_current_is_not_used(self):
         found = reconciler.reconcile(self.cache).snapshot
         self.driver.taken = {self.disk_name(0)}
         removal.remove(self.cache, [self.catalog.base_images.list('pool')[1]])
@@ -366,21 +443,7 @@ class EvictTest(EvictorTestCase):
             [False, True], [each.removed for each in done.results]
         )
 
-    def test_what_is_not_as_it_was_stays(self):
-        record = self.record_of(0)
-        check = self.evictor._check([record])
-        check(record)
-        self.catalog.base_images.record_hit(record)
-        self.assertRaises(exceptions.CatalogConflict, check, self.record_of(0))
-        # Of what is in quarantine the next pass takes care.
-        self.catalog.base_images.quarantine(record, 'it was changed')
-        self.assertRaises(
-            exceptions.CatalogConflict,
-            self.evictor._check([self.record_of(0)]),
-            self.record_of(0),
-        )
-
-    def test_a_snapshot_from_before_we_had_to_wait(self):
+    def test_a_snapshot_from_before_a_wait_is_not_used(self):
         found = reconciler.reconcile(self.cache).snapshot
         self.patch(evictor, 'LOCK_TIMEOUT', base.PATIENCE)
         other = contextlib.ExitStack()
@@ -398,7 +461,7 @@ class EvictTest(EvictorTestCase):
         self.evictor.evict(found)
         self.assertEqual('a', self.ids())
 
-    def test_what_a_partition_had_in_the_snapshot_stays(self):
+    def test_an_image_that_the_snapshot_shows_as_mapped_is_kept(self):
         self.driver.taken = {self.disk_name(0)}
         found = reconciler.Snapshot(
             self.driver.pool(),
@@ -407,3 +470,62 @@ class EvictTest(EvictorTestCase):
         )
         self.evictor.evict(found)
         self.assertEqual('a', self.ids())
+
+
+class FirstVetoTest(EvictorTestCase):
+    """The strongest reason why an image is kept comes first."""
+
+    def veto(self, record=None, clock=None, **values):
+        record = record or self.record_of(0)
+        arguments = {
+            'minimum_age': 0,
+            'pins': (),
+            'in_use': (),
+            'busy': (),
+        } | values
+        return evictor.first_veto(
+            record,
+            record.ready_clock if clock is None else clock,
+            **arguments,
+        )
+
+    def test_an_unused_image_has_no_veto(self):
+        self.assertIsNone(self.veto())
+
+    def test_vetoes_are_ordered_by_their_strength(self):
+        ids = {self.others[0].id}
+        arguments = {
+            'pins': ids,
+            'busy': ids,
+            'in_use': ids,
+            'minimum_age': 10,
+        }
+        for name, veto in (
+            ('pins', eviction_base.Veto.PINNED),
+            ('busy', eviction_base.Veto.BUSY),
+            ('in_use', eviction_base.Veto.IN_USE),
+            ('minimum_age', eviction_base.Veto.YOUNG),
+        ):
+            self.assertIs(veto, self.veto(**arguments))
+            del arguments[name]
+        self.assertIsNone(self.veto(**arguments))
+
+    def test_an_image_that_is_not_ready_is_busy(self):
+        for state in models.State:
+            record = dataclasses.replace(self.record_of(0), state=state)
+            self.assertIs(
+                None
+                if state is models.State.READY
+                else eviction_base.Veto.BUSY,
+                self.veto(record),
+            )
+
+    def test_an_image_is_young_until_the_minimum_age(self):
+        ready = self.record_of(0).ready_clock
+        for seconds, veto in (
+            (9.5, eviction_base.Veto.YOUNG),
+            (10.5, None),
+        ):
+            self.assertIs(
+                veto, self.veto(None, ready + seconds, minimum_age=10)
+            )
