@@ -142,6 +142,7 @@ class BaseImages:
         image: image_module.Image,
         udid: str,
         capacity: int,
+        fill_id: str | None = None,
     ) -> models.BaseImage:
         """Record a disk that was not filled by the cache as a base image.
 
@@ -150,6 +151,8 @@ class BaseImages:
         :param image: the image that it holds.
         :param udid: UDID of the disk.
         :param capacity: of the disk, in bytes.
+        :param fill_id: a new token to which the label of the disk belongs.
+            None: any new token.
         :returns: the new record, in state ``ready``.
         :raises CatalogConflict: if the disk name has a record already.
         :raises CatalogError: if the catalog cannot be written.
@@ -159,7 +162,7 @@ class BaseImages:
             _image_columns(pool, disk_name, image)
             | {
                 'state': models.State.READY.value,
-                'fill_id': uuid.uuid4().hex,
+                'fill_id': fill_id or uuid.uuid4().hex,
                 'holder': f'adopted by {self._who}',
                 'udid': udid,
                 'capacity': capacity,

@@ -19,6 +19,8 @@ nothing speaks against it. An operator who knows that one is complete can
 adopt it.
 """
 
+import uuid
+
 from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
@@ -93,7 +95,12 @@ def adopt(
             {'disk': name, 'image': image.label},
         )
         return cache.catalog.base_images.adopt(
-            cache.driver.pool_id(), name, image, disk.udid, disk.capacity
+            cache.driver.pool_id(),
+            name,
+            image,
+            disk.udid,
+            disk.capacity,
+            ownership.adopted_fill_id(disk, uuid.uuid4().hex),
         )
 
 

@@ -43,6 +43,21 @@ def label(fill_id: str) -> str:
     return _LABEL_PREFIX + fill_id[:_LABEL_DIGITS]
 
 
+def adopted_fill_id(disk: base.Disk, fill_id: str) -> str:
+    """Return the fill ID under which a disk can be adopted.
+
+    :param disk: as the pool shows it.
+    :param fill_id: a new fill ID.
+    :returns: the new fill ID; if the disk carries a label of this project,
+        it begins with the digits of the label: a record with another fill
+        ID would not own the disk.
+    """
+    if not has_our_label(disk):
+        return fill_id
+    digits = disk.label.removeprefix(_LABEL_PREFIX)
+    return digits + fill_id[len(digits) :]
+
+
 def has_our_label(disk: base.Disk) -> bool:
     """Return whether a disk carries a label of this project.
 

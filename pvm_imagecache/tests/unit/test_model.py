@@ -408,6 +408,18 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             ), record
             assert record.disk_name in self.driver.names()
 
+    @stateful.rule(number=which)
+    def adopt(self, number):
+        image = self.images[number]
+        name = naming.base_image_name(image.id)
+        content = self.contents[image.id, image.os_hash_value]
+        if name in self.stale and self.driver.content(name) == content:
+            # Without a catalog, a complete base image is untracked.
+            with contextlib.suppress(exceptions.ImageNotAdoptable):
+                self.manager.adopt(image)
+                del self.stale[name]
+                assert image.id in self.ready()
+
     # -- events around the cache
 
     @stateful.rule(seconds=strategies.sampled_from([1, 60, 200]))

@@ -20,7 +20,9 @@ import fixtures
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import adoption
 from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import instance_disk
@@ -64,7 +66,7 @@ class FillTestCase(base.CacheTestCase):
             return self.fill.write(stream, others)
 
     def crash(self):
-        """Leave the record of a process that crashed before PowerVM did."""
+        """Leave the record of a process that crashed without a UDID."""
         return self.catalog.base_images.start_fill(
             'pool', self.base_name, self.image
         ).fill_id
@@ -513,6 +515,37 @@ class StaleBaseImageTest(base.CacheTestCase):
             self.check(self.deploy(), BYPASS)
         self.assertEqual(left, self.record())
         self.assertIn(left.udid, self.driver.uploads)
+
+
+class AdoptedBaseImageTest(base.CacheTestCase):
+    """Its disk has the label of a catalog that was lost."""
+
+    def setUp(self):
+        super().setUp()
+        self.prefetch()
+        self.lost = self.record()
+        self.catalog.base_images.remove(self.lost)
+        adoption.adopt(self.cache, self.image)
+
+    def test_adopted_disk_belongs_to_its_new_record(self):
+        record = self.record()
+        self.assertNotEqual(self.lost.fill_id, record.fill_id)
+        self.assertEqual(
+            ownership.label(record.fill_id),
+            self.driver.find_disk(self.base_name).label,
+        )
+
+    def test_changed_content_replaces_the_adopted_disk(self):
+        self.content = self.content[::-1]
+        self.image = base.image_of(self.content)
+        self.source.put(self.image, *fakes.chunks(self.content))
+        self.check(self.deploy(), MISS)
+        self.check_cached()
+
+    def test_interrupted_eviction_deletes_the_adopted_disk(self):
+        self.catalog.base_images.start_eviction(self.record())
+        reconciler.reconcile(self.cache)
+        self.check_nothing_left()
 
 
 class _Clock:

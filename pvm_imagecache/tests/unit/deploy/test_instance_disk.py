@@ -28,8 +28,11 @@ from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import transfer
+from pvm_imagecache.eviction import lru
+from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
@@ -418,7 +421,13 @@ class NotEnoughSpaceTest(base.CacheTestCase):
     gib = 1
 
     def test_image_is_not_cached_if_only_one_disk_fits(self):
+        is_free = []
+        self.driver.before['upload'] = lambda disk: is_free.append(
+            self.locks.is_free(f'image-pool-{self.base_name}')
+        )
         self.check(self.deploy(), BYPASS)
+        # Other deploys of the image do not wait for this disk.
+        self.assertEqual([True], is_free)
         self.check_not_cached('disk')
 
     def test_deploy_fails_if_no_disk_fits(self):
@@ -432,6 +441,84 @@ class NotEnoughSpaceTest(base.CacheTestCase):
         self.deploy('earlier')
         self.assertRaises(exceptions.NotEnoughSpace, self.deploy)
         self.check_cached()
+
+
+class EvictionForDeployTest(base.CacheTestCase):
+    """Two images of one GiB each fill the pool."""
+
+    gib = 2
+
+    def setUp(self):
+        super().setUp()
+        self.patch(evictor, 'FREEING_TIMEOUT', 0)
+        self.policies = (
+            pipeline.NamedPolicy('lru', lru.LRUPolicy(None, None)),
+        )
+        self._set_minimum_age(0)
+        self.other, _ = self.another('ffffffff-ffff-0000-0000-000000000000')
+        self.prefetch()
+        self.prefetch(self.other)
+
+    def _set_minimum_age(self, seconds):
+        self.settings = cache_module.Settings(
+            stall_timeout=base.PATIENCE, minimum_age=seconds
+        )
+
+    def test_copy_never_evicts_its_base_image(self):
+        # Its base image is the least recently used one.
+        self.check(self.deploy(), HIT)
+        self.assertEqual(sorted(['disk', self.base_name]), self.driver.names())
+
+    def test_bypass_evicts_a_young_image_as_the_last_resort(self):
+        self._set_minimum_age(1000)
+        third, content = self.another('eeeeeeee-ffff-0000-0000-000000000000')
+        self.check(self.deploy(image=third), BYPASS, content)
+        self.assertEqual(2, len(self.driver.names()))
+
+
+class InstanceRecordTest(base.CacheTestCase):
+    """A record identifies the instance disk until it is complete."""
+
+    def _udids_before(self, step):
+        """Collect the recorded UDID and the real one before a step."""
+        found = []
+
+        def note(*_):
+            (entry,) = self.catalog.instance_disks.list('pool')
+            disk = self.driver.find_disk('disk')
+            found.append((entry.udid, disk.udid if disk else None))
+
+        self.driver.before[step] = note
+        return found
+
+    def test_record_is_written_before_the_disk(self):
+        found = self._udids_before('create_disks')
+        self.deploy()
+        self.assertEqual([(None, None)], found)
+        self.assertEqual([], self.catalog.instance_disks.list('pool'))
+
+    def test_udid_is_recorded_before_the_data_of_a_miss(self):
+        found = self._udids_before('upload')
+        self.check(self.deploy(), MISS)
+        for recorded, real in found:
+            self.assertIsNotNone(recorded)
+            self.assertEqual(real, recorded)
+
+    def test_udid_is_recorded_before_the_data_of_a_bypass(self):
+        self.settings = cache_module.Settings(enabled=False)
+        found = self._udids_before('upload')
+        self.check(self.deploy(), BYPASS)
+        ((recorded, real),) = found
+        self.assertIsNotNone(recorded)
+        self.assertEqual(real, recorded)
+
+    def test_udid_of_a_deleted_disk_is_removed_from_the_record(self):
+        self.driver.before['upload'] = lambda disk: (
+            disk.name == 'disk' and fakes.refusal()
+        )
+        found = self._udids_before('copy_disk')
+        self.check(self.deploy(), MISS)
+        self.assertEqual([(None, None)], found)
 
 
 class DownloadPermissionTest(base.CacheTestCase):
