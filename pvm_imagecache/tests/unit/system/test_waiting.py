@@ -215,6 +215,17 @@ class CallSiteTest(base.TestCase):
             self._wait_of(lambda: powervm.retry(fail), exceptions.PowerVMBusy),
         )
 
+    def test_the_pause_after_a_conflict_is_a_wait_for_powervm(self):
+        self.patch(powervm.time, 'sleep', self._sleep)
+
+        def call():
+            powervm.pause(0)
+            raise exceptions.PowerVMError(reason='done')
+
+        self.assertEqual(
+            'PowerVM', self._wait_of(call, exceptions.PowerVMError)
+        )
+
     def _sleep(self, seconds):
         self.server.asked.set()
         self.server.go_on.wait(base.PATIENCE)
