@@ -92,6 +92,7 @@ from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import process as process_module
+from pvm_imagecache.tests.stress import database
 
 LOG = logging.getLogger(__name__)
 
@@ -589,20 +590,17 @@ class DatabaseWrites:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Watch the connections that are opened within the block."""
-        writes, connect = self, sqlite3.connect
 
-        class Connection(sqlite3.Connection):
-            def execute(self, statement: str, *args: Any) -> Any:
-                if writes.refused and not statement.startswith(
-                    ('SELECT', 'PRAGMA', 'ROLLBACK')
-                ):
-                    raise sqlite3.OperationalError(writes.refused)
-                return super().execute(statement, *args)
+        @contextlib.contextmanager
+        def around(statement: str) -> Iterator[None]:
+            if self.refused and not statement.startswith(
+                ('SELECT', 'PRAGMA', 'ROLLBACK')
+            ):
+                raise sqlite3.OperationalError(self.refused)
+            yield
 
-        def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-            return connect(*args, factory=Connection, **kwargs)
-
-        with mock.patch.object(sqlite3, 'connect', connected):
+        connect = database.watched_connect(around)
+        with mock.patch.object(sqlite3, 'connect', connect):
             yield
 
 

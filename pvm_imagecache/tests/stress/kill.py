@@ -70,6 +70,7 @@ from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
 from pvm_imagecache.tests.servers import process
+from pvm_imagecache.tests.stress import database
 
 #: Of an image: three pieces of a stream, the last one short.
 SIZE = 2 * units.Mi + units.Mi // 2 + 17
@@ -188,24 +189,18 @@ class Trap:
         urllib3_connection.HTTPConnection.getresponse = getresponse
 
     def _watch_catalog(self) -> None:
-        trap = self
-        connect = sqlite3.connect
+        @contextlib.contextmanager
+        def around(statement: str) -> Iterator[None]:
+            words = statement.split()
+            if not ' '.join(words).upper().startswith(_WRITES):
+                yield
+                return
+            what = ' '.join(words[:3])
+            self.reach(what, UNWRITTEN)
+            yield
+            self.reach(what, WRITTEN)
 
-        class Connection(sqlite3.Connection):
-            def execute(self, statement: str, *args: Any) -> Any:
-                words = ' '.join(statement.split())
-                if not words.upper().startswith(_WRITES):
-                    return super().execute(statement, *args)
-                what = ' '.join(words.split()[:3])
-                trap.reach(what, UNWRITTEN)
-                cursor = super().execute(statement, *args)
-                trap.reach(what, WRITTEN)
-                return cursor
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            return connect(*args, factory=Connection, **kwargs)
-
-        sqlite3.connect = watched
+        sqlite3.connect = database.watched_connect(around)
 
 
 def _leg() -> str:
