@@ -317,12 +317,12 @@ def assert_same_bytes(
             if actual.read(len(piece)) != piece:
                 test.fail(f'the disk differs in the MiB at {position}')
             position += len(piece)
-        while (position := _next_data(actual, position)) is not None:
-            actual.seek(position)
+        while (data := _next_data(actual, position)) is not None:
+            actual.seek(data)
             piece = actual.read(MIB)
             if piece.count(0) != len(piece):
-                test.fail(f'after the image, not all is zero at {position}')
-            position += len(piece)
+                test.fail(f'after the image, not all is zero at {data}')
+            position = data + len(piece)
 
 
 def _next_data(file: Any, position: int) -> int | None:
