@@ -31,6 +31,7 @@ from oslo_log import log as logging
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.system import interrupts
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -139,6 +140,7 @@ class _Writer:
         """Whether it accepts more data."""
         return self._destination.error is None
 
+    @waiting.on('PowerVM')
     def put(self, piece: bytes) -> None:
         """Queue a piece; wait for space in the queue until the time limit."""
         with self._changed:
@@ -167,6 +169,7 @@ class _Writer:
             self._waiting.clear()
             self._changed.notify_all()
 
+    @waiting.on('PowerVM')
     def join(self) -> None:
         """Wait for the end of the write.
 

@@ -396,7 +396,8 @@ class UpdateAttempt:
 
     def pause(self) -> None:
         """Wait a random time, longer with each attempt."""
-        retry_module.back_off(self.number)
+        with waiting.on('PowerVM'):
+            retry_module.back_off(self.number)
 
 
 def update_attempts(

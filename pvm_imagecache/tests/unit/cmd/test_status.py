@@ -56,7 +56,7 @@ class ChecksTest(base.TestCase):
 
     def test_an_unknown_rule_is_a_warning(self):
         self.useFixture(
-            base.file(
+            base.TextFile(
                 self.path('policy.yaml'),
                 '"pvm_imagecache:lisst": "role:admin"',
             )
@@ -66,7 +66,7 @@ class ChecksTest(base.TestCase):
         self.assertIn('unknown rules: pvm_imagecache:lisst', details)
 
     def test_an_invalid_policy_file_is_a_failure(self):
-        self.useFixture(base.file(self.path('policy.yaml'), '['))
+        self.useFixture(base.TextFile(self.path('policy.yaml'), '['))
         self.assertEqual(_FAILURE, self._check('Policy file')[0])
 
     def test_the_version_of_the_catalog_is_checked(self):

@@ -21,7 +21,9 @@ from pvm_imagecache.tests.unit import base
 class ConfTestCase(base.TestCase):
     def read(self, text, register=cache.register):
         """Return the configuration that a file with this text makes."""
-        path = self.useFixture(base.file(self.path('nova.conf'), text)).path
+        path = self.useFixture(
+            base.TextFile(self.path('nova.conf'), text)
+        ).path
         conf = cfg.ConfigOpts()
         register(conf)
         conf(

@@ -312,7 +312,7 @@ class BypassTest(base.CacheTestCase):
     def test_lock_timeout_bypasses_the_cache(self):
         self.settings = cache_module.Settings(fetch_timeout=0)
         with self.locks.hold(f'image-pool-{self.base_name}', 0):
-            self._bypassed('still holds')
+            self._bypassed('Waited 0 s for the lock')
         self.check_not_cached('disk')
 
     def test_hit_needs_no_fill_lock(self):

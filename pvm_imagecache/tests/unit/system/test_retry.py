@@ -156,9 +156,9 @@ class BackOffTest(RetryTestCase):
         waits = [self._longest(attempt) for attempt in range(6)]
         self.assertEqual(sorted(set(waits)), waits)
 
-    def test_a_wait_is_half_a_second_at_most(self):
-        for attempt in (6, 7, 40, 1000):
-            self.assertEqual(0.5, self._longest(attempt))
+    def test_a_wait_is_one_second_at_most(self):
+        for attempt in (7, 8, 40, 1000):
+            self.assertEqual(1.0, self._longest(attempt))
 
     def test_waits_are_random_within_their_bound(self):
         for _ in range(100):

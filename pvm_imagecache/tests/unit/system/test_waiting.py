@@ -25,6 +25,7 @@ from pvm_imagecache.cmd import keystone
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
+from pvm_imagecache.system import retry
 from pvm_imagecache.system import waiting
 from pvm_imagecache.tests.unit import base
 
@@ -205,7 +206,7 @@ class CallSiteTest(base.TestCase):
 
     def test_the_pause_before_a_retry_is_a_wait_for_powervm(self):
         self.patch(powervm, 'RETRY_DELAYS', (0,))
-        self.patch(powervm.time, 'sleep', self._sleep)
+        self.patch(retry.time, 'sleep', self._sleep)
 
         def fail():
             raise exceptions.PowerVMBusy(action='work', reason='busy')
@@ -216,11 +217,16 @@ class CallSiteTest(base.TestCase):
         )
 
     def test_the_pause_after_a_conflict_is_a_wait_for_powervm(self):
-        self.patch(powervm.time, 'sleep', self._sleep)
+        self.patch(retry.time, 'sleep', self._sleep)
 
         def call():
-            powervm.pause(0)
-            raise exceptions.PowerVMError(reason='done')
+            for attempt in powervm.update_attempts(lambda error: True):
+                if attempt.number:
+                    raise exceptions.PowerVMError(reason='done')
+                with attempt.update():
+                    raise exceptions.PowerVMRequestFailed(
+                        action='update', reason='412'
+                    )
 
         self.assertEqual(
             'PowerVM', self._wait_of(call, exceptions.PowerVMError)
