@@ -114,13 +114,6 @@ class FaultsTestCase(base.NovaTestCase):
         self._delete_server(server)
         self.assert_nothing_left()
 
-    def test_the_last_known_resources_are_reported(self) -> None:
-        driver = self.compute.driver
-        before = driver.get_available_resource('compute')
-        self.powervm.control.add_fault('status', method='GET')
-        self.assertEqual(before, driver.get_available_resource('compute'))
-        self.assertEqual(1, self.log().count('Could not reach PowerVM'))
-
     def test_a_missing_policy_is_ignored(self) -> None:
         self.restart(eviction_policies=['no-such', 'age'])
         self.assertIn('Continuing without eviction policy no-such', self.log())
