@@ -12,27 +12,49 @@
 
 """Faults of the cache stop neither nova-compute nor its periodic tasks."""
 
-import threading
-import time
+from collections.abc import Iterator
+import contextlib
 from typing import Any
 from unittest import mock
+import uuid
 
 from oslo_config import cfg
 
+from nova import context as nova_context
 from nova import exception
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
+from pvm_imagecache import simulator
 from pvm_imagecache.catalog import boot_clock
-from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.catalog import models
+from pvm_imagecache.catalog import pins
 from pvm_imagecache.conf import compute
+from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin
-from pvm_imagecache.virt import notifications
 
 SIZE = 3 * base.MIB + 1
+
+
+class Clock:
+    """Seconds that have elapsed in addition to those of the host."""
+
+    seconds = 0.0
+
+
+@contextlib.contextmanager
+def elapsed() -> Iterator[Clock]:
+    """Let time pass for the cache."""
+    clock = Clock()
+    uptime = boot_clock.uptime
+    with mock.patch.object(
+        boot_clock, 'uptime', lambda: uptime() + clock.seconds
+    ):
+        yield clock
 
 
 class FaultsTestCase(base.NovaTestCase):
@@ -92,24 +114,17 @@ class FaultsTestCase(base.NovaTestCase):
         self._delete_server(server)
         self.assert_nothing_left()
 
-    def test_the_last_known_resources_are_reported(self) -> None:
-        driver = self.compute.driver
-        before = driver.get_available_resource('compute')
-        self.powervm.control.add_fault('status', method='GET')
-        self.assertEqual(before, driver.get_available_resource('compute'))
-        self.assertEqual(1, self.log().count('Could not reach PowerVM'))
-
     def test_a_missing_policy_is_ignored(self) -> None:
         self.restart(eviction_policies=['no-such', 'age'])
         self.assertIn('Continuing without eviction policy no-such', self.log())
-        self.assertEqual(
-            ['age'],
-            [
-                each.name
-                for each in self.compute.driver.image_cache._cache.policies
-            ],
-        )
+        # The other policy is in force.
+        self._delete_server(self.boot(self.store(SIZE)))
         self.run_cleanup()
+        self.assertEqual(1, len(self.base_images()))
+        with elapsed() as clock:
+            clock.seconds = 100_000
+            self.run_cleanup()
+        self.assertEqual(set(), self.base_images())
 
     def test_a_bad_disk_driver_prevents_the_start(self) -> None:
         for name, kind in (
@@ -150,7 +165,7 @@ class FaultsTestCase(base.NovaTestCase):
             ZeroDivisionError('oops'),
         ):
             with mock.patch.object(
-                facade.Catalog, 'set_in_use', autospec=True, side_effect=error
+                pins.Pins, 'set_in_use', autospec=True, side_effect=error
             ):
                 self.run_cleanup()
                 self.run_cleanup()
@@ -173,30 +188,67 @@ class FaultsTestCase(base.NovaTestCase):
         self.assertEqual({}, self.disks())
 
     def test_changed_options_are_read_again(self) -> None:
-        images = self.compute.driver.image_cache
-        self.assertEqual(300, images._cache.settings.minimum_age)
-        self.flags(minimum_age=77, group='pvm_imagecache')
-        base.CONF.mutate_config_files()
-        self.assertEqual(77, images._cache.settings.minimum_age)
+        driver = self.compute.driver
+        self.assertTrue(
+            driver.cache_image(
+                nova_context.RequestContext('user', 'project'),
+                self.store(SIZE),
+            )
+        )
+        (record,) = driver.image_cache.list()
+
+        def veto() -> eviction_base.Veto | None:
+            return driver.image_cache.explain(record).veto
+
+        with elapsed() as clock:
+            clock.seconds = 200
+            self.assertIs(eviction_base.Veto.YOUNG, veto())
+            self.flags(minimum_age=77, group='pvm_imagecache')
+            self.assertIs(eviction_base.Veto.YOUNG, veto())
+            base.CONF.mutate_config_files()
+            self.assertIsNone(veto())
 
 
 class MutationTestCase(base.FilesTestCase):
     """As after a SIGHUP, on real files: nova calls mutate_config_files."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.powervm = simulator.Simulator(str(self.directory / 'powervm'))
+        self.powervm.__enter__()
+        self.addCleanup(self.powervm.__exit__, None, None, None)
+
     def write(self, minimum_age: object, max_age: object) -> str:
         path = self.directory / 'nova.conf'
         path.write_text(
-            '[pvm_imagecache]\nvolume_group_name = vg\n'
+            f'[pvm_imagecache]\nhost = {self.powervm.host}\n'
+            f'port = {self.powervm.port}\nprotocol = http\n'
+            'volume_group_name = cachevg\n'
             f'state_path = {self.directory}\nminimum_age = {minimum_age}\n'
             f'[pvm_imagecache_age]\nmax_age = {max_age}\n'
         )
         return str(path)
 
+    def cached(self, images: manager.ImageManager) -> models.BaseImage:
+        """Adopt a disk, so that there is an image which can be evicted."""
+        image = image_module.Image(
+            id=str(uuid.uuid4()),
+            name='x',
+            size=base.GIB,
+            disk_format='raw',
+            os_hash_algo='sha512',
+            os_hash_value='0' * 128,
+        )
+        self.powervm.control.plant_disk(
+            'cachevg', naming.base_image_name(image.id), base.GIB
+        )
+        return images.adopt(image)
+
     def test_valid_options_are_read_again(self) -> None:
         conf = cfg.ConfigOpts()
         compute.register(conf)
         conf(
-            ['--config-file', self.write(50, 60)],
+            ['--config-file', self.write(100, 200)],
             default_config_files=[],
             default_config_dirs=[],
         )
@@ -205,120 +257,37 @@ class MutationTestCase(base.FilesTestCase):
         )
         self.addCleanup(images.close)
         conf.register_mutate_hook(mixin._reconfigurer(images))
+        record = self.cached(images)
+        young, evictable, evicted = (
+            (True, False),
+            (False, False),
+            (False, True),
+        )
 
-        def seen() -> tuple[float, float]:
-            parts = images._cache
+        def seen(seconds: float) -> tuple[bool, bool]:
+            """Whether the image is young then, and chosen by the policy."""
+            clock.seconds = seconds
+            found = images.explain(record)
             return (
-                parts.settings.minimum_age,
-                parts.policies[0].policy._max_age,
+                found.veto is eviction_base.Veto.YOUNG,
+                found.choice is not None,
             )
 
-        self.assertEqual((50, 60), seen())
-        self.write(70, 80)
-        conf.mutate_config_files()
-        self.assertEqual((70, 80), seen())
-        # An invalid value changes nothing.
-        self.write('much', 90)
-        conf.mutate_config_files()
-        self.assertEqual((70, 80), seen())
-        self.write(71, 81)
-        conf.mutate_config_files()
-        self.assertEqual((71, 81), seen())
-
-
-class NotificationsTestCase(base.NovaTestCase):
-    options = {'volume_group_name': 'cachevg', 'send_notifications': True}
-
-    def test_each_event_is_sent_as_a_notification(self) -> None:
-        image_id = self.store(SIZE)
-        server = self.boot(image_id)
-        cached = self.await_one('pvm_imagecache.image.cached')
-        self.assertEqual('nova-compute:compute', cached['publisher_id'])
-        payload = cached['payload']
-        self.assertEqual(
-            ('PVMImageCachePayload', 'pvm_imagecache', '1.0'),
-            (
-                payload['nova_object.name'],
-                payload['nova_object.namespace'],
-                payload['nova_object.version'],
-            ),
-        )
-        data = payload['nova_object.data']
-        (name,) = self.base_images()
-        self.assertEqual(
-            ('compute', image_id, SIZE, name, ''),
-            (
-                data['host'],
-                data['image_id'],
-                data['image_size'],
-                data['disk_name'],
-                data['reason'],
-            ),
-        )
-        self._delete_server(server)
-        self.run_cleanup()
-        uptime = boot_clock.uptime
-        with mock.patch.object(
-            boot_clock, 'uptime', lambda: uptime() + 100_000
-        ):
-            self.run_cleanup()
-        data = self.await_one('pvm_imagecache.image.evicted')['payload'][
-            'nova_object.data'
-        ]
-        self.assertEqual(image_id, data['image_id'])
-        self.assertIn('age: ', data['reason'])
-        # An untracked disk has the name.
-        other = self.store(SIZE, seed=1)
-        self.powervm.control.plant_disk(
-            'cachevg', naming.base_image_name(other), 7 * base.GIB
-        )
-        self.boot(other)
-        data = self.await_one('pvm_imagecache.image.bypassed')['payload'][
-            'nova_object.data'
-        ]
-        self.assertEqual(other, data['image_id'])
-        self.assertIn('is taken', data['reason'])
-        self.assertTrue(data['disk_name'].startswith('b_'))
-
-    def await_one(self, event_type: str) -> dict:
-        (found,) = self.notifier.wait_for_versioned_notifications(
-            event_type, timeout=30
-        )
-        return found
-
-    def test_an_unreachable_message_bus_delays_nothing(self) -> None:
-        tried, hangs = threading.Semaphore(0), threading.Event()
-        self.addCleanup(hangs.set)
-
-        def fail(event: object) -> None:
-            tried.release()
-            raise RuntimeError('no bus')
-
-        with mock.patch.object(notifications, '_send', fail):
-            for seed in range(2):
-                image_id = self.store(SIZE, seed)
-                self.assert_boots_from(self.boot(image_id), image_id)
-                self.assertTrue(tried.acquire(timeout=30))
-            self.await_log('Could not send image cache notifications')
-        self.assertEqual(
-            1,
-            self.stdlog.logger.output.count(
-                'Could not send image cache notifications'
-            ),
-        )
-
-        def hang(event: object) -> None:
-            hangs.wait()
-
-        # If something waited for the message bus, this would never end.
-        with mock.patch.object(notifications, '_send', hang):
-            image_id = self.store(SIZE, seed=2)
-            self.assert_boots_from(self.boot(image_id), image_id)
-            hangs.set()
-
-    def await_log(self, text: str) -> None:
-        for _ in range(300):
-            if text in self.stdlog.logger.output:
-                return
-            time.sleep(0.1)
-        self.fail(f'not in the log: {text}')
+        with elapsed() as clock:
+            self.assertEqual(young, seen(50))
+            self.assertEqual(evictable, seen(150))
+            self.assertEqual(evicted, seen(250))
+            self.write(300, 400)
+            conf.mutate_config_files()
+            self.assertEqual(young, seen(260))
+            self.assertEqual(evictable, seen(350))
+            self.assertEqual(evicted, seen(450))
+            # An invalid value changes nothing.
+            self.write('much', 900)
+            conf.mutate_config_files()
+            self.assertEqual(evicted, seen(460))
+            self.write(600, 700)
+            conf.mutate_config_files()
+            self.assertEqual(young, seen(550))
+            self.assertEqual(evictable, seen(650))
+            self.assertEqual(evicted, seen(750))

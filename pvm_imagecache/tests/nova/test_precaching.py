@@ -20,8 +20,8 @@ from nova.compute import provider_tree
 from nova import context as nova_context
 from nova.virt import fake
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import base_images
 from pvm_imagecache.catalog import boot_clock
-from pvm_imagecache.catalog import facade
 from pvm_imagecache.tests.nova import base
 from pvm_imagecache.virt import mixin
 
@@ -94,8 +94,8 @@ class PrecachingTestCase(base.NovaTestCase):
         self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
         # The last known usage counts after an error.
         with mock.patch.object(
-            facade.Catalog,
-            'images',
+            base_images.BaseImages,
+            'list',
             autospec=True,
             side_effect=(exceptions.CatalogError(path='x', reason='no luck')),
         ):

@@ -14,7 +14,7 @@ from unittest import mock
 
 import hypothesis
 from hypothesis import strategies
-from pypowervm.wrappers import virtual_io_server as pvm_vios
+from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
@@ -23,6 +23,7 @@ from pvm_imagecache.drivers import powervm
 from pvm_imagecache.system import retry
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.drivers import volume_groups
+from pvm_imagecache.tests.unit.virt import mappings
 from pvm_imagecache.virt import boot_disks
 
 ID = '8a1c0f2e-4b5d-4c6e-9f70-1234567890ab'
@@ -54,26 +55,6 @@ class BootDisksTest(base.TestCase):
         self.disks.delete_named('disk', None)
         self.images.delete_disk.assert_not_called()
 
-    def test_a_mapped_disk_is_not_mapped_again(self):
-        # As after the answer to the first update was lost.
-        made = mock.Mock(disk=self.there)
-        for udid, added in (('udid', False), ('other', True)):
-            with (
-                mock.patch.object(
-                    boot_disks,
-                    '_attached',
-                    autospec=True,
-                    return_value=[boot_disks.Attached('disk', udid)],
-                ),
-                (
-                    mock.patch.object(boot_disks, 'scsi_mapper', autospec=True)
-                ) as mapper,
-            ):
-                self.assertEqual(
-                    added, self.disks._add(mock.Mock(), mock.Mock(), made)
-                )
-            self.assertEqual(added, mapper.add_map.called)
-
     def _create(self, *outcomes):
         self.images.create_disk.side_effect = outcomes
         noted = []
@@ -104,41 +85,102 @@ class ChangeMappingsTest(base.TestCase):
     def setUp(self):
         super().setUp()
         self.patch(retry, 'back_off', lambda attempt: None)
-        self.vios = mock.Mock()
-        self.patch(pvm_vios.VIOS, 'get', mock.Mock(return_value=self.vios))
-        self.patch(boot_disks, 'scsi_mapper', mock.Mock())
-        self.patch(boot_disks, '_attached', lambda vios, partition: [])
-        adapters = powervm.AdapterSource(powervm.Connection())
-        self.patch(adapters, '_adapter', mock.Mock())
+        self.vios = mappings.MemoryVIOS()
         images = mock.Mock()
         images.driver.servers.return_value = ['vios']
-        self.disks = boot_disks.BootDisks(adapters, images)
+        images.driver.mappable.side_effect = lambda disk: (
+            pvm_storage.VDisk.bld_ref(self.vios(), disk.name)
+        )
+        self.disks = boot_disks.BootDisks(self.vios, images)
 
-    def attach(self, *errors):
-        self.vios.update.side_effect = [*errors, None]
-        self.disks.attach(mock.Mock(), mock.Mock())
+    def attach(self, uuid, *errors, name='b_new', udid='new'):
+        self.vios.answers = list(errors)
+        self.disks.attach(
+            mappings.partition(uuid),
+            mock.Mock(disk=driver_base.Disk(name, udid, base.GIB)),
+        )
+
+    def detach_all(self, uuid):
+        return self.disks.detach_all(mappings.partition(uuid))
+
+    def test_a_disk_is_mapped_to_its_partition(self):
+        self.attach(mappings.WITHOUT)
+        self.assertEqual(['b_new'], self.vios.mapped(mappings.WITHOUT))
+        self.assertEqual(['GET', 'POST'], self.vios.requests)
+
+    def test_a_mapped_disk_is_not_mapped_again(self):
+        # As after the answer to the first update was lost.
+        name, udid = mappings.DISK
+        self.attach(mappings.WITH_DISK, name=name, udid=udid)
+        self.assertEqual(['GET'], self.vios.requests)
+        self.assertEqual([name], self.vios.mapped(mappings.WITH_DISK))
+
+    def test_another_disk_of_the_partition_does_not_count(self):
+        self.attach(mappings.WITH_DISK)
+        self.assertEqual(
+            [mappings.DISK[0], 'b_new'],
+            self.vios.mapped(mappings.WITH_DISK),
+        )
 
     def test_conflicts_and_a_busy_server_are_retried(self):
-        self.attach(*[volume_groups.refusal(each) for each in (412, 503)])
-        self.assertEqual(3, self.vios.update.call_count)
+        self.attach(
+            mappings.WITHOUT,
+            *[volume_groups.refusal(each) for each in (412, 503)],
+        )
         # The mappings are read before each update.
-        self.assertEqual(3, pvm_vios.VIOS.get.call_count)
+        self.assertEqual(['GET', 'POST'] * 3, self.vios.requests)
+        self.assertEqual(['b_new'], self.vios.mapped(mappings.WITHOUT))
 
     def test_other_refusals_are_raised(self):
         self.assertRaises(
             exceptions.PowerVMRequestFailed,
             self.attach,
+            mappings.WITHOUT,
             volume_groups.refusal(400),
         )
-        self.assertEqual(1, self.vios.update.call_count)
+        self.assertEqual(1, self.vios.requests.count('POST'))
 
     def test_the_number_of_attempts_is_limited(self):
         error = self.assertRaises(
             exceptions.PowerVMRequestFailed,
             self.attach,
+            mappings.WITHOUT,
             *[volume_groups.refusal(412)] * powervm.UPDATE_ATTEMPTS,
         )
         self.assertIn('other processes changed them', str(error))
+
+    def test_the_disks_of_a_partition_are_detached(self):
+        self.assertEqual(
+            {boot_disks.Attached(*mappings.DISK)},
+            self.detach_all(mappings.WITH_DISK),
+        )
+        self.assertEqual([], self.vios.mapped(mappings.WITH_DISK))
+        # Other partitions keep theirs.
+        self.assertIn(
+            mappings.UNIT, self.vios.mapped(mappings.WITH_UNIT_AND_MEDIA)
+        )
+
+    def test_optical_media_are_detached_but_no_disk(self):
+        self.assertEqual(
+            {mappings.UNIT},
+            {
+                each.name
+                for each in self.detach_all(mappings.WITH_UNIT_AND_MEDIA)
+            },
+        )
+        self.assertEqual([], self.vios.mapped(mappings.WITH_UNIT_AND_MEDIA))
+
+    def test_a_partition_without_mappings_needs_no_update(self):
+        self.assertEqual(set(), self.detach_all(mappings.WITHOUT))
+        self.assertEqual(['GET'], self.vios.requests)
+
+    def test_orphaned_mappings_are_left_alone(self):
+        # Another partition may have that UUID or number now.
+        self.vios.orphan(mappings.WITH_DISK)
+        self.assertEqual(set(), self.detach_all(mappings.WITH_DISK))
+        self.assertEqual(
+            [mappings.DISK[0]], self.vios.mapped(mappings.WITH_DISK)
+        )
 
 
 class DiskNamesTest(base.TestCase):
