@@ -33,18 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the arguments; None for those of the process.
     :returns: the exit code.
     """
+    # Outside the allowed block a late signal must not raise: nothing would
+    # catch the error of one that arrives in the last line.
+    interrupts.install(deferred=True)
     try:
-        interrupts.install()
-        _prepare_streams()
-        code = _run(sys.argv[1:] if arguments is None else arguments)
-        if code == exit_codes.INTERRUPTED:
-            terminal.write('Interrupted.')
-        return _flushed(code)
+        with interrupts.allowed():
+            _prepare_streams()
+            code = _flushed(
+                _run(sys.argv[1:] if arguments is None else arguments)
+            )
     except KeyboardInterrupt:
-        terminal.write('Interrupted.')
-        return exit_codes.INTERRUPTED
+        code = exit_codes.INTERRUPTED
     finally:
         interrupts.ignore()
+    if code == exit_codes.INTERRUPTED:
+        terminal.write('Interrupted.')
+    return code
 
 
 def _run(arguments: Sequence[str]) -> int:

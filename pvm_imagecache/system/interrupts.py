@@ -46,9 +46,14 @@ class _State:
     received = 0
 
 
-def install() -> None:
-    """Handle the signals of this process here. Call it in the main thread."""
+def install(*, deferred: bool = False) -> None:
+    """Handle the signals of this process here. Call it in the main thread.
+
+    :param deferred: whether interrupts are deferred from now on, except in
+        blocks of :func:`allowed`.
+    """
     _State.received, _State.pending = 0, None
+    _State.deferred = deferred
     sys.unraisablehook = _raise_again
     for number in SIGNALS:
         signal.signal(number, _handle)
@@ -58,6 +63,7 @@ def ignore() -> None:
     """Ignore the signals from now on, because the process is about to end."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    _State.deferred = False
 
 
 def check() -> None:

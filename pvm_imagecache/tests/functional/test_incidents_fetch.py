@@ -156,7 +156,7 @@ class Incident02ManyDownloadsTestCase(incidents.IncidentTestCase):
         # It takes longer than anybody waits for one without progress.
         for module, name in (
             (transfer, '_PROGRESS_INTERVAL'),
-            (base_image, '_LOOK_INTERVAL'),
+            (base_image, '_POLL_INTERVAL'),
         ):
             self.useFixture(fixtures.MockPatchObject(module, name, 0.05))
         self.manager = self.make_manager(self.conf_with('fetch_timeout = 2'))

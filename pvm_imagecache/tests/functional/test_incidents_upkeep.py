@@ -370,7 +370,7 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
             self.hold_fetch(self.flying_id)
             done = self.run_shell('purge', '--all', '--yes')
             self.assertEqual(1, done.returncode)
-            self.assertIn('stays: it is being filled', done.stdout)
+            self.assertIn('kept: fetch or copy in progress', done.stdout)
             self.assertFalse(self.is_fetched(self.flying_id))
         self.assertEqual(instance_disk.Outcome.MISS, flying.result())
         self.assert_cached(self.flying_id)

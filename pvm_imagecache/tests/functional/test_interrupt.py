@@ -118,7 +118,7 @@ class SignalTestCase(base.FunctionalTestCase):
         self.assertEqual(before, list(self.disks()))
         self.assertEqual(
             ['delete', 'hit'],
-            [each.action for each in made.records.history(limit=2)],
+            [each.action for each in made.reader().history(limit=2)],
         )
 
     def test_a_purge_is_completed_and_recorded(self) -> None:
@@ -130,7 +130,7 @@ class SignalTestCase(base.FunctionalTestCase):
         self.assertEqual({}, self.disks())
         self.assertEqual([], made.list())
         self.assertEqual(
-            ['purge'], [each.action for each in made.records.history(limit=1)]
+            ['purge'], [each.action for each in made.reader().history(limit=1)]
         )
 
     def test_disk_create_cleans_up_after_sigint(self) -> None:

@@ -166,13 +166,13 @@ class SSPTestCase(base.FunctionalTestCase):
             'disk', 'create', image_id, 'boot_of_a_server', '-f', 'json'
         )
         self.assertEqual(0, done.returncode, done.stderr)
-        self.assertIn('"outcome": "pool"', done.stdout)
+        self.assertIn('"outcome": "shared-pool"', done.stdout)
         done = self.run_shell('list')
         self.assertEqual(1, done.returncode)
         self.assertIn('caches images itself', done.stderr)
         done = self.run_shell('usage')
         self.assertEqual(0, done.returncode, done.stderr)
-        self.assertIn('kept by the pool itself', done.stdout)
+        self.assertIn('managed by the pool', done.stdout)
 
     def test_a_missing_cluster_is_reported(self) -> None:
         other = self.make_manager(
