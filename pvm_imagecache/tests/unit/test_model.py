@@ -19,7 +19,7 @@ the catalog is lost, and the process crashes during any of these operations.
 
 A longer run takes more examples and more steps for each::
 
-    OS_TEST_MODEL_EXAMPLES=1500 OS_TEST_MODEL_STEPS=60 \
+    PVM_IMAGECACHE_MODEL_RUNS=1500 PVM_IMAGECACHE_MODEL_STEPS=60 \
         python -m testtools.run pvm_imagecache.tests.unit.test_model
 """
 
