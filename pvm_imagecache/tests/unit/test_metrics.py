@@ -15,6 +15,7 @@
 import dataclasses
 import os
 import sys
+from unittest import mock
 
 from prometheus_client import parser
 
@@ -98,10 +99,10 @@ class RenderTest(base.TestCase):
         )
 
     def test_a_missing_library_is_reported(self):
-        self.patch(sys, 'modules', dict(sys.modules, prometheus_client=None))
-        error = self.assertRaises(
-            exceptions.MetricsError, metrics.render, _usage()
-        )
+        with mock.patch.dict(sys.modules, {'prometheus_client': None}):
+            error = self.assertRaises(
+                exceptions.MetricsError, metrics.render, _usage()
+            )
         self.assertIn('pvm_imagecache[prometheus]', str(error))
 
 

@@ -12,10 +12,8 @@
 
 """Calls with a time limit, and what they leave behind."""
 
-import os
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 
@@ -158,33 +156,30 @@ class ProcessTest(base.TestCase):
         self.assertEqual((0, ''), (done.returncode, done.stderr))
         self.assertEqual('no result within 0.2 s\n' * 2, done.stdout)
 
-    def test_coverage_sees_the_lines_of_a_call(self):
-        with tempfile.TemporaryDirectory() as directory:
-            path = os.path.join(directory, 'script.py')
-            data = os.path.join(directory, 'data')
-            with open(path, 'w', encoding='utf-8') as file:
-                file.write(
-                    textwrap.dedent("""\
-                        from pvm_imagecache.eviction import time_limit
+    def test_a_tracer_sees_the_lines_of_a_call(self):
+        # As coverage does it, which need not be installed here.
+        done = self.run_script(
+            """
+            import threading
+            import trace
+            from pvm_imagecache.eviction import time_limit
 
-                        def policy():
-                            first = 1
-                            return first
+            def policy():
+                first = 1
+                return first
 
-                        time_limit.BoundedCall(policy).result()
-                        """)
-                )
-            for arguments in (
-                ('run', '--rcfile=', f'--include={path}', path),
-                ('report', '--rcfile=', '--fail-under=100'),
-            ):
-                done = subprocess.run(
-                    [sys.executable, '-m', 'coverage', *arguments],
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    timeout=base.PATIENCE * 2,
-                    check=False,
-                    env=os.environ | {'COVERAGE_FILE': data},
-                )
-                self.assertEqual(0, done.returncode, done)
+            tracer = trace.Trace(count=True, trace=False)
+            threading.settrace(tracer.globaltrace)
+            time_limit.BoundedCall(policy).result()
+            threading.settrace(None)
+            first_line = policy.__code__.co_firstlineno
+            counts = tracer.results().counts
+            print(sorted(
+                line - first_line for path, line in counts
+                if path == policy.__code__.co_filename
+                and line > first_line
+            )[:2])
+            """
+        )
+        self.assertEqual((0, ''), (done.returncode, done.stderr))
+        self.assertEqual('[1, 2]\n', done.stdout)
