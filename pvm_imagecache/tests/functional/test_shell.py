@@ -185,7 +185,7 @@ class BadInputTestCase(base.FunctionalTestCase):
             ('sixteen_letters_', 'it has 16 characters'),
             ('a/b', 'only letters, digits'),
             ('', 'it is empty'),
-            ('i_12345678_1234', 'those of cached images'),
+            ('i_12345678_1234', 'reserved for cached images'),
         ):
             self.refused('disk', 'create', image_id, name, says=says)
 
