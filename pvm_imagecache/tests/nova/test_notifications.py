@@ -77,11 +77,24 @@ class NotifierTestCase(test.NoDBTestCase):
         self.addCleanup(patch.stop)
 
     def notifier(self, queued: int = 1000) -> notifications.Notifier:
+        before = set(threading.enumerate())
         with mock.patch.object(notifications, 'MAX_QUEUED', queued):
             made = notifications.Notifier()
-        self.addCleanup(made.close)
+        started = set(threading.enumerate()) - before
+        self.addCleanup(self.end, made, started)
         self.addCleanup(self.bus.free.set)
         return made
+
+    def end(
+        self, made: notifications.Notifier, started: set[threading.Thread]
+    ) -> None:
+        """Wait for the thread of a notifier: the next test has its own bus."""
+
+        def has_ended() -> bool:
+            made.close()
+            return not any(each.is_alive() for each in started)
+
+        self.wait(has_ended)
 
     def event(
         self, number: int = 0, kind: events.Kind = events.Kind.CACHED

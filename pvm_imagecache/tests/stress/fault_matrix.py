@@ -255,7 +255,7 @@ GLANCE_FAULTS: Final = (
         'status',
         {'status': 404},
         transient=False,
-        cause='no image|no data',
+        cause='No image|no data',
     ),
     Fault('500', 'status', {'status': 500}, cause='500|Glance'),
     Fault('503', 'status', {'status': 503}, cause='503|Glance'),
@@ -279,7 +279,7 @@ METADATA_FAULTS: Final = (
     Fault(
         '401', 'status', {'status': 401}, transient=False, cause='credentials'
     ),
-    Fault('404', 'status', {'status': 404}, transient=False, cause='no image'),
+    Fault('404', 'status', {'status': 404}, transient=False, cause='No image'),
     Fault('500', 'status', {'status': 500}, cause='Glance'),
     Fault('503', 'status', {'status': 503}, cause='Glance'),
     Fault('slow', 'slow'),
