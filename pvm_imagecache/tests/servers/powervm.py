@@ -68,7 +68,7 @@ class PowerVMServer:
                     ],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
-                    # Ctrl-C is for whoever started it to handle.
+                    # Ctrl-C is handled by the parent process.
                     start_new_session=True,
                 )
             )

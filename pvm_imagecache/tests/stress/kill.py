@@ -1476,7 +1476,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help='every Nth point only, in one of the two orders',
     )
     parser.add_argument(
-        '--list', action='store_true', help='list the points, kill nobody'
+        '--list', action='store_true', help='list the points, kill no process'
     )
     parser.add_argument(
         '--verbose', action='store_true', help='show logs and tracebacks'
