@@ -14,6 +14,8 @@
 """The records of base images, from the start of a fill to their removal."""
 
 import builtins
+from collections.abc import Iterable
+import json
 import sqlite3
 import time
 from typing import Final
@@ -68,6 +70,24 @@ class BaseImages:
         """
         found = self._select('pool = ? AND disk_name = ?', pool, disk_name)
         return found[0] if found else None
+
+    def get_many(
+        self, pool: str, disk_names: Iterable[str]
+    ) -> dict[str, models.BaseImage]:
+        """Return the records of several disks, read at the same moment.
+
+        :param pool: ID of the pool.
+        :param disk_names: names of the disks.
+        :returns: the records by disk name; a disk without one is left out.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        # One parameter, however many there are: SQLite limits their number.
+        found = self._select(
+            'pool = ? AND disk_name IN (SELECT value FROM json_each(?))',
+            pool,
+            json.dumps([*disk_names]),
+        )
+        return {record.disk_name: record for record in found}
 
     def list(self, pool: str) -> builtins.list[models.BaseImage]:
         """Return all records of a pool.

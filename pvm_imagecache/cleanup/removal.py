@@ -22,9 +22,7 @@ from collections.abc import Collection
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import functools
 from typing import Final
-from typing import TypeVar
 
 from oslo_log import log as logging
 
@@ -47,8 +45,6 @@ MAY_APPEAR: Final = (
 #: Raises an error if a base image must not be removed after all. It is given
 #: the record as the catalog has it under the image's lock.
 Check = Callable[[models.BaseImage], None]
-
-_Value = TypeVar('_Value')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,86 +81,125 @@ def remove(
     """
     results: list[RemovalResult] = []
     with contextlib.ExitStack() as held:
-        complete = []
-        for record in records:
-            outcome = _or_kept(
-                record,
-                functools.partial(_lock_and_clear, cache, record, held),
-            )
-            if outcome is None:
-                complete.append(record)
-            else:
-                results.append(outcome)
-        evicting = []
-        if complete:
-            with cache.catalog.transaction():
-                for record in complete:
-                    current = _or_kept(
-                        record,
-                        functools.partial(
-                            _start_eviction, cache, record, check
-                        ),
-                    )
-                    if isinstance(current, RemovalResult):
-                        results.append(current)
-                    else:
-                        evicting.append(current)
+        locked = _left_to_do(
+            records, lambda record: _lock(cache, record, held), results
+        )
+        now = _records_now(cache, locked)
+        complete = _left_to_do(
+            locked,
+            lambda record: _remove_incomplete(
+                cache, record, now.get(record.disk_name)
+            ),
+            results,
+        )
+        evicting = _start_evictions(cache, complete, check, results)
         if evicting:
             results += _delete(cache, evicting, mapped)
     return results
 
 
-def _or_kept(
-    record: models.BaseImage, action: Callable[[], _Value]
-) -> _Value | RemovalResult:
-    """Return what an action returns, or why the image is kept instead."""
-    try:
-        return action()
-    except (exceptions.LockTimeout, exceptions.CatalogConflict) as error:
-        LOG.info(
-            'Image %(image)s is kept in the cache: %(error)s',
-            {'image': record.image.label, 'error': error},
-        )
-        return RemovalResult(record, False, BUSY)
-    except exceptions.PVMImageCacheError as error:
-        return RemovalResult(record, False, str(error))
+def _left_to_do(
+    records: Sequence[models.BaseImage],
+    action: Callable[[models.BaseImage], RemovalResult | None],
+    results: list[RemovalResult],
+) -> list[models.BaseImage]:
+    """Carry out an action for each record; return the unfinished ones.
+
+    An error of the action means that the image is kept.
+    """
+    left = []
+    for record in records:
+        try:
+            outcome = action(record)
+        except (exceptions.LockTimeout, exceptions.CatalogConflict) as error:
+            LOG.info(
+                'Image %(image)s is kept in the cache: %(error)s',
+                {'image': record.image.label, 'error': error},
+            )
+            outcome = RemovalResult(record, False, BUSY)
+        except exceptions.PVMImageCacheError as error:
+            outcome = RemovalResult(record, False, str(error))
+        if outcome is None:
+            left.append(record)
+        else:
+            results.append(outcome)
+    return left
 
 
-def _lock_and_clear(
+def _records_now(
+    cache: cache_module.Cache, records: Sequence[models.BaseImage]
+) -> dict[str, models.BaseImage]:
+    """Read records again, by disk name: in one step, since many are slow."""
+    if not records:
+        return {}
+    return cache.catalog.base_images.get_many(
+        records[0].pool, [record.disk_name for record in records]
+    )
+
+
+def _lock(
     cache: cache_module.Cache,
     record: models.BaseImage,
     held: contextlib.ExitStack,
-) -> RemovalResult | None:
-    """Lock a base image; remove it here if it is incomplete."""
+) -> None:
     held.enter_context(cache.fill_lock(record.disk_name, 0))
-    current = cache.catalog.base_images.get(record.pool, record.disk_name)
-    if current is None or current.state not in (
+
+
+def _remove_incomplete(
+    cache: cache_module.Cache,
+    record: models.BaseImage,
+    now: models.BaseImage | None,
+) -> RemovalResult | None:
+    """Remove a base image that is incomplete; leave a complete one."""
+    if now is None or now.state not in (
         models.State.POPULATING,
         models.State.EVICTING,
     ):
         return None
-    result = disposal.dispose(cache, current)
+    result = disposal.dispose(cache, now)
     if result is disposal.Disposal.MAY_APPEAR:
         return RemovalResult(record, False, MAY_APPEAR)
     if result is disposal.Disposal.MAPPED:
         raise exceptions.DiskInUse(name=record.disk_name)
     if result is disposal.Disposal.FOREIGN:
-        raise disposal.name_taken(current)
-    cache.catalog.base_images.remove(current)
+        raise disposal.name_taken(now)
+    cache.catalog.base_images.remove(now)
     return RemovalResult(record, True)
 
 
+def _start_evictions(
+    cache: cache_module.Cache,
+    records: Sequence[models.BaseImage],
+    check: Check,
+    results: list[RemovalResult],
+) -> list[models.BaseImage]:
+    """Record that base images are being removed; return those records."""
+    if not records:
+        return []
+    with cache.catalog.transaction():
+        now = _records_now(cache, records)
+        evicting = _left_to_do(
+            records,
+            lambda record: _start_eviction(
+                cache, record, now.get(record.disk_name), check
+            ),
+            results,
+        )
+    return [now[record.disk_name] for record in evicting]
+
+
 def _start_eviction(
-    cache: cache_module.Cache, record: models.BaseImage, check: Check
-) -> models.BaseImage:
-    current = cache.catalog.base_images.get(record.pool, record.disk_name)
-    if current is None or current.fill_id != record.fill_id:
+    cache: cache_module.Cache,
+    record: models.BaseImage,
+    now: models.BaseImage | None,
+    check: Check,
+) -> None:
+    if now is None or now.fill_id != record.fill_id:
         raise exceptions.CatalogConflict(
             image=record.image.id, reason='it was replaced or removed'
         )
-    check(current)
-    cache.catalog.base_images.start_eviction(current)
-    return current
+    check(now)
+    cache.catalog.base_images.start_eviction(now)
 
 
 def _delete(

@@ -119,6 +119,34 @@ class BaseImagesTest(base.ClockTestCase):
             set(self.images.states('pool')),
         )
 
+    def test_get_many_returns_the_records_that_exist_by_disk_name(self):
+        names = ['i_a', 'i_"b', 'i_\U0001f4be', 'i_d']
+        first, second, third = (
+            self.images.start_fill('pool', name, self.image)
+            for name in names[:3]
+        )
+        self.images.start_fill('other', names[3], self.image)
+        self.assertEqual(
+            {names[0]: first, names[1]: second, names[2]: third},
+            self.images.get_many('pool', [*names, 'i_unknown', names[0]]),
+        )
+        self.assertEqual(
+            {names[1]: second}, self.images.get_many('pool', names[1:2])
+        )
+        self.assertEqual({}, self.images.get_many('pool', []))
+
+    def test_get_many_takes_more_names_than_sqlite_takes_parameters(self):
+        record = self.start_fill()
+        names = [f'i_{number}' for number in range(40_000)]
+        self.assertEqual(
+            [record],
+            [
+                *self.images.get_many(
+                    'pool', [*names, record.disk_name]
+                ).values()
+            ],
+        )
+
     def test_adopt_creates_a_ready_record(self):
         images = self.open('ann').base_images
         record = images.adopt('pool', 'disk', self.image, 'udid', base.GIB)
