@@ -27,6 +27,8 @@ import dataclasses
 import functools
 from importlib import metadata
 import inspect
+import os
+import sys
 from typing import Any
 from typing import Final
 
@@ -321,8 +323,28 @@ def _signature_faults(
         )
 
 
-def _entry_points(namespace: str) -> list[Any]:
-    return list(metadata.entry_points(group=namespace))
+def _entry_points(namespace: str) -> tuple[Any, ...]:
+    return _scan(namespace, tuple(_changed_at(each) for each in sys.path))
+
+
+@functools.lru_cache(maxsize=len(_CONTRACTS))
+def _scan(
+    namespace: str, path: tuple[tuple[str, int], ...]
+) -> tuple[Any, ...]:
+    """Return the entry points that are on a path.
+
+    This reads a file of each distribution, and a manager needs the answer
+    ten times.
+    """
+    return tuple(metadata.entry_points(group=namespace))
+
+
+def _changed_at(directory: str) -> tuple[str, int]:
+    """Return a value that differs after a plugin was installed there."""
+    try:
+        return directory, os.stat(directory or '.').st_mtime_ns
+    except OSError:
+        return directory, 0
 
 
 def _distributions(namespace: str, name: str) -> str:

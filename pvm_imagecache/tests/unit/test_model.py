@@ -54,7 +54,7 @@ HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
 READY = models.State.READY
 POOL_GIB = 8
 #: For more runs than a unit test may take, set these variables.
-RUNS = int(os.environ.get('PVM_IMAGECACHE_MODEL_RUNS', '60'))
+RUNS = int(os.environ.get('PVM_IMAGECACHE_MODEL_RUNS', '40'))
 STEPS = int(os.environ.get('PVM_IMAGECACHE_MODEL_STEPS', '50'))
 MINIMUM_AGE = 50.0
 #: The last two share the twelve digits that the name of a disk contains.

@@ -14,6 +14,7 @@
 
 import contextlib
 import itertools
+import pathlib
 import sys
 import textwrap
 import threading
@@ -307,6 +308,26 @@ class ThirdPartyTest(PluginsTest):
         )
         self.assertIn('pvm_imagecache', str(error))
         self.assertIn('their-package 1.5', str(error))
+
+    def test_a_plugin_that_is_installed_later_is_found(self):
+        self.install('', name='another', distribution='another')
+        self.assertRaises(exceptions.PluginNotFound, self.policy)
+        directory, path = sys.path[0], sys.path
+        self.install(POLICY)
+        # As pip does: into a directory that was on the path before.
+        for each in pathlib.Path(sys.path[0]).iterdir():
+            each.rename(pathlib.Path(directory, each.name))
+        self.patch(sys, 'path', path)
+        self._forget_plugins()
+        self.policy()
+
+    def test_installed_packages_are_read_once(self):
+        self.install(POLICY)
+        self.policy()
+        self.patch(
+            plugins.metadata, 'entry_points', lambda **group: self.fail(group)
+        )
+        self.policy()
 
     def test_an_error_of_from_conf_is_reported(self):
         for body, *words in (
