@@ -82,6 +82,8 @@ class GlanceServer:
     :param bandwidth: image data per second of each download, bytes; 0 for
         no limit
     :param python: an interpreter that has Glance
+    :param keystone: URL of a Keystone whose tokens are valid, beside those
+        of :meth:`token`, and the password of its user "admin"
     """
 
     def __init__(
@@ -90,11 +92,13 @@ class GlanceServer:
         *,
         bandwidth: int = 0,
         python: str = sys.executable,
+        keystone: tuple[str, str] | None = None,
     ) -> None:
         self.state_dir = pathlib.Path(state_dir).resolve()
         self.log_path = self.state_dir / 'glance.log'
         self._bandwidth = bandwidth
         self._python = python
+        self._keystone = keystone
         self._process: subprocess.Popen[bytes] | None = None
         self._earlier_downloads: list[Download] = []
         self._sessions: list[requests.Session] = []
@@ -310,6 +314,11 @@ class GlanceServer:
             f'--port={self._port}',
             f'--bandwidth={self._bandwidth}',
         ]
+        environment = _server_environment()
+        if self._keystone:
+            url, password = self._keystone
+            command.append(f'--keystone={url}')
+            environment[glance_wsgi.KEYSTONE_PASSWORD] = password
         with self.log_path.open('ab') as log:
             return process_module.end_with_us(
                 subprocess.Popen(
@@ -319,7 +328,7 @@ class GlanceServer:
                     stdout=log,
                     stderr=log,
                     cwd=self.state_dir,
-                    env=_server_environment(),
+                    env=environment,
                     umask=0o077,
                     # Ctrl-C is ours to handle.
                     start_new_session=True,

@@ -48,6 +48,8 @@ READY_FILE = 'ready.json'
 IMAGES_DIR = 'images'
 DATABASE_FILE = 'glance.sqlite'
 CONTROL_PREFIX = '/control/'
+#: The variable of the environment with the password of Keystone's admin.
+KEYSTONE_PASSWORD = 'KEYSTONE_TEST_PASSWORD'
 
 # The pieces image data is read from the store and sent in, bytes.
 _CHUNK = 1 << 20
@@ -144,6 +146,20 @@ oslo_config_program = glance-api
 
 [filter:http_proxy_to_wsgi]
 paste.filter_factory = oslo_middleware:HTTPProxyToWSGI.factory
+"""
+
+# Added to the filter tokenauth if tokens of a Keystone are valid too.
+_AUTHTOKEN = """
+auth_type = password
+auth_url = {url}
+username = admin
+password = {password}
+project_name = admin
+user_domain_id = default
+project_domain_id = default
+service_token_roles = service
+service_token_roles_required = true
+token_cache_time = -1
 """
 
 
@@ -580,8 +596,14 @@ class Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
         self.setup_environ()
 
 
-def write_config(state_dir: pathlib.Path, port: int) -> None:
-    """Write all that Glance reads at its start."""
+def write_config(
+    state_dir: pathlib.Path, port: int, keystone: str = ''
+) -> None:
+    """Write all that Glance reads at its start.
+
+    :param keystone: URL of the Keystone whose tokens are valid, if any. The
+        password of its administrator is in the environment.
+    """
     for name in (IMAGES_DIR, 'staging', 'tasks', 'locks'):
         (state_dir / name).mkdir(exist_ok=True)
 
@@ -595,7 +617,14 @@ def write_config(state_dir: pathlib.Path, port: int) -> None:
         port=port,
     )
     (state_dir / 'glance-api.conf').write_text(config)
-    (state_dir / 'glance-api-paste.ini').write_text(_PASTE_INI)
+    paste = _PASTE_INI
+    if keystone:
+        factory = 'token_auth:filter_factory\n'
+        options = _AUTHTOKEN.format(
+            url=keystone, password=os.environ[KEYSTONE_PASSWORD]
+        )
+        paste = paste.replace(factory, factory + options.lstrip())
+    (state_dir / 'glance-api-paste.ini').write_text(paste)
     # Empty, lest a policy file of this machine be found instead.
     (state_dir / 'policy.yaml').write_text('{}\n')
 
@@ -718,6 +747,12 @@ def parse_arguments() -> argparse.Namespace:
         default=0,
         help='bytes per second of each download, 0 for no limit',
     )
+    parser.add_argument(
+        '--keystone',
+        metavar='URL',
+        default='',
+        help='accept the tokens of this Keystone too',
+    )
     return parser.parse_args()
 
 
@@ -746,7 +781,7 @@ def main() -> None:
         target=stop_at_end_of_input, args=(stop,), daemon=True
     ).start()
 
-    write_config(state_dir, server.server_port)
+    write_config(state_dir, server.server_port, arguments.keystone)
     controls = Controls(arguments.bandwidth)
     application = Downloads(load_application(state_dir), controls)
     server.set_app(ControlAPI(application, controls))
