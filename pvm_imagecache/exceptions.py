@@ -41,9 +41,12 @@ class PVMImageCacheError(Exception):
         are kept as attributes only.
     :raises KeyError: if a field of ``msg_fmt`` has no value.
     :cvar msg_fmt: the message, with named fields in percent format.
+    :ivar retry_after: seconds after which a server asks for a repetition of
+        the request, or None.
     :cvar transient: whether the same call can succeed when it is repeated.
     """
 
+    retry_after: float | None = None
     msg_fmt: ClassVar[str] = 'Error in pvm_imagecache: %(reason)s'
     transient: ClassVar[bool] = False
 
@@ -60,6 +63,11 @@ def _displayed(values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
     short = str(values.get('image', ''))[:_SHORT_ID_LENGTH]
     return {**values, 'image': f'{name} ({short})'}
+
+
+def _aside(reason: str) -> str:
+    """Return a reason in parentheses, to follow a clause of a message."""
+    return f' ({reason})' if reason else ''
 
 
 # -- configuration and plugins
@@ -536,6 +544,8 @@ class ImageError(PVMImageCacheError):
     :ivar image: ID of the image, or what the user called it.
     """
 
+    image: str
+
     msg_fmt = 'Image %(image)s: %(reason)s'
 
 
@@ -553,20 +563,38 @@ class GlanceUnreachable(ImageError):
 
 
 class GlanceNotThere(GlanceUnreachable):
-    """Raised if nothing listens at the address of Glance. Permanent."""
+    """Raised if Glance cannot be reached at its address. Permanent."""
 
     transient = False
+
+
+class GlanceBusy(GlanceUnreachable):
+    """Raised if Glance cannot answer a request for the moment. Transient.
+
+    The HTTP status is 408, 429, 500, 502, 503 or 504.
+
+    :ivar reason: the address and the status, without a final stop.
+    """
+
+    msg_fmt = (
+        'Glance cannot serve a request for the moment: %(reason)s. Check the '
+        'logs of the Image service, and of proxies in front of it.'
+    )
 
 
 class GlanceFailed(ImageError):
     """Raised if a request to Glance fails in an unexpected way.
 
-    :ivar reason: the cause, without a final stop.
+    For example, the answer is not from Glance but from a proxy.
+
+    :ivar reason: the cause, without a final stop; the address and the HTTP
+        status if there was an answer.
     """
 
     msg_fmt = (
         'Image %(image)s cannot be read from Glance: %(reason)s. '
-        'Check the logs of the Image service.'
+        'Check the address of the Image service, its logs, and the proxies '
+        'in front of it.'
     )
 
 
@@ -583,12 +611,18 @@ class GlanceLogonFailed(ImageError):
 
 
 class ImageNotFound(ImageError):
-    """Raised if Glance has no such image, or does not show it."""
+    """Raised if Glance has no such image, or does not show it.
+
+    :ivar reason: the answer of Glance, or '' if it answered with a list.
+    """
 
     msg_fmt = (
         'No image "%(image)s" in Glance, or not visible to the credentials '
-        'in use.'
+        'in use%(answer)s.'
     )
+
+    def __init__(self, *, reason: str = '', **kwargs: Any) -> None:
+        super().__init__(reason=reason, answer=_aside(reason), **kwargs)
 
 
 class ImageAmbiguous(ImageError):
@@ -604,14 +638,20 @@ class ImageAmbiguous(ImageError):
 
 
 class ImageForbidden(ImageError):
-    """Raised if the image is visible, but its data may not be downloaded."""
+    """Raised if the image is visible, but its data may not be downloaded.
+
+    :ivar reason: the answer of Glance, or '' if it is not known.
+    """
 
     msg_fmt = (
         'The data of image %(image)s may not be downloaded with the '
-        'credentials in use. Glance requires the role "member" (its '
-        'policy download_image), in a project that has access to the '
+        'credentials in use%(answer)s. Glance requires the role "member" '
+        '(its policy download_image), in a project that has access to the '
         'image.'
     )
+
+    def __init__(self, *, reason: str = '', **kwargs: Any) -> None:
+        super().__init__(reason=reason, answer=_aside(reason), **kwargs)
 
 
 class ImageNotActive(ImageError):
@@ -646,6 +686,10 @@ class ImageTruncated(ImageError):
     :ivar received: number of bytes that Glance sent.
     :ivar reason: why the download ended, without a final stop.
     """
+
+    expected: int
+    received: int
+    reason: str
 
     msg_fmt = (
         'Image %(image)s has %(expected)d bytes, but Glance sent '

@@ -17,10 +17,8 @@ from collections.abc import Iterator
 import contextlib
 import functools
 from typing import Any
-from typing import Final
 from typing import TypeAlias
 
-import glanceclient
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import loading
 from keystoneauth1 import plugin
@@ -29,16 +27,14 @@ from keystoneauth1 import session as ksa_session
 from pvm_imagecache import exceptions
 from pvm_imagecache.conf import glance
 from pvm_imagecache.conf import types as conf_types
+from pvm_imagecache.glance import http
 from pvm_imagecache.system import identity
 
-#: Seconds without an answer from Glance after which a request fails, unless
-#: the option ``timeout`` is set.
-DEFAULT_TIMEOUT: Final = 60
-
-#: Returns a glanceclient (API version 2) that acts for the user of a request
-#: context, or one with the configured credentials for None. glanceclient has
-#: no type annotations.
-ClientFactory: TypeAlias = Callable[[identity.RequestContext | None], Any]
+#: Returns a client of Glance that acts for the user of a request context, or
+#: one with the configured credentials for None.
+ClientFactory: TypeAlias = Callable[
+    [identity.RequestContext | None], http.Client
+]
 
 
 def _auth_plugin(context: identity.RequestContext) -> plugin.BaseAuthPlugin:
@@ -79,21 +75,21 @@ def factory(
         with _explained():
             # Without a limit a silent Glance would block a deploy forever.
             return loading.load_session_from_conf_options(
-                conf, 'glance', timeout=conf.glance.timeout or DEFAULT_TIMEOUT
+                conf,
+                'glance',
+                timeout=conf.glance.timeout or http.DEFAULT_TIMEOUT,
             )
 
     @functools.cache
-    def configured() -> Any:
+    def configured() -> http.Client:
         options = session()
         with _explained():
             auth = loading.load_auth_from_conf_options(conf, 'glance')
         if auth is None:
             session_with_auth = session_of_user()
             if session_with_auth is not None:
-                return _clockless(
-                    glanceclient.Client(
-                        '2', session=session_with_auth, **_where(conf.glance)
-                    )
+                return http.make_client(
+                    session_with_auth, **_where(conf.glance)
                 )
             raise exceptions.ConfigurationError(
                 reason='auth_type in [glance] is not set: no image can be '
@@ -102,24 +98,17 @@ def factory(
                 'project_name in [glance].'
             )
         _check_complete(conf.glance)
-        return _clockless(
-            glanceclient.Client(
-                '2', session=options, auth=auth, **_where(conf.glance)
-            )
-        )
+        return http.make_client(options, auth=auth, **_where(conf.glance))
 
-    def client_for(context: identity.RequestContext | None) -> Any:
+    def client_for(context: identity.RequestContext | None) -> http.Client:
         if context is None:
             return configured()
         options = session()
-        return _clockless(
-            glanceclient.Client(
-                '2',
-                session=options,
-                auth=auth_of(context),
-                global_request_id=context.global_id,
-                **_where(conf.glance),
-            )
+        return http.make_client(
+            options,
+            auth=auth_of(context),
+            global_request_id=context.global_id,
+            **_where(conf.glance),
         )
 
     return client_for
@@ -150,16 +139,6 @@ def _check_complete(options: Any) -> None:
                 reason=f'{" or ".join(names)} in [glance] is not set: '
                 f'auth_type = {options.auth_type} requires it.'
             )
-
-
-def _clockless(client: Any) -> Any:
-    """Return a client that does not sleep if the clock is set back.
-
-    keystoneauth1 keeps the time of the last request for its rate limit, even
-    if no limit is set, and sleeps until the clock shows that time again.
-    """
-    client.http_client._rate_semaphore = None
-    return client
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@
 
 """The plain cause of network errors, which libraries wrap in each other."""
 
+import re
 from typing import Final
 
 from pvm_imagecache import text
@@ -49,6 +50,9 @@ _PERMANENT: Final = frozenset(
         'invalid URL',
     }
 )
+#: Those of them that end if a service, or its host, is only restarting.
+_AT_RESTART: Final = frozenset({'connection refused', 'no route to host'})
+_ADDRESS: Final = re.compile(r'https?://[^\s\'"<>()]+')
 
 
 def plain_cause(error: BaseException) -> str:
@@ -73,3 +77,28 @@ def is_permanent(cause: str) -> bool:
         one.
     """
     return cause in _PERMANENT
+
+
+def is_at_restart(cause: str) -> bool:
+    """Check if a cause also occurs while a service is being restarted.
+
+    :param cause: as :func:`plain_cause` returned it.
+    :returns: True if retrying for some seconds can help although
+        :func:`is_permanent` returns True.
+    """
+    return cause in _AT_RESTART
+
+
+def address(error: BaseException) -> str | None:
+    """Return the address that the message of an error names.
+
+    :param error: an error of keystoneauth1, requests or urllib3.
+    :returns: the first URL in its message, without user, password and
+        query; None if there is none.
+    """
+    found = _ADDRESS.search(str(error))
+    if found is None:
+        return None
+    scheme, _, rest = found.group().rstrip(':,.;').partition('://')
+    host, slash, path = re.split('[?#]', rest)[0].partition('/')
+    return f'{scheme}://{host.rpartition("@")[2]}{slash}{path}'
