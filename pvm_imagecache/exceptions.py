@@ -169,6 +169,21 @@ class KeystoneFailed(AccessError):
     )
 
 
+class KeystoneUnavailable(KeystoneFailed):
+    """Raised if Keystone is out of service for the moment. Transient.
+
+    :ivar url: the address of Keystone.
+    :ivar reason: the cause, without a final stop.
+    """
+
+    msg_fmt = (
+        'Keystone at %(url)s cannot authenticate the user of the command: '
+        '%(reason)s. Check that address, and the state of the Identity '
+        'service.'
+    )
+    transient = True
+
+
 # -- refused requests
 
 
@@ -607,6 +622,55 @@ class GlanceLogonFailed(ImageError):
     msg_fmt = (
         'Glance refused the credentials: %(reason)s. Check the auth_* '
         'options in [glance].'
+    )
+
+
+class TokenRefused(GlanceLogonFailed):
+    """Raised if Keystone or Glance refuses a password or a token.
+
+    :ivar service: ``Keystone`` or ``Glance``.
+    :ivar url: its address.
+    :ivar whose: what was refused, such as ``the credentials in [glance]``.
+    :ivar reason: the cause, without a final stop.
+    :ivar advice: what to do, as a sentence.
+    """
+
+    msg_fmt = (
+        '%(service)s at %(url)s refused %(whose)s: %(reason)s. %(advice)s'
+    )
+
+
+class KeystoneUnreachable(ImageError):
+    """Raised if Keystone cannot issue a token for the moment. Transient.
+
+    :ivar url: the address of Keystone.
+    :ivar whose: what the token was requested with.
+    :ivar reason: the cause, without a final stop.
+    """
+
+    msg_fmt = (
+        'Keystone at %(url)s issued no token for %(whose)s: %(reason)s. '
+        'Check that address, and the state of the Identity service.'
+    )
+    transient = True
+
+
+class KeystoneNotThere(KeystoneUnreachable):
+    """Raised if repeating a request to Keystone is pointless. Permanent."""
+
+    transient = False
+
+
+class ImageServiceNotFound(ImageError):
+    """Raised if the service catalog has no usable address of Glance.
+
+    :ivar reason: what was searched for, and what the catalog has; without a
+        final stop.
+    :ivar options: where it can be corrected.
+    """
+
+    msg_fmt = (
+        'The service catalog of Keystone has %(reason)s. Correct %(options)s.'
     )
 
 

@@ -21,6 +21,7 @@ from keystoneauth1 import session as ksa_session
 from keystoneauth1 import token_endpoint
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.cmd import clouds
 from pvm_imagecache.cmd import keystone
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import source as image_source
@@ -272,7 +273,7 @@ class CallSiteTest(base.TestCase):
     def test_an_authentication_is_a_wait_for_keystone(self):
         url = f'{self.url}/v3'
         session = keystone.session(
-            keystone.Credentials(
+            clouds.Credentials(
                 'password',
                 {
                     'auth_url': url,
