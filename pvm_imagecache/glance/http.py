@@ -18,6 +18,7 @@ of a proxy. This module sends the requests in its place. What is neither data
 nor JSON of the expected kind is a :exc:`BadAnswer`.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import contextlib
 import dataclasses
@@ -219,6 +220,7 @@ def make_client(
     session: ksa_session.Session,
     *,
     first_byte_timeout: float = DEFAULT_FIRST_BYTE_TIMEOUT,
+    transport: Callable[..., adapter.Adapter] = adapter.Adapter,
     **where: Any,
 ) -> Client:
     """Return a client of Glance; no request is made.
@@ -226,15 +228,15 @@ def make_client(
     :param session: session of keystoneauth1; its ``timeout`` is the limit
         of a request, and of each byte of data after the first one.
     :param first_byte_timeout: seconds until the first byte of data.
+    :param transport: class of the adapter of keystoneauth1.
     :param where: parameters of the adapter of keystoneauth1 that tell where
         Glance is, and whose credentials are used, such as ``auth``,
         ``interface`` and ``endpoint_override``.
     :returns: the client.
     """
     first_byte.use(session, session.timeout or DEFAULT_TIMEOUT)
-    where.setdefault('service_type', 'image')
     where.setdefault('user_agent', 'pvm_imagecache')
-    return Client(adapter.Adapter(session, **where), first_byte_timeout)
+    return Client(transport(session, **where), first_byte_timeout)
 
 
 def holds(response: requests.Response, part: Part, size: int) -> bool:
