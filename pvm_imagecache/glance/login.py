@@ -86,6 +86,7 @@ class Login(plugin.BaseAuthPlugin):
     * :exc:`TokenRefused` if Keystone refuses the credentials.
 
     :param auth: the other plugin.
+    :param credentials: whose credentials it has.
     :ivar credentials: whose credentials it has.
     """
 
