@@ -36,7 +36,7 @@ from keystoneauth1 import adapter
 from keystoneauth1 import session as ksa_session
 import requests
 
-from pvm_imagecache.system import first_byte
+from pvm_imagecache.system import streaming
 
 #: Seconds without an answer after which a request fails, if the session has
 #: no limit of its own.
@@ -231,7 +231,7 @@ def make_client(
         ``interface`` and ``endpoint_override``.
     :returns: the client.
     """
-    first_byte.use(session, session.timeout or DEFAULT_TIMEOUT)
+    streaming.use(session, session.timeout or DEFAULT_TIMEOUT)
     where.setdefault('service_type', 'image')
     where.setdefault('user_agent', 'pvm_imagecache')
     return Client(adapter.Adapter(session, **where), first_byte_timeout)
