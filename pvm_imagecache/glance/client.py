@@ -25,6 +25,7 @@ from keystoneauth1 import plugin
 from keystoneauth1 import session as ksa_session
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.conf import glance
 from pvm_imagecache.conf import types as conf_types
 from pvm_imagecache.glance import http
@@ -72,6 +73,7 @@ def factory(
     @functools.cache
     def session() -> ksa_session.Session:
         glance.register(conf)
+        cache_conf.register(conf)
         with _explained():
             # Without a limit a silent Glance would block a deploy forever.
             return loading.load_session_from_conf_options(
@@ -88,9 +90,7 @@ def factory(
         if auth is None:
             session_with_auth = session_of_user()
             if session_with_auth is not None:
-                return http.make_client(
-                    session_with_auth, **_where(conf.glance)
-                )
+                return http.make_client(session_with_auth, **_where(conf))
             raise exceptions.ConfigurationError(
                 reason='auth_type in [glance] is not set: no image can be '
                 'read without credentials. Set auth_type (for example '
@@ -98,7 +98,7 @@ def factory(
                 'project_name in [glance].'
             )
         _check_complete(conf.glance)
-        return http.make_client(options, auth=auth, **_where(conf.glance))
+        return http.make_client(options, auth=auth, **_where(conf))
 
     def client_for(context: identity.RequestContext | None) -> http.Client:
         if context is None:
@@ -108,7 +108,7 @@ def factory(
             options,
             auth=auth_of(context),
             global_request_id=context.global_id,
-            **_where(conf.glance),
+            **_where(conf),
         )
 
     return client_for
@@ -151,12 +151,14 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-def _where(options: Any) -> dict[str, Any]:
-    """Return the arguments by which a client finds the Glance endpoint."""
+def _where(conf: conf_types.Conf) -> dict[str, Any]:
+    """Return the arguments by which a client finds and waits for Glance."""
+    options = conf.glance
     override = options.endpoint_override or next(
         iter(options.api_servers or ()), None
     )
     return {
+        'first_byte_timeout': conf.pvm_imagecache.first_byte_timeout,
         'service_type': options.service_type or 'image',
         'service_name': options.service_name,
         'interface': list(options.valid_interfaces or ()) or 'public',

@@ -125,6 +125,7 @@ class Client:
         self, http_client: adapter.Adapter, first_byte_timeout: float
     ) -> None:
         self.http_client = http_client
+        self._timeout = http_client.session.timeout or DEFAULT_TIMEOUT
         self._first_byte_timeout = first_byte_timeout
         self.images: Any = images.Controller(self, schemas.Controller(self))
 
@@ -164,7 +165,6 @@ class Client:
         :raises keystoneauth1.exceptions.ClientException: if there is no
             answer, or Keystone fails.
         """
-        session_limit = self.http_client.session.timeout or DEFAULT_TIMEOUT
         response = self._request(
             f'/v2/images/{urllib.parse.quote(image_id, safe="")}/file',
             # The positions of a part are those of data as they are.
@@ -173,8 +173,8 @@ class Client:
                 'Range': part.header if part else None,
             },
             timeout=(
-                session_limit,
-                max(session_limit, self._first_byte_timeout),
+                self._timeout,
+                max(self._timeout, self._first_byte_timeout),
             ),
         )
         try:
@@ -188,6 +188,7 @@ class Client:
         self, url: str, headers: Mapping[str, str | None], **kwargs: Any
     ) -> requests.Response:
         """Return a successful answer, whose content is not yet read."""
+        kwargs.setdefault('timeout', self._timeout)
         for _ in range(_REDIRECTS + 1):
             response = self.http_client.request(
                 url,
