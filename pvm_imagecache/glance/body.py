@@ -17,20 +17,11 @@ import http.client
 from typing import Final
 
 import requests
-from urllib3 import exceptions as urllib3_exceptions
 
 from pvm_imagecache.glance import http as glance_http
-from pvm_imagecache.system import network_errors
 
 #: Bytes that are read at a time.
 _PART_SIZE: Final = 64 * 1024
-#: What requests and the libraries below it raise while data is read.
-_BROKEN: Final = (
-    requests.exceptions.RequestException,
-    urllib3_exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-)
 
 
 class Body:
@@ -86,16 +77,14 @@ class Body:
 
     def _read(self) -> bytes:
         try:
-            return next(self._parts)
+            with glance_http.reading(self._response):
+                return next(self._parts)
         except StopIteration:
             self._ended = True
             raise
-        except _BROKEN as error:
+        except glance_http.Interrupted as error:
             self._ended = _is_end(error)
-            raise glance_http.Interrupted(
-                glance_http.address(self._response.url),
-                network_errors.known_cause(error) or 'unknown reason',
-            ) from error
+            raise
 
 
 def _parts(response: requests.Response) -> Iterator[bytes]:

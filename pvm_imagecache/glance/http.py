@@ -18,11 +18,13 @@ of a proxy. This module sends the requests in its place. What is neither data
 nor JSON of the expected kind is a :exc:`BadAnswer`.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
 import email.utils
 import http
+import http.client
 import json
 import re
 import time
@@ -35,7 +37,9 @@ from glanceclient.v2 import schemas
 from keystoneauth1 import adapter
 from keystoneauth1 import session as ksa_session
 import requests
+from urllib3 import exceptions as urllib3_exceptions
 
+from pvm_imagecache.system import network_errors
 from pvm_imagecache.system import streaming
 
 #: Seconds without an answer after which a request fails, if the session has
@@ -48,6 +52,13 @@ DEFAULT_FIRST_BYTE_TIMEOUT: Final = 600
 _REDIRECTS: Final = 3
 _OCTETS: Final = 'octet-stream'
 _HTML: Final = ('text/html', 'application/xhtml+xml')
+#: What requests and the libraries below it raise while content is read.
+_BROKEN: Final = (
+    requests.exceptions.RequestException,
+    urllib3_exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+)
 _OF_IMAGE: Final = re.compile(r'/v2/images/[^/]+(/file)?$')
 _CONTENT_RANGE: Final = re.compile(r'bytes (\d+)-(\d+)/(\d+)$')
 
@@ -238,6 +249,22 @@ def make_client(
     return Client(adapter.Adapter(session, **where), first_byte_timeout)
 
 
+@contextlib.contextmanager
+def reading(response: requests.Response) -> Iterator[None]:
+    """Translate the errors of a connection that breaks.
+
+    :param response: the answer whose content is read in the block.
+    :raises Interrupted: if the connection breaks in the block.
+    """
+    try:
+        yield
+    except _BROKEN as error:
+        raise Interrupted(
+            address(response.url),
+            network_errors.known_cause(error) or 'unknown reason',
+        ) from error
+
+
 def holds(response: requests.Response, part: Part, size: int) -> bool:
     """Check if an answer contains the part that was requested.
 
@@ -358,8 +385,10 @@ def _json(response: requests.Response) -> dict[str, Any]:
     kind = _media_type(response)
     if kind not in ('', 'application/json'):
         raise _bad(response, _instead_of('JSON', response))
+    with reading(response):
+        text = response.content
     try:
-        content = json.loads(response.content)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         raise _bad(
             response, f'{_status(response)} with invalid JSON'
