@@ -22,9 +22,6 @@ from pvm_imagecache.system import retry
 #: of the image that is enough if the image is small.
 _PROGRESS: Final = 64 * 1024
 _PROGRESS_PART: Final = 128
-#: How often data may end at the same byte. A second download shows whether
-#: the server has no more.
-_SAME_END: Final = 1
 
 
 class Attempts:
@@ -42,29 +39,23 @@ class Attempts:
         self._enough = max(1, min(_PROGRESS, size // _PROGRESS_PART))
         self._failures = 0
         self._failures_from = 0
-        self._ends: dict[int, int] = {}
 
     def delay(
-        self, received: int, error: exceptions.ImageError, *, at_end: bool
+        self, received: int, error: exceptions.ImageError, *, no_more: bool
     ) -> float | None:
         """Return the delay before the next attempt.
 
         :param received: bytes that have arrived in all attempts.
         :param error: why the last attempt failed.
-        :param at_end: whether the server sent data up to this byte in the
-            last attempt, and then no more.
+        :param no_more: whether the server sent all its data again, and has
+            no more of it.
         :returns: seconds to wait, or None if the download has to be given
             up.
         """
-        if not error.transient:
+        if not error.transient or no_more:
             return None
         if received - self._failures_from >= self._enough:
             self._failures, self._failures_from = 0, received
-        if at_end:
-            ends = self._ends.get(received, 0)
-            self._ends = {received: ends + 1}
-            if ends >= _SAME_END:
-                return None
         if self._failures >= len(self._delays):
             return None
         delay = self._delays[self._failures]

@@ -17,20 +17,11 @@ import http.client
 from typing import Final
 
 import requests
-from urllib3 import exceptions as urllib3_exceptions
 
 from pvm_imagecache.glance import http as glance_http
-from pvm_imagecache.system import network_errors
 
 #: Bytes that are read at a time.
 _PART_SIZE: Final = 64 * 1024
-#: What requests and the libraries below it raise while data is read.
-_BROKEN: Final = (
-    requests.exceptions.RequestException,
-    urllib3_exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-)
 
 
 class Body:
@@ -43,13 +34,25 @@ class Body:
 
     def __init__(self, response: requests.Response, skip: int = 0) -> None:
         self._response = response
-        self._parts: Iterator[bytes] = response.iter_content(_PART_SIZE)
+        self._parts = _parts(response)
+        self._restarted = skip > 0
         self._skip = skip
+        self._new = False
+        self._ended = False
 
     @property
-    def skipping(self) -> bool:
-        """Whether bytes that are left out have not all arrived."""
-        return self._skip > 0
+    def no_more(self) -> bool:
+        """Whether the server sent what was known already, and nothing else.
+
+        It has no more data then, and asking again would repeat the whole
+        transfer.
+        """
+        return (
+            self._restarted
+            and self._ended
+            and not self._skip
+            and not self._new
+        )
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -65,6 +68,7 @@ class Body:
             skipped = min(self._skip, len(part))
             self._skip -= skipped
             if part[skipped:]:
+                self._new = True
                 return part[skipped:]
 
     def close(self) -> None:
@@ -73,9 +77,30 @@ class Body:
 
     def _read(self) -> bytes:
         try:
-            return next(self._parts)
-        except _BROKEN as error:
-            raise glance_http.Interrupted(
-                glance_http.address(self._response.url),
-                network_errors.plain_cause(error),
-            ) from error
+            with glance_http.reading(self._response):
+                return next(self._parts)
+        except StopIteration:
+            self._ended = True
+            raise
+        except glance_http.Interrupted as error:
+            self._ended = _is_end(error)
+            raise
+
+
+def _parts(response: requests.Response) -> Iterator[bytes]:
+    """Return the parts of a content as they arrive, decoded if needed."""
+    parts: Iterator[bytes] = (
+        response.iter_content(_PART_SIZE)
+        if response.headers.get('Content-Encoding')
+        else response.raw.stream(_PART_SIZE, decode_content=False)
+    )
+    return parts
+
+
+def _is_end(error: BaseException | None) -> bool:
+    """Check if the server closed the connection before the announced end."""
+    while error is not None:
+        if isinstance(error, http.client.IncompleteRead):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

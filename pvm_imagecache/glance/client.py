@@ -28,6 +28,7 @@ from keystoneauth1 import session as ksa_session
 from oslo_log import log as logging
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.conf import glance
 from pvm_imagecache.conf import types as conf_types
 from pvm_imagecache.glance import endpoints
@@ -99,6 +100,7 @@ def factory(
     @functools.cache
     def session() -> ksa_session.Session:
         glance.register(conf)
+        cache_conf.register(conf)
         with _explained():
             # Without a limit a silent Glance would block a deploy forever.
             return loading.load_session_from_conf_options(
@@ -123,6 +125,7 @@ def factory(
             auth=auth,
             where=where,
             servers=servers_of(tuple(where.servers)),
+            first_byte_timeout=conf.pvm_imagecache.first_byte_timeout,
             **kwargs,
         )
 

@@ -43,6 +43,11 @@ _LOGON_FAILED: Final = (
     ksa_exceptions.NoMatchingPlugin,
     ksa_exceptions.Unauthorized,
 )
+#: The connection broke while data was read.
+_BROKEN: Final = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ConnectionError,
+)
 #: There is no answer. OSError is what some libraries raise for a broken
 #: connection.
 _NO_CONNECTION: Final = (
@@ -105,6 +110,15 @@ def translated(
         ) from error
     except glance_http.Interrupted as error:
         raise _interrupted(image, error, expected, received) from error
+    except _BROKEN as error:
+        if expected is None:
+            raise _unreachable(error) from error
+        raise exceptions.ImageTruncated(
+            image=image,
+            expected=expected,
+            received=received,
+            reason='the connection broke',
+        ) from error
     except _NO_CONNECTION as error:
         raise _unreachable(error) from error
     except Exception as error:
@@ -146,7 +160,7 @@ def _interrupted(
     expected: int | None,
     received: int,
 ) -> exceptions.ImageError:
-    reason = f'the connection to {error.url} broke ({error.cause})'
+    reason = str(error)
     if expected is None:
         return exceptions.GlanceUnreachable(reason=reason)
     return exceptions.ImageTruncated(
@@ -155,7 +169,11 @@ def _interrupted(
 
 
 def _unreachable(error: BaseException) -> exceptions.GlanceUnreachable:
-    cause = network_errors.plain_cause(error)
+    cause = network_errors.known_cause(error)
+    if cause is None:
+        # The text may be one of Python, or of a page.
+        LOG.debug('Unknown network error', exc_info=error)
+        cause = 'the connection failed'
     address = network_errors.address(error)
     reason = f'{address}: {cause}' if address else cause
     if network_errors.is_permanent(cause) and not network_errors.is_at_restart(

@@ -19,11 +19,14 @@ nor JSON of the expected kind is a :exc:`BadAnswer`.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
 import email.utils
+import functools
 import http
+import http.client
 import json
 import re
 import time
@@ -36,8 +39,10 @@ from glanceclient.v2 import schemas
 from keystoneauth1 import adapter
 from keystoneauth1 import session as ksa_session
 import requests
+from urllib3 import exceptions as urllib3_exceptions
 
-from pvm_imagecache.system import first_byte
+from pvm_imagecache.system import network_errors
+from pvm_imagecache.system import streaming
 
 #: Seconds without an answer after which a request fails, if the session has
 #: no limit of its own.
@@ -45,10 +50,19 @@ DEFAULT_TIMEOUT: Final = 60
 #: Seconds until the first byte of the data of an image.
 DEFAULT_FIRST_BYTE_TIMEOUT: Final = 600
 
+#: The adapter that knows nothing but the type of the service.
+_ADAPTER: Final = functools.partial(adapter.Adapter, service_type='image')
 #: How many redirections of one request are followed.
 _REDIRECTS: Final = 3
 _OCTETS: Final = 'octet-stream'
 _HTML: Final = ('text/html', 'application/xhtml+xml')
+#: What requests and the libraries below it raise while content is read.
+_BROKEN: Final = (
+    requests.exceptions.RequestException,
+    urllib3_exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+)
 _OF_IMAGE: Final = re.compile(r'/v2/images/[^/]+(/file)?$')
 _CONTENT_RANGE: Final = re.compile(r'bytes (\d+)-(\d+)/(\d+)$')
 
@@ -126,6 +140,7 @@ class Client:
         self, http_client: adapter.Adapter, first_byte_timeout: float
     ) -> None:
         self.http_client = http_client
+        self._timeout = http_client.session.timeout or DEFAULT_TIMEOUT
         self._first_byte_timeout = first_byte_timeout
         self.images: Any = images.Controller(self, schemas.Controller(self))
 
@@ -165,7 +180,6 @@ class Client:
         :raises keystoneauth1.exceptions.ClientException: if there is no
             answer, or Keystone fails.
         """
-        session_limit = self.http_client.session.timeout or DEFAULT_TIMEOUT
         response = self._request(
             f'/v2/images/{urllib.parse.quote(image_id, safe="")}/file',
             # The positions of a part are those of data as they are.
@@ -174,8 +188,8 @@ class Client:
                 'Range': part.header if part else None,
             },
             timeout=(
-                session_limit,
-                max(session_limit, self._first_byte_timeout),
+                self._timeout,
+                max(self._timeout, self._first_byte_timeout),
             ),
         )
         try:
@@ -189,6 +203,7 @@ class Client:
         self, url: str, headers: Mapping[str, str | None], **kwargs: Any
     ) -> requests.Response:
         """Return a successful answer, whose content is not yet read."""
+        kwargs.setdefault('timeout', self._timeout)
         for _ in range(_REDIRECTS + 1):
             response = self.http_client.request(
                 url,
@@ -220,7 +235,7 @@ def make_client(
     session: ksa_session.Session,
     *,
     first_byte_timeout: float = DEFAULT_FIRST_BYTE_TIMEOUT,
-    transport: Callable[..., adapter.Adapter] = adapter.Adapter,
+    transport: Callable[..., adapter.Adapter] = _ADAPTER,
     **where: Any,
 ) -> Client:
     """Return a client of Glance; no request is made.
@@ -228,15 +243,31 @@ def make_client(
     :param session: session of keystoneauth1; its ``timeout`` is the limit
         of a request, and of each byte of data after the first one.
     :param first_byte_timeout: seconds until the first byte of data.
-    :param transport: class of the adapter of keystoneauth1.
+    :param transport: creates the adapter of keystoneauth1.
     :param where: parameters of the adapter of keystoneauth1 that tell where
         Glance is, and whose credentials are used, such as ``auth``,
         ``interface`` and ``endpoint_override``.
     :returns: the client.
     """
-    first_byte.use(session, session.timeout or DEFAULT_TIMEOUT)
+    streaming.use(session, session.timeout or DEFAULT_TIMEOUT)
     where.setdefault('user_agent', 'pvm_imagecache')
     return Client(transport(session, **where), first_byte_timeout)
+
+
+@contextlib.contextmanager
+def reading(response: requests.Response) -> Iterator[None]:
+    """Translate the errors of a connection that breaks.
+
+    :param response: the answer whose content is read in the block.
+    :raises Interrupted: if the connection breaks in the block.
+    """
+    try:
+        yield
+    except _BROKEN as error:
+        raise Interrupted(
+            address(response.url),
+            network_errors.known_cause(error) or 'unknown reason',
+        ) from error
 
 
 def holds(response: requests.Response, part: Part, size: int) -> bool:
@@ -359,8 +390,10 @@ def _json(response: requests.Response) -> dict[str, Any]:
     kind = _media_type(response)
     if kind not in ('', 'application/json'):
         raise _bad(response, _instead_of('JSON', response))
+    with reading(response):
+        text = response.content
     try:
-        content = json.loads(response.content)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         raise _bad(
             response, f'{_status(response)} with invalid JSON'

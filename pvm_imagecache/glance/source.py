@@ -213,7 +213,8 @@ class ImageSource:
         if position:
             response = _part(client, image, glance_http.Part(position))
             if response is not None:
-                return body.Body(response)
+                whole = response.status_code == http.HTTPStatus.OK
+                return body.Body(response, position if whole else 0)
         response = client.data(image.id)
         if response.status_code == http.HTTPStatus.NO_CONTENT:
             response.close()
@@ -234,10 +235,11 @@ def _part(
     image: image_module.Image,
     part: glance_http.Part,
 ) -> requests.Response | None:
-    """Return an answer with a part of the data, if Glance can read parts.
+    """Return the answer to a request for a part of the data, if usable.
 
-    Ceph RBD, Swift, S3 and other stores cannot. Some servers and proxies
-    promise a part and send something else.
+    It has the part, or all data with the status 200. Ceph RBD, Swift, S3 and
+    other stores cannot read parts, and Glance refuses the request. Some
+    servers and proxies promise a part and send something else.
     """
     try:
         response = client.data(image.id, part)
@@ -245,7 +247,9 @@ def _part(
         if error.status in _NO_PARTS:
             return None
         raise
-    if glance_http.holds(response, part, image.size):
+    if response.status_code == http.HTTPStatus.OK or glance_http.holds(
+        response, part, image.size
+    ):
         return response
     response.close()
     return None

@@ -149,37 +149,39 @@ class ImageStream:
             try:
                 return self._read()
             except exceptions.ImageError as error:
-                at_end = self._is_at_end()
+                no_more = getattr(self._body, 'no_more', False)
                 self._close_body()
                 if error.transient and self._received == self.image.size:
                     # All of it is there, and is verified now.
                     return b''
                 cause = cause or error
                 delay = self._attempts.delay(
-                    self._received, error, at_end=at_end
+                    self._received, error, no_more=no_more
                 )
                 if delay is None:
-                    raise self._given_up(error, cause) from error
+                    self._give_up(error, cause)
+                    raise
                 self._wait(error, delay)
 
-    def _given_up(
+    def _give_up(
         self, error: exceptions.ImageError, cause: exceptions.ImageError
-    ) -> exceptions.ImageError:
-        """Return the error that tells why a download is not continued."""
+    ) -> None:
+        """Raise what says more than the last error, if there is something."""
         if (
             error is cause
             or not error.transient
             or not isinstance(cause, exceptions.ImageTruncated)
+            or isinstance(error, exceptions.ImageTruncated)
         ):
-            return error
+            return
         # Why the download broke says as much as why it was not resumed.
-        return exceptions.ImageTruncated(
+        raise exceptions.ImageTruncated(
             image=cause.image,
             expected=cause.expected,
             received=self._received,
             reason=f'{cause.reason}; it could not be resumed: '
             + text.one_line(error),
-        )
+        ) from error
 
     def _wait(self, error: exceptions.ImageError, delay: float) -> None:
         LOG.warning(
@@ -193,12 +195,6 @@ class ImageStream:
             },
         )
         time.sleep(delay)
-
-    def _is_at_end(self) -> bool:
-        """Check if the body that failed had reached where it continues."""
-        return self._body is not None and not getattr(
-            self._body, 'skipping', False
-        )
 
     def _read(self) -> bytes:
         """Return the next bytes, b'' at the end; open the data if needed."""

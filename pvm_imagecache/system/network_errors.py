@@ -35,7 +35,18 @@ _SIGNS: Final = (
     'timed out',
     'Connection reset by peer',
     'Connection aborted',
+    'IncompleteRead',
+    'InvalidChunkLength',
+    'Response ended prematurely',
+    'Broken pipe',
 )
+_CLOSED: Final = 'closed before the end of the data'
+#: Causes whose own text is one of Python.
+_WORDS: Final = {
+    'IncompleteRead': _CLOSED,
+    'InvalidChunkLength': _CLOSED,
+    'Response ended prematurely': _CLOSED,
+}
 #: The causes that persist: a service does not run, or an option is wrong.
 #: As :func:`plain_cause` returns them.
 _PERMANENT: Final = frozenset(
@@ -62,11 +73,21 @@ def plain_cause(error: BaseException) -> str:
     :returns: the known cause that its message contains, beginning with a
         lower-case letter; the message on one line if there is none.
     """
-    message = text.one_line(error)
+    return known_cause(error) or text.one_line(error)
+
+
+def known_cause(error: BaseException) -> str | None:
+    """Return the cause of a network error if it is a known one.
+
+    :param error: an error of requests, urllib3 or the operating system.
+    :returns: as :func:`plain_cause`, but None if the cause is not known: the
+        message of a library may contain text of Python or HTML.
+    """
+    message = f'{text.one_line(error)} {type(error).__name__}'
     for sign in _SIGNS:
         if sign.lower() in message.lower():
-            return sign[0].lower() + sign[1:]
-    return message
+            return _WORDS.get(sign, sign[0].lower() + sign[1:])
+    return None
 
 
 def is_permanent(cause: str) -> bool:

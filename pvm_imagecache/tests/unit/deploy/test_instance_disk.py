@@ -20,7 +20,6 @@ import os
 import sqlite3
 import threading
 
-from glanceclient import exc as glance_exceptions
 import hypothesis
 from hypothesis import strategies
 
@@ -38,6 +37,7 @@ from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
+from pvm_imagecache.tests.unit.glance import responses
 
 CHUNK = image_stream.CHUNK_SIZE
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
@@ -1023,7 +1023,7 @@ class ConcurrentDeployTest(base.CacheTestCase):
             self.content[:CHUNK],
             lambda: self.wait(waits),
             lambda: self.source.put(self.image, *fakes.chunks(self.content)),
-            glance_exceptions.HTTPForbidden(),
+            responses.refused(403),
         )
         begun = threading.Event()
 

@@ -136,6 +136,33 @@ class FactoryTest(ClientTestCase):
                 pass
             clock.sleep.assert_called_once()
 
+    def _limits_of_data(self, text):
+        """The limits of a connection, and of the first byte of data."""
+        client = glance_client.factory(self._conf(text))(None)
+        asked = []
+        self.patch(
+            client.http_client,
+            'request',
+            lambda *args, **kwargs: asked.append(kwargs['timeout']),
+        )
+        self.assertRaises(AttributeError, client.data, 'any')
+        self.assertRaises(AttributeError, client.images.get, 'any')
+        return asked
+
+    def test_the_first_byte_of_data_has_a_limit_of_its_own(self):
+        for options, expected in (
+            ('', [(60, 600), 60]),
+            ('timeout = 7', [(7, 600), 7]),
+            ('timeout = 700', [(700, 700), 700]),
+            (
+                'timeout = 7\n[pvm_imagecache]\nfirst_byte_timeout = 9',
+                [(7, 9), 7],
+            ),
+        ):
+            self.assertEqual(
+                expected, self._limits_of_data(f'{_PASSWORD}\n{options}\n')
+            )
+
     def test_a_client_of_a_request_acts_for_its_user(self):
         auth = noauth.NoAuth('http://glance.invalid')
         context = types.SimpleNamespace(

@@ -10,13 +10,17 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A longer time limit for the first byte of an HTTP answer.
+"""HTTP answers that take long: a limit for the first byte, and no lost bytes.
 
 A server may take minutes before it can send the first byte, for example to
 attach a volume, and must not be silent for that long afterwards. requests
 has one limit for both. The adapter of this module has two: the limit that a
 request is sent with applies until the first byte of the body, and a shorter
 one applies after it.
+
+The libraries also wait until all bytes that were asked for have arrived, and
+lose those that have if the connection breaks. Here bytes are returned as
+they arrive.
 """
 
 import functools
@@ -32,7 +36,7 @@ from urllib3 import connectionpool
 _SCHEMES: Final = ('http://', 'https://')
 
 
-class FirstByteAdapter(ksa_session.TCPKeepAliveAdapter):
+class StreamingAdapter(ksa_session.TCPKeepAliveAdapter):
     """Sends HTTP requests; see the description of the module.
 
     :param between_bytes: seconds for which a server may send nothing after
@@ -63,7 +67,7 @@ class FirstByteAdapter(ksa_session.TCPKeepAliveAdapter):
 
 
 def use(session: ksa_session.Session, between_bytes: float) -> None:
-    """Let a session send its requests with a :class:`FirstByteAdapter`.
+    """Let a session send its requests with a :class:`StreamingAdapter`.
 
     A session that does not have the adapters of keystoneauth1 is left as it
     is. May be called more than once for a session.
@@ -81,7 +85,7 @@ def use(session: ksa_session.Session, between_bytes: float) -> None:
             for name in ('tls_ciphers', 'tls_min_version')
             if getattr(present, name, None)
         }
-        session.mount(scheme, FirstByteAdapter(between_bytes, **tls))
+        session.mount(scheme, StreamingAdapter(between_bytes, **tls))
 
 
 def _pool_class(base: type[Any], between_bytes: float) -> type[Any]:
@@ -100,7 +104,7 @@ def _pool_class(base: type[Any], between_bytes: float) -> type[Any]:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that shortens the limit of its socket."""
+    """An answer that shortens the limit of its socket, and keeps no bytes."""
 
     def __init__(
         self, sock: Any, *args: Any, between_bytes: float, **kwargs: Any
@@ -115,6 +119,12 @@ class _Response(http.client.HTTPResponse):
         # None if the answer has no body.
         if isinstance(self.fp, io.BufferedReader):
             self._received.expect_body(self.fp)
+
+    def read(self, amt: int | None = None) -> bytes:
+        # Chunks are parsed by urllib3, or by the base class.
+        if amt is None or self.chunked:
+            return super().read(amt)
+        return self.read1(amt)
 
 
 class _Received(io.RawIOBase):
