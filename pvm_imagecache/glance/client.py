@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import functools
 from typing import Any
+from typing import cast
 from typing import TypeAlias
 
 from keystoneauth1 import exceptions as ksa_exceptions
@@ -121,11 +122,11 @@ def factory(
     ) -> http.Client:
         return http.make_client(
             session,
+            first_byte_timeout=conf.pvm_imagecache.first_byte_timeout,
             transport=transport.GlanceAdapter,
             auth=auth,
             where=where,
             servers=servers_of(tuple(where.servers)),
-            first_byte_timeout=conf.pvm_imagecache.first_byte_timeout,
             **kwargs,
         )
 
@@ -162,7 +163,10 @@ def factory(
 
     def client_for(context: identity.RequestContext | None) -> http.Client:
         if context is None:
-            return configured()
+            client = configured()
+            # Each attempt asks for a client.
+            cast(transport.GlanceAdapter, client.http_client).begin_attempt()
+            return client
         options, auth = session(), auth_of(context)
         if not isinstance(auth, login.Login):
             auth = login.Login(auth, login.USER_TOKEN)

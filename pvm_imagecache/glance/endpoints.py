@@ -72,14 +72,22 @@ class Servers:
         self._lock = threading.Lock()
 
     def for_attempt(self) -> list[str]:
-        """Return the order in which one attempt tries the servers.
+        """Return the order in which the requests of one attempt use servers.
 
-        :returns: all servers. Those that failed in the last minute are the
-            last ones.
+        :returns: all servers; the first one is the next in turn.
         """
         with self._lock:
             self._urls.append(self._urls.pop(0))
-            return sorted(self._urls, key=self._is_avoided)
+            return list(self._urls)
+
+    def usable_first(self, urls: Sequence[str]) -> list[str]:
+        """Return servers with those that failed in the last minute at the end.
+
+        :param urls: the servers, as :meth:`for_attempt` returned them.
+        :returns: the servers in the order in which a request tries them.
+        """
+        with self._lock:
+            return sorted(urls, key=self._is_avoided)
 
     def failed(self, url: str) -> None:
         """Note that a server did not answer, or cannot for the moment.

@@ -46,8 +46,8 @@ _OUT_OF_SERVICE: Final = (
 class GlanceAdapter(adapter.Adapter):
     """Sends requests to Glance, with the token of one user.
 
-    A request is sent to the next server of Glance. If that one cannot be
-    reached or is out of service, the others are tried at once.
+    The requests of an attempt are sent to one server of Glance. If that one
+    cannot be reached or is out of service, the others are tried at once.
 
     :param session: session of keystoneauth1, without credentials.
     :param auth: the credentials.
@@ -81,10 +81,17 @@ class GlanceAdapter(adapter.Adapter):
             **kwargs,
         )
         self._login = auth
+        self._order: list[str] = []
         self._where = where
         self._servers = servers
         self._tls = dict(tls or {})
         self._must_choose = must_choose
+        self.begin_attempt()
+
+    def begin_attempt(self) -> None:
+        """Let the following requests begin with the next server."""
+        if self._servers is not None:
+            self._order = self._servers.for_attempt()
 
     def request(
         self, url: str, method: str, **kwargs: Any
@@ -127,7 +134,7 @@ class GlanceAdapter(adapter.Adapter):
     ) -> requests.Response:
         """Return the answer of the first server that is in service."""
         failure: Exception | None = None
-        *others, last = servers.for_attempt()
+        *others, last = servers.usable_first(self._order)
         for server in others:
             try:
                 response = super().request(

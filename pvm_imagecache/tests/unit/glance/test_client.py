@@ -235,7 +235,15 @@ class LocationTest(ClientTestCase):
             global_id='req-1', get_auth_plugin=lambda: noauth.NoAuth()
         )
         one, other = (client_for(context).http_client for _ in range(2))
-        self.assertIs(one._servers, other._servers)
+        self.assertEqual(one._order, other._order[::-1])
+
+    def test_each_attempt_begins_with_the_next_server(self):
+        client_for = glance_client.factory(
+            self._conf(f'{_PASSWORD}\napi_servers = http://a,http://b\n')
+        )
+        orders = [client_for(None).http_client._order for _ in range(4)]
+        self.assertEqual(orders[:2], orders[2:])
+        self.assertEqual(orders[0], orders[1][::-1])
 
     def test_options_that_are_set_precede_those_of_the_user(self):
         user = {

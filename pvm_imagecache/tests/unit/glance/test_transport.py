@@ -100,6 +100,10 @@ class TransportTestCase(base.TestCase):
             **kwargs,
         )
 
+    def attempt(self, adapter):
+        adapter.begin_attempt()
+        return self.get(adapter)
+
     def get(self, adapter, path='/v2/images'):
         return adapter.request(path, 'GET', raise_exc=False)
 
@@ -107,12 +111,22 @@ class TransportTestCase(base.TestCase):
 class ServersTest(TransportTestCase):
     """Several servers of Glance."""
 
-    def test_requests_take_turns(self):
+    def test_attempts_take_turns(self):
         one, other = self.start(), self.start()
         adapter = self.adapter(servers=(one.url, other.url))
         for _ in range(6):
-            self.assertEqual(200, self.get(adapter).status_code)
+            self.assertEqual(200, self.attempt(adapter).status_code)
         self.assertEqual((3, 3), (len(one.requests), len(other.requests)))
+
+    def test_the_requests_of_an_attempt_have_the_same_server(self):
+        one, other = self.start(), self.start()
+        adapter = self.adapter(servers=(one.url, other.url))
+        for count in (2, 4):
+            adapter.begin_attempt()
+            for _ in range(2):
+                self.get(adapter)
+            requests = sorted((len(one.requests), len(other.requests)))
+            self.assertEqual([count - 2, 2], requests)
 
     def test_a_dead_server_fails_no_request(self):
         for status in (None, 0, 502, 503, 504):
@@ -120,7 +134,7 @@ class ServersTest(TransportTestCase):
             bad = self.refusing() if status is None else self.start(status).url
             adapter = self.adapter(servers=(good.url, bad))
             for count in range(1, 5):
-                self.assertEqual(200, self.get(adapter).status_code)
+                self.assertEqual(200, self.attempt(adapter).status_code)
                 self.assertEqual(count, len(good.requests))
             self.assertIn(f'Glance at {bad} is out of', self.logger.output)
 
@@ -128,7 +142,7 @@ class ServersTest(TransportTestCase):
         good, bad = self.start(), self.start(503)
         adapter = self.adapter(servers=(good.url, bad.url))
         for _ in range(6):
-            self.get(adapter)
+            self.attempt(adapter)
         self.assertEqual(1, len(bad.requests))
 
     def test_the_last_answer_is_returned_if_all_are_out_of_service(self):
