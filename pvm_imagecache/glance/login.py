@@ -135,19 +135,14 @@ class Login(plugin.BaseAuthPlugin):
                 return None
             return url
 
-    def get_connection_params(
-        self, session: ksa_session.Session
-    ) -> plugin.ConnectionParams:
+    def get_connection_params(self, session: ksa_session.Session) -> Any:
         """Return the TLS parameters of requests.
 
         :param session: sends requests to Keystone.
-        :returns: the parameters.
+        :returns: the parameters, by name.
         """
         with self._translated():
-            found: plugin.ConnectionParams = self._auth.get_connection_params(
-                session
-            )
-            return found
+            return self._auth.get_connection_params(session)
 
     def get_user_id(self, session: ksa_session.Session) -> str | None:
         """Return the ID of the user.
