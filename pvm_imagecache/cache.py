@@ -49,7 +49,7 @@ class Settings:
 
     enabled: bool = True
     stall_timeout: float = 300
-    fetch_timeout: float = 600
+    fetch_timeout: float = 900
     check_download_permission: bool = True
     automatic: bool = True
     minimum_age: float = 300

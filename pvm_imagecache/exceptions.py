@@ -41,9 +41,12 @@ class PVMImageCacheError(Exception):
         are kept as attributes only.
     :raises KeyError: if a field of ``msg_fmt`` has no value.
     :cvar msg_fmt: the message, with named fields in percent format.
+    :ivar retry_after: seconds after which a server asks for a repetition of
+        the request, or None.
     :cvar transient: whether the same call can succeed when it is repeated.
     """
 
+    retry_after: float | None = None
     msg_fmt: ClassVar[str] = 'Error in pvm_imagecache: %(reason)s'
     transient: ClassVar[bool] = False
 
@@ -60,6 +63,11 @@ def _displayed(values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
     short = str(values.get('image', ''))[:_SHORT_ID_LENGTH]
     return {**values, 'image': f'{name} ({short})'}
+
+
+def _aside(reason: str) -> str:
+    """Return a reason in parentheses, to follow a clause of a message."""
+    return f' ({reason})' if reason else ''
 
 
 # -- configuration and plugins
@@ -159,6 +167,21 @@ class KeystoneFailed(AccessError):
         'Authentication required: use --os-cloud or OS_* variables. '
         'Keystone authentication failed: %(reason)s.'
     )
+
+
+class KeystoneUnavailable(KeystoneFailed):
+    """Raised if Keystone is out of service for the moment. Transient.
+
+    :ivar url: the address of Keystone.
+    :ivar reason: the cause, without a final stop.
+    """
+
+    msg_fmt = (
+        'Keystone at %(url)s cannot authenticate the user of the command: '
+        '%(reason)s. Check that address, and the state of the Identity '
+        'service.'
+    )
+    transient = True
 
 
 # -- refused requests
@@ -536,6 +559,8 @@ class ImageError(PVMImageCacheError):
     :ivar image: ID of the image, or what the user called it.
     """
 
+    image: str
+
     msg_fmt = 'Image %(image)s: %(reason)s'
 
 
@@ -553,20 +578,38 @@ class GlanceUnreachable(ImageError):
 
 
 class GlanceNotThere(GlanceUnreachable):
-    """Raised if nothing listens at the address of Glance. Permanent."""
+    """Raised if Glance cannot be reached at its address. Permanent."""
 
     transient = False
+
+
+class GlanceBusy(GlanceUnreachable):
+    """Raised if Glance cannot answer a request for the moment. Transient.
+
+    The HTTP status is 408, 429, 500, 502, 503 or 504.
+
+    :ivar reason: the address and the status, without a final stop.
+    """
+
+    msg_fmt = (
+        'Glance cannot serve a request for the moment: %(reason)s. Check the '
+        'logs of the Image service, and of proxies in front of it.'
+    )
 
 
 class GlanceFailed(ImageError):
     """Raised if a request to Glance fails in an unexpected way.
 
-    :ivar reason: the cause, without a final stop.
+    For example, the answer is not from Glance but from a proxy.
+
+    :ivar reason: the cause, without a final stop; the address and the HTTP
+        status if there was an answer.
     """
 
     msg_fmt = (
         'Image %(image)s cannot be read from Glance: %(reason)s. '
-        'Check the logs of the Image service.'
+        'Check the address of the Image service, its logs, and the proxies '
+        'in front of it.'
     )
 
 
@@ -582,13 +625,68 @@ class GlanceLogonFailed(ImageError):
     )
 
 
+class TokenRefused(GlanceLogonFailed):
+    """Raised if Keystone or Glance refuses a password or a token.
+
+    :ivar service: ``Keystone`` or ``Glance``.
+    :ivar url: its address.
+    :ivar whose: what was refused, such as ``the credentials in [glance]``.
+    :ivar reason: the cause, without a final stop.
+    :ivar advice: what to do, as a sentence.
+    """
+
+    msg_fmt = (
+        '%(service)s at %(url)s refused %(whose)s: %(reason)s. %(advice)s'
+    )
+
+
+class KeystoneUnreachable(ImageError):
+    """Raised if Keystone cannot issue a token for the moment. Transient.
+
+    :ivar url: the address of Keystone.
+    :ivar whose: what the token was requested with.
+    :ivar reason: the cause, without a final stop.
+    """
+
+    msg_fmt = (
+        'Keystone at %(url)s issued no token for %(whose)s: %(reason)s. '
+        'Check that address, and the state of the Identity service.'
+    )
+    transient = True
+
+
+class KeystoneNotThere(KeystoneUnreachable):
+    """Raised if repeating a request to Keystone is pointless. Permanent."""
+
+    transient = False
+
+
+class ImageServiceNotFound(ImageError):
+    """Raised if the service catalog has no usable address of Glance.
+
+    :ivar reason: what was searched for, and what the catalog has; without a
+        final stop.
+    :ivar options: where it can be corrected.
+    """
+
+    msg_fmt = (
+        'The service catalog of Keystone has %(reason)s. Correct %(options)s.'
+    )
+
+
 class ImageNotFound(ImageError):
-    """Raised if Glance has no such image, or does not show it."""
+    """Raised if Glance has no such image, or does not show it.
+
+    :ivar reason: the answer of Glance, or '' if it answered with a list.
+    """
 
     msg_fmt = (
         'No image "%(image)s" in Glance, or not visible to the credentials '
-        'in use.'
+        'in use%(answer)s.'
     )
+
+    def __init__(self, *, reason: str = '', **kwargs: Any) -> None:
+        super().__init__(reason=reason, answer=_aside(reason), **kwargs)
 
 
 class ImageAmbiguous(ImageError):
@@ -604,14 +702,20 @@ class ImageAmbiguous(ImageError):
 
 
 class ImageForbidden(ImageError):
-    """Raised if the image is visible, but its data may not be downloaded."""
+    """Raised if the image is visible, but its data may not be downloaded.
+
+    :ivar reason: the answer of Glance, or '' if it is not known.
+    """
 
     msg_fmt = (
         'The data of image %(image)s may not be downloaded with the '
-        'credentials in use. Glance requires the role "member" (its '
-        'policy download_image), in a project that has access to the '
+        'credentials in use%(answer)s. Glance requires the role "member" '
+        '(its policy download_image), in a project that has access to the '
         'image.'
     )
+
+    def __init__(self, *, reason: str = '', **kwargs: Any) -> None:
+        super().__init__(reason=reason, answer=_aside(reason), **kwargs)
 
 
 class ImageNotActive(ImageError):
@@ -646,6 +750,10 @@ class ImageTruncated(ImageError):
     :ivar received: number of bytes that Glance sent.
     :ivar reason: why the download ended, without a final stop.
     """
+
+    expected: int
+    received: int
+    reason: str
 
     msg_fmt = (
         'Image %(image)s has %(expected)d bytes, but Glance sent '

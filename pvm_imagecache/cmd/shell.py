@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
     from pvm_imagecache import manager as manager_module
     from pvm_imagecache.catalog import reader as catalog_reader
+    from pvm_imagecache.cmd import clouds
+    from pvm_imagecache.glance import client
     from pvm_imagecache.glance import source as image_source
     from pvm_imagecache.policies import rules
 
@@ -137,6 +139,7 @@ class Shell(app.App):
         self._manager: manager_module.ImageManager | None = None
         self._reader: catalog_reader.CatalogReader | None = None
         self._user: identity.Identity | None = None
+        self._credentials: clouds.Credentials | None = None
         self._session: ksa_session.Session | None = None
         self._log_has_failed = False
         super().__init__(
@@ -244,7 +247,7 @@ class Shell(app.App):
             from pvm_imagecache.glance import source as image_source
 
             self._source = image_source.ImageSource(
-                client.factory(self.conf, session_of_user=self._user_session)
+                client.factory(self.conf, access_of_user=self._user_access)
             )
         return self._source
 
@@ -333,19 +336,37 @@ class Shell(app.App):
             raise exceptions.KeystoneFailed(reason='no credentials were given')
         return keystone.authenticate(session, trusted)
 
+    def _user_credentials(self) -> 'clouds.Credentials | None':
+        """Return the credentials of the user, if any were given."""
+        from pvm_imagecache.cmd import clouds
+
+        if self._credentials is None:
+            self._credentials = (
+                clouds.from_cloud(self.options.os_cloud, os.environ)
+                if self.options.os_cloud
+                else clouds.from_environment(os.environ)
+            )
+        return self._credentials
+
     def _user_session(self) -> 'ksa_session.Session | None':
         """Return a session with the credentials of the user, if any."""
         from pvm_imagecache.cmd import keystone
 
-        if self._session is None:
-            credentials = (
-                keystone.from_cloud(self.options.os_cloud)
-                if self.options.os_cloud
-                else keystone.from_environment(os.environ)
-            )
-            if credentials is not None:
-                self._session = keystone.session(credentials)
+        credentials = self._user_credentials()
+        if self._session is None and credentials is not None:
+            self._session = keystone.session(credentials)
         return self._session
+
+    def _user_access(self) -> 'client.UserAccess | None':
+        """Return how the user has access to Glance, if they have."""
+        from pvm_imagecache.glance import client
+
+        session, credentials = self._user_session(), self._user_credentials()
+        if session is None or session.auth is None or credentials is None:
+            return None
+        return client.UserAccess(
+            session, session.auth, credentials.location, credentials.source
+        )
 
     # -- running
 

@@ -316,16 +316,42 @@ Unit: seconds
 """,
     ),
     cfg.IntOpt(
-        'fetch_timeout',
+        'first_byte_timeout',
         default=600,
+        min=1,
+        help="""
+Time until Glance sends the first byte of the data of an image.
+
+Some stores, such as Cinder, attach a volume before they can read an image.
+The option timeout in [glance] limits all other requests to Glance, and the
+time between two parts of the data. If it is longer, it applies to the first
+byte too.
+
+Unit: seconds
+
+Related options:
+
+* [glance] timeout
+* fetch_timeout
+""",
+    ),
+    cfg.IntOpt(
+        'fetch_timeout',
+        default=900,
         min=1,
         help="""
 Time that a deploy waits for another fetch of the same image that makes no
 progress.
 
-After that time the deploy downloads the image from Glance itself.
+After that time the deploy downloads the image from Glance itself. A fetch
+makes no progress until the first byte arrives: set a longer time than in
+first_byte_timeout.
 
 Unit: seconds
+
+Related options:
+
+* first_byte_timeout
 """,
     ),
 ]

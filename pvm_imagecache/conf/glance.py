@@ -36,9 +36,15 @@ OPTIONS: Final = [
         'api_servers',
         default=[],
         help="""
-URLs of the Glance API. The first one is used.
+URLs of the Glance API. All of them are used, in a random order.
 
-If the list is empty, the URL is taken from the Keystone service catalog.
+Each attempt begins with the next server. If a server is down, the others are
+tried at once. The version of the API may be part of a URL.
+
+If the list is empty, endpoint_override is used. If that is not set either, the
+URL is taken from the Keystone service catalog, with region_name and
+valid_interfaces. Without valid_interfaces, the interface is internal, or
+public if there is no internal one.
 
 Related options:
 

@@ -112,27 +112,44 @@ class BaseImageFill:
         return record
 
     @contextlib.contextmanager
-    def claim(self) -> Iterator[contextlib.ExitStack]:
+    def claim(
+        self, before_wait: Callable[[], None]
+    ) -> Iterator[contextlib.ExitStack]:
         """Acquire the lock for filling the base image.
 
         Waits while another thread or process fetches the image and makes
         progress.
 
+        :param before_wait: is called once if there is something to wait
+            for. Its exceptions are raised.
         :returns: a context manager that gives a stack; closing the stack
             releases the lock before the end of the block.
         :raises LockTimeout: if the other fetch makes no progress for
             ``fetch_timeout`` seconds.
         :raises CatalogError: if the lock file or the catalog cannot be used.
         """
+        with contextlib.ExitStack() as held:
+            if not self._took_lock(held):
+                before_wait()
+                self._wait_for_lock(held)
+            yield held
+
+    def _took_lock(self, held: contextlib.ExitStack) -> bool:
+        with self._steps.timed('wait'):
+            try:
+                held.enter_context(self._cache.fill_lock(self.name, 0))
+            except exceptions.LockTimeout:
+                return False
+        return True
+
+    def _wait_for_lock(self, held: contextlib.ExitStack) -> None:
         deadline = _ProgressDeadline(
             self._cache.settings.fetch_timeout, self.record, self._steps
         )
-        with contextlib.ExitStack() as held:
-            with self._steps.timed('wait'), interrupts.allowed():
-                held.enter_context(
-                    self._cache.fill_lock(self.name, deadline.seconds_left)
-                )
-            yield held
+        with self._steps.timed('wait'), interrupts.allowed():
+            held.enter_context(
+                self._cache.fill_lock(self.name, deadline.seconds_left)
+            )
 
     def clear_previous(self, gone: str | None = None) -> None:
         """Dispose of what an earlier fill left under the disk name.

@@ -199,7 +199,8 @@ class InstanceDeploy:
                 if deployment:
                     return deployment
                 gone = record.fill_id
-            with self._fill.claim() as turn:
+            # A token of the user may expire during a wait.
+            with self._fill.claim(self._download.check_permission) as turn:
                 record = self._fill.servable(gone)
                 if record is None:
                     self._fill.clear_previous(gone)

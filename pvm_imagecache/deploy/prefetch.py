@@ -98,7 +98,7 @@ class Prefetch:
 
     def _fetch(self, gone: str | None) -> bool:
         fill = self._fill
-        with fill.claim():
+        with fill.claim(self._download.check_permission):
             if fill.servable(gone):
                 return False
             fill.clear_previous(gone)

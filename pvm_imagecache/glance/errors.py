@@ -13,26 +13,30 @@
 """Translation of the errors that libraries raise about Glance.
 
 Everything that glanceclient, keystoneauth1 or requests raise is turned into
-an error of this project here and nowhere else. glanceclient, for one,
-reports a corrupt image as ``IOError(EPIPE)``. urllib3 would take that for a
-closed socket, and ignore it, if it came out of the iterator of an upload.
+an error of this project here and nowhere else. An error of a library in the
+iterator of an upload could be taken for a closed socket by urllib3, and be
+ignored.
 """
 
 from collections.abc import Iterator
 import contextlib
+import http
 from typing import Final
 
-from glanceclient import exc as glance_exceptions
 from keystoneauth1 import exceptions as ksa_exceptions
+from oslo_log import log as logging
 import requests
+from urllib3 import exceptions as urllib3_exceptions
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
+from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.system import network_errors
+
+LOG = logging.getLogger(__name__)
 
 #: A wrong or missing credential, or no endpoint to present it to.
 _LOGON_FAILED: Final = (
-    glance_exceptions.HTTPUnauthorized,
     ksa_exceptions.EndpointNotFound,
     ksa_exceptions.MissingAuthPlugin,
     ksa_exceptions.MissingRequiredOptions,
@@ -44,19 +48,26 @@ _BROKEN: Final = (
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ConnectionError,
 )
-#: Glance or the network fails for the moment. OSError is what some
-#: libraries raise for a broken connection.
-_TRANSIENT: Final = (
-    glance_exceptions.CommunicationError,
-    glance_exceptions.HTTPBadGateway,
-    glance_exceptions.HTTPInternalServerError,
-    glance_exceptions.HTTPOverLimit,
-    glance_exceptions.HTTPServiceUnavailable,
-    glance_exceptions.InvalidEndpoint,
+#: There is no answer. OSError is what some libraries raise for a broken
+#: connection.
+_NO_CONNECTION: Final = (
     ksa_exceptions.ConnectionError,
     ksa_exceptions.HttpServerError,
     requests.exceptions.RequestException,
+    urllib3_exceptions.HTTPError,
     OSError,
+)
+#: The answers of a server, or of a proxy in front of it, that has a problem
+#: which may be over soon.
+_TRANSIENT_STATUSES: Final = frozenset(
+    {
+        http.HTTPStatus.REQUEST_TIMEOUT,
+        http.HTTPStatus.TOO_MANY_REQUESTS,
+        http.HTTPStatus.INTERNAL_SERVER_ERROR,
+        http.HTTPStatus.BAD_GATEWAY,
+        http.HTTPStatus.SERVICE_UNAVAILABLE,
+        http.HTTPStatus.GATEWAY_TIMEOUT,
+    }
 )
 
 
@@ -76,27 +87,29 @@ def translated(
     :param received: bytes that had arrived before the block.
     :raises GlanceLogonFailed: if Glance or Keystone refused the
         credentials, or has no endpoint for them.
-    :raises ImageForbidden: if Glance refused the request (HTTP 403).
+    :raises ImageForbidden: if Glance refused a request for the image (HTTP
+        403).
     :raises ImageNotFound: if Glance does not know the image (HTTP 404).
     :raises ImageTruncated: if the connection broke while data was read.
-    :raises GlanceUnreachable: if Glance did not answer, or cannot for the
-        moment.
-    :raises GlanceNotThere: if nothing answers at that address, and
+    :raises GlanceBusy: if Glance, or a proxy in front of it, cannot answer
+        for the moment (HTTP 408, 429, 500, 502, 503 or 504).
+    :raises GlanceUnreachable: if Glance did not answer.
+    :raises GlanceNotThere: if Glance cannot be reached at that address, and
         repeating the request is pointless.
-    :raises GlanceFailed: for every other error.
+    :raises GlanceFailed: for every other answer, and every other error.
     """
     try:
         yield
     except exceptions.PVMImageCacheError:
         raise
+    except glance_http.BadAnswer as error:
+        raise _of_answer(image, error) from error
     except _LOGON_FAILED as error:
         raise exceptions.GlanceLogonFailed(
             reason=text.one_line(error)
         ) from error
-    except glance_exceptions.HTTPForbidden as error:
-        raise exceptions.ImageForbidden(image=image) from error
-    except glance_exceptions.HTTPNotFound as error:
-        raise exceptions.ImageNotFound(image=image) from error
+    except glance_http.Interrupted as error:
+        raise _interrupted(image, error, expected, received) from error
     except _BROKEN as error:
         if expected is None:
             raise _unreachable(error) from error
@@ -106,19 +119,65 @@ def translated(
             received=received,
             reason='the connection broke',
         ) from error
-    except _TRANSIENT as error:
+    except _NO_CONNECTION as error:
         raise _unreachable(error) from error
     except Exception as error:
-        # glanceclient lets errors of every library below it through. None
+        # The libraries let errors of every library below them through. None
         # of them may reach an upload unchanged.
+        LOG.warning(
+            'Unexpected error of a library at a request to Glance for %s',
+            image,
+            exc_info=True,
+        )
         raise exceptions.GlanceFailed(
             image=image,
-            reason=f'{type(error).__name__}: {text.one_line(error)}',
+            reason='the request failed in a library for an unexpected '
+            'reason, which is in the log',
         ) from error
 
 
+def _of_answer(
+    image: str, answer: glance_http.BadAnswer
+) -> exceptions.ImageError:
+    """Return the error for an answer that was not what was requested."""
+    reason = str(answer)
+    if answer.status in _TRANSIENT_STATUSES:
+        return exceptions.GlanceBusy(
+            reason=reason, retry_after=answer.retry_after
+        )
+    if answer.status == http.HTTPStatus.UNAUTHORIZED:
+        return exceptions.GlanceLogonFailed(reason=reason)
+    if answer.of_image and answer.status == http.HTTPStatus.FORBIDDEN:
+        return exceptions.ImageForbidden(image=image, reason=reason)
+    if answer.of_image and answer.status == http.HTTPStatus.NOT_FOUND:
+        return exceptions.ImageNotFound(image=image, reason=reason)
+    return exceptions.GlanceFailed(image=image, reason=reason)
+
+
+def _interrupted(
+    image: str,
+    error: glance_http.Interrupted,
+    expected: int | None,
+    received: int,
+) -> exceptions.ImageError:
+    reason = str(error)
+    if expected is None:
+        return exceptions.GlanceUnreachable(reason=reason)
+    return exceptions.ImageTruncated(
+        image=image, expected=expected, received=received, reason=reason
+    )
+
+
 def _unreachable(error: BaseException) -> exceptions.GlanceUnreachable:
-    cause = network_errors.plain_cause(error)
-    if network_errors.is_permanent(cause):
-        return exceptions.GlanceNotThere(reason=cause)
-    return exceptions.GlanceUnreachable(reason=cause)
+    cause = network_errors.known_cause(error)
+    if cause is None:
+        # The text may be one of Python, or of a page.
+        LOG.debug('Unknown network error', exc_info=error)
+        cause = 'the connection failed'
+    address = network_errors.address(error)
+    reason = f'{address}: {cause}' if address else cause
+    if network_errors.is_permanent(cause) and not network_errors.is_at_restart(
+        cause
+    ):
+        return exceptions.GlanceNotThere(reason=reason)
+    return exceptions.GlanceUnreachable(reason=reason)

@@ -18,18 +18,19 @@ from collections.abc import Mapping
 import contextlib
 import http
 from typing import Any
+from typing import Final
 from typing import TYPE_CHECKING
 from typing import TypeVar
 import uuid
 
-from keystoneauth1 import adapter
-from keystoneauth1 import exceptions as ksa_exceptions
 import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import text
+from pvm_imagecache.glance import body
 from pvm_imagecache.glance import errors
+from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import retry
@@ -37,6 +38,18 @@ from pvm_imagecache.system import waiting
 
 if TYPE_CHECKING:
     from pvm_imagecache.glance import client as glance_client
+
+#: The answers to a request for a part, if only the whole can be requested.
+#: With 206, the content is something else than a part.
+_NO_PARTS: Final = frozenset(
+    {
+        http.HTTPStatus.PARTIAL_CONTENT,
+        http.HTTPStatus.BAD_REQUEST,
+        http.HTTPStatus.METHOD_NOT_ALLOWED,
+        http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        http.HTTPStatus.NOT_IMPLEMENTED,
+    }
+)
 
 _Result = TypeVar('_Result')
 
@@ -48,8 +61,8 @@ class ImageSource:
     those of :func:`pvm_imagecache.glance.errors.translated`; each method
     names the others that it raises.
 
-    :param client_for: returns a glanceclient (API version 2) for a request
-        context of nova, or for None: one with the configured credentials.
+    :param client_for: returns a client of Glance for a request context of
+        nova, or for None: one with the configured credentials.
         See :func:`pvm_imagecache.glance.client.factory`.
     """
 
@@ -141,7 +154,7 @@ class ImageSource:
         :raises ImageError: if Glance fails.
         """
         stream = image_stream.ImageStream(
-            image, lambda position: self._data(image.id, position, context)
+            image, lambda position: self._data(image, position, context)
         )
         try:
             stream.begin()
@@ -157,19 +170,21 @@ class ImageSource:
         """Ask Glance whether downloading the image is permitted.
 
         A cache hit needs the same permission as a download
-        (CVE-2013-4428). Glance is asked for one byte of the data.
+        (CVE-2013-4428). Glance is asked for one byte of the data, or for all
+        data if its store cannot read a part; they are not read then.
 
         :param image: the image.
         :param context: whose permission is checked; None for the configured
             credentials.
         :raises ImageForbidden: if it is not permitted.
         :raises ImageNotFound: if the image is not visible.
-        :raises ImageError: if Glance fails.
+        :raises ImageError: if Glance fails. The permission is not known
+            then.
         """
         self._call(
             image.id,
             context,
-            lambda client: _range(client, image.id, 'bytes=0-0').close(),
+            lambda client: _check(client, image),
         )
 
     @waiting.on('Glance')
@@ -189,40 +204,55 @@ class ImageSource:
 
     def _data(
         self,
-        image_id: str,
+        image: image_module.Image,
         position: int,
         context: identity.RequestContext | None,
     ) -> Iterator[bytes]:
         """Return the data of an image from a position in bytes on."""
         client = self._client_for(context)
         if position:
-            response = _range(client, image_id, f'bytes={position}-')
-            if response.status_code == http.HTTPStatus.PARTIAL_CONTENT:
-                position = 0
-            return image_stream.content(response, skip=position)
-        body = client.images.data(image_id, do_checksum=False)
-        # HTTP 204 gives a proxy around None.
-        if getattr(body, '__wrapped__', body) is None:
-            raise exceptions.ImageHasNoData(image=image_id)
-        return iter(body)
+            response = _part(client, image, glance_http.Part(position))
+            if response is not None:
+                whole = response.status_code == http.HTTPStatus.OK
+                return body.Body(response, position if whole else 0)
+        response = client.data(image.id)
+        if response.status_code == http.HTTPStatus.NO_CONTENT:
+            response.close()
+            raise exceptions.ImageHasNoData(image=image.id)
+        return body.Body(response, skip=position)
 
 
-def _range(client: Any, image_id: str, value: str) -> requests.Response:
-    """Return the response to a request for a part of the data."""
-    # glanceclient does not support ranges, and would percent-encode this
-    # header: call the method of its base class.
+def _check(client: glance_http.Client, image: image_module.Image) -> None:
+    """Return if the data of an image may be downloaded."""
+    response = _part(client, image, glance_http.Part(0, 0))
+    if response is None:
+        response = client.data(image.id)
+    response.close()
+
+
+def _part(
+    client: glance_http.Client,
+    image: image_module.Image,
+    part: glance_http.Part,
+) -> requests.Response | None:
+    """Return the answer to a request for a part of the data, if usable.
+
+    It has the part, or all data with the status 200. Ceph RBD, Swift, S3 and
+    other stores cannot read parts, and Glance refuses the request. Some
+    servers and proxies promise a part and send something else.
+    """
     try:
-        return adapter.Adapter.request(
-            client.http_client,
-            f'/v2/images/{image_id}/file',
-            'GET',
-            headers={'Range': value},
-            stream=True,
-        )
-    except ksa_exceptions.Forbidden as error:
-        raise exceptions.ImageForbidden(image=image_id) from error
-    except ksa_exceptions.NotFound as error:
-        raise exceptions.ImageNotFound(image=image_id) from error
+        response = client.data(image.id, part)
+    except glance_http.BadAnswer as error:
+        if error.status in _NO_PARTS:
+            return None
+        raise
+    if response.status_code == http.HTTPStatus.OK or glance_http.holds(
+        response, part, image.size
+    ):
+        return response
+    response.close()
+    return None
 
 
 def _matches(client: Any, name_or_id: str) -> list[Mapping[str, Any]]:

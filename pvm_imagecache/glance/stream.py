@@ -29,11 +29,11 @@ from typing import NoReturn
 
 from oslo_log import log as logging
 from oslo_utils.imageutils import format_inspector
-import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import text
+from pvm_imagecache.glance import attempts
 from pvm_imagecache.glance import errors
 from pvm_imagecache.system import waiting
 
@@ -43,14 +43,8 @@ LOG = logging.getLogger(__name__)
 #: size, nor does the memory that a few pieces need.
 CHUNK_SIZE: Final = 1024 * 1024
 #: Seconds to wait before each attempt to resume a download. The first one
-#: applies again after bytes have arrived.
+#: applies again after some bytes have arrived.
 RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
-#: Failures after which a download is given up, even if bytes arrive between
-#: them.
-MAX_FAILURES: Final = 30
-
-#: Bytes that are read at a time from an HTTP response.
-_PART_SIZE: Final = 64 * 1024
 #: Pieces that may wait to be hashed.
 _HASH_QUEUE: Final = 8
 
@@ -90,7 +84,7 @@ class ImageStream:
         self._body: Iterator[bytes] | None = None
         self._first = b''
         self._received = 0
-        self._failures = 0
+        self._attempts = attempts.Attempts(image.size, RETRY_DELAYS)
         self._hasher: _Hasher | None = None
 
     @property
@@ -123,7 +117,7 @@ class ImageStream:
             if not following:
                 break
             if self._received > self.image.size:
-                self._refuse_length('more than it has')
+                break
             yield held_back
             held_back = following
         self._verify(digest)
@@ -150,32 +144,46 @@ class ImageStream:
     @waiting.on('Glance')
     def _next_part(self) -> bytes:
         """Return the next bytes; resume the download if it breaks."""
-        delays = iter(RETRY_DELAYS)
         cause: exceptions.ImageError | None = None
         while True:
             try:
                 return self._read()
             except exceptions.ImageError as error:
+                no_more = getattr(self._body, 'no_more', False)
                 self._close_body()
+                if error.transient and self._received == self.image.size:
+                    # All of it is there, and is verified now.
+                    return b''
                 cause = cause or error
-                self._wait_or_raise(error, cause, next(delays, None))
+                delay = self._attempts.delay(
+                    self._received, error, no_more=no_more
+                )
+                if delay is None:
+                    self._give_up(error, cause)
+                    raise
+                self._wait(error, delay)
 
-    def _wait_or_raise(
-        self,
-        error: exceptions.ImageError,
-        cause: exceptions.ImageError,
-        delay: float | None,
+    def _give_up(
+        self, error: exceptions.ImageError, cause: exceptions.ImageError
     ) -> None:
-        """Wait before the download is resumed, unless that is pointless."""
-        self._failures += 1
+        """Raise what says more than the last error, if there is something."""
         if (
-            not error.transient
-            or delay is None
-            or self._failures > MAX_FAILURES
+            error is cause
+            or not error.transient
+            or not isinstance(cause, exceptions.ImageTruncated)
+            or isinstance(error, exceptions.ImageTruncated)
         ):
-            # Why the download broke says more than why it could not be
-            # resumed.
-            raise cause
+            return
+        # Why the download broke says as much as why it was not resumed.
+        raise exceptions.ImageTruncated(
+            image=cause.image,
+            expected=cause.expected,
+            received=self._received,
+            reason=f'{cause.reason}; it could not be resumed: '
+            + text.one_line(error),
+        ) from error
+
+    def _wait(self, error: exceptions.ImageError, delay: float) -> None:
         LOG.warning(
             'Download of %(image)s interrupted at %(received)s; resuming '
             'in %(delay).1f s: %(error)s',
@@ -197,6 +205,9 @@ class ImageStream:
                 self._body = self._open_at(self._received)
             part = next((each for each in self._body if each), b'')
         self._received += len(part)
+        if not part and 0 < self._received < self.image.size:
+            # The length of an answer is not always known in advance.
+            self._refuse_length('the stream ended')
         return part
 
     def _close_body(self) -> None:
@@ -213,8 +224,8 @@ class ImageStream:
                 )
 
     def _verify(self, digest: image_module.Digest | None) -> None:
-        if self._received != self.image.size:
-            self._refuse_length('the stream ended')
+        if self._received > self.image.size:
+            self._refuse_length('more than it has')
         if not digest or not self._hasher:
             return
         actual = self._hasher.hexdigest()
@@ -265,23 +276,6 @@ class _Hasher:
         while (piece := self._pieces.get()) is not None:
             if not self._stopped:
                 self._hash.update(piece)
-
-
-def content(response: requests.Response, skip: int = 0) -> Iterator[bytes]:
-    """Yield the body of a response without its beginning.
-
-    A server may send all of an image though it was asked for a part of it.
-
-    :param response: closed after the last byte, or when the iterator is
-        closed.
-    :param skip: how many bytes to leave out.
-    :returns: an iterator over parts, some of which may be empty.
-    """
-    with response:
-        for part in response.iter_content(_PART_SIZE):
-            skipped = min(skip, len(part))
-            skip -= skipped
-            yield part[skipped:]
 
 
 def _inspected(image: image_module.Image, head: bytes) -> image_module.Image:

@@ -12,6 +12,7 @@
 
 """The plain cause of network errors, which libraries wrap in each other."""
 
+import re
 from typing import Final
 
 from pvm_imagecache import text
@@ -34,7 +35,18 @@ _SIGNS: Final = (
     'timed out',
     'Connection reset by peer',
     'Connection aborted',
+    'IncompleteRead',
+    'InvalidChunkLength',
+    'Response ended prematurely',
+    'Broken pipe',
 )
+_CLOSED: Final = 'closed before the end of the data'
+#: Causes whose own text is one of Python.
+_WORDS: Final = {
+    'IncompleteRead': _CLOSED,
+    'InvalidChunkLength': _CLOSED,
+    'Response ended prematurely': _CLOSED,
+}
 #: The causes that persist: a service does not run, or an option is wrong.
 #: As :func:`plain_cause` returns them.
 _PERMANENT: Final = frozenset(
@@ -49,6 +61,9 @@ _PERMANENT: Final = frozenset(
         'invalid URL',
     }
 )
+#: Those of them that end if a service, or its host, is only restarting.
+_AT_RESTART: Final = frozenset({'connection refused', 'no route to host'})
+_ADDRESS: Final = re.compile(r'https?://[^\s\'"<>()]+')
 
 
 def plain_cause(error: BaseException) -> str:
@@ -58,11 +73,21 @@ def plain_cause(error: BaseException) -> str:
     :returns: the known cause that its message contains, beginning with a
         lower-case letter; the message on one line if there is none.
     """
-    message = text.one_line(error)
+    return known_cause(error) or text.one_line(error)
+
+
+def known_cause(error: BaseException) -> str | None:
+    """Return the cause of a network error if it is a known one.
+
+    :param error: an error of requests, urllib3 or the operating system.
+    :returns: as :func:`plain_cause`, but None if the cause is not known: the
+        message of a library may contain text of Python or HTML.
+    """
+    message = f'{text.one_line(error)} {type(error).__name__}'
     for sign in _SIGNS:
         if sign.lower() in message.lower():
-            return sign[0].lower() + sign[1:]
-    return message
+            return _WORDS.get(sign, sign[0].lower() + sign[1:])
+    return None
 
 
 def is_permanent(cause: str) -> bool:
@@ -73,3 +98,28 @@ def is_permanent(cause: str) -> bool:
         one.
     """
     return cause in _PERMANENT
+
+
+def is_at_restart(cause: str) -> bool:
+    """Check if a cause also occurs while a service is being restarted.
+
+    :param cause: as :func:`plain_cause` returned it.
+    :returns: True if retrying for some seconds can help although
+        :func:`is_permanent` returns True.
+    """
+    return cause in _AT_RESTART
+
+
+def address(error: BaseException) -> str | None:
+    """Return the address that the message of an error names.
+
+    :param error: an error of keystoneauth1, requests or urllib3.
+    :returns: the first URL in its message, without user, password and
+        query; None if there is none.
+    """
+    found = _ADDRESS.search(str(error))
+    if found is None:
+        return None
+    scheme, _, rest = found.group().rstrip(':,.;').partition('://')
+    host, slash, path = re.split('[?#]', rest)[0].partition('/')
+    return f'{scheme}://{host.rpartition("@")[2]}{slash}{path}'

@@ -28,6 +28,9 @@ LOG = logging.getLogger(__name__)
 #: Seconds; the delay between attempts to change something that other
 #: processes change too grows up to this.
 _LONGEST_BACKOFF: Final = 1.0
+#: Seconds; a server that asks for a longer delay is not obeyed: an instance
+#: is waiting.
+LONGEST_RETRY_AFTER: Final = 30.0
 
 _Result = TypeVar('_Result')
 
@@ -41,6 +44,18 @@ def is_transient(error: exceptions.PVMImageCacheError) -> bool:
     return error.transient
 
 
+def delay_after(error: exceptions.PVMImageCacheError, delay: float) -> float:
+    """Return how long to wait after an error before the next attempt.
+
+    :param error: the error; its ``retry_after`` is respected up to
+        :data:`LONGEST_RETRY_AFTER`.
+    :param delay: seconds to wait at least.
+    :returns: seconds.
+    """
+    wanted = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
+    return max(delay, wanted)
+
+
 def retry(
     call: Callable[[], _Result],
     delays: Sequence[float],
@@ -51,7 +66,8 @@ def retry(
     """Return the result of a call, repeated after transient errors.
 
     :param call: is made at most once more than there are delays.
-    :param delays: seconds to wait before each repetition.
+    :param delays: seconds to wait before each repetition; longer if the
+        error asks for it, see :func:`delay_after`.
     :param should_retry: returns True if the call is to be repeated after
         this error; by default after transient errors.
     :returns: what the call returns.
@@ -64,11 +80,12 @@ def retry(
         except exceptions.PVMImageCacheError as error:
             if not should_retry(error):
                 raise
+            wait = delay_after(error, delay)
             LOG.warning(
                 'Retrying in %(delay).1f s: %(error)s',
-                {'delay': delay, 'error': error},
+                {'delay': wait, 'error': error},
             )
-            time.sleep(delay)
+            time.sleep(wait)
     return call()
 
 

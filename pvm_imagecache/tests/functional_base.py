@@ -59,10 +59,15 @@ _TEMPORARY = tempfile.gettempdir()
 
 
 @functools.cache
-def glance() -> glance_server.GlanceServer:
-    """The Glance of this process, started when first asked for."""
+def glance(store: str = 'file') -> glance_server.GlanceServer:
+    """The Glance of this process, started when first asked for.
+
+    :param store: what it stores images in, see ``GlanceServer``.
+    """
     directory = tempfile.mkdtemp(prefix='glance-', dir=_TEMPORARY)
-    server = glance_server.GlanceServer(os.path.join(directory, 'glance'))
+    server = glance_server.GlanceServer(
+        os.path.join(directory, 'glance'), store=store
+    )
     server.start()
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     atexit.register(server.stop)
@@ -78,6 +83,8 @@ class FunctionalTestCase(base.BaseTestCase):
     )
     cluster: tuple[str, float] | None = None
     options = ''
+    #: What Glance stores images in, see ``GlanceServer``.
+    glance_store = 'file'
 
     def setUp(self) -> None:
         super().setUp()
@@ -96,7 +103,7 @@ class FunctionalTestCase(base.BaseTestCase):
         held.enter_context(seams.short_retries())
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='pvm-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
-        self.glance = glance()
+        self.glance = glance(self.glance_store)
         self.glance.clear_faults()
         self.glance.reset_downloads()
         self.start_powervm()

@@ -12,13 +12,31 @@
 
 """Glance with the options of nova and the token of a request."""
 
+import dataclasses
 from typing import Any
+from typing import Final
 
+from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1 import plugin
+from keystoneauth1 import service_token
 import nova.conf
+from oslo_config import cfg
 
 from nova import service_auth
+from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.glance import client
+from pvm_imagecache.glance import login
 from pvm_imagecache.glance import source as image_source
+
+_USER_WITH_SERVICE: Final = dataclasses.replace(
+    login.USER_TOKEN,
+    whose='the token of the user who made the request, with that of '
+    '[service_user]',
+    advice='The token may have been revoked, or the user of [service_user] '
+    'lacks the roles that service_token_roles in glance-api.conf requires. '
+    'Repeat the request with a new token, or check those options.',
+)
 
 
 def source() -> image_source.ImageSource:
@@ -34,6 +52,24 @@ def source() -> image_source.ImageSource:
     )
 
 
-def _auth_of(context: Any) -> Any:
-    # With [service_user], a request may outlive the token of its user.
-    return service_auth.get_service_user_token_auth_plugin(context)
+def _auth_of(context: Any) -> plugin.BaseAuthPlugin:
+    """Return the authentication plugin of a request.
+
+    With ``[service_user]``, a request may outlive the token of its user.
+    """
+    try:
+        auth = service_auth.get_service_user_token_auth_plugin(context)
+    except (ksa_exceptions.ClientException, cfg.Error) as error:
+        raise exceptions.ConfigurationError(
+            reason='The options in [service_user] cannot be used: '
+            f'{text.one_line(error)}.'
+        ) from error
+    if not isinstance(auth, service_token.ServiceTokenAuthWrapper):
+        return login.Login(auth, login.USER_TOKEN)
+    return login.Login(
+        service_token.ServiceTokenAuthWrapper(
+            user_auth=auth.user_auth,
+            service_auth=login.Login(auth.service_auth, login.SERVICE_USER),
+        ),
+        _USER_WITH_SERVICE,
+    )

@@ -72,12 +72,17 @@ def commands(site: site_module.Site) -> list[processes.Command]:
 
 def service(site: site_module.Site) -> processes.Service:
     """Its API."""
+    environment = {'OS_GLANCE_CONFIG_DIR': str(site.home('glance'))}
+    if site.as_deployed:
+        environment[wsgi.WITHOUT_RANGES] = '1'
     return wsgi.service(
-        site,
-        'glance',
-        'glance.wsgi.api:application',
-        {'OS_GLANCE_CONFIG_DIR': str(site.home('glance'))},
+        site, 'glance', 'glance.wsgi.api:application', environment
     )
+
+
+def servers(site: site_module.Site) -> str:
+    """Two servers of Glance for api_servers, one of which is down."""
+    return f'{site.url("nothing")}/v2,{site.url("glance", "/v2/")}'
 
 
 def downloads(site: site_module.Site) -> list[dict[str, Any]]:

@@ -130,7 +130,10 @@ def fill(site: site_module.Site) -> None:
             name=MEMBER, password=site.password, domain_id='default'
         )
         identity.assign_project_role_to_user(own, member, roles['member'])
-        for name, (kind, path) in CATALOGUE.items():
+        catalogue = CATALOGUE
+        if site.as_deployed:
+            catalogue = CATALOGUE | {'glance': ('image', '/v2')}
+        for name, (kind, path) in catalogue.items():
             entry = identity.create_service(name=name, type=kind)
             for interface in ('public', 'internal', 'admin'):
                 identity.create_endpoint(

@@ -113,12 +113,17 @@ def compute_conf(site: site_module.Site) -> pathlib.Path:
 
 
 def configure_compute(
-    site: site_module.Site, idle_age: int, minimum_age: int
+    site: site_module.Site,
+    idle_age: int,
+    minimum_age: int,
+    glance_servers: str = '',
 ) -> None:
     """Write the configuration of the host.
 
     :param idle_age: after how many seconds without use images are evicted.
     :param minimum_age: for how many seconds they stay in any case.
+    :param glance_servers: for api_servers; if empty, the catalogue tells
+        where Glance is.
     """
     home = site.home('compute')
     for name in ('locks', 'state', 'instances', 'imagecache'):
@@ -140,7 +145,8 @@ def configure_compute(
             'oslo_concurrency': {'lock_path': home / 'locks'},
             # nova-compute uses the tokens of its users; these credentials are
             # for pvm-imagecache.
-            'glance': ini.credentials(site, 'imagecache'),
+            'glance': _logon(site, 'imagecache')
+            | ({'api_servers': glance_servers} if glance_servers else {}),
             'image_cache': {
                 'manager_interval': _OFTEN,
                 'remove_unused_original_minimum_age_seconds': idle_age,
@@ -174,9 +180,17 @@ def _common(site: site_module.Site) -> dict[str, dict[str, object]]:
         'keystone_authtoken': ini.token_checks(site, 'nova'),
         'placement': ini.credentials(site, 'nova'),
         'neutron': ini.credentials(site, 'nova'),
-        'service_user': ini.credentials(site, 'nova')
+        'service_user': _logon(site, 'nova')
         | {'send_service_user_token': 'true'},
     }
+
+
+def _logon(site: site_module.Site, user: str) -> dict[str, str]:
+    """Credentials; the address of Keystone may have no version."""
+    found = ini.credentials(site, user)
+    if site.as_deployed:
+        found['auth_url'] = site.url('keystone')
+    return found
 
 
 def _service(

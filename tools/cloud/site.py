@@ -42,6 +42,8 @@ class Ports:
     nova: int
     neutron: int
     powervm: int
+    #: Nothing listens on it.
+    nothing: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +53,29 @@ class Site:
     :ivar directory: of all files of the run
     :ivar password: of everything that wants one, in this run only
     :ivar eventlet: whether nova runs under eventlet, not native threads
+    :ivar as_deployed: whether Glance and Keystone are as in many clouds:
+        addresses of Glance have a version, that of Keystone has none, one of
+        two servers of Glance is down, and its store cannot read ranges
     """
 
     directory: pathlib.Path
     ports: Ports
     password: str
     eventlet: bool
+    as_deployed: bool
 
     @classmethod
-    def make(cls, directory: pathlib.Path, eventlet: bool) -> 'Site':
+    def make(
+        cls, directory: pathlib.Path, eventlet: bool, as_deployed: bool
+    ) -> 'Site':
         """Choose ports and a password, and make the directories."""
-        site = cls(directory, free_ports(), secrets.token_hex(16), eventlet)
+        site = cls(
+            directory,
+            free_ports(),
+            secrets.token_hex(16),
+            eventlet,
+            as_deployed,
+        )
         site.logs.mkdir(mode=0o700)
         return site
 

@@ -37,6 +37,8 @@ class Cloud:
     def __init__(self, site: site_module.Site) -> None:
         self.site = site
         self.supervisor = processes.Supervisor(site.logs)
+        #: After the first start, the catalogue tells where Glance is.
+        self._glance_servers = glance.servers(site) if site.as_deployed else ''
 
     def __enter__(self) -> 'Cloud':
         try:
@@ -57,6 +59,7 @@ class Cloud:
         The parameters are those of nova.configure_compute().
         """
         self.supervisor.stop(nova.compute(self.site))
+        self._glance_servers = ''
         self._start_compute(idle_age, minimum_age)
 
     def reload_compute(self, idle_age: int, minimum_age: int) -> None:
@@ -105,7 +108,9 @@ class Cloud:
         supervisor.run([nova.discover_hosts(site)])
 
     def _start_compute(self, idle_age: int, minimum_age: int) -> None:
-        nova.configure_compute(self.site, idle_age, minimum_age)
+        nova.configure_compute(
+            self.site, idle_age, minimum_age, self._glance_servers
+        )
         started = time.time()
         self.supervisor.start(nova.compute(self.site))
         with keystone.connect(self.site) as cloud:

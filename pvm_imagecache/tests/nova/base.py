@@ -18,6 +18,7 @@ is real, Neutron and Cinder are nova's own stand-ins.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import logging
 import os
@@ -70,9 +71,10 @@ class RealGlance(fixtures.Fixture):
 
     def __init__(self, test: Any) -> None:
         super().__init__()
+        self._store = getattr(test, 'glance_store', 'file')
 
     def _setUp(self) -> None:
-        server = base.glance()
+        server = base.glance(self._store)
         server.clear_faults()
         server.reset_downloads()
         CONF.set_override('api_servers', [server.url], group='glance')
@@ -141,6 +143,8 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     )
     cluster: tuple[str, float] | None = None
     options: dict[str, Any] = {'volume_group_name': 'cachevg'}
+    #: What Glance stores images in, see ``GlanceServer``.
+    glance_store = 'file'
 
     def setUp(self) -> None:
         for name in (
@@ -188,7 +192,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
             **self.options,
         )
         super()._setup_services()
-        self.server = base.glance()
+        self.server = base.glance(self.glance_store)
         self.flavor = self._create_flavor(
             memory_mb=1000, vcpu=1, disk=1, ephemeral=0
         )
@@ -240,6 +244,29 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         sent = sum(each.bytes_sent for each in self.server.downloads())
         self.server.reset_downloads()
         return sent
+
+    def assert_permission_checked(
+        self, times: int = 1, fetched: Sequence[int] = ()
+    ) -> None:
+        """Glance was asked that often for permission since the last call.
+
+        It is asked for one byte. A store that cannot read parts is asked
+        for all data then, which are not read.
+
+        :param fetched: the sizes of the images that were fetched besides.
+        """
+        downloads = self.server.downloads()
+        self.server.reset_downloads()
+        if self.glance_store == 'file':
+            self.assertEqual(
+                [*[1] * times, *fetched],
+                sorted(each.bytes_sent for each in downloads),
+            )
+            return
+        self.assertEqual(
+            [200] * (times + len(fetched)) + [400] * times,
+            sorted(each.status for each in downloads),
+        )
 
     def run_cleanup(self) -> None:
         """Do what nova does every ``manager_interval`` seconds."""

@@ -63,7 +63,7 @@ class PrecachingTestCase(base.NovaTestCase):
         self.fetched()
         # A server is created from the cache.
         server = self.boot(image_id)
-        self.assertEqual(1, self.fetched())
+        self.assert_permission_checked()
         self.assert_boots_from(server, image_id)
 
     def results(self, image_id: str) -> dict[str, str]:

@@ -81,7 +81,11 @@ class GlanceServer:
         that served before brings its images back
     :param bandwidth: image data per second of each download, bytes; 0 for
         no limit
+    :param store: one of ``glance_wsgi.STORES``: files; files that cannot be
+        read in parts, as with Ceph RBD; an HTTP server, by location
     :param python: an interpreter that has Glance
+    :param keystone: URL of a Keystone whose tokens are valid, beside those
+        of :meth:`token`, and the password of its user "admin"
     """
 
     def __init__(
@@ -89,12 +93,16 @@ class GlanceServer:
         state_dir: str | os.PathLike[str],
         *,
         bandwidth: int = 0,
+        store: str = 'file',
         python: str = sys.executable,
+        keystone: tuple[str, str] | None = None,
     ) -> None:
+        self.store = store
         self.state_dir = pathlib.Path(state_dir).resolve()
         self.log_path = self.state_dir / 'glance.log'
         self._bandwidth = bandwidth
         self._python = python
+        self._keystone = keystone
         self._process: subprocess.Popen[bytes] | None = None
         self._earlier_downloads: list[Download] = []
         self._sessions: list[requests.Session] = []
@@ -206,6 +214,8 @@ class GlanceServer:
         status = images.get(image_id).status
         if status != 'active':
             raise GlanceServerError(f'image {image_id} is {status}')
+        if self.store == 'http':
+            self._move_to_http(image_id)
         return image_id
 
     def data_path(self, image_id: str) -> pathlib.Path:
@@ -226,15 +236,32 @@ class GlanceServer:
                 sha512.update(piece)
                 size += to.write(piece)
 
+        self._change_database(
+            'UPDATE images SET size = ?, checksum = ?, os_hash_value = ?'
+            ' WHERE id = ?',
+            (size, md5.hexdigest(), sha512.hexdigest(), image_id),
+        )
+
+    def _move_to_http(self, image_id: str) -> None:
+        """Make an image one whose data are at an address."""
+        self._change_database(
+            'UPDATE image_locations SET value = ?, meta_data = ?'
+            ' WHERE image_id = ?',
+            (
+                f'{self.url}{glance_wsgi.STORE_PREFIX}{image_id}',
+                json.dumps({'store': glance_wsgi.HTTP_BACKEND}),
+                image_id,
+            ),
+        )
+
+    def _change_database(
+        self, statement: str, values: tuple[typing.Any, ...]
+    ) -> None:
         database = sqlite3.connect(
             self.state_dir / glance_wsgi.DATABASE_FILE, timeout=60
         )
         with contextlib.closing(database), database:
-            database.execute(
-                'UPDATE images SET size = ?, checksum = ?, os_hash_value = ?'
-                ' WHERE id = ?',
-                (size, md5.hexdigest(), sha512.hexdigest(), image_id),
-            )
+            database.execute(statement, values)
 
     def downloads(self) -> list[Download]:
         """Return the requests for image data so far, in their order.
@@ -309,7 +336,13 @@ class GlanceServer:
             f'--state-dir={self.state_dir}',
             f'--port={self._port}',
             f'--bandwidth={self._bandwidth}',
+            f'--store={self.store}',
         ]
+        environment = _server_environment()
+        if self._keystone:
+            url, password = self._keystone
+            command.append(f'--keystone={url}')
+            environment[glance_wsgi.KEYSTONE_PASSWORD] = password
         with self.log_path.open('ab') as log:
             return process_module.end_with_us(
                 subprocess.Popen(
@@ -319,7 +352,7 @@ class GlanceServer:
                     stdout=log,
                     stderr=log,
                     cwd=self.state_dir,
-                    env=_server_environment(),
+                    env=environment,
                     umask=0o077,
                     # Ctrl-C is ours to handle.
                     start_new_session=True,

@@ -48,6 +48,15 @@ READY_FILE = 'ready.json'
 IMAGES_DIR = 'images'
 DATABASE_FILE = 'glance.sqlite'
 CONTROL_PREFIX = '/control/'
+#: The variable of the environment with the password of Keystone's admin.
+KEYSTONE_PASSWORD = 'KEYSTONE_TEST_PASSWORD'
+#: Where the data of images are for Glance's http store.
+STORE_PREFIX = '/store/'
+#: The backend of images whose data lie at an address.
+HTTP_BACKEND = 'web'
+#: What the server can store images in: files; files that cannot be read in
+#: parts, as with Ceph RBD, Swift and S3; an HTTP server.
+STORES = ('file', 'rbd', 'http')
 
 # The pieces image data is read from the store and sent in, bytes.
 _CHUNK = 1 << 20
@@ -72,7 +81,7 @@ _DATA_PATH = re.compile(r'/v2(?:\.\d+)?/images/([^/]+)/file/?')
 _GLANCE_CONF = """\
 [DEFAULT]
 use_stderr = true
-enabled_backends = fs:file
+enabled_backends = fs:file, web:http
 worker_self_reference_url = http://{host}:{port}
 
 [database]
@@ -144,6 +153,20 @@ oslo_config_program = glance-api
 
 [filter:http_proxy_to_wsgi]
 paste.filter_factory = oslo_middleware:HTTPProxyToWSGI.factory
+"""
+
+# Added to the filter tokenauth if tokens of a Keystone are valid too.
+_AUTHTOKEN = """
+auth_type = password
+auth_url = {url}
+username = admin
+password = {password}
+project_name = admin
+user_domain_id = default
+project_domain_id = default
+service_token_roles = service
+service_token_roles_required = true
+token_cache_time = -1
 """
 
 
@@ -580,8 +603,14 @@ class Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
         self.setup_environ()
 
 
-def write_config(state_dir: pathlib.Path, port: int) -> None:
-    """Write all that Glance reads at its start."""
+def write_config(
+    state_dir: pathlib.Path, port: int, keystone: str = ''
+) -> None:
+    """Write all that Glance reads at its start.
+
+    :param keystone: URL of the Keystone whose tokens are valid, if any. The
+        password of its administrator is in the environment.
+    """
     for name in (IMAGES_DIR, 'staging', 'tasks', 'locks'):
         (state_dir / name).mkdir(exist_ok=True)
 
@@ -595,7 +624,14 @@ def write_config(state_dir: pathlib.Path, port: int) -> None:
         port=port,
     )
     (state_dir / 'glance-api.conf').write_text(config)
-    (state_dir / 'glance-api-paste.ini').write_text(_PASTE_INI)
+    paste = _PASTE_INI
+    if keystone:
+        factory = 'token_auth:filter_factory\n'
+        options = _AUTHTOKEN.format(
+            url=keystone, password=os.environ[KEYSTONE_PASSWORD]
+        )
+        paste = paste.replace(factory, factory + options.lstrip())
+    (state_dir / 'glance-api-paste.ini').write_text(paste)
     # Empty, lest a policy file of this machine be found instead.
     (state_dir / 'policy.yaml').write_text('{}\n')
 
@@ -666,7 +702,52 @@ def sync_database(state_dir: pathlib.Path) -> None:
     done.touch()
 
 
-def load_application(state_dir: pathlib.Path) -> types.WSGIApplication:
+class StoreFiles:
+    """Serve the data of images to the http store, the rest to Glance."""
+
+    def __init__(
+        self, app: types.WSGIApplication, state_dir: pathlib.Path
+    ) -> None:
+        self._app = app
+        self._directory = state_dir / IMAGES_DIR
+
+    def __call__(
+        self,
+        environ: types.WSGIEnvironment,
+        start_response: types.StartResponse,
+    ) -> abc.Iterable[bytes]:
+        path = environ['PATH_INFO']
+        if not path.startswith(STORE_PREFIX):
+            return self._app(environ, start_response)
+        file = self._directory / pathlib.PurePath(path).name
+        if not file.is_file():
+            start_response('404 Not Found', [('Content-Length', '0')])
+            return []
+        start_response(
+            '200 OK', [('Content-Length', str(file.stat().st_size))]
+        )
+        if environ['REQUEST_METHOD'] == 'HEAD':
+            return []
+        return _read(file)
+
+
+def _read(file: pathlib.Path) -> abc.Iterator[bytes]:
+    with file.open('rb') as data:
+        while piece := data.read(_CHUNK):
+            yield piece
+
+
+def forbid_ranges() -> None:
+    """Give the file store the capabilities of the one for Ceph RBD."""
+    from glance_store import capabilities
+    from glance_store._drivers import filesystem
+
+    filesystem.Store._CAPABILITIES = capabilities.BitMasks.RW_ACCESS
+
+
+def load_application(
+    state_dir: pathlib.Path, store: str
+) -> types.WSGIApplication:
     """Import Glance and return its application."""
     # Glance parses the command line of its process.
     sys.argv[1:] = []
@@ -676,6 +757,8 @@ def load_application(state_dir: pathlib.Path) -> types.WSGIApplication:
     # On its way out Glance asks for a thread pool even if it had none, and
     # then it is too late to import this.
     importlib.import_module('concurrent.futures.thread')
+    if store == 'rbd':
+        forbid_ranges()
     from glance.wsgi import api
 
     return typing.cast(types.WSGIApplication, api.application)
@@ -718,6 +801,13 @@ def parse_arguments() -> argparse.Namespace:
         default=0,
         help='bytes per second of each download, 0 for no limit',
     )
+    parser.add_argument(
+        '--keystone',
+        metavar='URL',
+        default='',
+        help='accept the tokens of this Keystone too',
+    )
+    parser.add_argument('--store', choices=STORES, default='file')
     return parser.parse_args()
 
 
@@ -746,10 +836,12 @@ def main() -> None:
         target=stop_at_end_of_input, args=(stop,), daemon=True
     ).start()
 
-    write_config(state_dir, server.server_port)
+    write_config(state_dir, server.server_port, arguments.keystone)
     controls = Controls(arguments.bandwidth)
-    application = Downloads(load_application(state_dir), controls)
-    server.set_app(ControlAPI(application, controls))
+    application = Downloads(
+        load_application(state_dir, arguments.store), controls
+    )
+    server.set_app(StoreFiles(ControlAPI(application, controls), state_dir))
     serve(server, state_dir)
 
 

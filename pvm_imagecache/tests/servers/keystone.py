@@ -47,6 +47,16 @@ class KeystoneServer:
         self._session: Any = None
         self.url = ''
 
+    @property
+    def unversioned_url(self) -> str:
+        """The address without the version of the API."""
+        return self.url.removesuffix('/v3')
+
+    @property
+    def admin(self) -> tuple[str, str]:
+        """Address, and password of the user admin."""
+        return self.url, keystone_wsgi.PASSWORD
+
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         self._state.mkdir(parents=True, mode=0o700)
@@ -146,6 +156,44 @@ class KeystoneServer:
                 f'{self.url}/projects/{project_id}/users/{user_id}/roles/'
                 f'{known[role]}'
             )
+
+    def add_image_endpoints(self, region: str, **urls: str) -> None:
+        """Add a region, if it is new, and addresses of Glance in it.
+
+        :param urls: the address of each interface.
+        """
+        url = f'{self.url}/services?type=image'
+        services = self._session.get(url).json()['services']
+        service = (
+            services[0]
+            if services
+            else self._post(
+                'services', {'service': {'type': 'image', 'name': 'glance'}}
+            )['service']
+        )
+        self._session.put(
+            f'{self.url}/regions/{region}',
+            json={'region': {}},
+            raise_exc=False,
+        )
+        for interface, url in urls.items():
+            self._post(
+                'endpoints',
+                {
+                    'endpoint': {
+                        'service_id': service['id'],
+                        'region_id': region,
+                        'interface': interface,
+                        'url': url,
+                    }
+                },
+            )
+
+    def revoke(self, token: str) -> None:
+        """Make a token invalid, as if it had expired."""
+        self._session.delete(
+            f'{self.url}/auth/tokens', headers={'X-Subject-Token': token}
+        )
 
     def environment(
         self, user: str, password: str, project: str

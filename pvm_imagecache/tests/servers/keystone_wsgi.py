@@ -46,6 +46,10 @@ key_repository = {state}/credentials
 [cache]
 enabled = false
 
+[identity]
+# Tests log on often, and their passwords are no secrets.
+password_hash_rounds = 4
+
 [oslo_policy]
 policy_file = {state}/policy.yaml
 """

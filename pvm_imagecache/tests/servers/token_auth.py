@@ -16,6 +16,9 @@ A token spells out who bears it, ``user:project:role1,role2``, and becomes
 the identity headers that Glance's own ``context`` filter reads, so that
 Glance's policy and tenancy apply as in a cloud. Nothing is looked up
 anywhere: whoever reaches the server may be whoever they like.
+
+All other tokens are checked by ``authtoken`` itself if the filter has the
+address of a Keystone.
 """
 
 from collections import abc
@@ -58,10 +61,20 @@ def identity_headers(token: str) -> dict[str, str]:
 
 
 class TokenAuth:
-    """Replace a request's identity by the one its token spells out."""
+    """Replace a request's identity by the one its token spells out.
 
-    def __init__(self, app: types.WSGIApplication) -> None:
+    :param app: the application that is protected.
+    :param checked: the same application behind ``authtoken``, for tokens of
+        Keystone; None without one.
+    """
+
+    def __init__(
+        self,
+        app: types.WSGIApplication,
+        checked: types.WSGIApplication | None = None,
+    ) -> None:
         self._app = app
+        self._checked = checked
 
     def __call__(
         self,
@@ -71,12 +84,26 @@ class TokenAuth:
         for name in [n for n in environ if n.startswith(_IDENTITY_PREFIXES)]:
             del environ[name]
 
+        token = urllib.parse.unquote(environ.get('HTTP_X_AUTH_TOKEN', ''))
+        if self._checked is not None and ':' not in token:
+            return self._checked(environ, start_response)
         environ.update(identity_headers(environ.get('HTTP_X_AUTH_TOKEN', '')))
         return self._app(environ, start_response)
 
 
 def filter_factory(
     global_conf: dict[str, typing.Any], **local_conf: typing.Any
-) -> type[TokenAuth]:
-    """Return the filter, as paste asks for it."""
-    return TokenAuth
+) -> abc.Callable[[types.WSGIApplication], TokenAuth]:
+    """Return the filter, as paste asks for it.
+
+    With options, they are those of ``authtoken``.
+    """
+    if not local_conf:
+        return TokenAuth
+
+    def protected(app: types.WSGIApplication) -> TokenAuth:
+        from keystonemiddleware import auth_token
+
+        return TokenAuth(app, auth_token.AuthProtocol(app, local_conf))
+
+    return protected

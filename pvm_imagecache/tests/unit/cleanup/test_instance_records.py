@@ -15,8 +15,6 @@
 import dataclasses
 import threading
 
-from glanceclient import exc as glance_exceptions
-
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.cleanup import instance_records
@@ -25,6 +23,7 @@ from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
+from pvm_imagecache.tests.unit.glance import responses
 
 GIB = base.GIB
 
@@ -204,7 +203,7 @@ class CarriedFillIdTest(InstanceRecordsTestCase):
         self.assertEqual([], self.entries())
 
     def test_a_failed_deploy_keeps_the_fill_id_for_the_late_disk(self):
-        self.source.put(self.image, glance_exceptions.HTTPForbidden())
+        self.source.put(self.image, responses.refused(403))
         self.assertRaises(exceptions.ImageForbidden, self.deploy)
         (entry,) = self.entries()
         self.assertEqual(self.stale.fill_id, entry.fill_id)

@@ -14,8 +14,6 @@
 
 import dataclasses
 
-from glanceclient import exc as glance_exceptions
-
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import ownership
@@ -23,6 +21,7 @@ from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
+from pvm_imagecache.tests.unit.glance import responses
 
 GIB = base.GIB
 QUARANTINED = models.State.QUARANTINED
@@ -224,8 +223,8 @@ class BaseImageTest(ReconcilerTestCase):
     def test_a_late_disk_is_deleted_after_failed_fetches(self):
         crashed = self.start_fill()
         for parts in (
-            (glance_exceptions.HTTPForbidden(),),
-            (self.content[: 1 << 20], glance_exceptions.HTTPForbidden()),
+            (responses.refused(403),),
+            (self.content[: 1 << 20], responses.refused(403)),
         ):
             self.source.put(self.image, *parts)
             self.assertRaises(exceptions.ImageForbidden, self.prefetch)

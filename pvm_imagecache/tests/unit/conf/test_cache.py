@@ -43,6 +43,7 @@ class CacheOptionsTest(base.ConfTestCase):
                 1200,
                 300,
                 600,
+                900,
             ),
             (
                 options.enabled,
@@ -62,9 +63,15 @@ class CacheOptionsTest(base.ConfTestCase):
                 options.verify_tls,
                 options.request_timeout,
                 options.stall_timeout,
+                options.first_byte_timeout,
                 options.fetch_timeout,
             ),
         )
+
+    def test_a_fetch_may_wait_for_its_first_byte(self):
+        # Otherwise deploys that wait for it would download the image too.
+        options = self.read('[pvm_imagecache]\n').pvm_imagecache
+        self.assertGreater(options.fetch_timeout, options.first_byte_timeout)
 
     def test_options_of_nova_powervm_are_accepted(self):
         options = self.read(
@@ -95,6 +102,7 @@ class CacheOptionsTest(base.ConfTestCase):
             'enabled = perhaps',
             'stall_timeout = 0',
             'fetch_timeout = 0',
+            'first_byte_timeout = 0',
             'request_timeout = -1',
         ):
             options = self.read(f'[pvm_imagecache]\n{text}').pvm_imagecache

@@ -60,6 +60,7 @@ class ListOptsTest(base.TestCase):
             'request_timeout': 'seconds',
             'stall_timeout': 'seconds',
             'fetch_timeout': 'seconds',
+            'first_byte_timeout': 'seconds',
             'high': 'percent',
             'low': 'percent',
         }

@@ -43,6 +43,10 @@ READY = models.State.READY
 INSTANCE = driver_base.NewDisk('disk', base.GIB, 'raw')
 
 
+def _nothing():
+    """There is nothing to do before a wait."""
+
+
 class FillTestCase(base.CacheTestCase):
     """One fill of one image, without a deploy around it."""
 
@@ -88,25 +92,43 @@ class ClaimTest(FillTestCase):
         return self.locks.is_free(f'image-pool-{self.base_name}')
 
     def test_claim_holds_the_fill_lock(self):
-        with self.fill.claim():
+        with self.fill.claim(_nothing):
             self.assertFalse(self.lock_is_free())
         self.assertTrue(self.lock_is_free())
 
     def test_closed_stack_releases_the_lock_early(self):
-        with self.fill.claim() as held:
+        with self.fill.claim(_nothing) as held:
             held.close()
             self.assertTrue(self.lock_is_free())
 
+    def test_free_lock_means_no_wait(self):
+        with self.fill.claim(lambda: self.fail('there is no wait')):
+            self.assertFalse(self.lock_is_free())
+
+    def test_function_is_called_before_a_wait(self):
+        held = contextlib.ExitStack()
+        held.enter_context(self.cache.fill_lock(self.base_name, 0))
+        with self.fill.claim(held.close):
+            self.assertFalse(self.lock_is_free())
+
+    def test_error_before_a_wait_is_raised(self):
+        def claim():
+            with self.fill.claim(fakes.refusal):
+                self.fail('it did not wait')
+
+        with self.cache.fill_lock(self.base_name, 0):
+            self.assertRaises(exceptions.PowerVMRequestFailed, claim)
+
     def test_failed_block_releases_the_lock(self):
         def fail():
-            with self.fill.claim():
+            with self.fill.claim(_nothing):
                 raise KeyboardInterrupt
 
         self.assertRaises(KeyboardInterrupt, fail)
         self.assertTrue(self.lock_is_free())
 
     def test_duration_of_the_wait_is_measured(self):
-        with self.fill.claim():
+        with self.fill.claim(_nothing):
             self.assertIn('wait', self.steps.seconds())
 
 
@@ -558,12 +580,14 @@ class _Clock:
 
 
 class _PolledLocks(locks.LockDirectory):
-    """Locks that are granted, and keep what bounds the wait for them."""
+    """Locks that are waited for, and keep what bounds the wait."""
 
     seconds_left = None
 
     @contextlib.contextmanager
-    def hold(self, name, timeout, while_waiting=None):
+    def hold(self, name, timeout):
+        if not timeout:
+            raise exceptions.LockTimeout(seconds=0, what=name, holder='h')
         self.seconds_left = timeout
         yield
 
@@ -577,7 +601,7 @@ class ProgressDeadlineTest(FillTestCase):
         self.patch(base_image, 'time', self.clock)
         self.locks = _PolledLocks(self.path('unused'))
         self.settings = cache_module.Settings(fetch_timeout=60)
-        with self.new_fill().claim():
+        with self.new_fill().claim(_nothing):
             pass
 
     def _left(self, seconds, done=None):

@@ -20,7 +20,6 @@ import os
 import sqlite3
 import threading
 
-from glanceclient import exc as glance_exceptions
 import hypothesis
 from hypothesis import strategies
 
@@ -38,6 +37,7 @@ from pvm_imagecache.system import locks
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
+from pvm_imagecache.tests.unit.glance import responses
 
 CHUNK = image_stream.CHUNK_SIZE
 HIT, MISS = instance_disk.Outcome.HIT, instance_disk.Outcome.MISS
@@ -555,6 +555,45 @@ class DownloadPermissionTest(base.CacheTestCase):
         self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
         self.check(self._deploy_for('user'), HIT)
 
+    def _when_asked(self, do):
+        """Hold the lock of the fill until Glance is asked; then do it."""
+        held = contextlib.ExitStack()
+        self.addCleanup(held.close)
+        held.enter_context(self.cache.fill_lock(self.base_name, 0))
+        real = self.source.check_readable
+
+        def check_readable(image, context=None):
+            real(image, context)
+            held.close()
+            do()
+
+        self.source.check_readable = check_readable
+
+    def test_permission_is_checked_before_a_wait(self):
+        self._when_asked(lambda: self.deploy('of another process'))
+        self.check(self._deploy_for('user'), HIT)
+        self.assertEqual([(self.image.id, 'user')], self.source.asked)
+
+    def test_token_may_expire_during_a_wait(self):
+        def expire():
+            self.deploy('of another process')
+            self.source.refusal = exceptions.GlanceLogonFailed(reason='401')
+
+        self._when_asked(expire)
+        self.check(self._deploy_for('user'), HIT)
+
+    def test_download_after_a_wait_makes_no_second_check(self):
+        self._when_asked(lambda: None)
+        self.check(self._deploy_for('user'), MISS)
+        self.assertEqual([(self.image.id, 'user')], self.source.asked)
+
+    def test_deploy_without_permission_does_not_wait(self):
+        self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
+        with self.cache.fill_lock(self.base_name, 0):
+            self.assertRaises(
+                exceptions.ImageForbidden, self._deploy_for, 'user'
+            )
+
     def test_shared_pool_checks_the_permission(self):
         self.driver = fakes.FakePool()
         self._deploy_for('owner', 'first')
@@ -984,7 +1023,7 @@ class ConcurrentDeployTest(base.CacheTestCase):
             self.content[:CHUNK],
             lambda: self.wait(waits),
             lambda: self.source.put(self.image, *fakes.chunks(self.content)),
-            glance_exceptions.HTTPForbidden(),
+            responses.refused(403),
         )
         begun = threading.Event()
 

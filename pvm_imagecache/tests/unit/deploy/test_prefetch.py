@@ -17,6 +17,7 @@ import dataclasses
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.deploy import prefetch
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
@@ -57,6 +58,14 @@ class PrefetchTest(base.CacheTestCase):
         self.locks.hold = hold
         self.assertFalse(self.prefetch().fetched)
         self.assertEqual([MISS], outcomes)
+
+    def test_permission_is_checked_before_a_wait(self):
+        self.source.refusal = exceptions.ImageForbidden(image=self.image.id)
+        with self.cache.fill_lock(self.base_name, 0):
+            self.assertRaises(
+                exceptions.ImageForbidden,
+                prefetch.Prefetch(self.cache, self.image, 'user', None).run,
+            )
 
     def test_error_of_the_cache_is_raised(self):
         self.assertRaises(

@@ -16,10 +16,19 @@ import errno
 import http.client
 import ssl
 
-from glanceclient import exc as glance_exceptions
 from keystoneauth1 import exceptions as ksa_exceptions
 import requests
 from urllib3 import exceptions as urllib3_exceptions
+
+from pvm_imagecache.glance import http as glance_http
+
+FILE_URL = 'http://glance.invalid/v2/images/an-id/file'
+
+
+def refused(status, url=FILE_URL, retry_after=None):
+    """What a request raises that a server answered with an HTTP status."""
+    return glance_http.BadAnswer(url, status, f'HTTP {status}', retry_after)
+
 
 #: Errors that the libraries may raise while an image is read.
 ERRORS = (
@@ -41,12 +50,13 @@ ERRORS = (
     requests.exceptions.ConnectionError('c'),
     requests.exceptions.ReadTimeout('r'),
     requests.exceptions.ContentDecodingError('d'),
-    glance_exceptions.CommunicationError('c'),
-    glance_exceptions.HTTPUnauthorized('u'),
-    glance_exceptions.HTTPForbidden('f'),
-    glance_exceptions.HTTPNotFound('n'),
-    glance_exceptions.HTTPServiceUnavailable('s'),
-    glance_exceptions.HTTPInternalServerError('i'),
+    glance_http.Interrupted(FILE_URL, 'reset'),
+    refused(200),
+    refused(400),
+    refused(401),
+    refused(403),
+    refused(404),
+    refused(503),
     ksa_exceptions.Unauthorized('u'),
     ksa_exceptions.ConnectFailure('c'),
     ksa_exceptions.EndpointNotFound('e'),

@@ -12,11 +12,8 @@
 
 """Look-ups of images, permission checks, and opening their data."""
 
-import io
 import types
 
-from glanceclient import exc as glance_exceptions
-from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ksa_exceptions
 import requests
 
@@ -25,14 +22,14 @@ from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.glance import responses
+from pvm_imagecache.tests.unit.glance import scripted
 
 
 class _Images:
     """The images of a Glance, as glanceclient shows them."""
 
-    def __init__(self, *found, body=()):
+    def __init__(self, *found):
         self.found = found
-        self.body = body
         self.asked = []
 
     def get(self, image_id):
@@ -40,19 +37,13 @@ class _Images:
         for each in self.found:
             if each['id'].lower() == image_id.lower():
                 return each
-        raise glance_exceptions.HTTPNotFound(image_id)
+        raise responses.refused(404)
 
     def list(self, filters=None):
         name = (filters or {}).get('name')
         return (
             each for each in self.found if name in (None, each.get('name'))
         )
-
-    def data(self, image_id, do_checksum=True):
-        self.asked.append((image_id, do_checksum))
-        if isinstance(self.body, Exception):
-            raise self.body
-        return self.body
 
 
 def _entry(image_id=base.IMAGE_ID, **values):
@@ -70,8 +61,8 @@ def _entry(image_id=base.IMAGE_ID, **values):
     } | values
 
 
-def _source(*args, **kwargs):
-    found = _Images(*args, **kwargs)
+def _source(*args):
+    found = _Images(*args)
     source = image_source.ImageSource(
         lambda context: types.SimpleNamespace(images=found)
     )
@@ -187,7 +178,7 @@ class GetTest(base.TestCase):
 
     def test_refused_credentials_are_reported_as_such(self):
         for raised in (
-            glance_exceptions.HTTPUnauthorized(),
+            responses.refused(401),
             ksa_exceptions.Unauthorized(),
             ksa_exceptions.MissingAuthPlugin(),
             ksa_exceptions.EndpointNotFound(),
@@ -205,7 +196,7 @@ class GetTest(base.TestCase):
 
     def test_unavailable_glance_is_a_transient_error(self):
         for raised in (
-            glance_exceptions.HTTPServiceUnavailable(),
+            responses.refused(503),
             ksa_exceptions.ConnectFailure(),
             requests.exceptions.ConnectionError('two\n lines'),
         ):
@@ -297,140 +288,196 @@ class FindTest(base.TestCase):
         self.assertRaises(exceptions.ImageNotActive, source.find, 'an image')
 
 
-class OpenTest(base.TestCase):
-    def _open(self, body, content=b'abc'):
-        source = _source(body=body)
-        return source, source.open(base.image_of(content))
+class _Asking(base.TestCase):
+    """A source that asks a server with prepared answers."""
 
-    def test_open_yields_all_bytes_and_closes(self):
-        body = responses.Body([b'a', b'', b'bc'])
-        source, opened = self._open(body)
-        with opened as stream:
+    def setUp(self):
+        super().setUp()
+        self.server = scripted.Server(self)
+        client = self.server.client()
+        self.source = image_source.ImageSource(lambda context: client)
+
+    def _answers(self, *answers):
+        self.server.answers[:] = answers
+        self.server.requests.clear()
+
+
+class OpenTest(_Asking):
+    def _open(self, answer, content=b'abc'):
+        self._answers(*[answer] * 4)
+        return self.source.open(base.image_of(content))
+
+    def test_open_yields_all_bytes(self):
+        with self._open(scripted.data(b'abc')) as stream:
             self.assertEqual(b'abc', b''.join(stream))
-        self.assertTrue(body.closed)
         self.assertEqual(3, stream.bytes_received)
-        # glanceclient must not check: it would raise EPIPE.
-        self.assertEqual([(base.IMAGE_ID, False)], source.images.asked)
+        self.assertEqual([None], self.server.ranges())
 
     def test_open_refuses_an_answer_without_content(self):
-        for body in (None, types.SimpleNamespace(__wrapped__=None)):
-            _, opened = self._open(body)
-            self.assertRaises(exceptions.ImageHasNoData, opened.__enter__)
-
-    def test_open_refuses_data_without_bytes(self):
-        for parts in ([], [b''], [b'', b'']):
-            body = responses.Body(parts)
-            _, opened = self._open(body)
-            self.assertRaises(exceptions.ImageHasNoData, opened.__enter__)
-            self.assertTrue(body.closed)
+        for answer in ((204, {}), scripted.data(b'')):
+            self.assertRaises(
+                exceptions.ImageHasNoData, self._open(answer).__enter__
+            )
+            self.assertEqual(1, len(self.server.requests))
 
     def test_open_refuses_data_that_is_forbidden(self):
-        _, opened = self._open(glance_exceptions.HTTPForbidden())
-        error = self.assertRaises(exceptions.ImageForbidden, opened.__enter__)
+        error = self.assertRaises(
+            exceptions.ImageForbidden,
+            self._open(scripted.page(403)).__enter__,
+        )
         self.assertIn('download_image', str(error))
+        self.assertIn(f'{self.server.url}/v2/images/', str(error))
+
+    def test_open_refuses_a_web_page(self):
+        error = self.assertRaises(
+            exceptions.GlanceFailed, self._open(scripted.page(200)).__enter__
+        )
+        self.assertIn('a web page', str(error))
 
     def test_every_error_of_a_library_is_translated(self):
         for raised in responses.ERRORS:
-            _, opened = self._open(raised)
+
+            def fail(context, raised=raised):
+                raise raised
+
+            opened = image_source.ImageSource(fail).open(base.image_of(b'a'))
             error = self.assertRaises(exceptions.ImageError, opened.__enter__)
             self.assertIs(raised, error.__cause__)
 
     def test_a_failing_block_closes_the_data(self):
         body = responses.Body([b'abc'])
-        _, opened = self._open(body)
+        self.patch(self.source, '_data', lambda *args: body)
 
         def fail():
-            with opened:
+            with self.source.open(base.image_of(b'abc')):
                 raise ZeroDivisionError
 
         self.assertRaises(ZeroDivisionError, fail)
         self.assertTrue(body.closed)
 
     def test_errors_of_the_block_are_not_translated(self):
-        _, opened = self._open(responses.Body([b'abc']))
-
         def fail():
-            with opened:
+            with self._open(scripted.data(b'abc')):
                 raise BrokenPipeError
 
         self.assertRaises(BrokenPipeError, fail)
 
 
-class RangeTest(base.TestCase):
-    """Requests for a part of the data."""
+#: Answers to a request for a part by what cannot read parts.
+_NO_PARTS = (
+    scripted.page(400),
+    scripted.page(405),
+    scripted.page(416),
+    scripted.page(501),
+    scripted.part(b'def', 'bytes 0-5/6'),
+    scripted.part(b'def', 'bytes 3-5/*'),
+    scripted.part(b'def', 'bytes 2-4/6'),
+    scripted.data(b'abcdef', 206),
+    (206, {'Content-Type': 'multipart/byteranges; boundary=b'}, b'--b'),
+)
 
-    def _answer(self, status, content):
-        answer = requests.Response()
-        answer.raw = io.BytesIO(content)
-        answer.status_code = status
-        return answer
 
-    def _source(self, answer, body=()):
-        """A source whose requests for a part get an answer, or an error."""
-        self.requests = []
+class ResumeTest(_Asking):
+    """A download that breaks after three of six bytes."""
 
-        def request(client, url, method, **kwargs):
-            self.requests.append((url, method, kwargs))
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        self.patch(adapter.Adapter, 'request', request)
-        return image_source.ImageSource(
-            lambda context: types.SimpleNamespace(
-                images=_Images(body=body), http_client=object()
-            )
-        )
-
-    def _request(self, part):
-        return (
-            f'/v2/images/{base.IMAGE_ID}/file',
-            'GET',
-            {'headers': {'Range': part}, 'stream': True},
-        )
-
-    def _resumed(self, answer):
-        """The bytes of an image whose data breaks after three of them."""
-        broken = responses.Body([b'abc'], ConnectionResetError())
-        source = self._source(answer, broken)
-        with source.open(base.image_of(b'abcdef')) as stream:
-            content = b''.join(stream)
-        self.assertEqual([self._request('bytes=3-')], self.requests)
-        return content
+    def _resumed(self, *answers):
+        cut = (200, {**scripted.OCTETS, 'Content-Length': 6}, b'abc')
+        self._answers(cut, *answers)
+        with self.source.open(base.image_of(b'abcdef')) as stream:
+            return b''.join(stream)
 
     def test_a_broken_download_continues_with_the_rest(self):
-        self.assertEqual(b'abcdef', self._resumed(self._answer(206, b'def')))
-
-    def test_a_server_without_ranges_may_send_all_again(self):
         self.assertEqual(
-            b'abcdef', self._resumed(self._answer(200, b'abcdef'))
+            b'abcdef', self._resumed(scripted.part(b'def', 'bytes 3-5/6'))
         )
+        self.assertEqual([None, 'bytes=3-'], self.server.ranges())
 
-    def test_check_readable_asks_for_one_byte(self):
-        source = self._source(self._answer(206, b'a'))
-        source.check_readable(base.image_of(b'abc'))
-        self.assertEqual([self._request('bytes=0-0')], self.requests)
+    def test_a_server_may_send_all_again(self):
+        self.assertEqual(b'abcdef', self._resumed(scripted.data(b'abcdef')))
+        self.assertEqual([None, 'bytes=3-'], self.server.ranges())
 
-    def test_check_readable_reports_a_missing_permission(self):
-        for raised, kind in (
-            (ksa_exceptions.Forbidden(), exceptions.ImageForbidden),
-            (ksa_exceptions.NotFound(), exceptions.ImageNotFound),
-            (ksa_exceptions.Unauthorized(), exceptions.GlanceLogonFailed),
-        ):
-            source = self._source(raised)
-            error = self.assertRaises(
-                kind, source.check_readable, base.image_of(b'abc')
+    def test_a_server_without_parts_is_asked_for_the_whole(self):
+        for answer in _NO_PARTS:
+            self.assertEqual(
+                b'abcdef', self._resumed(answer, scripted.data(b'abcdef'))
             )
-            self.assertIs(raised, error.__cause__)
-            self.assertEqual(1, len(self.requests))
+            self.assertEqual([None, 'bytes=3-', None], self.server.ranges())
 
-    def test_check_readable_is_repeated_after_transient_errors(self):
-        source = self._source(ksa_exceptions.ConnectFailure('away'))
-        self.assertRaises(
-            exceptions.GlanceUnreachable,
-            source.check_readable,
-            base.image_of(b'abc'),
+    def test_a_refusal_at_the_resumption_is_final(self):
+        for status, kind in (
+            (401, exceptions.GlanceLogonFailed),
+            (403, exceptions.ImageForbidden),
+            (404, exceptions.ImageNotFound),
+            (410, exceptions.GlanceFailed),
+        ):
+            self.assertRaises(kind, self._resumed, scripted.page(status))
+            self.assertEqual(2, len(self.server.requests))
+
+    def test_an_image_that_is_cut_in_the_store_costs_two_downloads(self):
+        cut = (200, {**scripted.OCTETS, 'Content-Length': 6}, b'abc')
+        error = self.assertRaises(
+            exceptions.ImageTruncated, self._resumed, scripted.page(400), cut
         )
-        self.assertEqual(
-            len(image_stream.RETRY_DELAYS) + 1, len(self.requests)
-        )
+        self.assertEqual((6, 3), (error.expected, error.received))
+        self.assertEqual(3, len(self.server.requests))
+
+
+class CheckReadableTest(_Asking):
+    def _check(self, *answers):
+        self._answers(*answers)
+        self.source.check_readable(base.image_of(b'abc'))
+
+    def test_glance_is_asked_for_one_byte(self):
+        self._check(scripted.part(b'a', 'bytes 0-0/3'))
+        self.assertEqual(['bytes=0-0'], self.server.ranges())
+
+    def test_a_server_may_send_everything(self):
+        self._check(scripted.data(b'abc'))
+        self.assertEqual(['bytes=0-0'], self.server.ranges())
+
+    def test_a_server_without_parts_is_asked_for_the_whole(self):
+        for answer in _NO_PARTS:
+            self._check(answer, scripted.data(b'abc'))
+            self.assertEqual(['bytes=0-0', None], self.server.ranges())
+
+    def test_a_missing_permission_is_reported(self):
+        for status, kind in (
+            (403, exceptions.ImageForbidden),
+            (404, exceptions.ImageNotFound),
+            (401, exceptions.GlanceLogonFailed),
+        ):
+            for before in ((), (scripted.page(400),)):
+                self.assertRaises(
+                    kind, self._check, *before, scripted.page(status)
+                )
+                self.assertEqual(len(before) + 1, len(self.server.requests))
+
+    def test_permission_is_never_assumed(self):
+        for answers in (
+            [scripted.page(200)],
+            [scripted.page(302, Location='http://sso.invalid/login')],
+            [scripted.page(410)],
+            [scripted.as_json({})],
+            [scripted.page(400), scripted.page(400)],
+            [scripted.page(501), scripted.page(501)],
+            [scripted.page(416), scripted.page(200)],
+        ):
+            error = self.assertRaises(
+                exceptions.GlanceFailed, self._check, *answers
+            )
+            self.assertFalse(error.transient)
+            self.assertEqual([], self.server.answers)
+
+    def test_transient_errors_are_retried(self):
+        for status in (408, 429, 500, 502, 503, 504):
+            attempts = len(image_stream.RETRY_DELAYS) + 1
+            error = self.assertRaises(
+                exceptions.GlanceBusy,
+                self._check,
+                *[scripted.page(status)] * attempts,
+            )
+            self.assertIn(f'HTTP {status}', str(error))
+            self.assertEqual(attempts, len(self.server.requests))
+            self._check(
+                scripted.page(status), scripted.part(b'a', 'bytes 0-0/3')
+            )

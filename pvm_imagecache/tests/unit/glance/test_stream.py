@@ -14,19 +14,19 @@
 
 import contextlib
 import hashlib
-import io
 import logging
 import struct
 import threading
 
 import fixtures
-from glanceclient import exc as glance_exceptions
 import hypothesis
 from hypothesis import strategies
 import requests
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.glance import stream as image_stream
+from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.glance import responses
@@ -35,7 +35,7 @@ CHUNK = image_stream.CHUNK_SIZE
 
 
 class StreamTest(base.TestCase):
-    def _stream(self, content, parts=None, error=None, **values):
+    def _stream(self, content, parts=None, error=None, begin=True, **values):
         whole = b''.join([content] if parts is None else parts)
         size = max(map(len, parts or [content]))
         stream = image_stream.ImageStream(
@@ -45,13 +45,16 @@ class StreamTest(base.TestCase):
             ),
         )
         self.addCleanup(stream.close)
-        stream.begin()
+        if begin:
+            stream.begin()
         return stream
 
-    def _read(self, stream):
+    def _read(self, stream, begin=False):
         """What can be read, and the error that it ended with."""
         pieces = []
         try:
+            if begin:
+                stream.begin()
             for piece in stream:
                 pieces.append(piece)
         except exceptions.ImageError as error:
@@ -127,14 +130,10 @@ class StreamTest(base.TestCase):
         stream = image_stream.ImageStream(
             image,
             lambda position: responses.Body(
-                responses.parts_of(bytes(content), size)
+                responses.parts_of(bytes(content[position:]), size)
             ),
         )
-        try:
-            stream.begin()
-            read, error = self._read(stream)
-        except exceptions.ImageHasNoData as empty:
-            read, error = b'', empty
+        read, error = self._read(stream, begin=True)
         stream.close()
         self.assertIsNotNone(error)
         self.assertLess(len(read), image.size)
@@ -169,8 +168,11 @@ class StreamTest(base.TestCase):
         for size in (1, CHUNK, 2 * CHUNK - 1):
             read, error = self._read(
                 self._stream(
-                    content, responses.parts_of(content[:size], 65536)
-                )
+                    content,
+                    responses.parts_of(content[:size], 65536),
+                    begin=False,
+                ),
+                begin=True,
             )
             self.assertIsInstance(error, exceptions.ImageTruncated)
             self.assertEqual(
@@ -197,7 +199,14 @@ class StreamTest(base.TestCase):
     def test_size_is_checked_without_a_hash_too(self):
         for parts in ([b'ab'], [b'abcd'], [b'ab', b'cd']):
             read, error = self._read(
-                self._stream(b'abc', parts, os_hash_algo=None, checksum=None)
+                self._stream(
+                    b'abc',
+                    parts,
+                    begin=False,
+                    os_hash_algo=None,
+                    checksum=None,
+                ),
+                begin=True,
             )
             self.assertIsInstance(error, exceptions.ImageTruncated)
             self.assertEqual(b'', read)
@@ -229,7 +238,7 @@ class StreamTest(base.TestCase):
     def test_every_error_while_reading_is_translated(self):
         content = images.raw_bytes(2 * CHUNK)
         for raised in responses.ERRORS:
-            for size in (CHUNK, CHUNK + 65536, 2 * CHUNK):
+            for size in (CHUNK, CHUNK + 65536):
                 stream = self._stream(
                     content, responses.parts_of(content[:size], 65536), raised
                 )
@@ -382,25 +391,73 @@ class ResumeTest(base.TestCase):
     def test_attempts_without_a_byte_are_limited(self):
         most = len(image_stream.RETRY_DELAYS)
         self._whole(b'abc', self._stream(b'abc', *[(0, OSError())] * most))
-        first = ConnectionError('the first')
-        stream = self._stream(b'abc', (0, first), *[(0, OSError())] * most)
+        last = ConnectionError('the last')
+        stream = self._stream(b'abc', *[(0, OSError())] * most, (0, last))
         error = self.assertRaises(exceptions.ImageError, stream.begin)
-        # Why attempts were made, not how the last one ended.
-        self.assertIs(first, error.__cause__)
+        self.assertIs(last, error.__cause__)
         self.assertEqual(most + 1, len(self.opened_at))
 
-    def test_failures_are_limited_even_if_bytes_arrive(self):
-        self.patch(image_stream, 'MAX_FAILURES', 10)
+    def test_interruptions_are_not_counted_while_bytes_arrive(self):
+        content = images.raw_bytes(3 * CHUNK)
+        self._whole(
+            content, self._stream(content, *[(40_000, OSError())] * 200)
+        )
+        self.assertGreater(len(self.opened_at), 70)
+
+    def test_a_few_bytes_at_each_attempt_are_no_progress(self):
         content = images.raw_bytes(CHUNK)
         stream = self._stream(content, *[(1, OSError())] * 100)
         self.assertRaises(exceptions.ImageError, stream.begin)
-        self.assertEqual(11, len(self.opened_at))
+        self.assertEqual(
+            len(image_stream.RETRY_DELAYS) + 1, len(self.opened_at)
+        )
+
+    def test_all_bytes_before_a_break_are_the_whole_image(self):
+        content = images.raw_bytes(CHUNK)
+        stream = self._stream(content, (CHUNK, OSError()))
+        self._whole(content, stream)
+        self.assertEqual([0], self.opened_at)
+
+    def test_an_end_before_the_size_is_an_interruption(self):
+        content = images.raw_bytes(2 * CHUNK)
+        stream = self._stream(content, (CHUNK + 5, None))
+        self._whole(content, stream)
+        self.assertEqual([0, CHUNK + 5], self.opened_at)
+
+    def test_why_a_download_is_not_resumed_is_in_the_message(self):
+        def open_at(position):
+            if position:
+                raise responses.refused(503)
+            return responses.Body(
+                [b'a'], glance_http.Interrupted('http://g.invalid', 'reset')
+            )
+
+        stream = image_stream.ImageStream(base.image_of(b'abc'), open_at)
+        self.addCleanup(stream.close)
+        error = self.assertRaises(exceptions.ImageTruncated, stream.begin)
+        self.assertEqual((3, 1), (error.expected, error.received))
+        for text in ('http://g.invalid', 'reset', 'HTTP 503'):
+            self.assertIn(text, str(error))
+
+    def test_the_delay_that_glance_asks_for_is_kept(self):
+        slept = []
+        self.patch(image_stream.time, 'sleep', slept.append)
+        self.patch(image_stream, 'RETRY_DELAYS', (0.5, 2.0, 8.0))
+        stream = self._stream(
+            b'abc',
+            (0, responses.refused(503, retry_after=4.0)),
+            (0, responses.refused(503, retry_after=1.0)),
+            (0, responses.refused(503, retry_after=3600.0)),
+        )
+        self._whole(b'abc', stream)
+        self.assertEqual([4.0, 2.0, retry.LONGEST_RETRY_AFTER], slept)
 
     def test_permanent_errors_are_not_retried(self):
         for error in (
-            glance_exceptions.HTTPForbidden(),
-            glance_exceptions.HTTPNotFound(),
-            glance_exceptions.HTTPUnauthorized(),
+            responses.refused(400),
+            responses.refused(401),
+            responses.refused(403),
+            responses.refused(404),
             ValueError('a defect'),
         ):
             stream = self._stream(b'abc', (1, error))
@@ -410,7 +467,7 @@ class ResumeTest(base.TestCase):
 
     def test_a_wrong_image_is_not_fetched_again(self):
         content = images.raw_bytes(2 * CHUNK)
-        for wrong in (content[:-1], content[:-1] + b'?', content + b'x'):
+        for wrong in (content[:-1] + b'?', content + b'x'):
             stream = self._stream(wrong)
             stream.image = base.image_of(content)
             stream.begin()
@@ -440,22 +497,6 @@ class ResumeTest(base.TestCase):
             'Download of an image (3e865d14) interrupted at 64 KiB; '
             'resuming in 0.0 s: ',
             logger.output,
-        )
-
-
-class ContentTest(base.TestCase):
-    """The body of a response."""
-
-    @base.generated
-    @hypothesis.given(
-        strategies.binary(max_size=100), strategies.integers(0, 120)
-    )
-    def test_the_beginning_is_skipped(self, content, skip):
-        self.patch(image_stream, '_PART_SIZE', 7)
-        response = requests.Response()
-        response.raw = io.BytesIO(content)
-        self.assertEqual(
-            content[skip:], b''.join(image_stream.content(response, skip))
         )
 
 

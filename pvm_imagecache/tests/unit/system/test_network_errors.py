@@ -12,6 +12,7 @@
 
 """Plain causes of network errors."""
 
+import http.client
 import socket
 import ssl
 
@@ -63,6 +64,21 @@ class PlainCauseTest(base.TestCase):
             (TimeoutError('The read operation timed out'), 'timed out'),
         ):
             self.assertEqual(cause, network_errors.plain_cause(error))
+
+    def test_text_of_python_is_no_cause(self):
+        for error in (
+            urllib3_exceptions.ProtocolError(
+                'Connection broken: IncompleteRead(3 bytes read)',
+                http.client.IncompleteRead(b'abc', 3),
+            ),
+            urllib3_exceptions.ProtocolError('Response ended prematurely'),
+        ):
+            self.assertEqual(
+                'closed before the end of the data',
+                network_errors.plain_cause(error),
+            )
+        for error in (KeyError('k'), OSError('<html>'), ValueError()):
+            self.assertIsNone(network_errors.known_cause(error))
 
     def test_the_more_specific_cause_is_reported(self):
         error = urllib3_exceptions.ProtocolError(
@@ -126,3 +142,37 @@ class IsPermanentTest(base.TestCase):
             '',
         ):
             self.assertFalse(self._is_permanent(message), message)
+
+    def test_a_service_that_restarts_may_be_back_soon(self):
+        for message, restarts in (
+            ('[Errno 111] Connection refused', True),
+            ('No route to host', True),
+            ('Name or service not known', False),
+            ('certificate verify failed: expired', False),
+        ):
+            cause = network_errors.plain_cause(OSError(message))
+            self.assertIs(restarts, network_errors.is_at_restart(cause))
+
+
+class AddressTest(base.TestCase):
+    def test_the_address_is_found_in_messages_of_libraries(self):
+        for message, found in (
+            (
+                'Unable to establish connection to http://g:9292/v2/x: Max',
+                'http://g:9292/v2/x',
+            ),
+            (
+                'Request to https://g/v2/images?name=x timed out',
+                'https://g/v2/images',
+            ),
+            (
+                'SSL exception connecting to https://u:p@g/v3/auth: bad',
+                'https://g/v3/auth',
+            ),
+            (
+                'Unexpected exception for http://[::1]:9292/v2.',
+                'http://[::1]:9292/v2',
+            ),
+            ('timed out', None),
+        ):
+            self.assertEqual(found, network_errors.address(OSError(message)))

@@ -123,6 +123,14 @@ class RetryTest(RetryTestCase):
         )
         self.assertEqual(errors, seen)
 
+    def test_the_delay_that_a_server_wants_is_kept_within_a_limit(self):
+        errors = [
+            exceptions.GlanceBusy(reason='busy', retry_after=seconds)
+            for seconds in (5.0, 0.1, 3600.0)
+        ]
+        retry.retry(self._call(*errors), _DELAYS)
+        self.assertEqual([5.0, 2.0, retry.LONGEST_RETRY_AFTER], self.slept)
+
     def test_every_repetition_is_logged_with_its_reason(self):
         logger = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
         retry.retry(

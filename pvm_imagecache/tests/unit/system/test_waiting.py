@@ -16,13 +16,14 @@ import http.server
 import socketserver
 import threading
 
-import glanceclient
 from keystoneauth1 import session as ksa_session
 from keystoneauth1 import token_endpoint
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.cmd import clouds
 from pvm_imagecache.cmd import keystone
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import retry
@@ -237,11 +238,8 @@ class CallSiteTest(base.TestCase):
         self.server.go_on.wait(base.PATIENCE)
 
     def _source(self):
-        client = glanceclient.Client(
-            '2',
-            session=ksa_session.Session(
-                token_endpoint.Token(self.url, 'token')
-            ),
+        client = glance_http.make_client(
+            ksa_session.Session(token_endpoint.Token(self.url, 'token'))
         )
         return image_source.ImageSource(lambda context: client)
 
@@ -272,7 +270,7 @@ class CallSiteTest(base.TestCase):
     def test_an_authentication_is_a_wait_for_keystone(self):
         url = f'{self.url}/v3'
         session = keystone.session(
-            keystone.Credentials(
+            clouds.Credentials(
                 'password',
                 {
                     'auth_url': url,

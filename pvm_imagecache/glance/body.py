@@ -1,0 +1,106 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The data of an image in one answer of Glance."""
+
+from collections.abc import Iterator
+import http.client
+from typing import Final
+
+import requests
+
+from pvm_imagecache.glance import http as glance_http
+
+#: Bytes that are read at a time.
+_PART_SIZE: Final = 64 * 1024
+
+
+class Body:
+    """Iterator over the data in an answer, without what is known already.
+
+    :param response: the answer; :meth:`close` closes it.
+    :param skip: how many bytes to leave out at the beginning: a server may
+        send all of an image though it was asked for a part.
+    """
+
+    def __init__(self, response: requests.Response, skip: int = 0) -> None:
+        self._response = response
+        self._parts = _parts(response)
+        self._restarted = skip > 0
+        self._skip = skip
+        self._new = False
+        self._ended = False
+
+    @property
+    def no_more(self) -> bool:
+        """Whether the server sent what was known already, and nothing else.
+
+        It has no more data then, and asking again would repeat the whole
+        transfer.
+        """
+        return (
+            self._restarted
+            and self._ended
+            and not self._skip
+            and not self._new
+        )
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next bytes.
+
+        :returns: one byte or more.
+        :raises Interrupted: if the connection breaks.
+        """
+        while True:
+            part = self._read()
+            skipped = min(self._skip, len(part))
+            self._skip -= skipped
+            if part[skipped:]:
+                self._new = True
+                return part[skipped:]
+
+    def close(self) -> None:
+        """Close the answer. May be called more than once."""
+        self._response.close()
+
+    def _read(self) -> bytes:
+        try:
+            with glance_http.reading(self._response):
+                return next(self._parts)
+        except StopIteration:
+            self._ended = True
+            raise
+        except glance_http.Interrupted as error:
+            self._ended = _is_end(error)
+            raise
+
+
+def _parts(response: requests.Response) -> Iterator[bytes]:
+    """Return the parts of a content as they arrive, decoded if needed."""
+    parts: Iterator[bytes] = (
+        response.iter_content(_PART_SIZE)
+        if response.headers.get('Content-Encoding')
+        else response.raw.stream(_PART_SIZE, decode_content=False)
+    )
+    return parts
+
+
+def _is_end(error: BaseException | None) -> bool:
+    """Check if the server closed the connection before the announced end."""
+    while error is not None:
+        if isinstance(error, http.client.IncompleteRead):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,437 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Requests to Glance, and what counts as an answer of it.
+
+glanceclient reports most HTTP statuses without address and number, and fails
+with errors of Python at answers that are not from Glance, such as the page
+of a proxy. This module sends the requests in its place. What is neither data
+nor JSON of the expected kind is a :exc:`BadAnswer`.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import email.utils
+import functools
+import http
+import http.client
+import json
+import re
+import time
+from typing import Any
+from typing import Final
+import urllib.parse
+
+from glanceclient.v2 import images
+from glanceclient.v2 import schemas
+from keystoneauth1 import adapter
+from keystoneauth1 import session as ksa_session
+import requests
+from urllib3 import exceptions as urllib3_exceptions
+
+from pvm_imagecache.system import network_errors
+from pvm_imagecache.system import streaming
+
+#: Seconds without an answer after which a request fails, if the session has
+#: no limit of its own.
+DEFAULT_TIMEOUT: Final = 60
+#: Seconds until the first byte of the data of an image.
+DEFAULT_FIRST_BYTE_TIMEOUT: Final = 600
+
+#: The adapter that knows nothing but the type of the service.
+_ADAPTER: Final = functools.partial(adapter.Adapter, service_type='image')
+#: How many redirections of one request are followed.
+_REDIRECTS: Final = 3
+_OCTETS: Final = 'octet-stream'
+_HTML: Final = ('text/html', 'application/xhtml+xml')
+#: What requests and the libraries below it raise while content is read.
+_BROKEN: Final = (
+    requests.exceptions.RequestException,
+    urllib3_exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+)
+_OF_IMAGE: Final = re.compile(r'/v2/images/[^/]+(/file)?$')
+_CONTENT_RANGE: Final = re.compile(r'bytes (\d+)-(\d+)/(\d+)$')
+
+
+class BadAnswer(Exception):
+    """An answer that is not what was requested.
+
+    :ivar url: address of the request, without user, password and query.
+    :ivar status: HTTP status of the answer.
+    :ivar problem: what was answered, without a final stop.
+    :ivar retry_after: seconds after which the server asks for a repetition,
+        or None.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        status: int,
+        problem: str,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f'{url} answered {problem}')
+        self.url = url
+        self.status = status
+        self.problem = problem
+        self.retry_after = retry_after
+
+    @property
+    def of_image(self) -> bool:
+        """Whether the request was for one image, or its data."""
+        return _OF_IMAGE.search(self.url) is not None
+
+
+class Interrupted(Exception):
+    """A connection that broke while data was read.
+
+    :ivar url: address of the request, without user, password and query.
+    :ivar cause: why, without a final stop.
+    """
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(f'the connection to {url} broke: {cause}')
+        self.url = url
+        self.cause = cause
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of the data of an image.
+
+    :ivar first: position of the first byte.
+    :ivar last: position of the last byte, or None for the end of the image.
+    """
+
+    first: int
+    last: int | None = None
+
+    @property
+    def header(self) -> str:
+        """The value of the header ``Range``."""
+        last = '' if self.last is None else self.last
+        return f'bytes={self.first}-{last}'
+
+
+class Client:
+    """Glance for one user: what an ``ImageSource`` needs of it.
+
+    :ivar images: the images controller of glanceclient (API version 2). It
+        has no type annotations.
+    :ivar http_client: the adapter of keystoneauth1 that knows the endpoint
+        and the credentials.
+    """
+
+    def __init__(
+        self, http_client: adapter.Adapter, first_byte_timeout: float
+    ) -> None:
+        self.http_client = http_client
+        self._timeout = http_client.session.timeout or DEFAULT_TIMEOUT
+        self._first_byte_timeout = first_byte_timeout
+        self.images: Any = images.Controller(self, schemas.Controller(self))
+
+    def get(
+        self, url: str, headers: Mapping[str, str | None] | None = None
+    ) -> tuple[requests.Response, dict[str, Any]]:
+        """Return the answer to a request for JSON; called by glanceclient.
+
+        :param url: path of the request, with its query.
+        :param headers: headers of the request; those that are None are not
+            sent.
+        :returns: the answer, and its content.
+        :raises BadAnswer: if the answer has an HTTP status of 300 or above,
+            or is not JSON of the kind that Glance has for this path.
+        :raises keystoneauth1.exceptions.ClientException: if there is no
+            answer, or Keystone fails.
+        """
+        response = self._request(url, headers or {})
+        with response:
+            return response, _json(response)
+
+    def data(
+        self, image_id: str, part: Part | None = None
+    ) -> requests.Response:
+        """Return the answer to a request for the data of an image.
+
+        The first byte may take as long as the client was created with.
+
+        :param image_id: ID of the image.
+        :param part: the part to ask for, or None for all data. The status
+            of the answer tells if the server has respected it.
+        :returns: the answer, whose content is not yet read. It has the
+            status 200, 204 (no data), or 206 if a part was requested. The
+            caller closes it.
+        :raises BadAnswer: if the answer has another status, or its content
+            is not that of an image.
+        :raises keystoneauth1.exceptions.ClientException: if there is no
+            answer, or Keystone fails.
+        """
+        response = self._request(
+            f'/v2/images/{urllib.parse.quote(image_id, safe="")}/file',
+            # The positions of a part are those of data as they are.
+            {
+                'Accept-Encoding': 'identity',
+                'Range': part.header if part else None,
+            },
+            timeout=(
+                self._timeout,
+                max(self._timeout, self._first_byte_timeout),
+            ),
+        )
+        try:
+            _check_data(response, part)
+        except BadAnswer:
+            response.close()
+            raise
+        return response
+
+    def _request(
+        self, url: str, headers: Mapping[str, str | None], **kwargs: Any
+    ) -> requests.Response:
+        """Return a successful answer, whose content is not yet read."""
+        kwargs.setdefault('timeout', self._timeout)
+        for _ in range(_REDIRECTS + 1):
+            response = self.http_client.request(
+                url,
+                'GET',
+                headers={
+                    name: value for name, value in headers.items() if value
+                },
+                raise_exc=False,
+                # A redirection would take the token to any server.
+                redirect=False,
+                stream=True,
+                # The default one sleeps until the clock shows the time of
+                # the last request again, if it was set back.
+                rate_semaphore=contextlib.nullcontext(),
+                **kwargs,
+            )
+            target = _redirection(response)
+            if target is None:
+                break
+            response.close()
+            url = target
+        if response.status_code >= http.HTTPStatus.MULTIPLE_CHOICES:
+            with response:
+                raise _bad(response, _status(response))
+        return response
+
+
+def make_client(
+    session: ksa_session.Session,
+    *,
+    first_byte_timeout: float = DEFAULT_FIRST_BYTE_TIMEOUT,
+    transport: Callable[..., adapter.Adapter] = _ADAPTER,
+    **where: Any,
+) -> Client:
+    """Return a client of Glance; no request is made.
+
+    :param session: session of keystoneauth1; its ``timeout`` is the limit
+        of a request, and of each byte of data after the first one.
+    :param first_byte_timeout: seconds until the first byte of data.
+    :param transport: creates the adapter of keystoneauth1.
+    :param where: parameters of the adapter of keystoneauth1 that tell where
+        Glance is, and whose credentials are used, such as ``auth``,
+        ``interface`` and ``endpoint_override``.
+    :returns: the client.
+    """
+    streaming.use(session, session.timeout or DEFAULT_TIMEOUT)
+    where.setdefault('user_agent', 'pvm_imagecache')
+    return Client(transport(session, **where), first_byte_timeout)
+
+
+@contextlib.contextmanager
+def reading(response: requests.Response) -> Iterator[None]:
+    """Translate the errors of a connection that breaks.
+
+    :param response: the answer whose content is read in the block.
+    :raises Interrupted: if the connection breaks in the block.
+    """
+    try:
+        yield
+    except _BROKEN as error:
+        raise Interrupted(
+            address(response.url),
+            network_errors.known_cause(error) or 'unknown reason',
+        ) from error
+
+
+def holds(response: requests.Response, part: Part, size: int) -> bool:
+    """Check if an answer contains the part that was requested.
+
+    Some servers answer "partial content" and send everything.
+
+    :param response: an answer to a request for the part.
+    :param part: the part.
+    :param size: size of the image in bytes.
+    :returns: True if the answer says that it begins and ends where the part
+        does, and that the image has this size.
+    """
+    if (
+        response.status_code != http.HTTPStatus.PARTIAL_CONTENT
+        or response.headers.get('Content-Encoding', 'identity') != 'identity'
+    ):
+        return False
+    found = _CONTENT_RANGE.match(response.headers.get('Content-Range', ''))
+    last = size - 1 if part.last is None else part.last
+    return found is not None and (part.first, last, size) == tuple(
+        map(int, found.groups())
+    )
+
+
+def address(url: str) -> str:
+    """Return a URL without user, password, query and fragment.
+
+    :param url: the URL.
+    :returns: the URL as it may be logged.
+    """
+    split = urllib.parse.urlsplit(url)
+    host = split.netloc.rpartition('@')[2]
+    return urllib.parse.urlunsplit((split.scheme, host, split.path, '', ''))
+
+
+# -- judging answers
+
+
+def _redirection(response: requests.Response) -> str | None:
+    """Return where a redirection leads, unless that is another server."""
+    if not response.is_redirect:
+        return None
+    old = urllib.parse.urlsplit(response.url)
+    target = urllib.parse.urljoin(response.url, response.headers['Location'])
+    new = urllib.parse.urlsplit(target)
+    safe = new.scheme in (old.scheme, 'https')
+    return target if safe and new.hostname == old.hostname else None
+
+
+def _bad(response: requests.Response, problem: str) -> BadAnswer:
+    return BadAnswer(
+        address(response.url),
+        response.status_code,
+        problem,
+        _retry_after(response),
+    )
+
+
+def _status(response: requests.Response) -> str:
+    """Return status and reason; the reason of the server may be anything."""
+    try:
+        phrase = http.HTTPStatus(response.status_code).phrase
+    except ValueError:
+        phrase = ''
+    shown = f'HTTP {response.status_code} {phrase}'.rstrip()
+    if response.is_redirect:
+        target = urllib.parse.urljoin(
+            response.url, response.headers['Location']
+        )
+        shown += f', a redirection to {address(target)}'
+    return shown
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Return the seconds of ``Retry-After``, which may be a date."""
+    value = response.headers.get('Retry-After', '').strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, date.timestamp() - time.time())
+
+
+def _media_type(response: requests.Response) -> str:
+    value = response.headers.get('Content-Type', '')
+    return str(value.partition(';')[0].strip().lower())
+
+
+def _check_data(response: requests.Response, part: Part | None) -> None:
+    """Raise BadAnswer if a content cannot be the data of an image."""
+    status = response.status_code
+    if status == http.HTTPStatus.NO_CONTENT:
+        return
+    if status != http.HTTPStatus.OK and (
+        part is None or status != http.HTTPStatus.PARTIAL_CONTENT
+    ):
+        raise _bad(response, _status(response))
+    kind = _media_type(response)
+    if kind and kind.rpartition('/')[2] != _OCTETS:
+        raise _bad(response, _instead_of('the data of an image', response))
+
+
+def _instead_of(expected: str, response: requests.Response) -> str:
+    kind = _media_type(response)
+    found = (
+        'a web page'
+        if kind in _HTML
+        else f'content of the type {kind!r}'
+        if kind
+        else 'content without a type'
+    )
+    return f'{_status(response)} with {found} in place of {expected}'
+
+
+def _json(response: requests.Response) -> dict[str, Any]:
+    """Return the content of an answer if it is of the expected kind."""
+    kind = _media_type(response)
+    if kind not in ('', 'application/json'):
+        raise _bad(response, _instead_of('JSON', response))
+    with reading(response):
+        text = response.content
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _bad(
+            response, f'{_status(response)} with invalid JSON'
+        ) from None
+    path = urllib.parse.urlsplit(response.url).path
+    if not _is_expected(path, content):
+        raise _bad(
+            response, f'{_status(response)} with JSON that is not of Glance'
+        )
+    found: dict[str, Any] = content
+    return found
+
+
+def _is_expected(path: str, content: Any) -> bool:
+    """Check if the content is one that glanceclient can process."""
+    if not isinstance(content, dict):
+        return False
+    if path.rpartition('/')[0].endswith('/schemas'):
+        properties = content.get('properties')
+        return (
+            isinstance(content.get('name'), str)
+            and isinstance(properties, dict)
+            and all(isinstance(each, dict) for each in properties.values())
+        )
+    if path.endswith('/images'):
+        found = content.get('images')
+        # A complete URL would be sent the token, whatever its server is.
+        next_page = content.get('next', '/')
+        return (
+            isinstance(found, list)
+            and all(_is_image(each) for each in found)
+            and isinstance(next_page, str)
+            and not urllib.parse.urlsplit(next_page).netloc
+        )
+    return _is_image(content)
+
+
+def _is_image(content: Any) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(content.get(name), str) for name in ('id', 'status')
+    )

@@ -1,0 +1,174 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""HTTP answers that take long: a limit for the first byte, and no lost bytes.
+
+A server may take minutes before it can send the first byte, for example to
+attach a volume, and must not be silent for that long afterwards. requests
+has one limit for both. The adapter of this module has two: the limit that a
+request is sent with applies until the first byte of the body, and a shorter
+one applies after it.
+
+The libraries also wait until all bytes that were asked for have arrived, and
+lose those that have if the connection breaks. Here bytes are returned as
+they arrive.
+"""
+
+import functools
+import http.client
+import io
+import socket
+from typing import Any
+from typing import Final
+
+from keystoneauth1 import session as ksa_session
+from urllib3 import connectionpool
+
+_SCHEMES: Final = ('http://', 'https://')
+
+
+class StreamingAdapter(ksa_session.TCPKeepAliveAdapter):
+    """Sends HTTP requests; see the description of the module.
+
+    :param between_bytes: seconds for which a server may send nothing after
+        the first byte of a body; a shorter limit of the request applies
+        to these bytes too.
+    :param kwargs: parameters of the base class.
+    """
+
+    def __init__(self, between_bytes: float, **kwargs: Any) -> None:
+        self.between_bytes = between_bytes
+        super().__init__(**kwargs)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Create the pools; called by requests.
+
+        :param args: as requests gives them.
+        :param kwargs: as requests gives them.
+        """
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {
+            'http': _pool_class(
+                connectionpool.HTTPConnectionPool, self.between_bytes
+            ),
+            'https': _pool_class(
+                connectionpool.HTTPSConnectionPool, self.between_bytes
+            ),
+        }
+
+
+def use(session: ksa_session.Session, between_bytes: float) -> None:
+    """Let a session send its requests with a :class:`StreamingAdapter`.
+
+    A session that does not have the adapters of keystoneauth1 is left as it
+    is. May be called more than once for a session.
+
+    :param session: the session of keystoneauth1.
+    :param between_bytes: as for the adapter.
+    """
+    for scheme in _SCHEMES:
+        present = session.session.get_adapter(scheme)
+        if type(present) is not ksa_session.TCPKeepAliveAdapter:
+            continue
+        # What newer releases of keystoneauth1 know, and older ones do not.
+        tls = {
+            name: getattr(present, name)
+            for name in ('tls_ciphers', 'tls_min_version')
+            if getattr(present, name, None)
+        }
+        session.mount(scheme, StreamingAdapter(between_bytes, **tls))
+
+
+def _pool_class(base: type[Any], between_bytes: float) -> type[Any]:
+    """Return a class of pools whose connections have both limits."""
+
+    connection = type(
+        'Connection',
+        (base.ConnectionCls,),
+        {
+            'response_class': functools.partial(
+                _Response, between_bytes=between_bytes
+            )
+        },
+    )
+    return type(base.__name__, (base,), {'ConnectionCls': connection})
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that shortens the limit of its socket, and keeps no bytes."""
+
+    def __init__(
+        self, sock: Any, *args: Any, between_bytes: float, **kwargs: Any
+    ) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._received = _Received(sock, between_bytes)
+        self.fp.close()
+        self.fp = io.BufferedReader(self._received)
+
+    def begin(self) -> None:
+        super().begin()
+        # None if the answer has no body.
+        if isinstance(self.fp, io.BufferedReader):
+            self._received.expect_body(self.fp)
+
+    def read(self, amt: int | None = None) -> bytes:
+        # Chunks are parsed by urllib3, or by the base class.
+        if amt is None or self.chunked:
+            return super().read(amt)
+        return self.read1(amt)
+
+
+class _Received(io.RawIOBase):
+    """The bytes from a socket; the first one of the body is noticed."""
+
+    def __init__(self, sock: Any, between_bytes: float) -> None:
+        self._socket: socket.socket = sock
+        self._raw = sock.makefile('rb', buffering=0)
+        self._between_bytes = between_bytes
+        self._in_body = False
+        self._looking_ahead = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._looking_ahead:
+            return None
+        count: int | None = self._raw.readinto(buffer)
+        if self._in_body and count:
+            self._shorten_limit()
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+    def expect_body(self, buffered: io.BufferedReader) -> None:
+        """Note that what follows is the body.
+
+        The first bytes of it may have arrived with the headers.
+        """
+        self._in_body = True
+        self._looking_ahead = True
+        try:
+            ahead = buffered.peek(1)
+        finally:
+            self._looking_ahead = False
+        if ahead:
+            self._shorten_limit()
+
+    def _shorten_limit(self) -> None:
+        self._in_body = False
+        limit = self._socket.gettimeout()
+        if limit is None or limit > self._between_bytes:
+            self._socket.settimeout(self._between_bytes)

@@ -1,0 +1,32 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Servers and precached images, with stores that cannot read parts."""
+
+from pvm_imagecache.tests.nova import test_precaching
+from pvm_imagecache.tests.nova import test_servers
+
+
+class RBDPrecachingTestCase(test_precaching.PrecachingTestCase):
+    glance_store = 'rbd'
+
+
+class HTTPPrecachingTestCase(test_precaching.PrecachingTestCase):
+    glance_store = 'http'
+
+
+class RBDServersTestCase(test_servers.ServersTestCase):
+    glance_store = 'rbd'
+
+
+class HTTPServersTestCase(test_servers.ServersTestCase):
+    glance_store = 'http'

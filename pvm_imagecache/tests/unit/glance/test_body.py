@@ -1,0 +1,109 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The data in one answer of Glance."""
+
+import http.client
+import io
+
+import hypothesis
+from hypothesis import strategies
+import requests
+
+from pvm_imagecache.glance import body
+from pvm_imagecache.glance import http as glance_http
+from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit.glance import responses
+
+
+class _Raw(io.BytesIO):
+    """Bytes as urllib3 returns them."""
+
+    def stream(self, size, decode_content):
+        while part := self.read(size):
+            yield part
+
+
+class _Broken(_Raw):
+    """Bytes that end with an error."""
+
+    def __init__(self, content, error):
+        super().__init__(content)
+        self._error = error
+
+    def read(self, size=-1):
+        part = super().read(size)
+        if not part:
+            raise self._error
+        return part
+
+
+def _response(raw):
+    response = requests.Response()
+    response.raw = raw
+    response.url = f'{responses.FILE_URL}?token=hush'
+    return response
+
+
+class BodyTest(base.TestCase):
+    @base.generated
+    @hypothesis.given(
+        strategies.binary(max_size=100), strategies.integers(0, 120)
+    )
+    def test_the_beginning_is_skipped(self, content, skip):
+        self.patch(body, '_PART_SIZE', 7)
+        found = body.Body(_response(_Raw(content)), skip)
+        self.assertEqual(content[skip:], b''.join(found))
+
+    def test_no_part_is_empty(self):
+        self.patch(body, '_PART_SIZE', 7)
+        found = body.Body(_response(_Raw(bytes(100))), 50)
+        self.assertNotIn(b'', list(found))
+
+    def test_a_broken_connection_is_reported_with_its_address(self):
+        for raised in (
+            ConnectionResetError(104, 'Connection reset by peer'),
+            TimeoutError('timed out'),
+            requests.exceptions.ChunkedEncodingError('c'),
+            http.client.IncompleteRead(b'x'),
+        ):
+            found = body.Body(_response(_Broken(b'abc', raised)))
+            self.assertEqual(b'abc', next(found))
+            error = self.assertRaises(glance_http.Interrupted, next, found)
+            self.assertEqual(responses.FILE_URL, error.url)
+            self.assertIs(raised, error.__cause__)
+
+    def test_the_end_of_data_that_is_known_already_is_noticed(self):
+        for content, skip, no_more in (
+            (b'abc', 3, True),
+            (b'abc', 4, False),
+            (b'abcd', 3, False),
+            (b'abc', 0, False),
+        ):
+            found = body.Body(_response(_Raw(content)), skip)
+            self.assertFalse(found.no_more)
+            list(found)
+            self.assertIs(no_more, found.no_more)
+
+    def test_data_cut_at_the_same_byte_again_is_their_end(self):
+        for raised, no_more in (
+            (http.client.IncompleteRead(b'x'), True),
+            (ConnectionResetError(), False),
+        ):
+            found = body.Body(_response(_Broken(b'abc', raised)), 3)
+            self.assertRaises(glance_http.Interrupted, next, found)
+            self.assertIs(no_more, found.no_more)
+
+    def test_close_closes_the_answer(self):
+        raw = _Raw(b'abc')
+        body.Body(_response(raw)).close()
+        self.assertTrue(raw.closed)
