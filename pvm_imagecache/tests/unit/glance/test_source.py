@@ -14,6 +14,7 @@
 
 import io
 import types
+import urllib.parse
 
 from glanceclient import exc as glance_exceptions
 from keystoneauth1 import adapter
@@ -35,24 +36,42 @@ class _Images:
         self.body = body
         self.asked = []
 
-    def get(self, image_id):
-        self.asked.append(image_id)
-        for each in self.found:
-            if each['id'].lower() == image_id.lower():
-                return each
-        raise glance_exceptions.HTTPNotFound(image_id)
-
-    def list(self, filters=None):
-        name = (filters or {}).get('name')
-        return (
-            each for each in self.found if name in (None, each.get('name'))
-        )
-
     def data(self, image_id, do_checksum=True):
         self.asked.append((image_id, do_checksum))
         if isinstance(self.body, Exception):
             raise self.body
         return self.body
+
+
+class _Http:
+    """The requests for metadata."""
+
+    def __init__(self, *found):
+        self.found = found
+        self.paths = []
+
+    def get(self, url):
+        self.paths.append(url)
+        parsed = urllib.parse.urlsplit(url)
+        if parsed.path == '/v2/images':
+            return None, self._list(dict(urllib.parse.parse_qsl(parsed.query)))
+        wanted = parsed.path.removeprefix('/v2/images/')
+        for each in self.found:
+            if each['id'].lower() == wanted.lower():
+                return None, each
+        raise glance_exceptions.HTTPNotFound(wanted)
+
+    def _list(self, query):
+        name = query.get('name', '').removeprefix('eq:')
+        return {
+            'images': [
+                each
+                for each in self.found
+                if not name or (each['name'] or '').lower() == name.lower()
+            ]
+            if 'os_hidden' not in query
+            else []
+        }
 
 
 def _entry(image_id=base.IMAGE_ID, **values):
@@ -72,10 +91,11 @@ def _entry(image_id=base.IMAGE_ID, **values):
 
 def _source(*args, **kwargs):
     found = _Images(*args, **kwargs)
+    http = _Http(*args)
     source = image_source.ImageSource(
-        lambda context: types.SimpleNamespace(images=found)
+        lambda context: types.SimpleNamespace(images=found, http_client=http)
     )
-    source.images = found
+    source.images, source.paths = found, http.paths
     return source
 
 
@@ -121,12 +141,12 @@ class GetTest(base.TestCase):
         source = image_source.ImageSource(
             lambda context: (
                 contexts.append(context)
-                or types.SimpleNamespace(images=_Images(_entry()))
+                or types.SimpleNamespace(http_client=_Http(_entry()))
             )
         )
         source.get(base.IMAGE_ID, 'context')
         source.find('an image')
-        self.assertEqual(['context', None], contexts)
+        self.assertEqual(['context', None, None], contexts)
 
     def test_get_refuses_a_missing_image(self):
         error = self.assertRaises(
@@ -237,7 +257,7 @@ class FindTest(base.TestCase):
 
     def test_find_by_id_sends_one_request(self):
         self.assertEqual(base.IMAGE_ID, self._found(base.IMAGE_ID))
-        self.assertEqual([base.IMAGE_ID], self.source.images.asked)
+        self.assertEqual([f'/v2/images/{base.IMAGE_ID}'], self.source.paths)
 
     def test_find_refuses_an_id_in_other_case(self):
         self.assertRaises(
@@ -265,20 +285,20 @@ class FindTest(base.TestCase):
                 + error.matches.count(base.IMAGE_ID),
             )
 
-    def test_find_lists_five_of_many_matches(self):
+    def test_find_lists_twenty_of_many_matches(self):
         source = _source(
             *[
                 _entry(
                     f'abcd{number:04}-0000-0000-0000-000000000000', name=None
                 )
-                for number in range(9)
+                for number in range(24)
             ]
         )
         error = self.assertRaises(
             exceptions.ImageAmbiguous, source.find, 'abcd'
         )
-        self.assertIn('abcd0004-', str(error))
-        self.assertIn('(no name) and 4 more', str(error))
+        self.assertIn('abcd0019-', str(error))
+        self.assertIn('(no name, active) and 4 more', str(error))
 
     def test_find_refuses_what_matches_no_image(self):
         for text in (
