@@ -239,6 +239,29 @@ class DiskNotOurs(RequestRefused):
     )
 
 
+class DeletionNotProven(RequestRefused):
+    """Raised if nothing proves that images were deleted from Glance.
+
+    :ivar reason: why, with a final stop.
+    """
+
+    msg_fmt = '%(reason)s Nothing was purged.'
+
+
+class PurgeTooLarge(RequestRefused):
+    """Raised if most of the cache would be purged as deleted from Glance.
+
+    :ivar count: number of images that would be purged.
+    :ivar total: number of images that are cached.
+    """
+
+    msg_fmt = (
+        '%(count)d of %(total)d cached images were deleted from Glance: that '
+        'is most of the cache. Check the images with "verify" and the '
+        'configuration of Glance. If it is right, add --force.'
+    )
+
+
 class ImageNotCached(RequestRefused):
     """Raised if no cached image has that ID, ID prefix or name.
 
@@ -247,7 +270,8 @@ class ImageNotCached(RequestRefused):
 
     msg_fmt = (
         'Image "%(image)s" is not cached. "pvm-imagecache list" shows the '
-        'cached images.'
+        'cached images. If an image was renamed in Glance, "verify" updates '
+        'its name.'
     )
 
 
@@ -613,6 +637,18 @@ class GlanceFailed(ImageError):
     )
 
 
+class GlanceListFailed(GlanceFailed):
+    """Raised if Glance does not list images.
+
+    :ivar reason: the cause, without a final stop.
+    """
+
+    msg_fmt = (
+        'Glance does not list images: %(reason)s. Check the address of the '
+        'Image service and the credentials in [glance].'
+    )
+
+
 class GlanceLogonFailed(ImageError):
     """Raised if Glance or Keystone rejects the credentials.
 
@@ -689,6 +725,18 @@ class ImageNotFound(ImageError):
         super().__init__(reason=reason, answer=_aside(reason), **kwargs)
 
 
+class NoImageMatches(ImageNotFound):
+    """Raised if no image has that name, ID or ID prefix.
+
+    :ivar whose: the user and project that Glance answered.
+    :ivar hint: a further sentence that begins with a space, or ''.
+    """
+
+    msg_fmt = (
+        'No image "%(image)s" in Glance, or not visible to %(whose)s.%(hint)s'
+    )
+
+
 class ImageAmbiguous(ImageError):
     """Raised if several images have that name or ID prefix.
 
@@ -698,6 +746,18 @@ class ImageAmbiguous(ImageError):
     msg_fmt = (
         '"%(image)s" matches several images; give the full ID of one: '
         '%(matches)s.'
+    )
+
+
+class ImageNameAmbiguous(ImageAmbiguous):
+    """Raised if several active images have that name.
+
+    :ivar matches: the images, as text.
+    """
+
+    msg_fmt = (
+        '"%(image)s" matches several images; give the full ID of one, or use '
+        '--latest for the newest active one: %(matches)s.'
     )
 
 
@@ -729,6 +789,19 @@ class ImageNotActive(ImageError):
     msg_fmt = (
         'Image %(image)s cannot be used: its status is "%(status)s", '
         'not "active".'
+    )
+
+
+class NoActiveImage(ImageNotActive):
+    """Raised if images have that name or ID prefix, but none is active.
+
+    :ivar matches: the images, as text.
+    """
+
+    msg_fmt = (
+        'Image "%(image)s" cannot be used: no image of that name or ID is '
+        '"active": %(matches)s. Wait for its data, upload it, or reactivate '
+        'it.'
     )
 
 

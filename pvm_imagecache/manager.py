@@ -324,6 +324,8 @@ class ImageManager:
                 who=identity.of_request(context),
             )
             self._notify(events.Kind.CACHED, image)
+        else:
+            self._follow_name(image)
         return result
 
     # -- reads
@@ -540,6 +542,35 @@ class ImageManager:
             self._record('unpin', image_id=image_id, image_name=name)
         return found
 
+    def record_name(self, image_id: str, name: str | None) -> bool:
+        """Record the name that a cached or pinned image has in Glance now.
+
+        :param image_id: ID of the image.
+        :param name: its name, or None.
+        :returns: whether it had a different name before.
+        :raises NotSupported: if the pool caches images itself.
+        :raises CatalogError: if the catalog cannot be read or written.
+        """
+        reader = self.reader()
+        cached = {each.image.id for each in reader.list()}
+        if image_id not in cached and (
+            name is None or image_id not in reader.pins()
+        ):
+            return False
+        before = reader.names().get(image_id)
+        if before == name:
+            return False
+        self._catalog.base_images.rename(
+            self._driver.pool_id(), image_id, name
+        )
+        self._record(
+            'rename',
+            image_id=image_id,
+            image_name=name,
+            detail=f'was "{before}"' if before else None,
+        )
+        return True
+
     def pins(self) -> dict[str, models.Pin]:
         """Return the pins.
 
@@ -671,6 +702,16 @@ class ImageManager:
                 detail=reason,
             )
         return found
+
+    def _follow_name(self, image: image_module.Image) -> None:
+        """Record the name of an image; a failure does not matter."""
+        try:
+            self.record_name(image.id, image.name)
+        except exceptions.CacheFault as error:
+            LOG.warning(
+                'Could not record the name of image %(image)s: %(error)s',
+                {'image': image.label, 'error': error},
+            )
 
     def _image_of(self, disk_name: str) -> image_module.Image | None:
         """Return the image of a base image, if the catalog can be read."""

@@ -275,6 +275,23 @@ class BaseImages:
                 ),
             )
 
+    def rename(self, pool: str, image_id: str, name: str | None) -> None:
+        """Record the name that an image has in Glance now.
+
+        Nothing is written if no base image holds the image.
+
+        :param pool: ID of the pool.
+        :param image_id: ID of the image.
+        :param name: its name, or None.
+        :raises CatalogError: if the catalog cannot be written.
+        """
+        with self._file.transaction() as connection:
+            connection.execute(
+                'UPDATE base_images SET image_name = ?'
+                ' WHERE pool = ? AND image_id = ?',
+                (name, pool, image_id),
+            )
+
     def start_eviction(self, record: models.BaseImage) -> None:
         """Stop serving deploys, because the disk is about to be deleted.
 

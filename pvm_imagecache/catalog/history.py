@@ -179,6 +179,26 @@ class History:
                 )
         return found
 
+    def last_names(self, pool: str) -> dict[str, str]:
+        """Return the newest name of each image in the history.
+
+        :param pool: ID of the pool.
+        :returns: the name by image ID; images that never had one are left
+            out.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return {
+                row.text('image_id'): row.text('image_name')
+                for row in connection.rows(
+                    'SELECT image_id, image_name FROM history WHERE id IN'
+                    ' (SELECT MAX(id) FROM history WHERE pool = ?'
+                    ' AND image_id IS NOT NULL AND image_name IS NOT NULL'
+                    ' GROUP BY image_id)',
+                    (pool,),
+                )
+            }
+
     def totals(self, pool: str) -> dict[str, models.Total]:
         """Return the sums of all events since the catalog was created.
 

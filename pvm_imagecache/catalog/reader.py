@@ -110,8 +110,8 @@ class CatalogReader:
     def find_pinned(self, text: str) -> tuple[str, str | None] | None:
         """Return ID and name of a pinned image, which need not be cached.
 
-        :param text: ID of the image, a unique prefix of it, or its name, as
-            in the records of base images or in the history.
+        :param text: ID of the image, a unique prefix of it, or its name:
+            that of its base image, or else the newest one in the history.
         :returns: ID and name, the latter None if it is not known; None if no
             pinned image matches.
         :raises ImageAmbiguous: if several pinned images match.
@@ -120,19 +120,11 @@ class CatalogReader:
         pinned = self.pins()
         if not pinned:
             return None
-        names: dict[str, set[str | None]] = {each: set() for each in pinned}
-        in_history = self._catalog.history.image_names(self._pool)
-        for image_id, known in in_history.items():
-            if image_id in names:
-                names[image_id] |= known - {None}
-        for each in self.list():
-            if each.image.id in names and each.image.name:
-                names[each.image.id] = {each.image.name}
-        shown = {
-            image_id: next(iter(known), None)
-            for image_id, known in names.items()
-        }
-        matches = matching(text, names)
+        names = self.names()
+        shown = {each: names.get(each) for each in pinned}
+        matches = matching(
+            text, {each: {name} - {None} for each, name in shown.items()}
+        )
         if len(matches) > 1:
             raise exceptions.ImageAmbiguous(
                 image=text,
@@ -141,6 +133,20 @@ class CatalogReader:
                 ),
             )
         return (matches[0], shown[matches[0]]) if matches else None
+
+    def names(self) -> dict[str, str | None]:
+        """Return the names of images, as far as they are known.
+
+        :returns: by image ID: the name that the record of the base image
+            has, or else the newest one in the history.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        if not self._catalog.exists:
+            return {}
+        return {
+            **self._catalog.history.last_names(self._pool),
+            **{each.image.id: each.image.name for each in self.list()},
+        }
 
     def in_use(self) -> dict[str, float]:
         """Return the images that instances used at the last cleanup run.

@@ -56,6 +56,7 @@ class AdoptImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
+        base.add_latest(parser)
         confirmation.add_dry_run(
             parser, 'show what would be adopted, change nothing'
         )
@@ -72,7 +73,10 @@ class AdoptImages(base.Lister):
         :raises PVMImageCacheError: if it fails.
         """
         manager = self.app.manager
-        found = [self.app.source.find(each) for each in parsed_args.images]
+        found = [
+            self.app.source.find(each, latest=parsed_args.latest)
+            for each in parsed_args.images
+        ]
         images = list({each.id: each for each in found}.values())
         # If one disk cannot be adopted, none is.
         disks = [manager.adoptable(each) for each in images]

@@ -45,6 +45,18 @@ _MAX_WIDTH: Final = 'CLIFF_MAX_TERM_WIDTH'
 IMAGE_HELP: Final = 'image ID, a unique prefix of it, or image name'
 
 
+def add_latest(parser: argparse.ArgumentParser) -> None:
+    """Add the option that selects one of several images with a name.
+
+    :param parser: parser of the command.
+    """
+    parser.add_argument(
+        '--latest',
+        action='store_true',
+        help='if several active images have a name, use the newest one',
+    )
+
+
 class Authorized:
     """Mixin of all commands of this project.
 

@@ -76,6 +76,7 @@ class CreateDisk(base.ShowOne):
             default=0,
             help='size of the disk in GiB (default: the size of the image)',
         )
+        base.add_latest(parser)
         return parser
 
     def take_action(
@@ -87,7 +88,9 @@ class CreateDisk(base.ShowOne):
         :returns: names and values of the fields.
         :raises PVMImageCacheError: if it fails.
         """
-        image = self.app.source.find(parsed_args.image)
+        image = self.app.source.find(
+            parsed_args.image, latest=parsed_args.latest
+        )
         reporter = progress.Reporter(parsed_args.name, self.app.quiet)
         try:
             with interrupts.deferred():

@@ -13,11 +13,12 @@
 """State in Glance of images that are cached on this host.
 
 The commands query Glance, and so report images that were deleted,
-deactivated or replaced. nova-compute does not: its periodic task has no token
-of a user.
+deactivated, renamed or replaced. nova-compute does not: its periodic task has
+no token of a user.
 """
 
 from collections.abc import Sequence
+import dataclasses
 from typing import Final
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 
 if TYPE_CHECKING:
+    from pvm_imagecache.glance import entry as entry_module
     from pvm_imagecache.glance import source as image_source
 
 SAME: Final = 'active, same hash'
@@ -33,15 +35,29 @@ OTHER: Final = 'different data'
 UNKNOWN: Final = 'no common hash'
 
 
+@dataclasses.dataclass(frozen=True)
+class State:
+    """State of one image in Glance.
+
+    :ivar text: one of the constants of this module, or the status of an
+        image that is not active.
+    :ivar shown: whether Glance shows the image.
+    :ivar name: its name in Glance; None if it has none, or is not shown.
+    """
+
+    text: str
+    shown: bool = False
+    name: str | None = None
+
+
 def states(
     source: 'image_source.ImageSource', images: Sequence[image_module.Image]
-) -> dict[str, str]:
+) -> dict[str, State]:
     """Return the state of images in Glance.
 
     :param source: the images of Glance.
     :param images: the images, as the cache knows them.
-    :returns: by image ID: one of the constants of this module, or the status
-        of an image that is not active.
+    :returns: the states by image ID.
     :raises ImageError: if Glance cannot be queried.
     :raises ConfigurationError: if no credentials are configured.
     """
@@ -50,18 +66,24 @@ def states(
 
 def _state(
     source: 'image_source.ImageSource', image: image_module.Image
-) -> str:
+) -> State:
     try:
-        found = source.get(image.id)
+        found = source.entry(image.id)
     except exceptions.ImageNotFound:
-        return GONE
-    except exceptions.ImageNotActive as error:
-        return error.status
+        return State(GONE)
+    return State(_text(image, found), shown=True, name=found.name)
+
+
+def _text(image: image_module.Image, found: 'entry_module.Entry') -> str:
+    try:
+        current = found.image()
+    except exceptions.ImageNotActive:
+        return found.status
     except exceptions.ImageHasNoData:
         return 'no data'
     except exceptions.ImageFormatUnsupported:
         return 'different format'
-    sameness = image_module.compare(image, found)
+    sameness = image_module.compare(image, current)
     if sameness is image_module.Sameness.SAME:
         return SAME
     if sameness is image_module.Sameness.UNKNOWN:

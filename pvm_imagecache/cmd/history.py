@@ -36,6 +36,7 @@ ACTIONS: Final = {
     'cleanup': 'a cleanup run changed something, or its errors changed',
     'pin': 'an image was protected from eviction',
     'unpin': 'that protection was removed',
+    'rename': 'the name of an image in Glance changed',
     'adopt': 'an untracked disk was registered as a cached image',
     'discard': 'a stale disk or record was removed',
     'quarantine': 'an image is no longer served',

@@ -220,6 +220,7 @@ class PrefetchImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
+        base.add_latest(parser)
         return parser
 
     def take_action(
@@ -231,7 +232,10 @@ class PrefetchImages(base.Lister):
         :returns: columns and rows.
         :raises PVMImageCacheError: if it fails.
         """
-        found = [self.app.source.find(each) for each in parsed_args.images]
+        found = [
+            self.app.source.find(each, latest=parsed_args.latest)
+            for each in parsed_args.images
+        ]
         images = list({each.id: each for each in found}.values())
         return self.columns, formatting.with_ids(
             self._fetch(each, len(images) == 1) for each in images

@@ -16,23 +16,21 @@ import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
-from typing import TYPE_CHECKING
 
-from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
+from pvm_imagecache.cmd import pinnable_image
 from pvm_imagecache.policies import rules
-
-if TYPE_CHECKING:
-    from pvm_imagecache.cmd import shell
 
 
 class PinImages(base.Lister):
     """Protect images from eviction.
 
     An image that is not cached can be pinned, too: it is protected as soon as
-    it is cached.
+    it is cached. A name is looked up in Glance first, because an image may
+    have been renamed since it was cached. An ID of a cached image works
+    without Glance.
     """
 
     rule = rules.PIN
@@ -69,6 +67,7 @@ class PinImages(base.Lister):
             default='',
             help='why, for other operators',
         )
+        base.add_latest(parser)
         return parser
 
     def take_action(
@@ -80,11 +79,14 @@ class PinImages(base.Lister):
         :returns: columns and rows.
         :raises PVMImageCacheError: if it fails.
         """
-        found = [_find(self.app, each) for each in parsed_args.images]
+        manager = self.app.manager
+        found = [
+            pinnable_image.find(self.app, each, latest=parsed_args.latest)
+            for each in parsed_args.images
+        ]
         for image_id, name in found:
-            self.app.manager.pin(
-                image_id, parsed_args.note, parsed_args.seconds, name
-            )
+            manager.record_name(image_id, name)
+            manager.pin(image_id, parsed_args.note, parsed_args.seconds, name)
         return self.columns, formatting.with_ids(
             (image_id, name, 'pinned') for image_id, name in found
         )
@@ -120,7 +122,7 @@ class UnpinImages(base.Lister):
         """
         reader = self.app.manager.reader()
         found = [
-            reader.find_pinned(each) or _find(self.app, each)
+            reader.find_pinned(each) or pinnable_image.find(self.app, each)
             for each in parsed_args.images
         ]
         return self.columns, formatting.with_ids(
@@ -133,12 +135,3 @@ class UnpinImages(base.Lister):
             )
             for image_id, name in found
         )
-
-
-def _find(app: 'shell.Shell', text: str) -> tuple[str, str | None]:
-    """Return ID and name of a cached image, or else of one of Glance."""
-    try:
-        image = app.manager.find(text).image
-    except exceptions.ImageNotCached:
-        image = app.source.find(text)
-    return image.id, image.name

@@ -16,20 +16,24 @@ import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
+from typing import Final
 from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import confirmation
+from pvm_imagecache.cmd import deleted_images
 from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
-from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
 
 if TYPE_CHECKING:
     from pvm_imagecache.catalog import models
     from pvm_imagecache.catalog import reader as catalog_reader
+
+#: As many images may be purged as deleted, however few are cached.
+_A_COUPLE: Final = 2
 
 
 class PurgeImages(base.Lister):
@@ -38,6 +42,10 @@ class PurgeImages(base.Lister):
     Instance disks are not affected. Pinned images, and images with a fetch or
     a copy in progress, are kept. Images in use by instances are kept unless
     you name them. You can combine --unused, --deleted and --older-than.
+
+    --deleted needs proof that Glance had the images. It purges nothing if the
+    configured Glance shows no images, or does not know the cached ones. If
+    most of the cache would be purged, --force is required, too.
     """
 
     rule = rules.PURGE
@@ -88,8 +96,14 @@ class PurgeImages(base.Lister):
         parser.add_argument(
             '--deleted',
             action='store_true',
-            help='images that Glance no longer has, or does not show to the '
-            'credentials in use',
+            help='images that were deleted from Glance, if that is proven; '
+            'use credentials of an administrator',
+        )
+        parser.add_argument(
+            '--force',
+            action='store_true',
+            help='with --deleted: purge even if most of the cached images '
+            'were deleted from Glance',
         )
         parser.add_argument(
             '--reason',
@@ -123,6 +137,10 @@ class PurgeImages(base.Lister):
                 reason='IMAGE, --all, and the options --unused, --older-than '
                 'and --deleted cannot be combined with each other.'
             )
+        if parsed_args.force and not parsed_args.deleted:
+            raise exceptions.UsageError(
+                reason='--force can only be used with --deleted.'
+            )
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -134,15 +152,28 @@ class PurgeImages(base.Lister):
         :raises PVMImageCacheError: if it fails.
         """
         manager = self.app.manager
-        chosen = self._choose(manager.reader(), parsed_args)
+        reader = manager.reader()
+        chosen = self._choose(reader, parsed_args)
+        kept: Sequence[Sequence[Any]] = ()
+        would = 'would be purged'
+        if parsed_args.deleted:
+            chosen, kept = self._deleted(reader, chosen)
+            error = _too_large(len(chosen), len(reader.list()))
+            if error and not parsed_args.force:
+                if not parsed_args.dry_run:
+                    raise error
+                self.app.LOG.error(error)
+                self.fail()
+                would = 'would be purged with --force'
         named = bool(parsed_args.images)
         if parsed_args.dry_run:
-            return self.columns, formatting.with_ids(
-                _row(each, reason, 'would be purged')
+            rows = [
+                _row(each, reason, would)
                 for each, reason in manager.forecast(
                     chosen, spare_in_use=not named
                 )
-            )
+            ]
+            return self.columns, formatting.with_ids([*rows, *kept])
         if chosen and not parsed_args.yes:
             size = text.size(sum(each.capacity or 0 for each in chosen))
             confirmation.ask(
@@ -155,9 +186,10 @@ class PurgeImages(base.Lister):
         )
         if any(not each.removed for each in results):
             self.fail()
-        return self.columns, formatting.with_ids(
+        rows = [
             _row(each.base_image, each.reason, 'purged') for each in results
-        )
+        ]
+        return self.columns, formatting.with_ids([*rows, *kept])
 
     def _choose(
         self,
@@ -186,16 +218,35 @@ class PurgeImages(base.Lister):
                 for each in chosen
                 if reader.age(each) > parsed_args.older_than
             ]
-        if parsed_args.deleted:
-            states = glance_state.states(
-                self.app.source, [each.image for each in chosen]
-            )
-            chosen = [
-                each
-                for each in chosen
-                if states[each.image.id] == glance_state.GONE
-            ]
         return chosen
+
+    def _deleted(
+        self,
+        reader: 'catalog_reader.CatalogReader',
+        chosen: 'Sequence[models.BaseImage]',
+    ) -> 'tuple[Sequence[models.BaseImage], Sequence[Sequence[Any]]]':
+        """Return the images that were deleted, and rows of hidden ones."""
+        found = deleted_images.find(
+            self.app.source, [each.image for each in reader.list()]
+        )
+        reason = f'in Glance, but not visible to {found.whose}'
+        kept = [
+            _row(each, reason, '')
+            for each in chosen
+            if each.image.id in found.hidden
+        ]
+        if kept:
+            self.fail()
+        return [
+            each for each in chosen if each.image.id in found.deleted
+        ], kept
+
+
+def _too_large(count: int, total: int) -> exceptions.PurgeTooLarge | None:
+    """Return the error for a purge of most of the cache."""
+    if count <= _A_COUPLE or 2 * count <= total:
+        return None
+    return exceptions.PurgeTooLarge(count=count, total=total)
 
 
 def _row(

@@ -48,7 +48,8 @@ class VerifyCache(base.Lister):
     also checks that Glance has the image, active and with the same hash. The
     bytes on the disk are not read, because PowerVM has no function for that.
     They were compared with the hash during the download; to check them again,
-    use "purge" and "prefetch".
+    use "purge" and "prefetch". The names of cached and pinned images are
+    updated to those in Glance.
 
     The exit code is 1 if any check failed.
     """
@@ -97,42 +98,80 @@ class VerifyCache(base.Lister):
             for name in (*records, *results)
             if name in wanted or not wanted
         ]
-        states = (
-            {}
-            if parsed_args.no_glance
-            else self._states_in_glance(
-                [records[name].image for name in shown if name in records]
+        states = {}
+        if not parsed_args.no_glance:
+            states = self._states_in_glance(
+                [records[name].image for name in shown if name in records],
+                with_pins=not wanted,
             )
-        )
         rows = []
         for name in dict.fromkeys(shown):
             record = records.get(name)
             result = results.get(name) or _state_of(record)
             state = states.get(record.image.id) if record else None
-            if result != _OK or state not in (None, glance_state.SAME):
+            state_text = state.text if state else None
+            if result != _OK or state_text not in (None, glance_state.SAME):
                 self.fail()
             rows.append(
                 (
                     record.image.id if record else None,
-                    record.image.name if record else None,
+                    _name(record, state),
                     name,
                     result,
-                    state,
+                    state_text,
                 )
             )
         return self.columns, formatting.with_ids(rows)
 
     def _states_in_glance(
-        self, images: 'Sequence[image_module.Image]'
-    ) -> dict[str, str]:
-        """Return the states in Glance; none if it cannot be queried."""
+        self, images: 'Sequence[image_module.Image]', *, with_pins: bool
+    ) -> dict[str, glance_state.State]:
+        """Return the states in Glance; none if it cannot be queried.
+
+        The names that images have in Glance now are recorded.
+        """
         try:
-            return glance_state.states(self.app.source, images)
+            states = glance_state.states(self.app.source, images)
+            names = {
+                image_id: state.name
+                for image_id, state in states.items()
+                if state.shown
+            }
+            if with_pins:
+                # Pinned images need not be cached.
+                pins = self.app.manager.pins()
+                names |= self._names_of(set(pins) - set(states))
         except exceptions.PVMImageCacheError as error:
             self.app.LOG.warning('Not checked in Glance: %s', error)
             if not isinstance(error, exceptions.ConfigurationError):
                 self.fail()
             return {}
+        for image_id, name in names.items():
+            if self.app.manager.record_name(image_id, name):
+                self.app.LOG.info(
+                    'Image %s has a new name in Glance: %s', image_id, name
+                )
+        return states
+
+    def _names_of(self, image_ids: set[str]) -> dict[str, str | None]:
+        """Return the names of images that Glance shows."""
+        names: dict[str, str | None] = {}
+        for each in sorted(image_ids):
+            try:
+                names[each] = self.app.source.entry(each).name
+            except exceptions.ImageNotFound:
+                # It was deleted, or is not visible.
+                continue
+        return names
+
+
+def _name(
+    record: 'models.BaseImage | None', state: glance_state.State | None
+) -> str | None:
+    """Return the name of an image, in Glance if it is shown there."""
+    if state and state.shown:
+        return state.name
+    return record.image.name if record else None
 
 
 def _results(

@@ -44,10 +44,25 @@ def check_cacheable(image: image_module.Image) -> None:
     :raises ImageNotCacheable: if the image has no hash that this Python can
         compute.
     """
-    if image.digest is None:
-        raise exceptions.ImageNotCacheable(
-            image=image.id, reason='it has no hash that can be verified.'
+    if image.digest is not None:
+        return
+    if image.os_hash_value:
+        reason = (
+            'it has no hash that can be verified: Glance used '
+            f'"{image.os_hash_algo}", which this Python does not have, and '
+            'there is no checksum.'
         )
+    else:
+        # After an import or a copy, Glance computes it in the background.
+        reason = (
+            'it has no hash that can be verified. Glance has no hash of it '
+            'yet; it is not cached until it has one. If the image was '
+            'registered by a location without a hash, upload or import it '
+            'again.'
+        )
+    raise exceptions.ImageNotCacheable(
+        image=image.id, image_name=image.name, reason=reason
+    )
 
 
 def check_size(image: image_module.Image, size: int) -> None:

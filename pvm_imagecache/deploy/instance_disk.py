@@ -252,8 +252,11 @@ class InstanceDeploy:
                 name=self._name, image=record.image.id, reason=str(error)
             ) from error
         self._steps.report('copy', self._image.size)
+        images = self._cache.catalog.base_images
         try:
-            self._cache.catalog.base_images.record_hit(record)
+            images.record_hit(record)
+            if record.image.name != self._image.name:
+                images.rename(record.pool, record.image.id, self._image.name)
         except exceptions.CacheFault as error:
             LOG.warning(
                 'Could not record the use of image %(image)s: %(error)s',

@@ -23,6 +23,7 @@ import dataclasses
 from typing import Any
 from typing import Final
 
+from keystoneauth1 import access
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import plugin
 from keystoneauth1 import session as ksa_session
@@ -96,6 +97,12 @@ class Login(plugin.BaseAuthPlugin):
         super().__init__()
         self._auth: Any = auth
         self.credentials = credentials
+
+    @property
+    def auth_ref(self) -> access.AccessInfo | None:
+        """What Keystone sent with the token; None if there is no token."""
+        found: access.AccessInfo | None = getattr(self._auth, 'auth_ref', None)
+        return found
 
     def get_headers(
         self, session: ksa_session.Session

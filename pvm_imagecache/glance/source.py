@@ -14,23 +14,26 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 import contextlib
 import http
 from typing import Any
 from typing import Final
 from typing import TYPE_CHECKING
 from typing import TypeVar
-import uuid
 
 import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import text
 from pvm_imagecache.glance import body
+from pvm_imagecache.glance import credentials
+from pvm_imagecache.glance import entry as entry_module
 from pvm_imagecache.glance import errors
 from pvm_imagecache.glance import http as glance_http
+from pvm_imagecache.glance import lookup
+from pvm_imagecache.glance import metadata
+from pvm_imagecache.glance import pages
+from pvm_imagecache.glance import presence as presence_module
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import retry
@@ -84,29 +87,47 @@ class ImageSource:
         :raises ImageHasNoData: if Glance knows no size of it.
         :raises ImageError: if Glance fails.
         """
-        found = self._call(
-            image_id, context, lambda client: client.images.get(image_id)
-        )
-        if found['id'] != image_id:
-            # A database that ignores case returned a different image.
-            raise exceptions.ImageNotFound(image=image_id)
-        return _usable(found)
+        return self.entry(image_id, context).image()
 
-    def find(
-        self, name_or_id: str, context: identity.RequestContext | None = None
-    ) -> image_module.Image:
-        """Return an image by ID, by a unique prefix of its ID, or by name.
+    def entry(
+        self, image_id: str, context: identity.RequestContext | None = None
+    ) -> entry_module.Entry:
+        """Return what Glance says about the image with exactly this ID.
 
-        A name takes precedence over a prefix of an ID.
-
-        :param name_or_id: ID, name, or the first characters (two or more) of
-            an ID.
+        :param image_id: ID of the image, in the spelling of Glance.
         :param context: whose permissions apply; None for the configured
             credentials.
+        :returns: the image, in any status.
+        :raises ImageNotFound: if it does not exist, or is not visible.
+        :raises ImageError: if Glance fails.
+        """
+        return self._call(
+            image_id, context, lambda client: metadata.show(client, image_id)
+        )
+
+    def find(
+        self,
+        name_or_id: str,
+        context: identity.RequestContext | None = None,
+        *,
+        latest: bool = False,
+    ) -> image_module.Image:
+        """Return an image by ID, by name, or by a unique prefix of its ID.
+
+        Every active image that Glance serves to the credentials is found:
+        hidden, community and shared images too. An ID takes precedence over
+        a name, and a name over a prefix of an ID.
+
+        :param name_or_id: ID, name, or the first characters (two or more) of
+            an ID. Case and spaces matter.
+        :param context: whose permissions apply; None for the configured
+            credentials.
+        :param latest: whether a name that several active images have means
+            the newest one.
         :returns: the image.
-        :raises ImageAmbiguous: if several images match.
+        :raises ImageAmbiguous: if several active images match.
         :raises ImageNotFound: if no visible image matches.
-        :raises ImageNotActive: if its status is not ``active``.
+        :raises ImageNotActive: if images match, but none is active.
         :raises ImageFormatUnsupported: if PowerVM cannot boot from it.
         :raises ImageHasNoData: if Glance knows no size of it.
         :raises ImageError: if Glance fails.
@@ -114,21 +135,43 @@ class ImageSource:
         if not name_or_id:
             # Glance allows an empty name, but it identifies no image.
             raise exceptions.ImageNotFound(image=name_or_id)
-        if _is_uuid(name_or_id):
-            return self.get(name_or_id, context)
-        matches = self._call(
-            name_or_id, context, lambda client: _matches(client, name_or_id)
+        return lookup.find(
+            name_or_id,
+            self._asking(name_or_id, context),
+            lambda image_id: self.entry(image_id, context),
+            lambda: credentials.described(self._client_for(context), context),
+            latest=latest,
+        ).image()
+
+    def shows_images(self) -> bool:
+        """Return whether Glance shows any image to the configured credentials.
+
+        :returns: False if its list is empty.
+        :raises ImageError: if Glance fails, or if there is no Glance.
+        """
+        return presence_module.shows_images(self._asking('list', None), 'list')
+
+    def presence(self, image_id: str) -> presence_module.Presence | None:
+        """Return what is known of an image that Glance does not show.
+
+        :param image_id: ID of an image for which :meth:`entry` raised
+            ImageNotFound with the configured credentials.
+        :returns: what is known; None if Glance shows the image by now.
+        :raises ImageError: if Glance fails.
+        """
+        return presence_module.of(
+            image_id, self._asking(image_id, None), self.entry
         )
-        if not matches:
-            raise exceptions.ImageNotFound(image=name_or_id)
-        if len(matches) > 1:
-            raise exceptions.ImageAmbiguous(
-                image=name_or_id,
-                matches=text.listed(
-                    {found['id']: found.get('name') for found in matches}
-                ),
-            )
-        return _usable(matches[0])
+
+    @property
+    def whose(self) -> str:
+        """The user and project of the configured credentials, for messages.
+
+        It is known after a request.
+
+        :raises ConfigurationError: if no credentials are configured.
+        """
+        return credentials.described(self._client_for(None), None)
 
     @contextlib.contextmanager
     def open(
@@ -185,6 +228,16 @@ class ImageSource:
             image.id,
             context,
             lambda client: _check(client, image),
+        )
+
+    def _asking(
+        self, wanted: str, context: identity.RequestContext | None
+    ) -> pages.Ask:
+        """Return a function that asks for a page of the list of images."""
+        return lambda query: self._call(
+            wanted,
+            context,
+            lambda client: metadata.page(client, wanted, query),
         )
 
     @waiting.on('Glance')
@@ -253,55 +306,3 @@ def _part(
         return response
     response.close()
     return None
-
-
-def _matches(client: Any, name_or_id: str) -> list[Mapping[str, Any]]:
-    """Return the images that have a name, or else that prefix of an ID."""
-    # Glance cannot search for a prefix of an ID.
-    return list(client.images.list(filters={'name': name_or_id})) or [
-        found
-        for found in client.images.list()
-        if _looks_like_id(name_or_id) and found['id'].startswith(name_or_id)
-    ]
-
-
-def _usable(found: Mapping[str, Any]) -> image_module.Image:
-    """Return an image of glanceclient as one that can be deployed."""
-    image_id = found['id']
-    if found['status'] != 'active':
-        raise exceptions.ImageNotActive(image=image_id, status=found['status'])
-    container = found.get('container_format')
-    if container not in ('bare', None):
-        raise exceptions.ImageFormatUnsupported(
-            image=image_id,
-            kind='container',
-            format=container,
-            supported='bare',
-        )
-    if not found.get('size'):
-        raise exceptions.ImageHasNoData(image=image_id)
-    image = image_module.Image(
-        id=image_id,
-        name=found.get('name'),
-        size=int(found['size']),
-        disk_format=found.get('disk_format') or 'none',
-        virtual_size=found.get('virtual_size') or None,
-        os_hash_algo=found.get('os_hash_algo'),
-        os_hash_value=found.get('os_hash_value'),
-        checksum=found.get('checksum'),
-    )
-    image_module.check_format(image)
-    return image
-
-
-def _is_uuid(name_or_id: str) -> bool:
-    try:
-        return str(uuid.UUID(name_or_id)) == name_or_id.lower()
-    except ValueError:
-        return False
-
-
-def _looks_like_id(prefix: str) -> bool:
-    return len(prefix) >= 2 and all(
-        character in '0123456789abcdefABCDEF-' for character in prefix
-    )

@@ -196,6 +196,31 @@ class PrefetchTest(ManagerTestCase):
             self.catalog.history.totals('pool'),
         )
 
+    def test_a_cached_image_gets_the_name_that_it_has_now(self):
+        self.manager.prefetch(self.image)
+        renamed = dataclasses.replace(self.image, name='new')
+        self.assertFalse(self.manager.prefetch(renamed).fetched)
+        self.assertEqual('new', self.manager.find('new').image.name)
+        (event,) = self.catalog.history.list('pool', actions=['rename'])
+        self.assertEqual(
+            (self.image.id, 'new', 'was "an image"'),
+            (event.image_id, event.image_name, event.detail),
+        )
+
+    def test_a_name_that_cannot_be_recorded_does_not_matter(self):
+        self.manager.prefetch(self.image)
+        self.catalog.broken = {'base_images.rename'}
+        renamed = dataclasses.replace(self.image, name='new')
+        self.assertFalse(self.manager.prefetch(renamed).fetched)
+
+    def test_only_names_of_cached_or_pinned_images_are_recorded(self):
+        self.assertFalse(self.manager.record_name('x', 'a name'))
+        self.manager.pin('x', name='a name')
+        self.assertFalse(self.manager.record_name('x', 'a name'))
+        self.assertFalse(self.manager.record_name('x', None))
+        self.assertTrue(self.manager.record_name('x', 'new'))
+        self.assertEqual({'x': 'new'}, self.catalog.history.last_names('pool'))
+
     def test_prefetch_fails_if_the_cache_is_disabled(self):
         self.settings = cache_module.Settings(enabled=False)
         self.assertRaises(

@@ -13,6 +13,7 @@
 
 """The records of base images."""
 
+import dataclasses
 import os
 
 import hypothesis
@@ -306,6 +307,20 @@ class BaseImagesTest(base.ClockTestCase):
         self.images.record_hit(record)
         self.assertEqual(2, self.get().hits)
         self.assertEqual(other, self.get('other'))
+
+    def test_rename_changes_the_name_of_one_image_of_one_pool(self):
+        record = self.make_ready()
+        self.images.rename('other pool', record.image.id, 'x')
+        self.images.rename('pool', 'other image', 'x')
+        self.assertEqual(record, self.get())
+        for name in ('new', None):
+            self.images.rename('pool', record.image.id, name)
+            self.assertEqual(
+                dataclasses.replace(
+                    record, image=dataclasses.replace(record.image, name=name)
+                ),
+                self.get(),
+            )
 
     def test_list_returns_the_least_recently_used_first(self):
         for name in 'abc':

@@ -114,6 +114,18 @@ class HistoryTest(base.CatalogTestCase):
             self.history.image_names('pool'),
         )
 
+    def test_last_names_has_the_newest_name_of_an_image(self):
+        for pool, image_id, name in (
+            ('pool', 'a', 'two'),
+            ('pool', 'a', 'one'),
+            ('pool', 'a', None),
+            ('pool', 'b', None),
+            ('pool', None, 'three'),
+            ('other', 'a', 'four'),
+        ):
+            self.history.add(pool, 'hit', image_id=image_id, image_name=name)
+        self.assertEqual({'a': 'one'}, self.history.last_names('pool'))
+
     def test_malformed_values_are_catalog_errors(self):
         self.history.add('pool', 'hit', image_id='i', image_name='n')
         self.sql("UPDATE history SET at = 'x', image_name = ?", (b'x',))

@@ -109,6 +109,29 @@ class FindPinnedTest(ReaderTestCase):
             for text in texts:
                 self.assertEqual(found, self.reader.find_pinned(text), text)
 
+    def test_find_pinned_knows_the_newest_name_only(self):
+        self.catalog.history.add(
+            'pool', 'rename', image_id=self.gone, image_name='rhel-9'
+        )
+        self.catalog.base_images.rename('pool', self.cached, 'older')
+        for text, found in (
+            ('rhel-9', (self.gone, 'rhel-9')),
+            ('rhel', None),
+            ('older', (self.cached, 'older')),
+            ('debian', None),
+        ):
+            self.assertEqual(found, self.reader.find_pinned(text), text)
+
+    def test_names_are_those_of_base_images_or_of_the_history(self):
+        names = self.reader.names()
+        self.assertEqual(
+            ('debian', 'rhel', None),
+            tuple(
+                names.get(each)
+                for each in (self.cached, self.gone, self.nameless)
+            ),
+        )
+
     def test_find_pinned_refuses_an_ambiguous_prefix(self):
         error = self.assertRaises(
             exceptions.ImageAmbiguous, self.reader.find_pinned, '00'

@@ -27,6 +27,7 @@ from pvm_imagecache import manager
 from pvm_imagecache import plugins
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import access
+from pvm_imagecache.glance import presence
 from pvm_imagecache.system import identity
 from pvm_imagecache.tests import schemas
 from pvm_imagecache.tests.unit import base
@@ -39,15 +40,32 @@ IDS = (
 )
 
 
+class _Entry:
+    """What Glance says about an image, which may be an error."""
+
+    def __init__(self, found):
+        self._found = found
+        self.name = getattr(found, 'name', 'a name')
+        self.status = getattr(found, 'status', 'active')
+
+    def image(self):
+        """Return the image, or raise the error."""
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
 class Images(fakes.FakeSource):
     """A Glance of some images.
 
     :ivar images: the images by ID; tests change them.
+    :ivar missing: what is known of those that are not shown, by ID.
     """
 
     def __init__(self):
         super().__init__()
         self.images = {}
+        self.missing = {}
 
     def get(self, image_id, context=None):
         """Return an image, or raise the error that was put in its place."""
@@ -58,12 +76,37 @@ class Images(fakes.FakeSource):
             raise found
         return found
 
-    def find(self, text, context=None):
+    def entry(self, image_id, context=None):
+        """Return what Glance says about an image."""
+        found = self.images.get(image_id)
+        if found is None:
+            raise exceptions.ImageNotFound(image=image_id)
+        if isinstance(
+            found,
+            exceptions.GlanceUnreachable | exceptions.ConfigurationError,
+        ):
+            raise found
+        return _Entry(found)
+
+    def find(self, text, context=None, *, latest=False):
         """Return an image by ID or name."""
         for each in self.images.values():
             if text in (each.id, each.name):
                 return each
-        raise exceptions.ImageNotFound(image=text)
+        raise exceptions.NoImageMatches(image=text, whose='ann/demo', hint='')
+
+    def shows_images(self):
+        """Return whether Glance shows any image."""
+        return bool(self.images)
+
+    def presence(self, image_id):
+        """Return what is known of an image that is not shown."""
+        return self.missing.get(image_id, presence.Presence.ABSENT)
+
+    @property
+    def whose(self):
+        """Return the credentials."""
+        return 'ann/demo'
 
 
 class CommandTestCase(base.TestCase):

@@ -28,7 +28,8 @@ class StatesTest(base.TestCase):
 
     def _state(self, found):
         self.source.images = {self.image.id: found}
-        return glance_state.states(self.source, [self.image])[self.image.id]
+        states = glance_state.states(self.source, [self.image])
+        return states[self.image.id].text
 
     def test_an_image_with_the_same_hash_is_the_same(self):
         self.assertEqual(glance_state.SAME, self._state(self.image))
@@ -66,6 +67,16 @@ class StatesTest(base.TestCase):
             ),
         ):
             self.assertEqual(state, self._state(error))
+
+    def test_an_image_that_is_shown_has_its_name_in_glance(self):
+        self.source.images = {
+            self.image.id: dataclasses.replace(self.image, name='new')
+        }
+        (state,) = glance_state.states(self.source, [self.image]).values()
+        self.assertEqual((True, 'new'), (state.shown, state.name))
+        self.source.images = {}
+        (state,) = glance_state.states(self.source, [self.image]).values()
+        self.assertEqual((False, None), (state.shown, state.name))
 
     def test_a_glance_that_does_not_answer_is_an_error(self):
         self.assertRaises(

@@ -12,6 +12,7 @@
 
 """The command ``purge``."""
 
+from pvm_imagecache.glance import presence
 from pvm_imagecache.tests.unit.cmd import cases
 
 
@@ -73,6 +74,62 @@ class PurgeTest(cases.CommandTestCase):
         self.assertEqual(
             {'debian-12': 'purged'},
             self.results('purge', '--deleted', '--yes'),
+        )
+
+    def test_images_that_glance_hides_were_not_deleted(self):
+        del self.source.images[self.old.id]
+        self.source.missing[self.old.id] = presence.Presence.HIDDEN
+        kept = {
+            'debian-12': 'kept: in Glance, but not visible to ann/demo',
+        }
+        for option in ('--dry-run', '--yes'):
+            self.assertEqual(
+                kept, self.results('purge', '--deleted', option, code=1)
+            )
+        self.assertEqual({'debian-12', 'debian-13'}, self._names())
+
+    def test_nothing_is_purged_without_proof(self):
+        self.source.images.clear()
+        for option in ('--dry-run', '--yes'):
+            self.assertIn(
+                'Nothing was purged.',
+                self.refused('purge', '--deleted', option),
+            )
+        self.assertEqual({'debian-12', 'debian-13'}, self._names())
+
+    def test_most_of_the_cache_requires_force(self):
+        third = self.cache('debian-14')[0]
+        self.source.images = {'x': third}
+        for each in (self.old, self.new, third):
+            self.source.missing[each.id] = presence.Presence.DELETED
+        self.assertIn(
+            '3 of 3 cached images', self.refused('purge', '--deleted', '--yes')
+        )
+        self.assertEqual(
+            {'would be purged with --force'},
+            {
+                *self.results(
+                    'purge', '--deleted', '--dry-run', code=1
+                ).values()
+            },
+        )
+        self.assertIn('--force', self.errors.getvalue())
+        self.assertEqual(3, len(self._names()))
+        self.assertEqual(
+            {'purged'},
+            {*self.results('purge', '--deleted', '--yes', '--force').values()},
+        )
+
+    def test_a_couple_of_images_requires_no_force(self):
+        self.source.images = {'x': self.old}
+        for each in (self.old, self.new):
+            self.source.missing[each.id] = presence.Presence.DELETED
+        self.assertEqual(2, len(self.results('purge', '--deleted', '--yes')))
+
+    def test_force_is_only_for_deleted(self):
+        self.assertIn(
+            'only be used with --deleted',
+            self.refused('purge', '--all', '--force', code=2),
         )
 
     def test_older_than_selects_by_the_last_use(self):

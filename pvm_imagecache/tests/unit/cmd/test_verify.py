@@ -12,6 +12,8 @@
 
 """The command ``verify``."""
 
+import dataclasses
+
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache.tests.unit.cmd import cases
@@ -68,6 +70,33 @@ class VerifyTest(cases.CommandTestCase):
         self.assertEqual(('ok', 'not found'), (row['Result'], row['Glance']))
         (row,) = self.json('verify', '--no-glance')
         self.assertIsNone(row['Glance'])
+
+    def test_names_follow_glance(self):
+        (image,) = self.cache('debian-13')
+        (pinned,) = self.store('rhel')
+        self.run_command('pin', 'rhel')
+        for each, name in ((image, 'older'), (pinned, 'rhel-9')):
+            self.source.images[each.id] = dataclasses.replace(each, name=name)
+        (row,) = self.json('verify')
+        self.assertEqual('older', row['Name'])
+        self.assertEqual('older', self.json('list')[0]['Name'])
+        self.assertEqual(
+            {'rhel-9': 'unpinned'}, self.results('unpin', 'rhel-9')
+        )
+        self.assertEqual(
+            {('older', 'was "debian-13"'), ('rhel-9', 'was "rhel"')},
+            {
+                (row['Name'], row['Reason'])
+                for row in self.json('history', '--action', 'rename')
+            },
+        )
+
+    def test_a_pinned_image_that_was_deleted_does_not_matter(self):
+        self.cache('debian-13')
+        (pinned,) = self.store('rhel')
+        self.run_command('pin', 'rhel')
+        del self.source.images[pinned.id]
+        self.run_command('verify')
 
     def test_a_glance_that_does_not_answer_is_a_failure(self):
         (image,) = self.cache('debian-13')

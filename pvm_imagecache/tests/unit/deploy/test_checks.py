@@ -121,10 +121,18 @@ class ChecksTest(base.TestCase):
 
     def test_image_without_a_known_hash_is_not_cacheable(self):
         checks.check_cacheable(self.image)
-        self.assertRaises(
-            exceptions.ImageNotCacheable,
-            checks.check_cacheable,
-            dataclasses.replace(
-                self.image, os_hash_algo='blake17', checksum=None
+        for values, text in (
+            ({'os_hash_algo': 'blake17'}, '"blake17", which this Python'),
+            (
+                {'os_hash_algo': None, 'os_hash_value': None},
+                'Glance has no hash of it yet',
             ),
-        )
+            ({'os_hash_value': None}, 'Glance has no hash of it yet'),
+        ):
+            error = self.assertRaises(
+                exceptions.ImageNotCacheable,
+                checks.check_cacheable,
+                dataclasses.replace(self.image, checksum=None, **values),
+            )
+            self.assertIn(text, str(error))
+            self.assertIn(self.image.label, str(error))

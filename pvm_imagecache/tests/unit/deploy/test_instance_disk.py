@@ -67,6 +67,13 @@ class HitAndMissTest(base.CacheTestCase):
         self.assertEqual([self.image.id], self.source.opened)
         self.assertEqual(3, self.record().hits)
 
+    def test_hit_records_the_name_that_the_image_has_now(self):
+        self.deploy()
+        for name in ('new', None, 'newer'):
+            self.image = dataclasses.replace(self.image, name=name)
+            self.check(self.deploy(f'disk {name}'), HIT)
+            self.assertEqual(name, self.record().image.name)
+
     def test_hit_makes_no_request_but_the_copy(self):
         self.deploy()
         del self.driver.calls[:]

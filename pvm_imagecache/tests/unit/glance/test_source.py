@@ -12,7 +12,7 @@
 
 """Look-ups of images, permission checks, and opening their data."""
 
-import types
+import urllib.parse
 
 from keystoneauth1 import exceptions as ksa_exceptions
 import requests
@@ -25,25 +25,35 @@ from pvm_imagecache.tests.unit.glance import responses
 from pvm_imagecache.tests.unit.glance import scripted
 
 
-class _Images:
-    """The images of a Glance, as glanceclient shows them."""
+class _Client:
+    """A Glance that has these images, none of them hidden."""
 
     def __init__(self, *found):
         self.found = found
-        self.asked = []
+        self.paths = []
 
-    def get(self, image_id):
-        self.asked.append(image_id)
+    def get(self, url):
+        self.paths.append(url)
+        parsed = urllib.parse.urlsplit(url)
+        if parsed.path == '/v2/images':
+            return None, self._list(dict(urllib.parse.parse_qsl(parsed.query)))
+        wanted = parsed.path.removeprefix('/v2/images/')
         for each in self.found:
-            if each['id'].lower() == image_id.lower():
-                return each
+            if each['id'].lower() == wanted.lower():
+                return None, each
         raise responses.refused(404)
 
-    def list(self, filters=None):
-        name = (filters or {}).get('name')
-        return (
-            each for each in self.found if name in (None, each.get('name'))
-        )
+    def _list(self, query):
+        name = query.get('name', '').removeprefix('eq:')
+        return {
+            'images': [
+                each
+                for each in self.found
+                if not name or (each['name'] or '').lower() == name.lower()
+            ]
+            if 'os_hidden' not in query
+            else []
+        }
 
 
 def _entry(image_id=base.IMAGE_ID, **values):
@@ -61,12 +71,10 @@ def _entry(image_id=base.IMAGE_ID, **values):
     } | values
 
 
-def _source(*args):
-    found = _Images(*args)
-    source = image_source.ImageSource(
-        lambda context: types.SimpleNamespace(images=found)
-    )
-    source.images = found
+def _source(*found):
+    client = _Client(*found)
+    source = image_source.ImageSource(lambda context: client)
+    source.paths = client.paths
     return source
 
 
@@ -110,14 +118,11 @@ class GetTest(base.TestCase):
     def test_the_context_reaches_the_client(self):
         contexts = []
         source = image_source.ImageSource(
-            lambda context: (
-                contexts.append(context)
-                or types.SimpleNamespace(images=_Images(_entry()))
-            )
+            lambda context: contexts.append(context) or _Client(_entry())
         )
         source.get(base.IMAGE_ID, 'context')
         source.find('an image')
-        self.assertEqual(['context', None], contexts)
+        self.assertEqual(['context', None, None], contexts)
 
     def test_get_refuses_a_missing_image(self):
         error = self.assertRaises(
@@ -228,7 +233,7 @@ class FindTest(base.TestCase):
 
     def test_find_by_id_sends_one_request(self):
         self.assertEqual(base.IMAGE_ID, self._found(base.IMAGE_ID))
-        self.assertEqual([base.IMAGE_ID], self.source.images.asked)
+        self.assertEqual([f'/v2/images/{base.IMAGE_ID}'], self.source.paths)
 
     def test_find_refuses_an_id_in_other_case(self):
         self.assertRaises(
@@ -256,20 +261,20 @@ class FindTest(base.TestCase):
                 + error.matches.count(base.IMAGE_ID),
             )
 
-    def test_find_lists_five_of_many_matches(self):
+    def test_find_lists_twenty_of_many_matches(self):
         source = _source(
             *[
                 _entry(
                     f'abcd{number:04}-0000-0000-0000-000000000000', name=None
                 )
-                for number in range(9)
+                for number in range(24)
             ]
         )
         error = self.assertRaises(
             exceptions.ImageAmbiguous, source.find, 'abcd'
         )
-        self.assertIn('abcd0004-', str(error))
-        self.assertIn('(no name) and 4 more', str(error))
+        self.assertIn('abcd0019-', str(error))
+        self.assertIn('(no name, active) and 4 more', str(error))
 
     def test_find_refuses_what_matches_no_image(self):
         for text in (

@@ -1,0 +1,184 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Look-ups of images in Glance by ID, by name and by a prefix of an ID."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Final
+import uuid
+
+from pvm_imagecache import exceptions
+from pvm_imagecache.glance import entry as entry_module
+from pvm_imagecache.glance import pages
+
+#: Glance accepts no longer names.
+_LONGEST_NAME: Final = 255
+_SHORTEST_PREFIX: Final = 2
+#: How many images a message lists.
+_SHOWN: Final = 20
+
+#: Returns the image with an ID.
+Show = Callable[[str], entry_module.Entry]
+
+
+def find(
+    wanted: str,
+    ask: pages.Ask,
+    show_image: Show,
+    whose: Callable[[], str],
+    *,
+    latest: bool,
+) -> entry_module.Entry:
+    """Return an image by ID, by name, or by a unique prefix of its ID.
+
+    The first of these that has an active image counts:
+
+    * the image with that ID, in any status;
+    * the images with exactly that name;
+    * the images whose IDs have that prefix.
+
+    :param wanted: the ID, name or prefix.
+    :param ask: asks for a page of the list of images.
+    :param show_image: returns the image with an ID.
+    :param whose: returns whose credentials they are, for the message.
+    :param latest: whether a name that several active images have means the
+        newest one.
+    :returns: the image.
+    :raises ImageNameAmbiguous: if several active images have the name.
+    :raises ImageAmbiguous: if several active images have the prefix.
+    :raises NoActiveImage: if images match, but none is active.
+    :raises NoImageMatches: if no visible image matches.
+    :raises ImageError: if Glance fails.
+    """
+    if is_uuid(wanted):
+        try:
+            return show_image(wanted)
+        except exceptions.ImageNotFound:
+            # An image may have a name that looks like an ID.
+            pass
+    named = _Matches()
+    if _may_be_a_name(wanted):
+        # Without "eq:", Glance reads "word:" in a name as an operator.
+        for each in pages.listing(ask, {'name': f'eq:{wanted}'}, wanted):
+            # Databases may ignore case, accents and trailing spaces.
+            named.add(each, exact=each.name == wanted)
+    if len(named.active) == 1 or (named.active and latest):
+        return named.newest()
+    if named.active:
+        raise exceptions.ImageNameAmbiguous(
+            image=wanted, matches=_listed([*named.active, *named.inactive])
+        )
+    prefixed = _Matches()
+    if _looks_like_a_prefix(wanted):
+        for each in pages.listing(ask, {}, wanted):
+            if each.id.lower().startswith(wanted.lower()):
+                prefixed.add(each, exact=each.id.startswith(wanted))
+    if len(prefixed.active) == 1:
+        return prefixed.active[0]
+    if prefixed.active:
+        raise exceptions.ImageAmbiguous(
+            image=wanted, matches=_listed(prefixed.active)
+        )
+    inactive = [*named.inactive, *prefixed.inactive]
+    if inactive:
+        raise exceptions.NoActiveImage(
+            image=wanted,
+            matches=_listed(inactive),
+            status=', '.join(sorted({each.status for each in inactive})),
+        )
+    near = [
+        *named.near,
+        *prefixed.near,
+        *_with_other_spelling(wanted, show_image),
+    ]
+    raise exceptions.NoImageMatches(
+        image=wanted,
+        whose=whose(),
+        hint=f' IDs and names must match exactly. Glance has {_listed(near)}.'
+        if near
+        else '',
+    )
+
+
+class _Matches:
+    """Images that match, by what they are good for."""
+
+    def __init__(self) -> None:
+        self.active: list[entry_module.Entry] = []
+        self.inactive: list[entry_module.Entry] = []
+        self.near: list[entry_module.Entry] = []
+
+    def add(self, entry: entry_module.Entry, *, exact: bool) -> None:
+        if not exact:
+            self.near.append(entry)
+        elif entry.active:
+            self.active.append(entry)
+        else:
+            self.inactive.append(entry)
+
+    def newest(self) -> entry_module.Entry:
+        # Times have no fractions of a second. Among equal ones the first
+        # counts: Glance lists the newest first.
+        return max(self.active, key=lambda each: each.created_at)
+
+
+def _listed(entries: Sequence[entry_module.Entry]) -> str:
+    more = len(entries) - _SHOWN
+    return ', '.join(each.described for each in entries[:_SHOWN]) + (
+        f' and {more} more' if more > 0 else ''
+    )
+
+
+def _with_other_spelling(
+    wanted: str, show_image: Show
+) -> list[entry_module.Entry]:
+    """Return the image whose ID a user wrote in another form, if any."""
+    try:
+        usual = str(uuid.UUID(wanted))
+    except ValueError:
+        return []
+    if usual == wanted:
+        return []
+    try:
+        return [show_image(usual)]
+    except exceptions.ImageNotFound:
+        return []
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether a text has the form of an image ID.
+
+    :param text: any text.
+    :returns: whether it is a UUID with dashes; the case does not matter.
+    """
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _may_be_a_name(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Bytes of the command line that are not UTF-8.
+        return False
+    return 0 < len(text) <= _LONGEST_NAME
+
+
+def _looks_like_a_prefix(text: str) -> bool:
+    return (
+        len(text) >= _SHORTEST_PREFIX
+        and not is_uuid(text)
+        and all(each in '0123456789abcdefABCDEF-' for each in text)
+    )
