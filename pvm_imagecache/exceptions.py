@@ -613,7 +613,8 @@ class GlanceLogonFailed(ImageError):
 class ImageNotFound(ImageError):
     """Raised if Glance has no such image, or does not show it.
 
-    :ivar reason: the answer of Glance, or '' if it answered with a list.
+    :param reason: the answer of Glance, or '' if it answered with a list.
+    :param kwargs: as for :exc:`ImageError`.
     """
 
     msg_fmt = (
@@ -640,7 +641,8 @@ class ImageAmbiguous(ImageError):
 class ImageForbidden(ImageError):
     """Raised if the image is visible, but its data may not be downloaded.
 
-    :ivar reason: the answer of Glance, or '' if it is not known.
+    :param reason: the answer of Glance, or '' if it is not known.
+    :param kwargs: as for :exc:`ImageError`.
     """
 
     msg_fmt = (
