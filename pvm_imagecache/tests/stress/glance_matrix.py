@@ -84,6 +84,8 @@ Kind = proxy.Kind
 SIZE: Final = units.Mi + 17
 #: Where a download breaks that is to be resumed.
 _MIDDLE: Final = SIZE // 2
+#: Where another one breaks, or one of all data that replaces a range.
+_RESET_AT: Final = SIZE * 6 // 10
 #: Seconds: the limit of requests in the configuration, a pause below it,
 #: and one above.
 _TIMEOUT: Final = 2
@@ -145,7 +147,7 @@ def _faults() -> dict[str, proxy.Fault]:
         'silent': proxy.Fault(pause=_SILENT),
         'stall': proxy.Fault(pause_at=1000, seconds=_SILENT),
         'reset': proxy.Fault(reset_at=-1),
-        'reset@mid': proxy.Fault(reset_at=SIZE * 6 // 10),
+        'reset@mid': proxy.Fault(reset_at=_RESET_AT),
         'no-range': proxy.Fault(ignore_range=True),
         'fake-206': proxy.Fault(ignore_range=True, status=206),
         'other-206': proxy.Fault(headers=(('Content-Range', 'bytes 7-9/10'),)),
@@ -314,8 +316,8 @@ def _expected_of_data(cell: Cell) -> Expected:
     if not cell.ever:
         return _success(2)
     if cell.kind is Kind.RANGE and cell.fault == 'reset@mid':
-        # What is left is shorter than that.
-        return _success(1)
+        # The second range is shorter than what comes before a reset.
+        return _success(2)
     # It never comes to the end of the image.
     return _failure('ImageTruncated', requests=None)
 
@@ -443,9 +445,10 @@ timeout = {_TIMEOUT}
                 self.proxy.inject(kind, proxy.status(400), count=None)
         if cell.scenario == 'resumed':
             self.proxy.inject(Kind.DATA, proxy.Fault(reset_at=_MIDDLE))
-        self.proxy.inject(
-            cell.kind, FAULTS[cell.fault], count=COUNTS[cell.count]
-        )
+        fault = FAULTS[cell.fault]
+        if cell.kind is Kind.RANGE and fault.reset_at == _RESET_AT:
+            fault = dataclasses.replace(fault, reset_at=SIZE * 3 // 10)
+        self.proxy.inject(cell.kind, fault, count=COUNTS[cell.count])
 
     def _clean(
         self, manager: manager_module.ImageManager, verdict: Verdict
