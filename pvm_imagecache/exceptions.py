@@ -713,7 +713,8 @@ class ImageServiceNotFound(ImageError):
 class ImageNotFound(ImageError):
     """Raised if Glance has no such image, or does not show it.
 
-    :ivar reason: the answer of Glance, or '' if it answered with a list.
+    :param reason: the answer of Glance, or '' if it answered with a list.
+    :param kwargs: as for :exc:`ImageError`.
     """
 
     msg_fmt = (
@@ -764,7 +765,8 @@ class ImageNameAmbiguous(ImageAmbiguous):
 class ImageForbidden(ImageError):
     """Raised if the image is visible, but its data may not be downloaded.
 
-    :ivar reason: the answer of Glance, or '' if it is not known.
+    :param reason: the answer of Glance, or '' if it is not known.
+    :param kwargs: as for :exc:`ImageError`.
     """
 
     msg_fmt = (

@@ -70,10 +70,12 @@ _CONTENT_RANGE: Final = re.compile(r'bytes (\d+)-(\d+)/(\d+)$')
 class BadAnswer(Exception):
     """An answer that is not what was requested.
 
-    :ivar url: address of the request, without user, password and query.
-    :ivar status: HTTP status of the answer.
-    :ivar problem: what was answered, without a final stop.
-    :ivar retry_after: seconds after which the server asks for a repetition,
+    The parameters are kept as attributes.
+
+    :param url: address of the request, without user, password and query.
+    :param status: HTTP status of the answer.
+    :param problem: what was answered, without a final stop.
+    :param retry_after: seconds after which the server asks for a repetition,
         or None.
     """
 
@@ -99,8 +101,10 @@ class BadAnswer(Exception):
 class Interrupted(Exception):
     """A connection that broke while data was read.
 
-    :ivar url: address of the request, without user, password and query.
-    :ivar cause: why, without a final stop.
+    The parameters are kept as attributes.
+
+    :param url: address of the request, without user, password and query.
+    :param cause: why, without a final stop.
     """
 
     def __init__(self, url: str, cause: str) -> None:
@@ -130,10 +134,11 @@ class Part:
 class Client:
     """Glance for one user: what an ``ImageSource`` needs of it.
 
+    :param http_client: the adapter of keystoneauth1 that knows the endpoint
+        and the credentials; kept as an attribute.
+    :param first_byte_timeout: seconds until the first byte of data.
     :ivar images: the images controller of glanceclient (API version 2). It
         has no type annotations.
-    :ivar http_client: the adapter of keystoneauth1 that knows the endpoint
-        and the credentials.
     """
 
     def __init__(

@@ -35,6 +35,10 @@ LOG = logging.getLogger(__name__)
 
 #: Answers that mean that a service or a proxy cannot answer now.
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
+_NO_ADDRESS: Final = (
+    ksa_exceptions.EndpointNotFound,
+    ksa_exceptions.MissingAuthPlugin,
+)
 _LONGEST_MESSAGE: Final = 300
 
 
@@ -90,6 +94,11 @@ def fault(error: Exception) -> Fault:
             return _of_connection(each)
         if isinstance(each, ksa_exceptions.InvalidResponse):
             return _unexpected(each.response)
+    if any(isinstance(each, _NO_ADDRESS) for each in _causes(error)):
+        # keystoneauth1 takes the address for a path, and has no other one.
+        return Fault(
+            Kind.WRONG, 'its address is no complete URL of http or https'
+        )
     if isinstance(error, ksa_exceptions.DiscoveryFailure):
         if 'domain scope' in str(error):
             return Fault(
@@ -153,7 +162,10 @@ def _of_status(error: ksa_exceptions.HttpError) -> Fault:
 
 
 def _of_connection(error: BaseException) -> Fault:
-    cause = network_errors.plain_cause(error)
+    cause = network_errors.known_cause(error)
+    if cause is None:
+        LOG.debug('Unknown failure of a connection', exc_info=error)
+        return Fault(Kind.OUTAGE, 'the connection failed')
     if network_errors.is_permanent(cause) and not network_errors.is_at_restart(
         cause
     ):

@@ -145,7 +145,7 @@ class GlanceAdapter(adapter.Adapter):
                 )
             except ksa_exceptions.ConnectionError as error:
                 failure = _more_hopeful(failure, error)
-                reason = network_errors.plain_cause(error)
+                reason = network_errors.known_cause(error) or 'no answer'
             else:
                 if response.status_code not in _OUT_OF_SERVICE:
                     servers.answered(server)

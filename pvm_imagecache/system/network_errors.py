@@ -39,13 +39,28 @@ _SIGNS: Final = (
     'InvalidChunkLength',
     'Response ended prematurely',
     'Broken pipe',
+    # eventlet has the names of error numbers in place of their texts.
+    'ECONNREFUSED',
+    'EHOSTUNREACH',
+    'ENETUNREACH',
+    'ETIMEDOUT',
+    'ECONNRESET',
+    'No address associated with hostname',
+    'No connection adapters were found',
 )
 _CLOSED: Final = 'closed before the end of the data'
-#: Causes whose own text is one of Python.
+#: Causes whose own text is one of Python, or has another wording.
 _WORDS: Final = {
     'IncompleteRead': _CLOSED,
     'InvalidChunkLength': _CLOSED,
     'Response ended prematurely': _CLOSED,
+    'ECONNREFUSED': 'connection refused',
+    'EHOSTUNREACH': 'no route to host',
+    'ENETUNREACH': 'network is unreachable',
+    'ETIMEDOUT': 'timed out',
+    'ECONNRESET': 'connection reset by peer',
+    'No address associated with hostname': 'name or service not known',
+    'No connection adapters were found': 'neither http nor https',
 }
 #: The causes that persist: a service does not run, or an option is wrong.
 #: As :func:`plain_cause` returns them.
@@ -59,6 +74,7 @@ _PERMANENT: Final = frozenset(
         'no scheme supplied',
         'failed to parse',
         'invalid URL',
+        'neither http nor https',
     }
 )
 #: Those of them that end if a service, or its host, is only restarting.

@@ -117,6 +117,11 @@ class FaultTest(FaultTestCase):
                 (OUTAGE, 'connection refused'), (found.kind, found.reason)
             )
 
+    def test_an_address_without_scheme_is_wrong(self):
+        for url in ('127.0.0.1:5000', 'keystone:5000', 'ftp://k'):
+            found = self.fault('/v3', url)
+            self.assertIs(WRONG, found.kind, found)
+
     def test_an_unknown_host_is_wrong(self):
         for path in self.PATHS:
             found = self.fault(path, 'http://keystone.invalid')

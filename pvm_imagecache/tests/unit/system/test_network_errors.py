@@ -12,6 +12,7 @@
 
 """Plain causes of network errors."""
 
+import errno
 import http.client
 import socket
 import ssl
@@ -79,6 +80,26 @@ class PlainCauseTest(base.TestCase):
             )
         for error in (KeyError('k'), OSError('<html>'), ValueError()):
             self.assertIsNone(network_errors.known_cause(error))
+
+    def test_errors_of_eventlet_have_the_same_causes(self):
+        for name, cause in (
+            ('ECONNREFUSED', 'connection refused'),
+            ('EHOSTUNREACH', 'no route to host'),
+            ('ENETUNREACH', 'network is unreachable'),
+            ('ETIMEDOUT', 'timed out'),
+            ('ECONNRESET', 'connection reset by peer'),
+        ):
+            error = OSError(getattr(errno, name), name)
+            self.assertEqual(cause, network_errors.plain_cause(error))
+
+    def test_an_address_that_is_not_of_http_is_a_cause(self):
+        cause = network_errors.plain_cause(
+            requests.exceptions.InvalidSchema(
+                "No connection adapters were found for 'k:5000/v3'"
+            )
+        )
+        self.assertEqual('neither http nor https', cause)
+        self.assertTrue(network_errors.is_permanent(cause))
 
     def test_the_more_specific_cause_is_reported(self):
         error = urllib3_exceptions.ProtocolError(
