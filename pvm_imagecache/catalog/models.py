@@ -63,6 +63,8 @@ class BaseImage:
     :ivar started_clock: when the fill started, by the catalog's clock.
     :ivar ready_clock: when it became ready, by the catalog's clock, or None.
     :ivar used_clock: when it was used last, by the catalog's clock, or None.
+    :ivar verified_signature: fingerprint of the signature that the data was
+        verified with; None if no signature was verified.
     """
 
     pool: str
@@ -82,6 +84,7 @@ class BaseImage:
     started_clock: float
     ready_clock: float | None
     used_clock: float | None
+    verified_signature: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
@@ -61,6 +62,7 @@ class BaseImageFill:
     :param image: the image.
     :param steps: measures the wait and reports its progress.
     :param disks: the disks that the operation creates.
+    :param verification: what is required of the signature of the data.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class BaseImageFill:
         image: image_module.Image,
         steps: steps_module.Steps,
         disks: new_disks.NewDisks,
+        verification: verification_module.Verification,
     ) -> None:
         self._cache = cache
         self._image = image
         self._steps = steps
         self._disks = disks
+        self._verification = verification
         self._record: models.BaseImage | None = None
         #: Disks that a roll-back deletes.
         self._created: list[base.Disk] = []
@@ -107,6 +111,7 @@ class BaseImageFill:
             record is None
             or record.fill_id == gone
             or not checks.is_servable(record, self._image)
+            or not self._verification.covers(record)
         ):
             return None
         return record
@@ -147,6 +152,12 @@ class BaseImageFill:
             return
         if record.state is models.State.READY and record.fill_id != gone:
             self._check_replaceable(record)
+            if not self._verification.covers(record):
+                LOG.info(
+                    'Replacing the base image of image %s: its data was not '
+                    'verified with the present signature of the image',
+                    self._image.label,
+                )
         try:
             result = disposal.dispose(self._cache, record)
         except exceptions.PowerVMError as error:
@@ -233,7 +244,10 @@ class BaseImageFill:
         :raises CatalogConflict: if the record was replaced or removed.
         """
         assert self._record is not None
-        self._cache.catalog.base_images.finish_fill(self._record, image)
+        verified = self._verification.fingerprint
+        self._cache.catalog.base_images.finish_fill(
+            self._record, image, verified
+        )
         self._disks.settle(self.name)
         (disk,) = self._created
         return dataclasses.replace(
@@ -242,6 +256,7 @@ class BaseImageFill:
             capacity=disk.capacity,
             image=image,
             state=models.State.READY,
+            verified_signature=verified,
         )
 
     def roll_back(self) -> None:

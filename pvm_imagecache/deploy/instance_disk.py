@@ -18,6 +18,7 @@ for the cache is rolled back. Only what would fail without a cache is raised.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import enum
@@ -39,6 +40,7 @@ from pvm_imagecache.deploy import download
 from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
@@ -100,6 +102,8 @@ class InstanceDeploy:
     :param context: nova's request context of the requester; None for the
         configured credentials.
     :param progress: is called with the progress, if given.
+    :param trusted_certificates: IDs of certificates that the user of the
+        server trusts.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class InstanceDeploy:
         size: int,
         context: identity.RequestContext | None,
         progress: steps_module.Progress | None,
+        trusted_certificates: Sequence[str] = (),
     ) -> None:
         self._cache = cache
         self._driver = cache.driver
@@ -117,12 +122,17 @@ class InstanceDeploy:
         self._name = name
         self._size = size
         self._steps = steps_module.Steps(image.size, progress)
-        self._download = download.Download(cache, image, context, self._steps)
+        self._verification = verification_module.Verification(
+            cache, image, context, trusted_certificates
+        )
+        self._download = download.Download(
+            cache, image, context, self._steps, self._verification
+        )
         self._disks = new_disks.NewDisks(
             cache, self._steps, self._forget_deleted
         )
         self._fill = base_image.BaseImageFill(
-            cache, image, self._steps, self._disks
+            cache, image, self._steps, self._disks, self._verification
         )
         self._entry: models.InstanceDisk | None = None
 
@@ -134,11 +144,13 @@ class InstanceDeploy:
         :raises DiskExists: if the pool has a disk of that name.
         :raises NotEnoughSpace: if the disk does not fit, even after
             evictions.
-        :raises ImageError: if Glance does not give the image.
+        :raises ImageError: if Glance does not give the image, or a required
+            signature cannot be verified.
         :raises PowerVMError: if PowerVM does not create the disk.
         :raises TransferError: if the disk cannot be written.
         """
         checks.check_size(self._image, self._size)
+        self._verification.prepare()
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
         with self._on_record():
@@ -179,13 +191,31 @@ class InstanceDeploy:
         # The pool does not download an image that it has.
         self._download.check_permission()
         disk, fetched = self._driver.create_disk_from_image(
-            self._image, self._new_disk(self._image), self._download.open
+            self._image_for_pool(),
+            self._new_disk(self._image),
+            self._download.open,
         )
         LOG.debug(
             'The pool %(did)s image %(image)s',
             {'did': 'fetched' if fetched else 'had', 'image': self._image.id},
         )
         return self._deployment(disk, Outcome.POOL)
+
+    def _image_for_pool(self) -> image_module.Image:
+        """Return the image, with a signature only if it is required."""
+        if self._verification.fingerprint is None:
+            return dataclasses.replace(
+                self._image, signature=image_module.Signature()
+            )
+        if base.Capability.SIGNED_IMAGES not in self._driver.capabilities:
+            # The pool may have the image from before signatures mattered.
+            raise exceptions.ImageSignatureInvalid(
+                image=self._image.id,
+                image_name=self._image.name,
+                reason='the disk driver cannot tell which images of the pool '
+                'were verified. Use another disk driver',
+            )
+        return self._image
 
     def _through_cache(self) -> Deployment:
         if not self._cache.settings.enabled:

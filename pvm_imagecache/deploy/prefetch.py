@@ -23,6 +23,7 @@ from pvm_imagecache.deploy import download
 from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.system import identity
 
 
@@ -64,9 +65,18 @@ class Prefetch:
         self._cache = cache
         self._image = image
         self._steps = steps_module.Steps(image.size, progress)
-        self._download = download.Download(cache, image, context, self._steps)
+        self._verification = verification_module.Verification(
+            cache, image, context
+        )
+        self._download = download.Download(
+            cache, image, context, self._steps, self._verification
+        )
         self._fill = base_image.BaseImageFill(
-            cache, image, self._steps, new_disks.NewDisks(cache, self._steps)
+            cache,
+            image,
+            self._steps,
+            new_disks.NewDisks(cache, self._steps),
+            self._verification,
         )
 
     def run(self) -> PrefetchResult:
@@ -74,11 +84,13 @@ class Prefetch:
 
         :returns: whether it was fetched, and at what cost.
         :raises CacheFault: if it cannot be cached.
-        :raises ImageError: if Glance does not give the image.
+        :raises ImageError: if Glance does not give the image, or a required
+            signature cannot be verified.
         :raises PowerVMError: if PowerVM does not create the base image.
         :raises TransferError: if the base image cannot be written.
         """
         checks.check_cacheable(self._image)
+        self._verification.prepare()
         record = self._fill.servable()
         gone = None
         if record and not self._exists(record):

@@ -30,6 +30,8 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import text
 from pvm_imagecache.glance import errors
+from pvm_imagecache.glance import properties
+from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import retry
@@ -51,10 +53,17 @@ class ImageSource:
     :param client_for: returns a glanceclient (API version 2) for a request
         context of nova, or for None: one with the configured credentials.
         See :func:`pvm_imagecache.glance.client.factory`.
+    :param inspect_raw: whether to refuse raw images whose data is of another
+        format.
     """
 
-    def __init__(self, client_for: 'glance_client.ClientFactory') -> None:
+    def __init__(
+        self,
+        client_for: 'glance_client.ClientFactory',
+        inspect_raw: bool = True,
+    ) -> None:
         self._client_for = client_for
+        self._inspect_raw = inspect_raw
 
     def get(
         self, image_id: str, context: identity.RequestContext | None = None
@@ -68,6 +77,8 @@ class ImageSource:
         :raises ImageNotFound: if it does not exist, or is not visible.
         :raises ImageNotActive: if its status is not ``active``.
         :raises ImageFormatUnsupported: if PowerVM cannot boot from it.
+        :raises ImageNotBootable: if its data is encrypted, is in volumes, or
+            is for another processor architecture.
         :raises ImageHasNoData: if Glance knows no size of it.
         :raises ImageError: if Glance fails.
         """
@@ -95,6 +106,8 @@ class ImageSource:
         :raises ImageNotFound: if no visible image matches.
         :raises ImageNotActive: if its status is not ``active``.
         :raises ImageFormatUnsupported: if PowerVM cannot boot from it.
+        :raises ImageNotBootable: if its data is encrypted, is in volumes, or
+            is for another processor architecture.
         :raises ImageHasNoData: if Glance knows no size of it.
         :raises ImageError: if Glance fails.
         """
@@ -122,6 +135,7 @@ class ImageSource:
         self,
         image: image_module.Image,
         context: identity.RequestContext | None = None,
+        verifier: signatures.Verifier | None = None,
     ) -> Iterator[image_stream.ImageStream]:
         """Open the data of an image for the length of the ``with`` block.
 
@@ -132,16 +146,21 @@ class ImageSource:
         :param image: the image, as :meth:`get` or :meth:`find` returned it.
         :param context: whose permissions apply; None for the configured
             credentials.
+        :param verifier: verifies the signature of the data; None if none is
+            required.
         :returns: the stream; the block iterates over it once.
         :raises ImageForbidden: if downloading the data is not permitted.
         :raises ImageNotFound: if the image was deleted meanwhile.
         :raises ImageHasNoData: if Glance sends no bytes.
-        :raises ImageUnsafe: if the header is not that of a safe image of
-            the declared format.
+        :raises ImageFormatWrong: if the data is not of the declared format.
+        :raises ImageUnsafe: if the header is not that of a safe image.
         :raises ImageError: if Glance fails.
         """
         stream = image_stream.ImageStream(
-            image, lambda position: self._data(image.id, position, context)
+            image,
+            lambda position: self._data(image.id, position, context),
+            verifier,
+            self._inspect_raw,
         )
         try:
             stream.begin()
@@ -248,6 +267,7 @@ def _usable(found: Mapping[str, Any]) -> image_module.Image:
             format=container,
             supported='bare',
         )
+    properties.check(found)
     if not found.get('size'):
         raise exceptions.ImageHasNoData(image=image_id)
     image = image_module.Image(
@@ -259,6 +279,7 @@ def _usable(found: Mapping[str, Any]) -> image_module.Image:
         os_hash_algo=found.get('os_hash_algo'),
         os_hash_value=found.get('os_hash_value'),
         checksum=found.get('checksum'),
+        signature=properties.signature(found),
     )
     image_module.check_format(image)
     return image

@@ -281,7 +281,11 @@ class SSPDriverTest(base.TestCase):
         )
         made.close()
         self.assertEqual(
-            {driver_base.Capability.OWN_IMAGE_CACHE}, made.capabilities
+            {
+                driver_base.Capability.OWN_IMAGE_CACHE,
+                driver_base.Capability.SIGNED_IMAGES,
+            },
+            made.capabilities,
         )
         self.assertEqual(
             pvm_const.MaxLen.FILENAME_DEFAULT, made.max_name_length
