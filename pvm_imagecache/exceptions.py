@@ -647,6 +647,8 @@ class ImageTruncated(ImageError):
     :ivar reason: why the download ended, without a final stop.
     """
 
+    received: int
+
     msg_fmt = (
         'Image %(image)s has %(expected)d bytes, but Glance sent '
         '%(received)d: %(reason)s.'
@@ -702,6 +704,18 @@ class KeyManagerFailed(ImageError):
         'manager did not give certificate %(certificate)s: %(reason)s. '
         'Check the section [key_manager] of the configuration of nova, and '
         'the state of the key manager.'
+    )
+
+
+class ImageFetchFailed(ImageError):
+    """Raised if a fetch that this one waited for showed that the data is bad.
+
+    :ivar reason: the error of that fetch.
+    """
+
+    msg_fmt = (
+        'Image %(image)s is not fetched: another process has just fetched it '
+        'twice, with wrong data each time. %(reason)s'
     )
 
 

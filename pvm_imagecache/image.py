@@ -143,6 +143,12 @@ class Image:
         return None
 
     @property
+    def data_id(self) -> str:
+        """Identifies the data: ID, size and hash."""
+        digest = self.digest
+        return f'{self.id} {self.size} {digest.value if digest else ""}'
+
+    @property
     def needs_virtual_size(self) -> bool:
         """True if the virtual size must be read from the image's header."""
         return self.virtual_size is None and self.disk_format in SPARSE_FORMATS

@@ -131,6 +131,23 @@ class InstanceDisk:
 
 
 @dataclasses.dataclass(frozen=True)
+class FailedDownload:
+    """The last download of an image that failed because of its data.
+
+    :ivar token: opaque; another one for each failure.
+    :ivar data_id: identifies the data that was expected.
+    :ivar error: why it failed.
+    :ivar signature: fingerprint of the signature that the data does not
+        have; None if the data itself is wrong.
+    """
+
+    token: str
+    data_id: str
+    error: str
+    signature: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Total:
     """Sum of all events of one action.
 

@@ -203,6 +203,7 @@ CREATE TABLE failed_downloads (
     token TEXT NOT NULL,
     data_id TEXT NOT NULL,
     error TEXT NOT NULL,
+    signature TEXT,
     PRIMARY KEY (pool, disk_name)
 );
 """,

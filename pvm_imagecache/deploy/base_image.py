@@ -83,6 +83,9 @@ class BaseImageFill:
         self._created: list[base.Disk] = []
         #: Of an attempt of a crashed process whose disk may still appear.
         self._carried: str | None = None
+        #: The last failed download when the operation began.
+        self._failed_before: models.FailedDownload | None = None
+        self._began = False
 
     @property
     def name(self) -> str:
@@ -106,6 +109,7 @@ class BaseImageFill:
         :returns: the record, or None if the image must be fetched.
         :raises CatalogError: if the catalog cannot be read.
         """
+        self._note_failed_download()
         record = self.record()
         if (
             record is None
@@ -127,8 +131,12 @@ class BaseImageFill:
             releases the lock before the end of the block.
         :raises LockTimeout: if the other fetch makes no progress for
             ``fetch_timeout`` seconds.
+        :raises ImageFetchFailed: if the other fetch got wrong data, twice.
+        :raises ImageSignatureInvalid: if the other fetch showed that the
+            required signature is not that of the data.
         :raises CatalogError: if the lock file or the catalog cannot be used.
         """
+        self._note_failed_download()
         deadline = _ProgressDeadline(
             self._cache.settings.fetch_timeout, self.record, self._steps
         )
@@ -137,6 +145,7 @@ class BaseImageFill:
                 held.enter_context(
                     self._cache.fill_lock(self.name, deadline.seconds_left)
                 )
+            self._raise_if_failed_meanwhile()
             yield held
 
     def clear_previous(self, gone: str | None = None) -> None:
@@ -144,6 +153,8 @@ class BaseImageFill:
 
         :param gone: fill ID of a record whose disk is known to be missing.
         :raises BaseImageOccupied: if the name cannot be used.
+        :raises ImageError: if the base image cannot be replaced, because a
+            required signature cannot be verified.
         :raises CatalogError: if the catalog cannot be read or written.
         """
         self._carried = None
@@ -153,6 +164,7 @@ class BaseImageFill:
         if record.state is models.State.READY and record.fill_id != gone:
             self._check_replaceable(record)
             if not self._verification.covers(record):
+                self._verification.make_ready()
                 LOG.info(
                     'Replacing the base image of image %s: its data was not '
                     'verified with the present signature of the image',
@@ -248,6 +260,7 @@ class BaseImageFill:
         self._cache.catalog.base_images.finish_fill(
             self._record, image, verified
         )
+        self._forget_failed_download()
         self._disks.settle(self.name)
         (disk,) = self._created
         return dataclasses.replace(
@@ -258,6 +271,72 @@ class BaseImageFill:
             state=models.State.READY,
             verified_signature=verified,
         )
+
+    def record_failure(self, error: exceptions.ImageError) -> None:
+        """Record a failed download, for the deploys that wait for it.
+
+        :param error: of the download; other downloads would fail as well.
+        """
+        signature = None
+        if isinstance(error, exceptions.ImageSignatureInvalid):
+            signature = self._verification.fingerprint
+        try:
+            self._cache.catalog.failed_downloads.record(
+                self._cache.driver.pool_id(),
+                self.name,
+                self._image.data_id,
+                str(getattr(error, 'reason', error) if signature else error),
+                signature,
+            )
+        except exceptions.PVMImageCacheError as fault:
+            LOG.warning(
+                'Could not record the failed download of image %(image)s: '
+                '%(error)s',
+                {'image': self._image.label, 'error': fault},
+            )
+
+    def _failed_download(self) -> models.FailedDownload | None:
+        return self._cache.catalog.failed_downloads.get(
+            self._cache.driver.pool_id(), self.name
+        )
+
+    def _note_failed_download(self) -> None:
+        """Note the last failed download, once, at the begin."""
+        if not self._began:
+            self._failed_before = self._failed_download()
+            self._began = True
+
+    def _raise_if_failed_meanwhile(self) -> None:
+        """Raise the error of a download that failed since the begin."""
+        failed = self._failed_download()
+        if (
+            failed is None
+            or failed == self._failed_before
+            or failed.data_id != self._image.data_id
+        ):
+            return
+        if failed.signature is None:
+            raise exceptions.ImageFetchFailed(
+                image=self._image.id,
+                image_name=self._image.name,
+                reason=failed.error,
+            )
+        if failed.signature == self._verification.fingerprint:
+            raise exceptions.ImageSignatureInvalid(
+                image=self._image.id,
+                image_name=self._image.name,
+                reason=failed.error,
+            )
+
+    def _forget_failed_download(self) -> None:
+        if self._failed_before is None:
+            return
+        try:
+            self._cache.catalog.failed_downloads.remove(
+                self._cache.driver.pool_id(), self.name
+            )
+        except exceptions.CacheFault as error:
+            LOG.debug('The failed download stays on record: %s', error)
 
     def roll_back(self) -> None:
         """Delete what was created and remove the record.

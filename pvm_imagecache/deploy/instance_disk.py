@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import enum
+import functools
 import time
 from typing import Final
 
@@ -38,6 +39,7 @@ from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import download
 from pvm_imagecache.deploy import new_disks
+from pvm_imagecache.deploy import second_download
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.deploy import verification as verification_module
@@ -134,6 +136,11 @@ class InstanceDeploy:
         self._fill = base_image.BaseImageFill(
             cache, image, self._steps, self._disks, self._verification
         )
+        self._second_download = second_download.SecondDownload(
+            image, lambda: not self._disks.may_exist(name)
+        )
+        #: Why a miss became a bypass; '' as long as none did.
+        self._uncached = ''
         self._entry: models.InstanceDisk | None = None
 
     def run(self) -> Deployment:
@@ -190,10 +197,11 @@ class InstanceDeploy:
     def _through_pool(self) -> Deployment:
         # The pool does not download an image that it has.
         self._download.check_permission()
-        disk, fetched = self._driver.create_disk_from_image(
-            self._image_for_pool(),
-            self._new_disk(self._image),
-            self._download.open,
+        image = self._image_for_pool()
+        disk, fetched = self._second_download.run(
+            lambda: self._driver.create_disk_from_image(
+                image, self._new_disk(self._image), self._download.open
+            )
         )
         LOG.debug(
             'The pool %(did)s image %(image)s',
@@ -232,8 +240,10 @@ class InstanceDeploy:
             with self._fill.claim() as turn:
                 record = self._fill.servable(gone)
                 if record is None:
-                    self._fill.clear_previous(gone)
-                    return self._miss(turn)
+                    return self._second_download.run(
+                        functools.partial(self._fetch, turn, gone),
+                        self._fill.record_failure,
+                    )
                 # Another process has just fetched it. Release the lock
                 # first: copies must not wait for each other.
                 if not looks_left:
@@ -245,6 +255,9 @@ class InstanceDeploy:
 
     def _bypass(self, reason: str, key: str | None = None) -> Deployment:
         self._warn_of_bypass(reason, key)
+        return self._second_download.run(lambda: self._fetch_alone(reason))
+
+    def _fetch_alone(self, reason: str) -> Deployment:
         with self._download.open() as stream:
             return self._fill_alone(stream, reason)
 
@@ -306,6 +319,15 @@ class InstanceDeploy:
 
     # -- misses
 
+    def _fetch(
+        self, turn: contextlib.ExitStack, gone: str | None
+    ) -> Deployment:
+        if self._uncached:
+            # A first attempt gave the lock back.
+            return self._fetch_alone(self._uncached)
+        self._fill.clear_previous(gone)
+        return self._miss(turn)
+
     def _miss(self, turn: contextlib.ExitStack) -> Deployment:
         with self._download.open() as stream:
             checks.check_size(stream.image, self._size)
@@ -319,8 +341,9 @@ class InstanceDeploy:
             except (exceptions.CacheFault, exceptions.NotEnoughSpace) as error:
                 # Other deploys of the image need not wait for this disk.
                 turn.close()
-                self._warn_of_bypass(str(error), self._key(error))
-                return self._fill_alone(stream, str(error))
+                self._uncached = str(error)
+                self._warn_of_bypass(self._uncached, self._key(error))
+                return self._fill_alone(stream, self._uncached)
             self._record_udid(disk)
             return self._fill_both(stream, disk)
 

@@ -21,6 +21,7 @@ from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import download
 from pvm_imagecache.deploy import new_disks
+from pvm_imagecache.deploy import second_download
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.deploy import verification as verification_module
@@ -113,14 +114,18 @@ class Prefetch:
         with fill.claim():
             if fill.servable(gone):
                 return False
-            fill.clear_previous(gone)
-            with self._download.open() as stream:
-                space.with_space(
-                    self._cache, lambda: fill.create(stream.image)
-                )
-                with fill.undone_on_error():
-                    (error,) = fill.write(stream)
-                    if error:
-                        raise error
-                    fill.commit(stream.image)
+            second_download.SecondDownload(self._image).run(
+                lambda: self._fill_base_image(gone), fill.record_failure
+            )
         return True
+
+    def _fill_base_image(self, gone: str | None) -> None:
+        fill = self._fill
+        fill.clear_previous(gone)
+        with self._download.open() as stream:
+            space.with_space(self._cache, lambda: fill.create(stream.image))
+            with fill.undone_on_error():
+                (error,) = fill.write(stream)
+                if error:
+                    raise error
+                fill.commit(stream.image)

@@ -48,6 +48,7 @@ class Verification:
         self._context = context
         self._trusted = tuple(trusted_certificates)
         self._requirement: signatures.Requirement | None = None
+        self._ready: signatures.Verifier | None = None
 
     def prepare(self) -> None:
         """Check that the image has the signature that is required.
@@ -77,6 +78,17 @@ class Verification:
         """
         return self.fingerprint in (None, record.verified_signature)
 
+    def make_ready(self) -> None:
+        """Make sure that the data can be verified.
+
+        Call it before a base image is deleted because of its signature.
+
+        :raises ImageSignatureInvalid: if the certificate is not accepted.
+        :raises ImageNotVerifiable: if this program cannot verify signatures.
+        :raises KeyManagerFailed: if the key manager fails.
+        """
+        self._ready = self._ready or self.verifier()
+
     def verifier(self) -> signatures.Verifier | None:
         """Return a verifier for one stream of the data.
 
@@ -85,4 +97,7 @@ class Verification:
         :raises ImageNotVerifiable: if this program cannot verify signatures.
         :raises KeyManagerFailed: if the key manager fails.
         """
-        return self._requirement.verifier() if self._requirement else None
+        ready, self._ready = self._ready, None
+        if ready or self._requirement is None:
+            return ready
+        return self._requirement.verifier()

@@ -108,6 +108,8 @@ class ImageStream:
         """Wait for the first bytes, and inspect the header in them.
 
         :raises ImageHasNoData: if Glance sends no bytes.
+        :raises ImageTruncated: if Glance sends fewer bytes than the image
+            has, and not even one chunk.
         :raises ImageFormatWrong: if the data is not of the declared format.
         :raises ImageUnsafe: if the header is not that of a safe image.
         :raises ImageError: if Glance fails; see
@@ -116,6 +118,10 @@ class ImageStream:
         self._first = self._next()
         if not self._first:
             raise exceptions.ImageHasNoData(image=self.image.id)
+        if len(self._first) < min(CHUNK_SIZE, self.image.size):
+            # For example the page of a proxy: its header says nothing about
+            # the image.
+            self._refuse_length('the stream ended')
         self.image = headers.inspected(
             self.image, self._first, self._inspect_raw
         )

@@ -351,7 +351,13 @@ class BrokenCatalog(facade.Catalog):
     def __init__(self, path, who=None):
         super().__init__(path, who)
         self.broken = set()
-        for subject in ('base_images', 'instance_disks', 'history', 'pools'):
+        for subject in (
+            'base_images',
+            'failed_downloads',
+            'instance_disks',
+            'history',
+            'pools',
+        ):
             self._break(subject)
 
     def _break(self, subject):

@@ -15,7 +15,10 @@ import dataclasses
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
+from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.deploy import new_disks
+from pvm_imagecache.deploy import steps
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
@@ -114,6 +117,43 @@ class VerificationTest(base.CacheTestCase):
             exceptions.ImageSignatureInvalid, self.deploy, 'second'
         )
         self.check_not_cached('disk')
+
+    def test_base_image_stays_where_nothing_can_be_verified(self):
+        def unable():
+            raise exceptions.ImageNotVerifiable(image=self.image.id)
+
+        self.deploy()
+        self.signatures.required = True
+        self.signatures.verifier = unable
+        for attempt in (lambda: self.deploy('second'), self.prefetch):
+            self.assertRaises(exceptions.ImageNotVerifiable, attempt)
+            self.check_cached()
+        self.assertEqual(1, len(self.source.opened))
+
+    def test_committed_record_says_what_was_verified(self):
+        self.signatures.required = True
+        verification = self.verification()
+        measured = steps.Steps(self.size, None)
+        fill = base_image.BaseImageFill(
+            self.cache,
+            self.image,
+            measured,
+            new_disks.NewDisks(self.cache, measured),
+            verification,
+        )
+        with fill.claim():
+            fill.create(self.image)
+            with self.source.open(
+                self.image, None, verification.verifier()
+            ) as stream:
+                self.assertEqual([None], fill.write(stream))
+            committed = fill.commit(self.image)
+        self.assertEqual(
+            self.record().verified_signature, committed.verified_signature
+        )
+        self.assertEqual(
+            verification.fingerprint, committed.verified_signature
+        )
 
     def test_bypass_is_verified(self):
         self.signatures.required = True

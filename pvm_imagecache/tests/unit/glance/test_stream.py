@@ -137,8 +137,11 @@ class StreamTest(base.TestCase):
         try:
             stream.begin()
             read, error = self._read(stream)
-        except exceptions.ImageHasNoData as empty:
-            read, error = b'', empty
+        except (
+            exceptions.ImageHasNoData,
+            exceptions.ImageTruncated,
+        ) as early:
+            read, error = b'', early
         stream.close()
         self.assertIsNotNone(error)
         self.assertLess(len(read), image.size)
@@ -170,7 +173,7 @@ class StreamTest(base.TestCase):
 
     def test_an_image_that_ends_early_is_refused(self):
         content = images.raw_bytes(2 * CHUNK)
-        for size in (1, CHUNK, 2 * CHUNK - 1):
+        for size in (CHUNK, 2 * CHUNK - 1):
             read, error = self._read(
                 self._stream(
                     content, responses.parts_of(content[:size], 65536)
@@ -199,7 +202,15 @@ class StreamTest(base.TestCase):
             self.assertLessEqual(stream.bytes_received, 3 * CHUNK)
 
     def test_size_is_checked_without_a_hash_too(self):
-        for parts in ([b'ab'], [b'abcd'], [b'ab', b'cd']):
+        self.assertRaises(
+            exceptions.ImageTruncated,
+            self._stream,
+            b'abc',
+            [b'ab'],
+            os_hash_algo=None,
+            checksum=None,
+        )
+        for parts in ([b'abcd'], [b'ab', b'cd']):
             read, error = self._read(
                 self._stream(b'abc', parts, os_hash_algo=None, checksum=None)
             )
@@ -587,6 +598,17 @@ class HeaderTest(base.TestCase):
             )
             self.assertIn('a VHD image', str(error))
             self.assertLess(sum(map(len, received)), len(content))
+
+    def test_a_short_answer_is_not_taken_for_the_image(self):
+        # The page of a proxy says nothing about the image.
+        for disk_format in ('raw', 'qcow2'):
+            stream = image_stream.ImageStream(
+                base.image_of(b'', size=5000, disk_format=disk_format),
+                lambda position: iter([b'<html>Log in</html>']),
+            )
+            self.addCleanup(stream.close)
+            error = self.assertRaises(exceptions.ImageTruncated, stream.begin)
+            self.assertEqual(19, error.received)
 
     def test_raw_content_is_inspected_unless_that_is_switched_off(self):
         for content in (
