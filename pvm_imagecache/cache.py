@@ -23,6 +23,7 @@ from pvm_imagecache import events
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import warn_once as log_once
@@ -68,6 +69,8 @@ class Cache:
     :ivar policies: eviction policies, in their order.
     :ivar listener: is notified of what happens to images, if given.
     :ivar warn_once: logs messages that recur.
+    :ivar requirement_for: returns what is required of the signature of an
+        image.
     """
 
     driver: base.DiskDriver
@@ -80,6 +83,7 @@ class Cache:
     warn_once: log_once.WarnOnce = dataclasses.field(
         default_factory=lambda: log_once.WarnOnce(LOG)
     )
+    requirement_for: signatures.RequirementFor = signatures.none_required
 
     def notify(self, event: events.Event) -> None:
         """Notify the listener; its exceptions are logged and ignored.

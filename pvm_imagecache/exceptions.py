@@ -852,6 +852,54 @@ class ImageCorrupt(ImageError):
     )
 
 
+class ImageSignatureInvalid(ImageError):
+    """Raised if a required signature is missing, or not accepted.
+
+    :ivar reason: what is wrong, without a final stop.
+    """
+
+    # nova shows its users 255 characters, half of which are its own.
+    msg_fmt = 'Signature of image %(image)s refused: %(reason)s.'
+
+
+class ImageNotVerifiable(ImageError):
+    """Raised if a signature is required that this program cannot verify."""
+
+    msg_fmt = (
+        'Image %(image)s cannot be fetched here: nova is configured to '
+        'verify the signatures of images, which only nova-compute can do. '
+        'Cache it with "openstack aggregate cache image", or boot a server '
+        'from it.'
+    )
+
+
+class KeyManagerFailed(ImageError):
+    """Raised if the certificate of a signature cannot be read.
+
+    :ivar certificate: ID of the certificate.
+    :ivar reason: the cause, without a final stop.
+    """
+
+    msg_fmt = (
+        'The signature of image %(image)s cannot be verified: the key '
+        'manager did not give certificate %(certificate)s: %(reason)s. '
+        'Check the section [key_manager] of the configuration of nova, and '
+        'the state of the key manager.'
+    )
+
+
+class ImageFetchFailed(ImageError):
+    """Raised if a fetch that this one waited for showed that the data is bad.
+
+    :ivar reason: the error of that fetch.
+    """
+
+    msg_fmt = (
+        'Image %(image)s is not fetched: another process has just fetched it '
+        'twice, with wrong data each time. %(reason)s'
+    )
+
+
 class ImageFormatUnsupported(ImageError):
     """Raised if PowerVM cannot boot from a format.
 
@@ -867,6 +915,15 @@ class ImageFormatUnsupported(ImageError):
     )
 
 
+class ImageNotBootable(ImageFormatUnsupported):
+    """Raised if an image cannot boot on PowerVM as it is.
+
+    :ivar reason: why, and what to do, without a final stop.
+    """
+
+    msg_fmt = 'Image %(image)s cannot boot on PowerVM: %(reason)s.'
+
+
 class ImageUnsafe(ImageError):
     """Raised if the header of an image is invalid, or refers to other files.
 
@@ -877,6 +934,19 @@ class ImageUnsafe(ImageError):
     msg_fmt = (
         'Image %(image)s is declared as %(format)s, but is not safe '
         'to use as that: %(reason)s.'
+    )
+
+
+class ImageFormatWrong(ImageUnsafe):
+    """Raised if the data of an image is not of the declared format.
+
+    :ivar actual: what the data is, as text.
+    :ivar reason: what to do, without a final stop.
+    """
+
+    msg_fmt = (
+        'Image %(image)s is declared as %(format)s, but its data is '
+        '%(actual)s: a server could not boot from it. %(reason)s.'
     )
 
 

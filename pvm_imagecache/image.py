@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import dataclasses
 import enum
 import hashlib
+import json
 from typing import Final
 
 from pvm_imagecache import exceptions
@@ -45,6 +46,47 @@ class Digest:
 
 
 @dataclasses.dataclass(frozen=True)
+class Signature:
+    """The signature of an image, from its properties in Glance.
+
+    Anyone who may change the image may change them. A property that the
+    image does not have is None.
+
+    :ivar value: ``img_signature``: the signature, in base64.
+    :ivar hash_method: ``img_signature_hash_method``, such as ``SHA-256``.
+    :ivar key_type: ``img_signature_key_type``, such as ``RSA-PSS``.
+    :ivar certificate: ``img_signature_certificate_uuid``: ID of the signing
+        certificate in the key manager.
+    """
+
+    value: str | None = None
+    hash_method: str | None = None
+    key_type: str | None = None
+    certificate: str | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the properties that the image does not have."""
+        return tuple(
+            name
+            for name, value in (
+                ('img_signature', self.value),
+                ('img_signature_hash_method', self.hash_method),
+                ('img_signature_key_type', self.key_type),
+                ('img_signature_certificate_uuid', self.certificate),
+            )
+            if not value
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all the properties, to compare them later."""
+        return hashlib.sha256(
+            json.dumps(dataclasses.astuple(self)).encode()
+        ).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
 class Image:
     """A Glance image.
 
@@ -60,6 +102,8 @@ class Image:
         None for images that are older than Glance 17.
     :ivar os_hash_value: the hash that Glance computed, hexadecimal.
     :ivar checksum: MD5, hexadecimal; the only hash of an old image.
+    :ivar signature: the signature of the bytes, if the image has one. It is
+        not compared, and the catalog does not keep it.
     """
 
     id: str
@@ -70,6 +114,9 @@ class Image:
     os_hash_algo: str | None = None
     os_hash_value: str | None = None
     checksum: str | None = None
+    signature: Signature = dataclasses.field(
+        default=Signature(), compare=False
+    )
 
     @property
     def label(self) -> str:
@@ -94,6 +141,12 @@ class Image:
         if self.checksum:
             return Digest('md5', self.checksum.lower())
         return None
+
+    @property
+    def data_id(self) -> str:
+        """Identifies the data: ID, size and hash."""
+        digest = self.digest
+        return f'{self.id} {self.size} {digest.value if digest else ""}'
 
     @property
     def needs_virtual_size(self) -> bool:

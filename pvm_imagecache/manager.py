@@ -52,6 +52,7 @@ from pvm_imagecache.deploy import prefetch
 from pvm_imagecache.deploy import steps
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
@@ -77,6 +78,8 @@ class ImageManager:
     :param policies: eviction policies, in their order.
     :param listener: is notified of what happens to images.
     :param pool_name: key under which the catalog records the pool's ID.
+    :param requirement_for: returns what is required of the signature of an
+        image.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class ImageManager:
         policies: Sequence[pipeline.NamedPolicy] = (),
         listener: events.Listener | None = None,
         pool_name: str = '',
+        requirement_for: signatures.RequirementFor = signatures.none_required,
     ) -> None:
         self._driver = driver
         self._catalog = catalog
@@ -102,6 +106,7 @@ class ImageManager:
             settings,
             policies,
             listener=listener,
+            requirement_for=requirement_for,
         )
 
     @classmethod
@@ -112,6 +117,7 @@ class ImageManager:
         load_policies: LoadPolicies = plugins.load_policies,
         listener: events.Listener | None = None,
         who: str | None = None,
+        requirement_for: signatures.RequirementFor | None = None,
     ) -> 'ImageManager':
         """Create the manager that a configuration describes.
 
@@ -123,6 +129,9 @@ class ImageManager:
         :param listener: is notified of what happens to images.
         :param who: the user for the history; default: the user who runs this
             process.
+        :param requirement_for: returns what is required of the signature of
+            an image. Default: if nova is configured to verify signatures,
+            only images that nova-compute has verified are served.
         :returns: the manager.
         :raises PluginNotFound: if no installed package has the driver or a
             policy.
@@ -141,6 +150,7 @@ class ImageManager:
             policies,
             listener,
             cache_conf.pool_name(conf),
+            requirement_for or signatures.without_key_manager(conf),
         )
 
     def reconfigure(
@@ -192,6 +202,7 @@ class ImageManager:
         *,
         context: identity.RequestContext | None = None,
         progress: steps.Progress | None = None,
+        trusted_certificates: Sequence[str] = (),
     ) -> instance_disk.Deployment:
         """Create an instance disk that begins with the bytes of an image.
 
@@ -202,6 +213,8 @@ class ImageManager:
         :param context: nova's request context of the requester, for the
             image's data and the history.
         :param progress: is called with the progress, if given.
+        :param trusted_certificates: IDs of certificates that the user of the
+            server trusts (``instance.trusted_certs.ids`` of nova).
         :returns: the disk, and how it got its bytes.
         :raises DiskTooSmall: if the image needs a larger disk.
         :raises DiskNameInvalid: if PowerVM does not accept the name.
@@ -216,7 +229,13 @@ class ImageManager:
         naming.check_disk_name(name, self._driver.max_name_length)
         image_module.check_format(image)
         deployment = instance_disk.InstanceDeploy(
-            self._cache, image, name, size, context, progress
+            self._cache,
+            image,
+            name,
+            size,
+            context,
+            progress,
+            trusted_certificates,
         ).run()
         LOG.info(
             'Created disk %(disk)s from image %(image)s: %(outcome)s, '
@@ -650,11 +669,11 @@ class ImageManager:
         :raises ImageNotAdoptable: if the disk cannot hold the image, or may
             change.
         :raises ImageNotCacheable: if the image has no usable hash.
+        :raises ImageError: if a fetch of the image would be refused.
         :raises NotSupported: if the pool caches images itself.
         :raises PowerVMError: if the pool cannot be read.
         """
-        self._need_cache('adopt disks')
-        checks.check_cacheable(image)
+        self._check_adoptable(image)
         return adoption.candidate(self._cache, image)
 
     def adopt(self, image: image_module.Image) -> models.BaseImage:
@@ -665,18 +684,33 @@ class ImageManager:
         :raises ImageNotAdoptable: if the disk cannot hold the image, or may
             change.
         :raises ImageNotCacheable: if the image has no usable hash.
+        :raises ImageError: if a fetch of the image would be refused.
         :raises LockTimeout: if the image is being fetched.
         :raises NotSupported: if the pool caches images itself.
         :raises PowerVMError: if the pool cannot be read.
         :raises CatalogError: if the catalog cannot be written.
         """
-        self._need_cache('adopt disks')
-        checks.check_cacheable(image)
+        self._check_adoptable(image)
         adopted = adoption.adopt(self._cache, image)
         self._record('adopt', image=image, disk_name=adopted.disk_name)
         return adopted
 
     # -- inside
+
+    def _check_adoptable(self, image: image_module.Image) -> None:
+        """Check that deploys could be served from an adopted disk."""
+        self._need_cache('adopt disks')
+        checks.check_cacheable(image)
+        if self._cache.requirement_for(image, None, ()) is not None:
+            raise exceptions.ImageNotAdoptable(
+                name=naming.base_image_name(image.id),
+                image=image.id,
+                reason='nova is configured to verify signatures, and the '
+                'data of the disk was not verified',
+            )
+        # A fetch would refuse the image because of its header.
+        with self._cache.source.open(image):
+            pass
 
     @property
     def _evictor(self) -> evictor.Evictor:

@@ -65,6 +65,7 @@ _METHODS_OF: Final = {
         'mapped',
     ),
     driver_base.Capability.OWN_IMAGE_CACHE: ('create_disk_from_image',),
+    driver_base.Capability.SIGNED_IMAGES: ('create_disk_from_image',),
 }
 
 

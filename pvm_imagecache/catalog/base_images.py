@@ -33,7 +33,7 @@ _COLUMNS: Final = (
     'pool, disk_name, image_id, image_name, size, virtual_size, disk_format,'
     ' os_hash_algo, os_hash_value, checksum, state, fill_id, holder, udid,'
     ' capacity, bytes_done, created_at, ready_at, last_used_at, hits, reason,'
-    ' started_clock, ready_clock, used_clock'
+    ' started_clock, ready_clock, used_clock, verified_signature'
 )
 
 
@@ -223,12 +223,17 @@ class BaseImages:
         self._update(record, models.State.POPULATING, bytes_done=bytes_done)
 
     def finish_fill(
-        self, record: models.BaseImage, image: image_module.Image
+        self,
+        record: models.BaseImage,
+        image: image_module.Image,
+        verified_signature: str | None = None,
     ) -> None:
         """Make a base image ready: deploys are served from now on.
 
         :param record: the record of the fill.
         :param image: the image as it was fetched, with its virtual size.
+        :param verified_signature: fingerprint of the signature that the data
+            was verified with; None if no signature was verified.
         :raises CatalogConflict: if the record is no longer that of the fill,
             or if PowerVM never reported the UDID of the disk.
         :raises CatalogError: if the catalog cannot be written.
@@ -251,6 +256,7 @@ class BaseImages:
                 last_used_at=now,
                 ready_clock=clock,
                 used_clock=clock,
+                verified_signature=verified_signature,
             )
 
     def record_hit(self, record: models.BaseImage) -> None:
@@ -463,6 +469,7 @@ def _record(row: catalog_connection.Row) -> models.BaseImage:
         started_clock=row.number('started_clock'),
         ready_clock=row.number_or_none('ready_clock'),
         used_clock=row.number_or_none('used_clock'),
+        verified_signature=row.text_or_none('verified_signature'),
     )
 
 

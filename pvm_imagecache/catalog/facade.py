@@ -25,6 +25,7 @@ import os
 
 from pvm_imagecache.catalog import base_images
 from pvm_imagecache.catalog import clock
+from pvm_imagecache.catalog import failed_downloads
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import history
 from pvm_imagecache.catalog import instance_disks
@@ -47,6 +48,8 @@ class Catalog:
     :param read_only: create nothing and write nothing.
     :ivar base_images: see :class:`~.base_images.BaseImages`.
     :ivar instance_disks: see :class:`~.instance_disks.InstanceDisks`.
+    :ivar failed_downloads: see
+        :class:`~.failed_downloads.FailedDownloads`.
     :ivar pins: see :class:`~.pins.Pins`.
     :ivar pools: see :class:`~.pools.Pools`.
     :ivar history: see :class:`~.history.History`.
@@ -66,6 +69,7 @@ class Catalog:
         self.instance_disks = instance_disks.InstanceDisks(
             self._file, self.clock
         )
+        self.failed_downloads = failed_downloads.FailedDownloads(self._file)
         self.pools = pools.Pools(self._file)
         self.history = history.History(self._file, user)
 

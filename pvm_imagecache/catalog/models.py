@@ -63,6 +63,8 @@ class BaseImage:
     :ivar started_clock: when the fill started, by the catalog's clock.
     :ivar ready_clock: when it became ready, by the catalog's clock, or None.
     :ivar used_clock: when it was used last, by the catalog's clock, or None.
+    :ivar verified_signature: fingerprint of the signature that the data was
+        verified with; None if no signature was verified.
     """
 
     pool: str
@@ -82,6 +84,7 @@ class BaseImage:
     started_clock: float
     ready_clock: float | None
     used_clock: float | None
+    verified_signature: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +128,23 @@ class InstanceDisk:
     udid: str | None
     started_at: float
     started_clock: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FailedDownload:
+    """The last download of an image that failed because of its data.
+
+    :ivar token: opaque; another one for each failure.
+    :ivar data_id: identifies the data that was expected.
+    :ivar error: why it failed.
+    :ivar signature: fingerprint of the signature that the data does not
+        have; None if the data itself is wrong.
+    """
+
+    token: str
+    data_id: str
+    error: str
+    signature: str | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ data. A new one goes through all steps.
 
 from typing import Final
 
-VERSION: Final = 6
+VERSION: Final = 7
 
 #: By version: the statements that upgrade the version before to it.
 STEPS: Final = {
@@ -191,5 +191,20 @@ UPDATE history SET action = 'shared-pool' WHERE action = 'pool';
 UPDATE totals SET action = 'cleanup' WHERE action = 'pass';
 UPDATE totals SET action = 'discard' WHERE action = 'tidy';
 UPDATE totals SET action = 'shared-pool' WHERE action = 'pool';
+""",
+    # The signature that the data was verified with: of older base images,
+    # that is not known. And the last download of an image that failed
+    # because of its data.
+    7: """
+ALTER TABLE base_images ADD COLUMN verified_signature TEXT;
+CREATE TABLE failed_downloads (
+    pool TEXT NOT NULL,
+    disk_name TEXT NOT NULL,
+    token TEXT NOT NULL,
+    data_id TEXT NOT NULL,
+    error TEXT NOT NULL,
+    signature TEXT,
+    PRIMARY KEY (pool, disk_name)
+);
 """,
 }

@@ -243,11 +243,14 @@ class Shell(app.App):
     def source(self) -> 'image_source.ImageSource':
         """The images of Glance that are visible to the configured user."""
         if self._source is None:
+            from pvm_imagecache.conf import nova
             from pvm_imagecache.glance import client
             from pvm_imagecache.glance import source as image_source
 
+            nova.register(self.conf)
             self._source = image_source.ImageSource(
-                client.factory(self.conf, access_of_user=self._user_access)
+                client.factory(self.conf, access_of_user=self._user_access),
+                not self.conf.workarounds.disable_deep_image_inspection,
             )
         return self._source
 

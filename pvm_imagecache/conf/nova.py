@@ -16,22 +16,32 @@ nova-compute registers them itself. The pvm-imagecache command, which does
 not import nova, reads them from the same nova.conf.
 """
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Final
 
 from oslo_config import cfg
 
 from pvm_imagecache.conf import types
 
-GROUP: Final = 'image_cache'
-
-_OPTIONS: Final = [
-    cfg.BoolOpt('remove_unused_base_images', default=True, mutable=True),
-    cfg.IntOpt(
-        'remove_unused_original_minimum_age_seconds',
-        default=24 * 3600,
-        mutable=True,
-    ),
-]
+_OPTIONS: Final[Mapping[str, Sequence[cfg.Opt]]] = {
+    'image_cache': [
+        cfg.BoolOpt('remove_unused_base_images', default=True, mutable=True),
+        cfg.IntOpt(
+            'remove_unused_original_minimum_age_seconds',
+            default=24 * 3600,
+            mutable=True,
+        ),
+    ],
+    'glance': [
+        cfg.BoolOpt('verify_glance_signatures', default=False),
+        cfg.BoolOpt('enable_certificate_validation', default=False),
+        cfg.ListOpt('default_trusted_certificate_ids', default=[]),
+    ],
+    'workarounds': [
+        cfg.BoolOpt('disable_deep_image_inspection', default=False),
+    ],
+}
 
 
 def register(conf: types.Conf) -> None:
@@ -39,6 +49,7 @@ def register(conf: types.Conf) -> None:
 
     :param conf: the configuration of the process.
     """
-    for option in _OPTIONS:
-        if GROUP not in conf or option.name not in conf[GROUP]:
-            conf.register_opt(option, group=GROUP)
+    for group, options in _OPTIONS.items():
+        for option in options:
+            if group not in conf or option.name not in conf[group]:
+                conf.register_opt(option, group=group)

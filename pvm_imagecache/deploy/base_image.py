@@ -39,6 +39,7 @@ from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import interrupts
@@ -61,6 +62,7 @@ class BaseImageFill:
     :param image: the image.
     :param steps: measures the wait and reports its progress.
     :param disks: the disks that the operation creates.
+    :param verification: what is required of the signature of the data.
     """
 
     def __init__(
@@ -69,16 +71,21 @@ class BaseImageFill:
         image: image_module.Image,
         steps: steps_module.Steps,
         disks: new_disks.NewDisks,
+        verification: verification_module.Verification,
     ) -> None:
         self._cache = cache
         self._image = image
         self._steps = steps
         self._disks = disks
+        self._verification = verification
         self._record: models.BaseImage | None = None
         #: Disks that a roll-back deletes.
         self._created: list[base.Disk] = []
         #: Of an attempt of a crashed process whose disk may still appear.
         self._carried: str | None = None
+        #: The last failed download when the operation began.
+        self._failed_before: models.FailedDownload | None = None
+        self._began = False
 
     @property
     def name(self) -> str:
@@ -102,11 +109,13 @@ class BaseImageFill:
         :returns: the record, or None if the image must be fetched.
         :raises CatalogError: if the catalog cannot be read.
         """
+        self._note_failed_download()
         record = self.record()
         if (
             record is None
             or record.fill_id == gone
             or not checks.is_servable(record, self._image)
+            or not self._verification.covers(record)
         ):
             return None
         return record
@@ -126,12 +135,17 @@ class BaseImageFill:
             releases the lock before the end of the block.
         :raises LockTimeout: if the other fetch makes no progress for
             ``fetch_timeout`` seconds.
+        :raises ImageFetchFailed: if the other fetch got wrong data, twice.
+        :raises ImageSignatureInvalid: if the other fetch showed that the
+            required signature is not that of the data.
         :raises CatalogError: if the lock file or the catalog cannot be used.
         """
+        self._note_failed_download()
         with contextlib.ExitStack() as held:
             if not self._took_lock(held):
                 before_wait()
                 self._wait_for_lock(held)
+            self._raise_if_failed_meanwhile()
             yield held
 
     def _took_lock(self, held: contextlib.ExitStack) -> bool:
@@ -156,6 +170,8 @@ class BaseImageFill:
 
         :param gone: fill ID of a record whose disk is known to be missing.
         :raises BaseImageOccupied: if the name cannot be used.
+        :raises ImageError: if the base image cannot be replaced, because a
+            required signature cannot be verified.
         :raises CatalogError: if the catalog cannot be read or written.
         """
         self._carried = None
@@ -164,6 +180,13 @@ class BaseImageFill:
             return
         if record.state is models.State.READY and record.fill_id != gone:
             self._check_replaceable(record)
+            if not self._verification.covers(record):
+                self._verification.make_ready()
+                LOG.info(
+                    'Replacing the base image of image %s: its data was not '
+                    'verified with the present signature of the image',
+                    self._image.label,
+                )
         try:
             result = disposal.dispose(self._cache, record)
         except exceptions.PowerVMError as error:
@@ -250,7 +273,11 @@ class BaseImageFill:
         :raises CatalogConflict: if the record was replaced or removed.
         """
         assert self._record is not None
-        self._cache.catalog.base_images.finish_fill(self._record, image)
+        verified = self._verification.fingerprint
+        self._cache.catalog.base_images.finish_fill(
+            self._record, image, verified
+        )
+        self._forget_failed_download()
         self._disks.settle(self.name)
         (disk,) = self._created
         return dataclasses.replace(
@@ -259,7 +286,74 @@ class BaseImageFill:
             capacity=disk.capacity,
             image=image,
             state=models.State.READY,
+            verified_signature=verified,
         )
+
+    def record_failure(self, error: exceptions.ImageError) -> None:
+        """Record a failed download, for the deploys that wait for it.
+
+        :param error: of the download; other downloads would fail as well.
+        """
+        signature = None
+        if isinstance(error, exceptions.ImageSignatureInvalid):
+            signature = self._verification.fingerprint
+        try:
+            self._cache.catalog.failed_downloads.record(
+                self._cache.driver.pool_id(),
+                self.name,
+                self._image.data_id,
+                str(getattr(error, 'reason', error) if signature else error),
+                signature,
+            )
+        except exceptions.PVMImageCacheError as fault:
+            LOG.warning(
+                'Could not record the failed download of image %(image)s: '
+                '%(error)s',
+                {'image': self._image.label, 'error': fault},
+            )
+
+    def _failed_download(self) -> models.FailedDownload | None:
+        return self._cache.catalog.failed_downloads.get(
+            self._cache.driver.pool_id(), self.name
+        )
+
+    def _note_failed_download(self) -> None:
+        """Note the last failed download, once, at the begin."""
+        if not self._began:
+            self._failed_before = self._failed_download()
+            self._began = True
+
+    def _raise_if_failed_meanwhile(self) -> None:
+        """Raise the error of a download that failed since the begin."""
+        failed = self._failed_download()
+        if (
+            failed is None
+            or failed == self._failed_before
+            or failed.data_id != self._image.data_id
+        ):
+            return
+        if failed.signature is None:
+            raise exceptions.ImageFetchFailed(
+                image=self._image.id,
+                image_name=self._image.name,
+                reason=failed.error,
+            )
+        if failed.signature == self._verification.fingerprint:
+            raise exceptions.ImageSignatureInvalid(
+                image=self._image.id,
+                image_name=self._image.name,
+                reason=failed.error,
+            )
+
+    def _forget_failed_download(self) -> None:
+        if self._failed_before is None:
+            return
+        try:
+            self._cache.catalog.failed_downloads.remove(
+                self._cache.driver.pool_id(), self.name
+            )
+        except exceptions.CacheFault as error:
+            LOG.debug('The failed download stays on record: %s', error)
 
     def roll_back(self) -> None:
         """Delete what was created and remove the record.

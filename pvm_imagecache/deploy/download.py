@@ -18,6 +18,7 @@ import contextlib
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
@@ -31,6 +32,7 @@ class Download:
     :param context: nova's request context of the requester; None for the
         configured credentials.
     :param steps: measures the permission check.
+    :param verification: what is required of the signature of the data.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Download:
         image: image_module.Image,
         context: identity.RequestContext | None,
         steps: steps_module.Steps,
+        verification: verification_module.Verification,
     ) -> None:
         self._source = cache.source
         self._check = cache.settings.check_download_permission
         self._image = image
         self._context = context
         self._steps = steps
+        self._verification = verification
         self._streams: list[image_stream.ImageStream] = []
         self._permitted = False
 
@@ -72,12 +76,17 @@ class Download:
         """Open a stream of the image's data.
 
         :returns: a context manager that gives the stream.
-        :raises ImageError: on entry, if Glance does not give the data.
+        :raises ImageError: on entry, if Glance does not give the data, or a
+            required signature cannot be verified.
         """
         with contextlib.ExitStack() as held:
             with interrupts.allowed():
                 stream = held.enter_context(
-                    self._source.open(self._image, self._context)
+                    self._source.open(
+                        self._image,
+                        self._context,
+                        self._verification.verifier(),
+                    )
                 )
             self._streams.append(stream)
             yield stream

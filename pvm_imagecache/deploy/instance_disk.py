@@ -18,9 +18,11 @@ for the cache is rolled back. Only what would fail without a cache is raised.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import enum
+import functools
 import time
 from typing import Final
 
@@ -37,8 +39,10 @@ from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import download
 from pvm_imagecache.deploy import new_disks
+from pvm_imagecache.deploy import second_download
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.drivers import base
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
@@ -100,6 +104,8 @@ class InstanceDeploy:
     :param context: nova's request context of the requester; None for the
         configured credentials.
     :param progress: is called with the progress, if given.
+    :param trusted_certificates: IDs of certificates that the user of the
+        server trusts.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class InstanceDeploy:
         size: int,
         context: identity.RequestContext | None,
         progress: steps_module.Progress | None,
+        trusted_certificates: Sequence[str] = (),
     ) -> None:
         self._cache = cache
         self._driver = cache.driver
@@ -117,13 +124,23 @@ class InstanceDeploy:
         self._name = name
         self._size = size
         self._steps = steps_module.Steps(image.size, progress)
-        self._download = download.Download(cache, image, context, self._steps)
+        self._verification = verification_module.Verification(
+            cache, image, context, trusted_certificates
+        )
+        self._download = download.Download(
+            cache, image, context, self._steps, self._verification
+        )
         self._disks = new_disks.NewDisks(
             cache, self._steps, self._forget_deleted
         )
         self._fill = base_image.BaseImageFill(
-            cache, image, self._steps, self._disks
+            cache, image, self._steps, self._disks, self._verification
         )
+        self._second_download = second_download.SecondDownload(
+            image, lambda: not self._disks.may_exist(name)
+        )
+        #: Why a miss became a bypass; '' as long as none did.
+        self._uncached = ''
         self._entry: models.InstanceDisk | None = None
 
     def run(self) -> Deployment:
@@ -134,11 +151,13 @@ class InstanceDeploy:
         :raises DiskExists: if the pool has a disk of that name.
         :raises NotEnoughSpace: if the disk does not fit, even after
             evictions.
-        :raises ImageError: if Glance does not give the image.
+        :raises ImageError: if Glance does not give the image, or a required
+            signature cannot be verified.
         :raises PowerVMError: if PowerVM does not create the disk.
         :raises TransferError: if the disk cannot be written.
         """
         checks.check_size(self._image, self._size)
+        self._verification.prepare()
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
         with self._on_record():
@@ -178,14 +197,33 @@ class InstanceDeploy:
     def _through_pool(self) -> Deployment:
         # The pool does not download an image that it has.
         self._download.check_permission()
-        disk, fetched = self._driver.create_disk_from_image(
-            self._image, self._new_disk(self._image), self._download.open
+        image = self._image_for_pool()
+        disk, fetched = self._second_download.run(
+            lambda: self._driver.create_disk_from_image(
+                image, self._new_disk(self._image), self._download.open
+            )
         )
         LOG.debug(
             'The pool %(did)s image %(image)s',
             {'did': 'fetched' if fetched else 'had', 'image': self._image.id},
         )
         return self._deployment(disk, Outcome.POOL)
+
+    def _image_for_pool(self) -> image_module.Image:
+        """Return the image, with a signature only if it is required."""
+        if self._verification.fingerprint is None:
+            return dataclasses.replace(
+                self._image, signature=image_module.Signature()
+            )
+        if base.Capability.SIGNED_IMAGES not in self._driver.capabilities:
+            # The pool may have the image from before signatures mattered.
+            raise exceptions.ImageSignatureInvalid(
+                image=self._image.id,
+                image_name=self._image.name,
+                reason='the disk driver cannot tell which images of the pool '
+                'were verified. Use another disk driver',
+            )
+        return self._image
 
     def _through_cache(self) -> Deployment:
         if not self._cache.settings.enabled:
@@ -203,8 +241,10 @@ class InstanceDeploy:
             with self._fill.claim(self._download.check_permission) as turn:
                 record = self._fill.servable(gone)
                 if record is None:
-                    self._fill.clear_previous(gone)
-                    return self._miss(turn)
+                    return self._second_download.run(
+                        functools.partial(self._fetch, turn, gone),
+                        self._fill.record_failure,
+                    )
                 # Another process has just fetched it. Release the lock
                 # first: copies must not wait for each other.
                 if not looks_left:
@@ -216,6 +256,9 @@ class InstanceDeploy:
 
     def _bypass(self, reason: str, key: str | None = None) -> Deployment:
         self._warn_of_bypass(reason, key)
+        return self._second_download.run(lambda: self._fetch_alone(reason))
+
+    def _fetch_alone(self, reason: str) -> Deployment:
         with self._download.open() as stream:
             return self._fill_alone(stream, reason)
 
@@ -280,6 +323,15 @@ class InstanceDeploy:
 
     # -- misses
 
+    def _fetch(
+        self, turn: contextlib.ExitStack, gone: str | None
+    ) -> Deployment:
+        if self._uncached:
+            # A first attempt gave the lock back.
+            return self._fetch_alone(self._uncached)
+        self._fill.clear_previous(gone)
+        return self._miss(turn)
+
     def _miss(self, turn: contextlib.ExitStack) -> Deployment:
         with self._download.open() as stream:
             checks.check_size(stream.image, self._size)
@@ -293,8 +345,9 @@ class InstanceDeploy:
             except (exceptions.CacheFault, exceptions.NotEnoughSpace) as error:
                 # Other deploys of the image need not wait for this disk.
                 turn.close()
-                self._warn_of_bypass(str(error), self._key(error))
-                return self._fill_alone(stream, str(error))
+                self._uncached = str(error)
+                self._warn_of_bypass(self._uncached, self._key(error))
+                return self._fill_alone(stream, self._uncached)
             self._record_udid(disk)
             return self._fill_both(stream, disk)
 

@@ -21,8 +21,10 @@ from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import download
 from pvm_imagecache.deploy import new_disks
+from pvm_imagecache.deploy import second_download
 from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
+from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.system import identity
 
 
@@ -64,9 +66,18 @@ class Prefetch:
         self._cache = cache
         self._image = image
         self._steps = steps_module.Steps(image.size, progress)
-        self._download = download.Download(cache, image, context, self._steps)
+        self._verification = verification_module.Verification(
+            cache, image, context
+        )
+        self._download = download.Download(
+            cache, image, context, self._steps, self._verification
+        )
         self._fill = base_image.BaseImageFill(
-            cache, image, self._steps, new_disks.NewDisks(cache, self._steps)
+            cache,
+            image,
+            self._steps,
+            new_disks.NewDisks(cache, self._steps),
+            self._verification,
         )
 
     def run(self) -> PrefetchResult:
@@ -74,11 +85,13 @@ class Prefetch:
 
         :returns: whether it was fetched, and at what cost.
         :raises CacheFault: if it cannot be cached.
-        :raises ImageError: if Glance does not give the image.
+        :raises ImageError: if Glance does not give the image, or a required
+            signature cannot be verified.
         :raises PowerVMError: if PowerVM does not create the base image.
         :raises TransferError: if the base image cannot be written.
         """
         checks.check_cacheable(self._image)
+        self._verification.prepare()
         record = self._fill.servable()
         gone = None
         if record and not self._exists(record):
@@ -101,14 +114,18 @@ class Prefetch:
         with fill.claim(self._download.check_permission):
             if fill.servable(gone):
                 return False
-            fill.clear_previous(gone)
-            with self._download.open() as stream:
-                space.with_space(
-                    self._cache, lambda: fill.create(stream.image)
-                )
-                with fill.undone_on_error():
-                    (error,) = fill.write(stream)
-                    if error:
-                        raise error
-                    fill.commit(stream.image)
+            second_download.SecondDownload(self._image).run(
+                lambda: self._fill_base_image(gone), fill.record_failure
+            )
         return True
+
+    def _fill_base_image(self, gone: str | None) -> None:
+        fill = self._fill
+        fill.clear_previous(gone)
+        with self._download.open() as stream:
+            space.with_space(self._cache, lambda: fill.create(stream.image))
+            with fill.undone_on_error():
+                (error,) = fill.write(stream)
+                if error:
+                    raise error
+                fill.commit(stream.image)

@@ -56,6 +56,12 @@ class Capability(enum.Enum):
     from an image in one step (``create_disk_from_image``), and the cache
     keeps no base images in the pool."""
 
+    SIGNED_IMAGES = 'signed_images'
+    """``create_disk_from_image`` keeps images with a signature apart: an
+    image whose ``signature`` is set is served only from data that was read
+    for an image with the same signature. Drivers without it create no disks
+    from images whose signature must be verified."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pool:

@@ -20,6 +20,7 @@ from typing import Final
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import text
+from pvm_imagecache.glance import properties
 
 ACTIVE: Final = 'active'
 
@@ -74,6 +75,8 @@ class Entry:
         :returns: the image.
         :raises ImageNotActive: if its status is not ``active``.
         :raises ImageFormatUnsupported: if PowerVM cannot boot from it.
+        :raises ImageNotBootable: if its data is encrypted, is in volumes, or
+            is for another processor architecture.
         :raises ImageHasNoData: if Glance knows no size of it.
         """
         if not self.active:
@@ -86,6 +89,7 @@ class Entry:
                 format=container,
                 supported='bare',
             )
+        properties.check(self.facts)
         size = self.facts.get('size') or 0
         if size <= 0:
             raise exceptions.ImageHasNoData(image=self.id)
@@ -98,6 +102,7 @@ class Entry:
             os_hash_algo=self.facts.get('os_hash_algo'),
             os_hash_value=self.facts.get('os_hash_value'),
             checksum=self.facts.get('checksum'),
+            signature=properties.signature(self.facts),
         )
         image_module.check_format(image)
         return image

@@ -34,6 +34,7 @@ from pvm_imagecache.glance import lookup
 from pvm_imagecache.glance import metadata
 from pvm_imagecache.glance import pages
 from pvm_imagecache.glance import presence as presence_module
+from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import retry
@@ -67,10 +68,17 @@ class ImageSource:
     :param client_for: returns a client of Glance for a request context of
         nova, or for None: one with the configured credentials.
         See :func:`pvm_imagecache.glance.client.factory`.
+    :param inspect_raw: whether to refuse raw images whose data is of another
+        format.
     """
 
-    def __init__(self, client_for: 'glance_client.ClientFactory') -> None:
+    def __init__(
+        self,
+        client_for: 'glance_client.ClientFactory',
+        inspect_raw: bool = True,
+    ) -> None:
         self._client_for = client_for
+        self._inspect_raw = inspect_raw
 
     def get(
         self, image_id: str, context: identity.RequestContext | None = None
@@ -84,6 +92,8 @@ class ImageSource:
         :raises ImageNotFound: if it does not exist, or is not visible.
         :raises ImageNotActive: if its status is not ``active``.
         :raises ImageFormatUnsupported: if PowerVM cannot boot from it.
+        :raises ImageNotBootable: if its data is encrypted, is in volumes, or
+            is for another processor architecture.
         :raises ImageHasNoData: if Glance knows no size of it.
         :raises ImageError: if Glance fails.
         """
@@ -129,6 +139,8 @@ class ImageSource:
         :raises ImageNotFound: if no visible image matches.
         :raises ImageNotActive: if images match, but none is active.
         :raises ImageFormatUnsupported: if PowerVM cannot boot from it.
+        :raises ImageNotBootable: if its data is encrypted, is in volumes, or
+            is for another processor architecture.
         :raises ImageHasNoData: if Glance knows no size of it.
         :raises ImageError: if Glance fails.
         """
@@ -178,6 +190,7 @@ class ImageSource:
         self,
         image: image_module.Image,
         context: identity.RequestContext | None = None,
+        verifier: signatures.Verifier | None = None,
     ) -> Iterator[image_stream.ImageStream]:
         """Open the data of an image for the length of the ``with`` block.
 
@@ -188,16 +201,21 @@ class ImageSource:
         :param image: the image, as :meth:`get` or :meth:`find` returned it.
         :param context: whose permissions apply; None for the configured
             credentials.
+        :param verifier: verifies the signature of the data; None if none is
+            required.
         :returns: the stream; the block iterates over it once.
         :raises ImageForbidden: if downloading the data is not permitted.
         :raises ImageNotFound: if the image was deleted meanwhile.
         :raises ImageHasNoData: if Glance sends no bytes.
-        :raises ImageUnsafe: if the header is not that of a safe image of
-            the declared format.
+        :raises ImageFormatWrong: if the data is not of the declared format.
+        :raises ImageUnsafe: if the header is not that of a safe image.
         :raises ImageError: if Glance fails.
         """
         stream = image_stream.ImageStream(
-            image, lambda position: self._data(image, position, context)
+            image,
+            lambda position: self._data(image, position, context),
+            verifier,
+            self._inspect_raw,
         )
         try:
             stream.begin()

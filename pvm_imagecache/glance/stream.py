@@ -18,23 +18,21 @@ No error of a library leaves this module: see
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import dataclasses
-import hashlib
 import hmac
-import queue
-import threading
 import time
 from typing import Final
 from typing import NoReturn
 
 from oslo_log import log as logging
-from oslo_utils.imageutils import format_inspector
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import text
 from pvm_imagecache.glance import attempts
 from pvm_imagecache.glance import errors
+from pvm_imagecache.glance import hashing
+from pvm_imagecache.glance import headers
+from pvm_imagecache.glance import signatures
 from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
@@ -45,24 +43,24 @@ CHUNK_SIZE: Final = 1024 * 1024
 #: Seconds to wait before each attempt to resume a download. The first one
 #: applies again after some bytes have arrived.
 RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
-#: Pieces that may wait to be hashed.
-_HASH_QUEUE: Final = 8
 
 
 class ImageStream:
     """The bytes of one image, verified before the last of them are yielded.
 
     Iterate over it once, after :meth:`begin`: it yields pieces of about
-    :data:`CHUNK_SIZE` bytes. The last piece is held back until size and hash
-    are known to be right, so a wrong image cannot be completed by accident.
-    The hash is computed in a separate thread. A broken connection is opened
-    again at the byte where it broke.
+    :data:`CHUNK_SIZE` bytes. The last piece is held back until size, hash and
+    signature are known to be right, so a wrong image cannot be completed by
+    accident. The hash is computed in a separate thread. A broken connection
+    is opened again at the byte where it broke.
 
     Iterating raises these errors:
 
     * :exc:`ImageTruncated` if Glance sends fewer or more bytes than the
       image has, or if the connection breaks and cannot be resumed;
     * :exc:`ImageCorrupt` if the hash differs;
+    * :exc:`ImageSignatureInvalid` if the signature is not that of the bytes;
+    * :exc:`ImageFormatWrong` if it ends as another format;
     * those of :func:`pvm_imagecache.glance.errors.translated` if Glance
       fails.
 
@@ -70,6 +68,10 @@ class ImageStream:
         compared with.
     :param open_at: opens the data at a position in bytes. What it returns is
         closed if it has a method ``close``.
+    :param verifier: verifies the signature of the bytes; None if none is
+        required.
+    :param inspect_raw: whether to refuse raw images that begin or end as
+        another format.
     :ivar image: the image. If Glance did not know its virtual size,
         :meth:`begin` sets it from the header.
     """
@@ -78,14 +80,18 @@ class ImageStream:
         self,
         image: image_module.Image,
         open_at: Callable[[int], Iterator[bytes]],
+        verifier: signatures.Verifier | None = None,
+        inspect_raw: bool = True,
     ) -> None:
         self.image = image
+        self._verifier = verifier
+        self._inspect_raw = inspect_raw
         self._open_at = open_at
         self._body: Iterator[bytes] | None = None
         self._first = b''
         self._received = 0
         self._attempts = attempts.Attempts(image.size, RETRY_DELAYS)
-        self._hasher: _Hasher | None = None
+        self._hasher: hashing.Hasher | None = None
 
     @property
     def bytes_received(self) -> int:
@@ -96,23 +102,34 @@ class ImageStream:
         """Wait for the first bytes, and inspect the header in them.
 
         :raises ImageHasNoData: if Glance sends no bytes.
-        :raises ImageUnsafe: if the header is not that of a safe image of
-            the declared format.
+        :raises ImageTruncated: if Glance sends fewer bytes than the image
+            has, and not even one chunk.
+        :raises ImageFormatWrong: if the data is not of the declared format.
+        :raises ImageUnsafe: if the header is not that of a safe image.
         :raises ImageError: if Glance fails; see
             :func:`pvm_imagecache.glance.errors.translated`.
         """
         self._first = self._next()
         if not self._first:
             raise exceptions.ImageHasNoData(image=self.image.id)
-        self.image = _inspected(self.image, self._first)
+        if len(self._first) < min(CHUNK_SIZE, self.image.size):
+            # For example the page of a proxy: its header says nothing about
+            # the image.
+            self._refuse_length('the stream ended')
+        self.image = headers.inspected(
+            self.image, self._first, self._inspect_raw
+        )
 
     def __iter__(self) -> Iterator[bytes]:
         digest = self.image.digest
-        self._hasher = _Hasher(digest.algorithm) if digest else None
+        self._hasher = hasher = hashing.Hasher(
+            digest.algorithm if digest else None, self._verifier
+        )
         held_back, self._first = self._first, b''
+        end = b''
         while True:
-            if self._hasher:
-                self._hasher.update(held_back)
+            hasher.update(held_back)
+            end = headers.end_of(end, held_back)
             following = self._next()
             if not following:
                 break
@@ -120,7 +137,9 @@ class ImageStream:
                 break
             yield held_back
             held_back = following
-        self._verify(digest)
+        self._verify(digest, hasher)
+        if self._inspect_raw:
+            headers.check_end(self.image, end)
         yield held_back
 
     def close(self) -> None:
@@ -223,19 +242,20 @@ class ImageStream:
                     {'image': self.image.id, 'error': error},
                 )
 
-    def _verify(self, digest: image_module.Digest | None) -> None:
+    def _verify(
+        self, digest: image_module.Digest | None, hasher: hashing.Hasher
+    ) -> None:
         if self._received > self.image.size:
             self._refuse_length('more than it has')
-        if not digest or not self._hasher:
-            return
-        actual = self._hasher.hexdigest()
-        if not hmac.compare_digest(actual, digest.value):
+        actual = hasher.hexdigest()
+        if digest and actual and not hmac.compare_digest(actual, digest.value):
             raise exceptions.ImageCorrupt(
                 image=self.image.id,
                 algorithm=digest.algorithm,
                 expected=digest.value,
                 actual=actual,
             )
+        hasher.verify()
 
     def _refuse_length(self, reason: str) -> NoReturn:
         raise exceptions.ImageTruncated(
@@ -244,66 +264,3 @@ class ImageStream:
             received=self._received,
             reason=reason,
         )
-
-
-class _Hasher:
-    """A hash computed beside the transfer; hashlib releases the GIL."""
-
-    def __init__(self, algorithm: str) -> None:
-        self._hash = hashlib.new(algorithm, usedforsecurity=False)
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(_HASH_QUEUE)
-        self._stopped = False
-        self._thread = threading.Thread(
-            target=self._run, name='pvm_imagecache-hash', daemon=True
-        )
-        self._thread.start()
-
-    def update(self, piece: bytes) -> None:
-        self._pieces.put(piece)
-
-    def hexdigest(self) -> str:
-        self._pieces.put(None)
-        self._thread.join()
-        return self._hash.hexdigest()
-
-    def stop(self) -> None:
-        self._stopped = True
-        if self._thread.is_alive():
-            self._pieces.put(None)
-            self._thread.join()
-
-    def _run(self) -> None:
-        while (piece := self._pieces.get()) is not None:
-            if not self._stopped:
-                self._hash.update(piece)
-
-
-def _inspected(image: image_module.Image, head: bytes) -> image_module.Image:
-    """Return the image with its virtual size, if its header is safe.
-
-    A qcow2 image can name other files of the host that reads it
-    (CVE-2024-32498). Such images are refused, and so are those that are not
-    qcow2. The platform does not interpret raw images, so their bytes are
-    not inspected.
-    """
-    if image.disk_format not in image_module.SPARSE_FORMATS:
-        return image
-    inspector = format_inspector.ALL_FORMATS[image.disk_format]()
-    inspector.eat_chunk(head)
-    if not inspector.format_match:
-        raise exceptions.ImageUnsafe(
-            image=image.id,
-            format=image.disk_format,
-            reason='it does not begin with the header of that format',
-        )
-    try:
-        inspector.safety_check()
-    except format_inspector.SafetyCheckFailed as error:
-        reasons = ', '.join(
-            str(failure) for failure in error.failures.values()
-        )
-        raise exceptions.ImageUnsafe(
-            image=image.id, format=image.disk_format, reason=reasons
-        ) from error
-    size = max(image.virtual_size or 0, inspector.virtual_size)
-    return dataclasses.replace(image, virtual_size=size)

@@ -76,6 +76,7 @@ class BootDisks:
         size: int,
         context: Any,
         note: Callable[[str | None], None],
+        trusted_certificates: Sequence[str] = (),
     ) -> instance_disk.Deployment:
         """Create a disk from an image, with the first name that is free.
 
@@ -86,6 +87,8 @@ class BootDisks:
         :param note: called with the name before the disk is created, and
             with None if it will not be: a disk of that name belongs to
             another instance then.
+        :param trusted_certificates: IDs of certificates that the user of the
+            instance trusts.
         :returns: the disk and its origin.
         :raises DiskExists: if all names are taken.
         :raises PVMImageCacheError: any other error of
@@ -96,7 +99,11 @@ class BootDisks:
             note(name)
             try:
                 return self._images.create_disk(
-                    image, name, size, context=context
+                    image,
+                    name,
+                    size,
+                    context=context,
+                    trusted_certificates=trusted_certificates,
                 )
             except BaseException:
                 note(None)

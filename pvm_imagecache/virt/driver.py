@@ -58,6 +58,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         **driver.ComputeDriver.capabilities,
         'supports_image_type_raw': True,
         'supports_image_type_qcow2': True,
+        'supports_trusted_certs': True,
     }
 
     def init_host(self, host: str) -> None:
@@ -229,6 +230,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
             flavor.root_gb * units.Gi,
             context,
             lambda name: _note_disk(instance, name),
+            instance.trusted_certs.ids if instance.trusted_certs else (),
         )
         LOG.info(
             'Boot disk %(disk)s holds image %(image)s: %(outcome)s, '

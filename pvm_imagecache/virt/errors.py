@@ -26,7 +26,7 @@ _PERMANENT: Final = (
     exceptions.ImageFormatUnsupported,
     exceptions.ImageUnsafe,
     exceptions.ImageHasNoData,
-    exceptions.ImageCorrupt,
+    exceptions.ImageSignatureInvalid,
     exceptions.ImageForbidden,
 )
 

@@ -48,7 +48,8 @@ def source() -> image_source.ImageSource:
     :returns: the source; no request is made.
     """
     return image_source.ImageSource(
-        client.factory(nova.conf.CONF, auth_of=_auth_of)
+        client.factory(nova.conf.CONF, auth_of=_auth_of),
+        not nova.conf.CONF.workarounds.disable_deep_image_inspection,
     )
 
 

@@ -37,6 +37,7 @@ from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import glance
 from pvm_imagecache.virt import imagecache
 from pvm_imagecache.virt import notifications
+from pvm_imagecache.virt import signatures
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class ImageCacheMixin(driver.ComputeDriver):
             self.image_source,
             plugins.load_usable_policies,
             self._notifier,
+            requirement_for=signatures.requirement_for,
         )
         self._cache_manager = imagecache.PowerVMImageCacheManager(
             self.image_cache

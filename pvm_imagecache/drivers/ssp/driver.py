@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import hashlib
 import threading
 from typing import Any
 from typing import Final
@@ -60,7 +61,9 @@ class SSPDriver(base.DiskDriver):
     """
 
     api_version = base.API_VERSION
-    capabilities = frozenset({base.Capability.OWN_IMAGE_CACHE})
+    capabilities = frozenset(
+        {base.Capability.OWN_IMAGE_CACHE, base.Capability.SIGNED_IMAGES}
+    )
     max_name_length = pvm_const.MaxLen.FILENAME_DEFAULT
 
     def __init__(
@@ -299,7 +302,9 @@ def image_lu_name(image: image_module.Image) -> str:
 
     It is the name that nova-powervm uses, ``image_<name>_<md5>``, so that
     images that it has stored are used. If both are too long, the name of the
-    image is truncated.
+    image is truncated. An image with a signature, which must be verified,
+    has a name of its own: other hosts may have stored the same image without
+    verifying it.
 
     :param image: the image.
     :returns: the same name for the same bytes and image name.
@@ -312,6 +317,10 @@ def image_lu_name(image: image_module.Image) -> str:
             reason='it has no hash, which identifies images in a Shared '
             'Storage Pool.',
         )
+    if not image.signature.missing:
+        value = hashlib.sha256(
+            f'{value} {image.signature.fingerprint}'.encode()
+        ).hexdigest()[:_HASH_LENGTH]
     return str(
         pvm_util.sanitize_file_name_for_api(
             image.name or image.id,

@@ -460,7 +460,7 @@ class Incident16CorruptOfTheRightSizeTestCase(incidents.IncidentTestCase):
                 self.image(image_id),
                 'vm1',
             )
-            self.assertEqual(number, len(self.downloads_of(image_id)))
+            self.assertEqual(2 * number, len(self.downloads_of(image_id)))
             self.assert_nothing_left()
         self.glance.data_path(image_id).write_bytes(good)
         self.assertEqual(
@@ -590,12 +590,13 @@ class Incident26PermanentErrorsTestCase(incidents.IncidentTestCase):
             len(self.rows('VolumeGroup.update', seen)),
         )
 
-    def test_corrupt_data_is_fetched_once(self) -> None:
+    def test_corrupt_data_is_fetched_twice(self) -> None:
         image_id = self.store_raw(SIZE)
         self.spoil(image_id, incidents.flip_last)
-        # One that makes the disks, and one that takes them away.
+        # Of each download, one that makes the disks, and one that takes them
+        # away.
         self.assertEqual(
-            (1, 2), self.attempts(exceptions.ImageCorrupt, image_id)
+            (2, 4), self.attempts(exceptions.ImageCorrupt, image_id)
         )
 
     def test_a_deleted_image_is_requested_once(self) -> None:

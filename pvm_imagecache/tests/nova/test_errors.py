@@ -40,6 +40,36 @@ class ErrorsTestCase(base.BaseTestCase):
             ),
             (unsafe, exception.ImageUnacceptable, 'no luck'),
             (
+                exceptions.ImageNotBootable(image='i', reason='no luck'),
+                exception.ImageUnacceptable,
+                'cannot boot on PowerVM: no luck',
+            ),
+            (
+                exceptions.ImageSignatureInvalid(image='i', reason='wrong'),
+                exception.ImageUnacceptable,
+                'Signature of image i refused: wrong',
+            ),
+            # Another host may get other data, or reach the key manager.
+            (
+                exceptions.ImageCorrupt(
+                    image='i', algorithm='md5', expected='a', actual='b'
+                ),
+                exception.InstanceDeployFailure,
+                'corrupt',
+            ),
+            (
+                exceptions.ImageFetchFailed(image='i', reason='corrupt'),
+                exception.InstanceDeployFailure,
+                'fetched it twice',
+            ),
+            (
+                exceptions.KeyManagerFailed(
+                    image='i', certificate='c', reason='timed out'
+                ),
+                exception.InstanceDeployFailure,
+                'did not give certificate c: timed out',
+            ),
+            (
                 exceptions.NotEnoughSpace(
                     pool='vg', free='1', needed='2', what='d'
                 ),

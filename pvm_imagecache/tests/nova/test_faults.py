@@ -68,6 +68,29 @@ class FaultsTestCase(base.NovaTestCase):
         )
         self.computes['compute'] = self.compute
 
+    def test_nova_tries_another_host_after_two_corrupt_downloads(
+        self,
+    ) -> None:
+        image_id = self.store(SIZE)
+        path = self.server.data_path(image_id)
+        data = bytearray(path.read_bytes())
+        data[SIZE // 2] ^= 1
+        path.write_bytes(data)
+        self.fetched()
+        server = self.boot(image_id, expected_state='ERROR')
+        # There is no other host.
+        self.assertIn(
+            'Exceeded maximum number of retries',
+            self.api.get_server(server['id'])['fault']['message'],
+        )
+        self.assertEqual(
+            [SIZE, SIZE],
+            [each.bytes_sent for each in self.server.downloads()],
+        )
+        self.assertEqual(1, self.log().count('once more: The data of image'))
+        self.assert_nothing_left()
+        self.assertEqual(set(), self.base_images())
+
     def test_nova_compute_starts_without_powervm(self) -> None:
         server = self.boot(self.store(SIZE))
         port = base.CONF.pvm_imagecache.port

@@ -12,6 +12,7 @@
 
 """What the unit tests have in common: no network, no sleeping, no clock."""
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -31,6 +32,7 @@ from pvm_imagecache.conf import cache
 from pvm_imagecache.conf import glance
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import prefetch
+from pvm_imagecache.deploy import verification
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import locks
@@ -144,6 +146,16 @@ def image_of(content, image_id=IMAGE_ID, **values):
     return image_module.Image(id=image_id, **defaults | values)
 
 
+def signed(image, value='signature'):
+    """The same image with a signature."""
+    return dataclasses.replace(
+        image,
+        signature=image_module.Signature(
+            value, 'SHA-256', 'RSA-PSS', 'certificate'
+        ),
+    )
+
+
 def descriptors():
     """The files that this process has open."""
     return len(os.listdir('/proc/self/fd'))
@@ -186,6 +198,7 @@ class CacheTestCase(TestCase):
         self.settings = cache_module.Settings(stall_timeout=PATIENCE)
         self.locks = locks.LockDirectory(self.path('state', 'locks'))
         self.policies = ()
+        self.signatures = fakes.Signatures(self.content, required=False)
         self.warn_once = warn_once.WarnOnce(logging.getLogger(__name__))
 
     @property
@@ -198,17 +211,32 @@ class CacheTestCase(TestCase):
             self.settings,
             self.policies,
             warn_once=self.warn_once,
+            requirement_for=self.signatures.requirement_for,
         )
 
-    def deploy(self, name='disk', image=None, size=0, progress=None):
+    def deploy(
+        self, name='disk', image=None, size=0, progress=None, trusted=()
+    ):
         return instance_disk.InstanceDeploy(
-            self.cache, image or self.image, name, size, None, progress
+            self.cache,
+            image or self.image,
+            name,
+            size,
+            None,
+            progress,
+            trusted,
         ).run()
 
     def prefetch(self, image=None, progress=None):
         return prefetch.Prefetch(
             self.cache, image or self.image, None, progress
         ).run()
+
+    def verification(self, image=None):
+        """What is required of an image, looked up."""
+        made = verification.Verification(self.cache, image or self.image, None)
+        made.prepare()
+        return made
 
     def record(self):
         return self.catalog.base_images.get('pool', self.base_name)

@@ -24,6 +24,7 @@ from oslo_utils import units
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.drivers import base
+from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.glance import stream as image_stream
 
@@ -216,11 +217,12 @@ class FakePool(FakeDriver):
         self.images = {}
 
     def create_disk_from_image(self, image, new, open_image):
-        fetched = image.id not in self.images
+        key = (image.id, image.signature)
+        fetched = key not in self.images
         if fetched:
             with open_image() as pieces:
-                self.images[image.id] = b''.join(pieces)
-        return self.add(new.name, content=self.images[image.id]), fetched
+                self.images[key] = b''.join(pieces)
+        return self.add(new.name, content=self.images[key]), fetched
 
 
 class FakeSource(image_source.ImageSource):
@@ -248,10 +250,10 @@ class FakeSource(image_source.ImageSource):
             raise self.refusal
 
     @contextlib.contextmanager
-    def open(self, image, context=None):
+    def open(self, image, context=None, verifier=None):
         self.opened.append(image.id)
         stream = image_stream.ImageStream(
-            image, lambda position: self._body(image, position)
+            image, lambda position: self._body(image, position), verifier
         )
         try:
             stream.begin()
@@ -271,6 +273,67 @@ class FakeSource(image_source.ImageSource):
                 yield part[skipped:]
 
 
+class Verifier:
+    """Accepts the signature of one content.
+
+    :ivar taken: the bytes so far.
+    :ivar verified: how often the signature was asked for.
+    :ivar fails_with: raised instead of taking bytes.
+    """
+
+    def __init__(self, content):
+        self._content = content
+        self.taken = bytearray()
+        self.verified = 0
+        self.fails_with = None
+
+    def update(self, data):
+        if self.fails_with:
+            raise self.fails_with
+        self.taken += data
+
+    def verify(self):
+        self.verified += 1
+        if self.taken != self._content:
+            raise exceptions.ImageSignatureInvalid(
+                image='image', reason='the signature is wrong'
+            )
+
+
+class Signatures:
+    """What a cloud requires of signatures, and what it would accept.
+
+    :ivar required: whether all images must be signed.
+    :ivar content: what the signature of any image is of.
+    :ivar trusted: IDs of certificates that accept the signing certificate.
+    :ivar asked: what was asked: image, context and trusted certificates.
+    :ivar verifiers: that were made.
+    """
+
+    def __init__(self, content, required=True):
+        self.required = required
+        self.content = content
+        self.trusted = {'root'}
+        self.asked = []
+        self.verifiers = []
+
+    def requirement_for(self, image, context, trusted):
+        self.asked.append((image.id, context, tuple(trusted)))
+        if not (self.required or trusted):
+            return None
+        signatures.check_signed(image)
+        if trusted and not self.trusted & set(trusted):
+            raise exceptions.ImageSignatureInvalid(
+                image=image.id, reason='the certificate is not trusted'
+            )
+        return self
+
+    def verifier(self):
+        made = Verifier(self.content)
+        self.verifiers.append(made)
+        return made
+
+
 def chunks(content):
     """Cut bytes into parts that streams leave as they are."""
     size = image_stream.CHUNK_SIZE
@@ -288,7 +351,13 @@ class BrokenCatalog(facade.Catalog):
     def __init__(self, path, who=None):
         super().__init__(path, who)
         self.broken = set()
-        for subject in ('base_images', 'instance_disks', 'history', 'pools'):
+        for subject in (
+            'base_images',
+            'failed_downloads',
+            'instance_disks',
+            'history',
+            'pools',
+        ):
             self._break(subject)
 
     def _break(self, subject):

@@ -176,6 +176,24 @@ class BaseImagesTest(base.ClockTestCase):
         )
         self.assertEqual(77, self.get().image.virtual_size)
 
+    def test_finish_fill_stores_what_was_verified(self):
+        record = self.images.start_fill('pool', 'disk', self.image)
+        self.images.set_disk(record, 'udid', 1)
+        self.assertIsNone(self.images.get('pool', 'disk').verified_signature)
+        self.images.finish_fill(record, self.image, 'fingerprint')
+        self.assertEqual(
+            'fingerprint', self.images.get('pool', 'disk').verified_signature
+        )
+
+    def test_a_new_fill_is_not_verified(self):
+        record = self.images.start_fill('pool', 'disk', self.image)
+        self.images.set_disk(record, 'udid', 1)
+        self.images.finish_fill(record, self.image, 'fingerprint')
+        again = self.images.start_fill(
+            'pool', 'disk', self.image, record.fill_id
+        )
+        self.assertIsNone(again.verified_signature)
+
     def test_finish_fill_is_refused_without_a_udid(self):
         record = self.start_fill()
         self.assert_refused(

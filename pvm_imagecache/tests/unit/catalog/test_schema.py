@@ -312,6 +312,29 @@ class UpgradeFrom5Test(UpgradeTestCase):
         self.assertEqual([], self.catalog.instance_disks.list('pool'))
 
 
+class UpgradeFrom6Test(UpgradeTestCase):
+    def test_base_images_are_kept_and_are_not_verified(self):
+        self.create(
+            6,
+            'INSERT INTO base_images VALUES'
+            " ('pool', 'disk', 'image', 'n', 10, 20, 'raw', 'sha256', 'ab',"
+            " 'cd', 'ready', 'fill', 'h/1', 'udid', 30, 10, 1.0, 3.0, 4.0, 5,"
+            ' NULL, 6.0, 7.0, 8.0)',
+        )
+        kept = self.get('disk')
+        self.assertEqual(
+            (base.READY, 'fill', 'udid', 5, 8.0, None),
+            (
+                kept.state,
+                kept.fill_id,
+                kept.udid,
+                kept.hits,
+                kept.used_clock,
+                kept.verified_signature,
+            ),
+        )
+
+
 class AllVersionsTest(UpgradeTestCase):
     def test_every_version_is_upgraded_to_the_same_tables(self):
         self.catalog.clock.save()

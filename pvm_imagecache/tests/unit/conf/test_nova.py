@@ -33,7 +33,7 @@ class NovaOptionsTest(base.ConfTestCase):
         def register(conf):
             conf.register_opts(
                 [cfg.BoolOpt('remove_unused_base_images', default=False)],
-                group=nova.GROUP,
+                group='image_cache',
             )
             nova.register(conf)
 

@@ -62,7 +62,11 @@ class FillTestCase(base.CacheTestCase):
 
     def new_fill(self):
         return base_image.BaseImageFill(
-            self.cache, self.image, self.steps, self.disks
+            self.cache,
+            self.image,
+            self.steps,
+            self.disks,
+            self.verification(),
         )
 
     def write(self, others=()):

@@ -25,7 +25,9 @@ class DownloadTest(base.CacheTestCase):
         self.steps = steps.Steps(self.size, None)
 
     def _download(self, context='user'):
-        return download.Download(self.cache, self.image, context, self.steps)
+        return download.Download(
+            self.cache, self.image, context, self.steps, self.verification()
+        )
 
     def test_permission_is_checked_once(self):
         access = self._download()

@@ -867,14 +867,14 @@ class FailedDownloadTest(base.CacheTestCase):
         damaged[-1] ^= 1
         return fakes.chunks(bytes(damaged))
 
-    def _check_failure(self, kind, *parts):
+    def _check_failure(self, kind, *parts, downloads=1):
         """Check that neither a deploy nor a prefetch leaves anything."""
         self.source.put(self.image, *parts)
         self.assertRaises(kind, self.deploy)
         self.check_nothing_left()
         self.assertRaises(kind, self.prefetch)
         self.check_nothing_left()
-        self.assertEqual(2, len(self.source.opened))
+        self.assertEqual(2 * downloads, len(self.source.opened))
         self.settings = cache_module.Settings(enabled=False)
         self.assertRaises(kind, self.deploy)
         self.check_nothing_left()
@@ -883,16 +883,22 @@ class FailedDownloadTest(base.CacheTestCase):
         )
 
     def test_corrupt_image_leaves_nothing(self):
-        self._check_failure(exceptions.ImageCorrupt, *self._damaged())
+        self._check_failure(
+            exceptions.ImageCorrupt, *self._damaged(), downloads=2
+        )
 
     def test_short_image_leaves_nothing(self):
         self._check_failure(
-            exceptions.ImageTruncated, *fakes.chunks(self.content[:-1])
+            exceptions.ImageTruncated,
+            *fakes.chunks(self.content[:-1]),
+            downloads=2,
         )
 
     def test_long_image_leaves_nothing(self):
         self._check_failure(
-            exceptions.ImageTruncated, *fakes.chunks(self.content + b'x')
+            exceptions.ImageTruncated,
+            *fakes.chunks(self.content + b'x'),
+            downloads=2,
         )
 
     def test_empty_image_leaves_nothing(self):

@@ -29,6 +29,7 @@ from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
+from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit.glance import responses
 
 CHUNK = image_stream.CHUNK_SIZE
@@ -43,6 +44,8 @@ class StreamTest(base.TestCase):
             lambda position: responses.Body(
                 responses.parts_of(whole[position:], size), error
             ),
+            # Generated content may look like anything.
+            inspect_raw=False,
         )
         self.addCleanup(stream.close)
         if begin:
@@ -132,6 +135,7 @@ class StreamTest(base.TestCase):
             lambda position: responses.Body(
                 responses.parts_of(bytes(content[position:]), size)
             ),
+            inspect_raw=False,
         )
         read, error = self._read(stream, begin=True)
         stream.close()
@@ -165,7 +169,7 @@ class StreamTest(base.TestCase):
 
     def test_an_image_that_ends_early_is_refused(self):
         content = images.raw_bytes(2 * CHUNK)
-        for size in (1, CHUNK, 2 * CHUNK - 1):
+        for size in (CHUNK, 2 * CHUNK - 1):
             read, error = self._read(
                 self._stream(
                     content,
@@ -197,7 +201,15 @@ class StreamTest(base.TestCase):
             self.assertLessEqual(stream.bytes_received, 3 * CHUNK)
 
     def test_size_is_checked_without_a_hash_too(self):
-        for parts in ([b'ab'], [b'abcd'], [b'ab', b'cd']):
+        self.assertRaises(
+            exceptions.ImageTruncated,
+            self._stream,
+            b'abc',
+            [b'ab'],
+            os_hash_algo=None,
+            checksum=None,
+        )
+        for parts in ([b'abcd'], [b'ab', b'cd']):
             read, error = self._read(
                 self._stream(
                     b'abc',
@@ -333,7 +345,9 @@ class ResumeTest(base.TestCase):
             )
             return self.bodies[-1]
 
-        stream = image_stream.ImageStream(base.image_of(content), open_at)
+        stream = image_stream.ImageStream(
+            base.image_of(content), open_at, inspect_raw=False
+        )
         self.addCleanup(stream.close)
         return stream
 
@@ -500,6 +514,61 @@ class ResumeTest(base.TestCase):
         )
 
 
+class SignatureTest(base.TestCase):
+    """Streams whose signature is verified."""
+
+    def _read(self, content, verifier, **values):
+        stream = image_stream.ImageStream(
+            base.image_of(content, **values),
+            lambda position: iter(responses.parts_of(content[position:], 999)),
+            verifier,
+        )
+        self.addCleanup(stream.close)
+        stream.begin()
+        received = []
+        try:
+            for piece in stream:
+                received.append(piece)
+        except exceptions.ImageError as error:
+            return b''.join(received), error
+        return b''.join(received), None
+
+    def test_the_verifier_gets_all_bytes_before_the_last_are_yielded(self):
+        content = images.raw_bytes(2 * CHUNK + 5)
+        verifier = fakes.Verifier(content)
+        received, error = self._read(content, verifier)
+        self.assertIsNone(error)
+        self.assert_bytes(content, received)
+        self.assert_bytes(content, bytes(verifier.taken))
+        self.assertEqual(1, verifier.verified)
+
+    def test_a_wrong_signature_holds_the_last_piece_back(self):
+        for values in ({}, {'os_hash_value': None, 'checksum': None}):
+            content = images.raw_bytes(2 * CHUNK + 5)
+            received, error = self._read(
+                content, fakes.Verifier(b'other'), **values
+            )
+            self.assertIsInstance(error, exceptions.ImageSignatureInvalid)
+            self.assertLess(len(received), len(content))
+
+    def test_corrupt_data_is_reported_as_that(self):
+        content = images.raw_bytes(CHUNK + 5)
+        _, error = self._read(
+            content, fakes.Verifier(b'other'), os_hash_value='00'
+        )
+        self.assertIsInstance(error, exceptions.ImageCorrupt)
+
+    def test_a_verifier_that_fails_ends_the_stream(self):
+        content = images.raw_bytes(20 * CHUNK)
+        verifier = fakes.Verifier(content)
+        verifier.fails_with = exceptions.ImageSignatureInvalid(
+            image='x', reason='no'
+        )
+        received, error = self._read(content, verifier)
+        self.assertIs(verifier.fails_with, error)
+        self.assertLess(len(received), len(content))
+
+
 class HeaderTest(base.TestCase):
     def _begun(self, content, disk_format='qcow2', **values):
         stream = image_stream.ImageStream(
@@ -550,19 +619,49 @@ class HeaderTest(base.TestCase):
     def test_content_that_is_not_qcow2_is_refused(self):
         for content in (
             images.raw_bytes(4096),
-            images.vmdk_bytes(base.GIB),
             b'x',
             b'QFI\xfb',
             bytes(511),
         ):
             self.assertIn('does not begin with', self._refused(content))
 
-    def test_raw_content_is_not_inspected(self):
+    def test_a_vhd_footer_is_refused_before_the_last_piece(self):
+        # A fixed VHD begins as a raw disk.
+        for length in (512, 5000, CHUNK, CHUNK + 3, 2 * CHUNK + 511):
+            content = images.raw_bytes(length) + b'conectix'.ljust(512, b'\0')
+            stream = self._begun(content, 'raw')
+            received = []
+            error = self.assertRaises(
+                exceptions.ImageFormatWrong, received.extend, stream
+            )
+            self.assertIn('a VHD image', str(error))
+            self.assertLess(sum(map(len, received)), len(content))
+
+    def test_a_short_answer_is_not_taken_for_the_image(self):
+        # The page of a proxy says nothing about the image.
+        self.patch(image_stream, 'RETRY_DELAYS', ())
+        page = b'<html>Log in</html>'
+        for disk_format in ('raw', 'qcow2'):
+            stream = image_stream.ImageStream(
+                base.image_of(b'', size=5000, disk_format=disk_format),
+                lambda position: iter([page[position:]]),
+            )
+            self.addCleanup(stream.close)
+            error = self.assertRaises(exceptions.ImageTruncated, stream.begin)
+            self.assertEqual(19, error.received)
+
+    def test_raw_content_is_inspected_unless_that_is_switched_off(self):
         for content in (
             images.qcow2_bytes(base.GIB, backing_file='/etc'),
-            b'x',
+            images.raw_bytes(700) + b'conectix'.ljust(512, b'\0'),
         ):
-            stream = self._begun(content, 'raw')
+            stream = image_stream.ImageStream(
+                base.image_of(content),
+                lambda position, content=content: iter([content]),
+                inspect_raw=False,
+            )
+            self.addCleanup(stream.close)
+            stream.begin()
             self.assertIsNone(stream.image.virtual_size)
             self.assert_bytes(content, b''.join(stream))
 

@@ -58,6 +58,19 @@ class ImageLUNameTest(base.TestCase):
             ).endswith('_' + 'cd' * 16)
         )
 
+    def test_an_image_that_must_be_verified_has_a_name_of_its_own(self):
+        image = base.image_of(b'x', name='n')
+        names = {
+            driver.image_lu_name(each)
+            for each in (
+                image,
+                base.signed(image),
+                base.signed(image, 'another signature'),
+            )
+        }
+        self.assertEqual(3, len(names))
+        self.assertEqual({len('image_n_') + 32}, {len(each) for each in names})
+
     def test_an_image_without_hash_is_refused(self):
         self.assertRaises(
             exceptions.ImageNotCacheable,
@@ -281,7 +294,11 @@ class SSPDriverTest(base.TestCase):
         )
         made.close()
         self.assertEqual(
-            {driver_base.Capability.OWN_IMAGE_CACHE}, made.capabilities
+            {
+                driver_base.Capability.OWN_IMAGE_CACHE,
+                driver_base.Capability.SIGNED_IMAGES,
+            },
+            made.capabilities,
         )
         self.assertEqual(
             pvm_const.MaxLen.FILENAME_DEFAULT, made.max_name_length
