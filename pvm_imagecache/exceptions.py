@@ -258,7 +258,8 @@ class PurgeTooLarge(RequestRefused):
     msg_fmt = (
         '%(count)d of %(total)d cached images were deleted from Glance: that '
         'is most of the cache. Check the images with "verify" and the '
-        'configuration of Glance. If it is right, add --force.'
+        'configuration of Glance. If it is right, add --force. Nothing was '
+        'purged.'
     )
 
 

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The image that is meant by an argument of ``pin``.
+"""The image that is meant by an argument of ``pin`` or ``unpin``.
 
 Names belong to Glance: an image may have been renamed since it was cached,
 and another one may have its name now. Glance is therefore asked first, except
@@ -20,9 +20,9 @@ ID while Glance does not answer, can be pinned, too.
 
 from typing import Final
 from typing import TYPE_CHECKING
-import uuid
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.glance import lookup
 
 if TYPE_CHECKING:
     from pvm_imagecache.catalog import models
@@ -62,6 +62,9 @@ def find(
     except exceptions.ImageNameAmbiguous:
         raise
     except (exceptions.ImageError, exceptions.ConfigurationError) as error:
+        if cached is None and not isinstance(error, exceptions.ImageAmbiguous):
+            # Not found, or several cached images match.
+            _check_unambiguous(app, text, error)
         found = _without_glance(app, text, cached, error)
         if found is None:
             raise
@@ -74,6 +77,18 @@ def _cached(app: 'shell.Shell', text: str) -> 'models.BaseImage | None':
         return app.manager.find(text)
     except (exceptions.ImageNotCached, exceptions.ImageAmbiguous):
         return None
+
+
+def _check_unambiguous(
+    app: 'shell.Shell', text: str, error: exceptions.PVMImageCacheError
+) -> None:
+    """Raise ImageAmbiguous if several cached images match."""
+    try:
+        app.manager.find(text)
+    except exceptions.ImageNotCached:
+        pass
+    except exceptions.ImageAmbiguous as ambiguous:
+        raise ambiguous from error
 
 
 def _without_glance(
@@ -89,16 +104,16 @@ def _without_glance(
     """
     answered = isinstance(error, _ANSWERS)
     if cached is None:
-        if answered or not _is_id(text):
+        if answered or not lookup.is_uuid(text):
             return None
-        app.LOG.warning('%s Pinning image %s by its ID.', error, text)
+        app.LOG.warning('%s Using image %s by its ID.', error, text)
         return text, None
     image = cached.image
     by_name = not image.id.startswith(text)
     if by_name and answered and _was_renamed(app, cached):
         return None
     app.LOG.warning(
-        '%s Pinning the cached image %s (%s).', error, image.id, image.name
+        '%s Using the cached image %s (%s).', error, image.id, image.name
     )
     return image.id, image.name
 
@@ -119,10 +134,3 @@ def _was_renamed(app: 'shell.Shell', cached: 'models.BaseImage') -> bool:
         image.id,
     )
     return True
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False

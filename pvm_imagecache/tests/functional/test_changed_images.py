@@ -149,7 +149,7 @@ class RenamedTestCase(ShellTestCase):
         for text in (self.image_id, self.image_id[:8], self.old):
             (row,) = self.json('pin', text)
             self.assertEqual(self.image_id, row['ID'])
-        self.assertIn('Pinning the cached image', self.stderr)
+        self.assertIn('Using the cached image', self.stderr)
 
     def test_pin_by_id_works_without_glance(self) -> None:
         self.json('prefetch', self.old)
@@ -162,7 +162,7 @@ class RenamedTestCase(ShellTestCase):
         for text in (self.image_id[:8], self.old):
             (row,) = self.json('pin', text)
             self.assertEqual(self.image_id, row['ID'])
-            self.assertIn('Pinning the cached image', self.stderr)
+            self.assertIn('Using the cached image', self.stderr)
         unknown = str(uuid.uuid4())
         (row,) = self.json('pin', unknown)
         self.assertEqual(unknown, row['ID'])

@@ -56,7 +56,7 @@ class PinnableImageTest(cases.CommandTestCase):
         for text in ('debian-13', image.id[:6]):
             self.assertEqual(image.id, self._pinned(text))
             self.assertIn(
-                f'Pinning the cached image {image.id}', self.errors.getvalue()
+                f'Using the cached image {image.id}', self.errors.getvalue()
             )
 
     def test_the_cache_is_used_while_glance_does_not_answer(self):
@@ -82,6 +82,18 @@ class PinnableImageTest(cases.CommandTestCase):
             exceptions.ImageNameAmbiguous(image='debian-13', matches='a, b')
         )
         self.assertIn('--latest', self.refused('pin', 'debian-13'))
+
+    def test_a_name_of_several_cached_images_is_refused(self):
+        for image in self.cache('debian-13', 'debian-14'):
+            self.source.images[image.id] = dataclasses.replace(
+                image, name='twin'
+            )
+        self.run_command('verify')
+        self.source.images.clear()
+        message = self.refused('pin', 'twin')
+        self.assertIn('"twin" matches several images', message)
+        for each in cases.IDS[:2]:
+            self.assertIn(each, message)
 
     def test_an_ambiguous_prefix_means_the_cached_image(self):
         (image,) = self.cache('debian-13')
