@@ -43,16 +43,19 @@ class PVMImageCacheError(Exception):
     :cvar msg_fmt: the message, with named fields in percent format.
     :ivar retry_after: seconds after which a server asks for a repetition of
         the request, or None.
+    :cvar defaults: values of the fields that may be left out.
     :cvar transient: whether the same call can succeed when it is repeated.
     """
 
     retry_after: float | None = None
     msg_fmt: ClassVar[str] = 'Error in pvm_imagecache: %(reason)s'
+    defaults: ClassVar[Mapping[str, str]] = {}
     transient: ClassVar[bool] = False
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(self.msg_fmt % _displayed(kwargs))
-        for key, value in kwargs.items():
+        values = {**self.defaults, **kwargs}
+        super().__init__(self.msg_fmt % _displayed(values))
+        for key, value in values.items():
             setattr(self, key, value)
 
 
@@ -63,11 +66,6 @@ def _displayed(values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
     short = str(values.get('image', ''))[:_SHORT_ID_LENGTH]
     return {**values, 'image': f'{name} ({short})'}
-
-
-def _aside(reason: str) -> str:
-    """Return a reason in parentheses, to follow a clause of a message."""
-    return f' ({reason})' if reason else ''
 
 
 # -- configuration and plugins
@@ -714,8 +712,8 @@ class ImageServiceNotFound(ImageError):
 class ImageNotFound(ImageError):
     """Raised if Glance has no such image, or does not show it.
 
-    :param reason: the answer of Glance, or '' if it answered with a list.
-    :param kwargs: as for :exc:`ImageError`.
+    :ivar answer: the answer of Glance, after a space and in parentheses; ''
+        if it showed other images.
     """
 
     msg_fmt = (
@@ -723,8 +721,7 @@ class ImageNotFound(ImageError):
         'in use%(answer)s.'
     )
 
-    def __init__(self, *, reason: str = '', **kwargs: Any) -> None:
-        super().__init__(reason=reason, answer=_aside(reason), **kwargs)
+    defaults = {'answer': ''}
 
 
 class NoImageMatches(ImageNotFound):
@@ -766,8 +763,8 @@ class ImageNameAmbiguous(ImageAmbiguous):
 class ImageForbidden(ImageError):
     """Raised if the image is visible, but its data may not be downloaded.
 
-    :param reason: the answer of Glance, or '' if it is not known.
-    :param kwargs: as for :exc:`ImageError`.
+    :ivar answer: the answer of Glance, after a space and in parentheses; ''
+        if it is not known.
     """
 
     msg_fmt = (
@@ -777,8 +774,7 @@ class ImageForbidden(ImageError):
         'image.'
     )
 
-    def __init__(self, *, reason: str = '', **kwargs: Any) -> None:
-        super().__init__(reason=reason, answer=_aside(reason), **kwargs)
+    defaults = {'answer': ''}
 
 
 class ImageNotActive(ImageError):

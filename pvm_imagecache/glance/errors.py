@@ -148,9 +148,9 @@ def _of_answer(
     if answer.status == http.HTTPStatus.UNAUTHORIZED:
         return exceptions.GlanceLogonFailed(reason=reason)
     if answer.of_image and answer.status == http.HTTPStatus.FORBIDDEN:
-        return exceptions.ImageForbidden(image=image, reason=reason)
+        return exceptions.ImageForbidden(image=image, answer=f' ({reason})')
     if answer.of_image and answer.status == http.HTTPStatus.NOT_FOUND:
-        return exceptions.ImageNotFound(image=image, reason=reason)
+        return exceptions.ImageNotFound(image=image, answer=f' ({reason})')
     return exceptions.GlanceFailed(image=image, reason=reason)
 
 

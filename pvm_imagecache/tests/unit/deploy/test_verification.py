@@ -141,7 +141,7 @@ class VerificationTest(base.CacheTestCase):
             new_disks.NewDisks(self.cache, measured),
             verification,
         )
-        with fill.claim():
+        with fill.claim(lambda: None):
             fill.create(self.image)
             with self.source.open(
                 self.image, None, verification.verifier()
