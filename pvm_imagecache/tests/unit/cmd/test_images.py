@@ -69,7 +69,8 @@ class ShowTest(cases.CommandTestCase):
         self.store('debian-13')
         self.assertEqual(
             'Image "debian-13" is not cached. "pvm-imagecache list" shows '
-            'the cached images.\n',
+            'the cached images. If an image was renamed in Glance, "verify" '
+            'updates its name.\n',
             self.refused('show', 'debian-13'),
         )
 

@@ -197,7 +197,7 @@ class WriteTest(NewDisksTestCase):
 
     def test_failed_stream_deletes_all_disks(self):
         disks = self.create('a', 'b')
-        self.source.put(self.image, self.content[:5])
+        self.source.put(self.image, self.content[:-5])
         self.assertRaises(exceptions.ImageTruncated, self.write, *disks)
         self.assertEqual([], self.driver.names())
         self.assertEqual(disks, self.deleted)
