@@ -68,7 +68,6 @@ _CHATTY: Final = (
     'oslo_config',
     'keystoneauth',
     'urllib3',
-    'glanceclient',
     'stevedore',
     'requests',
     'taskflow',

@@ -12,10 +12,9 @@
 
 """Translation of the errors that libraries raise about Glance.
 
-Everything that glanceclient, keystoneauth1 or requests raise is turned into
-an error of this project here and nowhere else. An error of a library in the
-iterator of an upload could be taken for a closed socket by urllib3, and be
-ignored.
+Everything that keystoneauth1 or requests raise is turned into an error of
+this project here and nowhere else. urllib3 could take an error of a library
+in the iterator of an upload for a closed socket, and ignore it.
 """
 
 from collections.abc import Iterator

@@ -12,10 +12,10 @@
 
 """Requests to Glance, and what counts as an answer of it.
 
-glanceclient reports most HTTP statuses without address and number, and fails
-with errors of Python at answers that are not from Glance, such as the page
-of a proxy. This module sends the requests in its place. What is neither data
-nor JSON of the expected kind is a :exc:`BadAnswer`.
+What is neither data nor JSON of the expected kind is a :exc:`BadAnswer`, with
+address and status. The requests are sent by keystoneauth1, not by
+glanceclient: that reports most statuses without address and number, fails
+with errors of Python at the page of a proxy, and asks for a schema first.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,6 @@ from typing import Any
 from typing import Final
 import urllib.parse
 
-from glanceclient.v2 import images
-from glanceclient.v2 import schemas
 from keystoneauth1 import adapter
 from keystoneauth1 import session as ksa_session
 import requests
@@ -137,8 +135,6 @@ class Client:
     :param http_client: the adapter of keystoneauth1 that knows the endpoint
         and the credentials; kept as an attribute.
     :param first_byte_timeout: seconds until the first byte of data.
-    :ivar images: the images controller of glanceclient (API version 2). It
-        has no type annotations.
     """
 
     def __init__(
@@ -147,25 +143,20 @@ class Client:
         self.http_client = http_client
         self._timeout = http_client.session.timeout or DEFAULT_TIMEOUT
         self._first_byte_timeout = first_byte_timeout
-        self.images: Any = images.Controller(self, schemas.Controller(self))
 
-    def get(
-        self, url: str, headers: Mapping[str, str | None] | None = None
-    ) -> tuple[requests.Response, dict[str, Any]]:
-        """Return the answer to a request for JSON; called by glanceclient.
+    def get(self, url: str) -> dict[str, Any]:
+        """Return the answer to a request for JSON.
 
         :param url: path of the request, with its query.
-        :param headers: headers of the request; those that are None are not
-            sent.
-        :returns: the answer, and its content.
+        :returns: the content of the answer.
         :raises BadAnswer: if the answer has an HTTP status of 300 or above,
             or is not JSON of the kind that Glance has for this path.
         :raises keystoneauth1.exceptions.ClientException: if there is no
             answer, or Keystone fails.
         """
-        response = self._request(url, headers or {})
+        response = self._request(url, {})
         with response:
-            return response, _json(response)
+            return _json(response)
 
     def data(
         self, image_id: str, part: Part | None = None
@@ -413,16 +404,9 @@ def _json(response: requests.Response) -> dict[str, Any]:
 
 
 def _is_expected(path: str, content: Any) -> bool:
-    """Check if the content is one that glanceclient can process."""
+    """Check if the content is an image, or a list of images."""
     if not isinstance(content, dict):
         return False
-    if path.rpartition('/')[0].endswith('/schemas'):
-        properties = content.get('properties')
-        return (
-            isinstance(content.get('name'), str)
-            and isinstance(properties, dict)
-            and all(isinstance(each, dict) for each in properties.values())
-        )
     if path.endswith('/images'):
         found = content.get('images')
         # A complete URL would be sent the token, whatever its server is.

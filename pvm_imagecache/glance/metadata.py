@@ -40,7 +40,7 @@ def show(client: glance_http.Client, image_id: str) -> entry_module.Entry:
     :raises ImageNotFound: if a different image was returned.
     :raises GlanceFailed: if the answer is not an image.
     """
-    _, body = client.get(f'/v2/images/{urllib.parse.quote(image_id, safe="")}')
+    body = client.get(f'/v2/images/{urllib.parse.quote(image_id, safe="")}')
     found = entry_module.entry(body, image_id)
     if found.id != image_id:
         # A database that ignores case returned a different image.
@@ -60,7 +60,7 @@ def page(
     :raises GlanceListFailed: if the answer is not a list of images.
     """
     try:
-        _, body = client.get(f'/v2/images?{urllib.parse.urlencode(query)}')
+        body = client.get(f'/v2/images?{urllib.parse.urlencode(query)}')
     except glance_http.BadAnswer as error:
         if error.status not in _REFUSED:
             raise

@@ -48,7 +48,6 @@ _PAGE = (
 class Kind(enum.Enum):
     """What is requested."""
 
-    SCHEMA = 'schema'
     METADATA = 'metadata'
     LIST = 'list'
     #: All data of an image.
@@ -65,8 +64,6 @@ def kind_of(path: str, byte_range: str | None) -> Kind:
     parts = urllib.parse.urlsplit(path).path.strip('/').split('/')
     with contextlib.suppress(ValueError):
         parts = parts[parts.index('v2') + 1 :]
-        if parts[0] == 'schemas':
-            return Kind.SCHEMA
         if parts == ['images']:
             return Kind.LIST
         if parts[0] == 'images' and len(parts) == 2:

@@ -99,7 +99,7 @@ _BOUND: Final = 60.0
 
 SCENARIOS: Final = ('cold', 'warm', 'precache', 'resumed')
 COUNTS: Final = {'once': 1, 'ever': None}
-_JSON: Final = (Kind.SCHEMA, Kind.METADATA, Kind.LIST)
+_JSON: Final = (Kind.METADATA, Kind.LIST)
 #: Requests that a product can do without.
 _OPTIONAL: Final = (Kind.RANGE, Kind.CHECK)
 _TRANSIENT: Final = (408, 429, 500, 502, 503, 504)
@@ -258,7 +258,7 @@ def _expected_of_status(cell: Cell, status: int) -> Expected:
         return _transient(cell, 'GlanceBusy', says)
     if cell.kind in _OPTIONAL and status in (400, 405, 416, 501):
         return _success()
-    of_image = cell.kind not in (Kind.SCHEMA, Kind.LIST)
+    of_image = cell.kind is not Kind.LIST
     if status == 401:
         return _failure('GlanceLogonFailed', says=says)
     if status == 403 and of_image:

@@ -38,7 +38,6 @@ import traceback
 import types
 from typing import Any
 
-from glanceclient.v2 import client as _glanceclient  # noqa: F401
 from oslo_utils import units
 import stevedore
 

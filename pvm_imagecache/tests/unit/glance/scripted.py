@@ -24,7 +24,6 @@ from pvm_imagecache.tests.unit import base
 
 TOKEN = 'hush-hush'
 OCTETS = {'Content-Type': 'application/octet-stream'}
-SCHEMA = {'name': 'image', 'properties': {'id': {'type': 'string'}}}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

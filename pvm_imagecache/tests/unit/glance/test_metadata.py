@@ -29,7 +29,7 @@ class _Client:
         self.paths.append(path)
         if isinstance(self._answer, Exception):
             raise self._answer
-        return None, self._answer
+        return self._answer
 
 
 _FACTS = {'id': base.IMAGE_ID, 'status': 'active'}

@@ -36,11 +36,11 @@ class _Client:
         self.paths.append(url)
         parsed = urllib.parse.urlsplit(url)
         if parsed.path == '/v2/images':
-            return None, self._list(dict(urllib.parse.parse_qsl(parsed.query)))
+            return self._list(dict(urllib.parse.parse_qsl(parsed.query)))
         wanted = parsed.path.removeprefix('/v2/images/')
         for each in self.found:
             if each['id'].lower() == wanted.lower():
-                return None, each
+                return each
         raise responses.refused(404)
 
     def _list(self, query):
