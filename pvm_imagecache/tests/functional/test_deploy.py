@@ -302,6 +302,8 @@ class DeployTestCase(base.FunctionalTestCase):
         self.assertEqual((name,), manager.reconcile().untracked)
         manager.adopt(self.image(image_id))
         self.assertEqual((), manager.reconcile().untracked)
+        # The adoption inspects the header.
+        self.glance.reset_downloads()
         done = manager.create_disk(self.image(image_id), 'vm1')
         self.assertEqual(instance_disk.Outcome.HIT, done.outcome)
         self.assert_holds('vm1', image_id, units.Mi)
