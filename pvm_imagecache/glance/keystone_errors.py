@@ -78,6 +78,9 @@ def fault(error: Exception) -> Fault:
     :returns: the fault; its reason contains neither HTML nor the text of a
         Python error.
     """
+    if type(error) is Exception:
+        # Plugins raise it for a missing password, for example.
+        return Fault(Kind.WRONG, _shortened(error))
     for each in _causes(error):
         if isinstance(each, ksa_exceptions.HttpError):
             return _of_status(each)

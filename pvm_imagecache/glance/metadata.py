@@ -64,7 +64,7 @@ def page(
     except glance_http.BadAnswer as error:
         if error.status not in _REFUSED:
             raise
-        return pages.Page((), refused=error.status)
+        return pages.Page((), refused=error.status, answer=str(error))
     listed = body.get('images') if isinstance(body, Mapping) else None
     if not isinstance(listed, list):
         raise exceptions.GlanceListFailed(

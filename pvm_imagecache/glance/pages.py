@@ -51,11 +51,13 @@ class Page:
     :ivar entries: the images.
     :ivar more: whether another page follows.
     :ivar refused: HTTP status if Glance refused the request, else 0.
+    :ivar answer: address and status of the refusal, else ''.
     """
 
     entries: Sequence[entry_module.Entry]
     more: bool = False
     refused: int = 0
+    answer: str = ''
 
 
 #: Asks Glance for a page of the list of images, by the parameters of the
@@ -102,7 +104,7 @@ def _pages(
         if found.refused:
             steps_back += 1
             if not markers or steps_back > _MAX_STEPS_BACK:
-                refuse(found.refused, wanted)
+                refuse(found, wanted)
             del markers[-step:]
             step *= 2
             continue
@@ -120,18 +122,18 @@ def _pages(
         markers += ids
 
 
-def refuse(status: int, wanted: str) -> NoReturn:
+def refuse(page: Page, wanted: str) -> NoReturn:
     """Raise the error for a list of images that Glance refused.
 
-    :param status: HTTP status of the answer.
+    :param page: the page that was refused.
     :param wanted: what is searched, for the message.
     :raises GlanceListFailed: always.
     """
     reason = (
         'its policy get_images does not let these credentials list images'
-        if status == http.HTTPStatus.FORBIDDEN
+        if page.refused == http.HTTPStatus.FORBIDDEN
         else 'there is no list of images at the address of the endpoint'
     )
     raise exceptions.GlanceListFailed(
-        image=wanted, reason=f'{reason} (HTTP {status})'
+        image=wanted, reason=f'{reason} ({page.answer})'
     )

@@ -49,7 +49,7 @@ def shows_images(ask: pages.Ask, wanted: str) -> bool:
     for hidden in pages.HIDDEN:
         first = ask({**pages.ALL, **hidden, 'limit': '1'})
         if first.refused:
-            pages.refuse(first.refused, wanted)
+            pages.refuse(first, wanted)
         found = found or bool(first.entries)
     if ask(_after(str(uuid.uuid4()))).refused != http.HTTPStatus.BAD_REQUEST:
         raise exceptions.GlanceListFailed(
@@ -79,19 +79,19 @@ def of(
     :returns: what is known; None if Glance shows the image by now.
     :raises ImageError: if Glance fails.
     """
-    refused = ask(_after(image_id)).refused
+    after = ask(_after(image_id))
     try:
         show_image(image_id)
     except exceptions.ImageNotFound:
         pass
     else:
         return None
-    if not refused:
+    if not after.refused:
         return Presence.DELETED
-    if refused == http.HTTPStatus.FORBIDDEN:
+    if after.refused == http.HTTPStatus.FORBIDDEN:
         return Presence.HIDDEN
-    if refused != http.HTTPStatus.BAD_REQUEST:
-        pages.refuse(refused, image_id)
+    if after.refused != http.HTTPStatus.BAD_REQUEST:
+        pages.refuse(after, image_id)
     return Presence.ABSENT
 
 

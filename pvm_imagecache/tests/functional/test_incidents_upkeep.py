@@ -84,11 +84,16 @@ class Incident05ReusedIdTestCase(incidents.IncidentTestCase):
         self.sql(
             'UPDATE images SET disk_format = ? WHERE id = ?', 'raw', image_id
         )
-        self.assertEqual(
-            instance_disk.Outcome.MISS, self.deploy(image_id, 'vm2')
+        # What is cached as qcow2 is not served as raw; nor do its bytes boot.
+        self.assertRaises(
+            exceptions.ImageFormatWrong, self.deploy, image_id, 'vm2'
         )
+        self.sql(
+            'UPDATE images SET disk_format = ? WHERE id = ?', 'qcow2', image_id
+        )
+        self.deploy(image_id, 'vm3')
         self.assertEqual(
-            {'vm1': 'qcow2', 'vm2': 'raw'},
+            {'vm1': 'qcow2', 'vm3': 'qcow2'},
             {
                 each['name']: each['file_format']
                 for each in self.powervm.control.disks()
@@ -464,6 +469,8 @@ class Incident19OlderReleaseTestCase(incidents.IncidentTestCase):
         image_id, name = self.plant_old()
         before = self.disks()[name]
         self.manager.adopt(self.image(image_id))
+        # The adoption inspects the header.
+        self.glance.reset_downloads()
         self.assertEqual(
             instance_disk.Outcome.HIT, self.deploy(image_id, 'vm1')
         )

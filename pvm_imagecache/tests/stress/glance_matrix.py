@@ -241,9 +241,7 @@ def expected(cell: Cell) -> Expected:
         return found
     # A look-up by name asks for the hidden images too.
     after = int(cell.kind is Kind.LIST and not found.errors)
-    return dataclasses.replace(
-        found, requests=before + found.requests + after
-    )
+    return dataclasses.replace(found, requests=before + found.requests + after)
 
 
 def _success(requests: int | None = 1) -> Expected:
@@ -263,7 +261,7 @@ def _expected_of_status(cell: Cell, status: int) -> Expected:
     if cell.kind in _OPTIONAL and status in (400, 405, 416, 501):
         return _success()
     if status == 401:
-        return _failure('GlanceLogonFailed', says=says)
+        return _failure('TokenRefused', says=says)
     if status in (400, 403, 404) and cell.kind is Kind.LIST:
         return _failure('GlanceListFailed', says=says)
     if status == 403:

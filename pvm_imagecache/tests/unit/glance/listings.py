@@ -62,7 +62,11 @@ class Server:
         ids = [each.id for each in images]
         marker = query.get('marker')
         if marker is not None and marker not in ids:
-            return pages.Page((), refused=self._refusal)
+            return pages.Page(
+                (),
+                refused=self._refusal,
+                answer=f'answered HTTP {self._refusal}',
+            )
         start = 0 if marker is None else ids.index(marker) + 1
         found = images[start : start + self._page]
         more = start + self._page < len(images)

@@ -65,14 +65,14 @@ class FaultTestCase(base.TestCase):
         self.addCleanup(self.server.shutdown)
         self.url = f'http://127.0.0.1:{self.server.server_port}'
 
-    def fault(self, path, url=None):
+    def fault(self, path, url=None, password='p'):
         """Return the fault of a logon at the path of an auth_url."""
         session = ksa_session.Session(timeout=base.PATIENCE)
         session.session.trust_env = False
         auth = generic.Password(
             (url or self.url) + path,
             username='u',
-            password='p',
+            password=password,
             user_domain_name='d',
         )
         error = self.assertRaises(Exception, auth.get_token, session)  # noqa: H202, B017
@@ -158,6 +158,12 @@ class FaultTest(FaultTestCase):
             400, 'application/json', '{"error": {"message": "No domain."}}'
         )
         self.check(WRONG, 'No domain')
+
+    def test_a_missing_password_is_named(self):
+        self.answer(404)
+        found = self.fault('/v3', password=None)
+        self.assertIs(WRONG, found.kind)
+        self.assertIn('password is a required', found.reason)
 
     def test_retry_after_is_returned(self):
         for value, expected in (

@@ -67,7 +67,7 @@ class ListingTest(base.TestCase):
                 list,
                 pages.listing(
                     lambda query, status=status: pages.Page(
-                        (), refused=status
+                        (), refused=status, answer=f'HTTP {status}'
                     ),
                     {},
                     'x',
