@@ -102,7 +102,9 @@ class ServersTest(base.TestCase):
 
     def test_a_server_that_failed_is_the_last_one_for_a_minute(self):
         servers = endpoints.Servers(self.URLS)
-        with mock.patch.object(endpoints.time, 'monotonic') as now:
+        with mock.patch.object(
+            endpoints.time, 'monotonic', autospec=True
+        ) as now:
             now.return_value = 1000.0
             servers.failed('http://b')
             for _ in range(6):
