@@ -834,6 +834,27 @@ class ImageTruncated(ImageError):
     transient = True
 
 
+class ImageInterrupted(ImageTruncated):
+    """Raised if a download broke, and Glance did not answer any more.
+
+    Nothing shows that the data in Glance is wrong.
+
+    :ivar reason: why it broke, and why it was not resumed, without a final
+        stop.
+    """
+
+
+class ImageIncomplete(ImageTruncated):
+    """Raised if Glance sent the same part of an image twice, and no more.
+
+    Permanent.
+
+    :ivar reason: why the download ended, without a final stop.
+    """
+
+    transient = False
+
+
 class ImageCorrupt(ImageError):
     """Raised if the hash of the received data is not that of the image.
 

@@ -31,6 +31,9 @@ _Result = TypeVar('_Result')
 
 #: Errors of downloads that ended, with the wrong bytes.
 _WRONG_DATA: Final = (exceptions.ImageCorrupt, exceptions.ImageTruncated)
+#: Those after which a second download helps nothing: Glance does not answer,
+#: or has sent the data twice already.
+_NOT_AGAIN: Final = (exceptions.ImageIncomplete, exceptions.ImageInterrupted)
 
 
 class SecondDownload:
@@ -72,6 +75,7 @@ class SecondDownload:
             except _WRONG_DATA as error:
                 if (
                     self._first is not None
+                    or isinstance(error, _NOT_AGAIN)
                     or _is_outage(error)
                     or not self._is_clean()
                 ):
@@ -89,6 +93,8 @@ class SecondDownload:
 
     def _is_lasting(self, error: exceptions.ImageError) -> bool:
         """Return whether the data in Glance is wrong, not the connection."""
+        if isinstance(error, exceptions.ImageIncomplete):
+            return True
         if isinstance(error, exceptions.ImageTruncated):
             return (
                 isinstance(self._first, exceptions.ImageTruncated)

@@ -178,29 +178,43 @@ class ImageStream:
                     self._received, error, no_more=no_more
                 )
                 if delay is None:
-                    self._give_up(error, cause)
+                    self._give_up(error, cause, no_more=no_more)
                     raise
                 self._wait(error, delay)
 
     def _give_up(
-        self, error: exceptions.ImageError, cause: exceptions.ImageError
+        self,
+        error: exceptions.ImageError,
+        cause: exceptions.ImageError,
+        *,
+        no_more: bool,
     ) -> None:
         """Raise what says more than the last error, if there is something."""
-        if (
-            error is cause
-            or not error.transient
-            or not isinstance(cause, exceptions.ImageTruncated)
-            or isinstance(error, exceptions.ImageTruncated)
+        if not error.transient or not isinstance(
+            cause, exceptions.ImageTruncated
         ):
             return
-        # Why the download broke says as much as why it was not resumed.
-        raise exceptions.ImageTruncated(
-            image=cause.image,
-            expected=cause.expected,
+        if no_more:
+            raise self._truncated(
+                exceptions.ImageIncomplete, f'{cause.reason}, twice'
+            ) from error
+        if not isinstance(error, exceptions.ImageTruncated):
+            # Why the download broke says as much as why it was not resumed.
+            raise self._truncated(
+                exceptions.ImageInterrupted,
+                f'{cause.reason}; it could not be resumed: '
+                + text.one_line(error),
+            ) from error
+
+    def _truncated(
+        self, kind: type[exceptions.ImageTruncated], reason: str
+    ) -> exceptions.ImageTruncated:
+        return kind(
+            image=self.image.id,
+            expected=self.image.size,
             received=self._received,
-            reason=f'{cause.reason}; it could not be resumed: '
-            + text.one_line(error),
-        ) from error
+            reason=reason,
+        )
 
     def _wait(self, error: exceptions.ImageError, delay: float) -> None:
         LOG.warning(
@@ -258,9 +272,4 @@ class ImageStream:
         hasher.verify()
 
     def _refuse_length(self, reason: str) -> NoReturn:
-        raise exceptions.ImageTruncated(
-            image=self.image.id,
-            expected=self.image.size,
-            received=self._received,
-            reason=reason,
-        )
+        raise self._truncated(exceptions.ImageTruncated, reason)

@@ -21,6 +21,7 @@ store.
 from pvm_imagecache.tests.functional import test_concurrency
 from pvm_imagecache.tests.functional import test_deploy
 from pvm_imagecache.tests.functional import test_faults
+from pvm_imagecache.tests.functional import test_image_data
 from pvm_imagecache.tests.functional import test_incidents_fetch
 
 
@@ -57,4 +58,8 @@ class HTTPPermissionTestCase(
 
 
 class RBDWrongDataTestCase(test_incidents_fetch.Incident15WrongDataTestCase):
+    glance_store = 'rbd'
+
+
+class RBDCorruptTestCase(test_image_data.CorruptTestCase):
     glance_store = 'rbd'

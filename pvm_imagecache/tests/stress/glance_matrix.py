@@ -276,7 +276,7 @@ def _transient(cell: Cell, error: str, says: tuple[str, ...]) -> Expected:
         return _success(2)
     if cell.scenario == 'resumed' and cell.kind not in _JSON:
         # The interruption is the first failure.
-        return _failure('ImageTruncated', says=says, requests=_REPEATED - 1)
+        return _failure('ImageInterrupted', says=says, requests=_REPEATED - 1)
     return _failure(error, says=says, requests=_REPEATED)
 
 
@@ -328,7 +328,12 @@ def _expected_of_data(cell: Cell) -> Expected:
     if cell.kind is Kind.RANGE and cell.fault == 'reset@mid':
         # The second range is shorter than what comes before a reset.
         return _success(2)
+    if cell.kind is Kind.RANGE:
+        # Wrong data are fetched once more, as a whole.
+        return _success(None)
     # It never comes to the end of the image.
+    if cell.fault == 'short':
+        return _failure('ImageIncomplete', requests=None)
     return _failure('ImageTruncated', requests=None)
 
 

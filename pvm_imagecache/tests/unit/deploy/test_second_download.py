@@ -12,12 +12,14 @@
 """Tests of the second download after wrong data."""
 
 import threading
+from unittest import mock
 
 import requests
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.deploy import second_download
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
@@ -169,6 +171,23 @@ class SecondDownloadTest(SecondDownloadTestCase):
         error = self.assertRaises(exceptions.ImageTruncated, self.deploy)
         self.assertEqual(0, error.received)
         self.assertEqual(1, len(self.source.opened))
+
+    def test_what_a_second_download_cannot_mend_is_not_repeated(self):
+        for kind, is_lasting in (
+            (exceptions.ImageInterrupted, False),
+            (exceptions.ImageIncomplete, True),
+        ):
+            error = kind(image='i', expected=9, received=5, reason='r')
+            attempt = mock.Mock(spec_set=[], side_effect=error)
+            shared = []
+            self.assertRaises(
+                kind,
+                second_download.SecondDownload(self.image).run,
+                attempt,
+                shared.append,
+            )
+            self.assertEqual(1, attempt.call_count)
+            self.assertEqual([error] if is_lasting else [], shared)
 
     def test_each_download_has_a_verifier_of_its_own(self):
         self.image = base.signed(self.image)

@@ -448,7 +448,7 @@ class ResumeTest(base.TestCase):
 
         stream = image_stream.ImageStream(base.image_of(b'abc'), open_at)
         self.addCleanup(stream.close)
-        error = self.assertRaises(exceptions.ImageTruncated, stream.begin)
+        error = self.assertRaises(exceptions.ImageInterrupted, stream.begin)
         self.assertEqual((3, 1), (error.expected, error.received))
         for text in ('http://g.invalid', 'reset', 'HTTP 503'):
             self.assertIn(text, str(error))
