@@ -58,12 +58,16 @@ GIB = 1 << 30
 _TEMPORARY = tempfile.gettempdir()
 
 
-@functools.cache
 def glance(store: str = 'file') -> glance_server.GlanceServer:
     """The Glance of this process, started when first asked for.
 
     :param store: what it stores images in, see ``GlanceServer``.
     """
+    return _glance(store)
+
+
+@functools.cache
+def _glance(store: str) -> glance_server.GlanceServer:
     directory = tempfile.mkdtemp(prefix='glance-', dir=_TEMPORARY)
     server = glance_server.GlanceServer(
         os.path.join(directory, 'glance'), store=store

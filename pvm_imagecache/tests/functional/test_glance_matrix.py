@@ -57,8 +57,8 @@ class GlanceMatrixTestCase(base.BaseTestCase):
 
     def test_wrong_answers_to_metadata(self) -> None:
         self.check(
-            'schema:html.ever:cold',
-            'schema:503.once:warm',
+            'metadata:html.ever:cold',
+            'metadata:503.once:warm',
             'metadata:429.once:cold',
             'metadata:403.ever:precache',
             'metadata:wrong-type.ever:cold',

@@ -276,7 +276,7 @@ class MutationTestCase(base.FilesTestCase):
             default_config_dirs=[],
         )
         images = manager.ImageManager.from_conf(
-            conf, mock.Mock(), plugins.load_usable_policies
+            conf, mock.MagicMock(), plugins.load_usable_policies
         )
         self.addCleanup(images.close)
         conf.register_mutate_hook(mixin._reconfigurer(images))

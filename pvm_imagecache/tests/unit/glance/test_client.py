@@ -110,7 +110,7 @@ class FactoryTest(ClientTestCase):
         client_for = glance_client.factory(self._conf(_PASSWORD))
         client = client_for(None)
         self.assertIs(client, client_for(None))
-        self.assertTrue(client.images)
+        self.assertTrue(client.http_client)
         self.assertNotIn('hush-hush', repr(client))
 
     def test_a_clock_set_back_delays_no_request(self):
@@ -125,7 +125,7 @@ class FactoryTest(ClientTestCase):
             mock.Mock(time=lambda: 0.0, sleep=mock.Mock()),
         ) as clock:
             self.assertRaises(
-                ksa_exceptions.ConnectFailure, client.images.get, 'any'
+                ksa_exceptions.ConnectFailure, client.get, '/v2/images/any'
             )
             clock.sleep.assert_not_called()
             # What it is about: the class does wait.
@@ -146,7 +146,7 @@ class FactoryTest(ClientTestCase):
             lambda *args, **kwargs: asked.append(kwargs['timeout']),
         )
         self.assertRaises(AttributeError, client.data, 'any')
-        self.assertRaises(AttributeError, client.images.get, 'any')
+        self.assertRaises(AttributeError, client.get, '/v2/images/any')
         return asked
 
     def test_the_first_byte_of_data_has_a_limit_of_its_own(self):
