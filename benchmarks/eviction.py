@@ -125,7 +125,7 @@ class Bench:
         self._manager = manager_module.ImageManager.from_conf(
             conf, image_source.ImageSource(lambda context: None)
         )
-        # The first pass of a new catalogue looks for old uploads as well.
+        # The first cleanup run of a new catalog looks for old uploads as well.
         self._manager.run_cleanup()
 
     def close(self) -> None:

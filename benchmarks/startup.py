@@ -13,7 +13,7 @@
 """How long commands take from start to end, against a bare cliff program.
 
 Whole processes, run in turn, so that what else the machine does strikes all
-of them. ``list`` reads a catalogue of 20 images that a simulated PowerVM
+of them. ``list`` reads a catalog of 20 images that a simulated PowerVM
 holds; the bare program lists as many rows. Stevedore keeps what is installed
 in a file of the user, which the first run writes. Ratios are of medians of
 the seconds of CPU time, which is what a command takes for itself.
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare(directory: pathlib.Path) -> pathlib.Path:
-    """A configuration, and a catalogue that was used before."""
+    """A configuration, and a catalog that was used before."""
     state = directory / 'state'
     conf = directory / 'conf'
     conf.write_text(

@@ -353,7 +353,7 @@ class BaseImageFill:
                 self._cache.driver.pool_id(), self.name
             )
         except exceptions.CacheFault as error:
-            LOG.debug('The failed download stays on record: %s', error)
+            LOG.debug('The record of the failed download is kept: %s', error)
 
     def roll_back(self) -> None:
         """Delete what was created and remove the record.

@@ -220,8 +220,8 @@ class InstanceDeploy:
             raise exceptions.ImageSignatureInvalid(
                 image=self._image.id,
                 image_name=self._image.name,
-                reason='the disk driver cannot tell which images of the pool '
-                'were verified. Use another disk driver',
+                reason='the disk driver does not know which images of the '
+                'pool were verified. Use another disk driver',
             )
         return self._image
 

@@ -87,11 +87,11 @@ class SecondDownload:
                 )
             return attempt()
         except exceptions.ImageError as error:
-            if on_failure and self._is_lasting(error):
+            if on_failure and self._is_permanent(error):
                 on_failure(error)
             raise
 
-    def _is_lasting(self, error: exceptions.ImageError) -> bool:
+    def _is_permanent(self, error: exceptions.ImageError) -> bool:
         """Return whether the data in Glance is wrong, not the connection."""
         if isinstance(error, exceptions.ImageIncomplete):
             return True

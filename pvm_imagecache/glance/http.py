@@ -167,7 +167,7 @@ class Client:
 
         :param image_id: ID of the image.
         :param part: the part to ask for, or None for all data. The status
-            of the answer tells if the server has respected it.
+            of the answer shows whether the server respected it.
         :returns: the answer, whose content is not yet read. It has the
             status 200, 204 (no data), or 206 if a part was requested. The
             caller closes it.
@@ -240,7 +240,7 @@ def make_client(
         of a request, and of each byte of data after the first one.
     :param first_byte_timeout: seconds until the first byte of data.
     :param transport: creates the adapter of keystoneauth1.
-    :param where: parameters of the adapter of keystoneauth1 that tell where
+    :param where: parameters of the adapter of keystoneauth1 that specify where
         Glance is, and whose credentials are used, such as ``auth``,
         ``interface`` and ``endpoint_override``.
     :returns: the client.

@@ -68,10 +68,10 @@ def of(
     """Return what is known of an image that Glance does not show.
 
     Glance answers "not found" for images that were deleted and for images
-    of other projects. Its list tells them apart if it is to begin after the
-    image: it does not know where to begin if there never was such an image,
-    refuses if these credentials may not see it, and otherwise lists. Only
-    administrators may begin after a deleted image.
+    of other projects. A request for the list of the images that follow this
+    one has different answers: HTTP 400 if there was no such image, HTTP 403
+    if these credentials may not see it, and otherwise a list. Only
+    administrators get the list after a deleted image.
 
     :param image_id: ID of an image that Glance did not show.
     :param ask: asks for a page of the list of images.

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Keystone: users, projects, roles, and the catalogue of services."""
+"""Keystone: users, projects, roles, and the service catalog."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from cloud import wsgi
 #: Services that log on by themselves.
 SERVICE_USERS = ('placement', 'glance', 'nova', 'imagecache')
 #: Type, and what the path of its address is.
-CATALOGUE = {
+CATALOG = {
     'placement': ('placement', ''),
     'glance': ('image', ''),
     'nova': ('compute', '/v2.1'),
@@ -130,10 +130,10 @@ def fill(site: site_module.Site) -> None:
             name=MEMBER, password=site.password, domain_id='default'
         )
         identity.assign_project_role_to_user(own, member, roles['member'])
-        catalogue = CATALOGUE
+        catalog = CATALOG
         if site.as_deployed:
-            catalogue = CATALOGUE | {'glance': ('image', '/v2')}
-        for name, (kind, path) in catalogue.items():
+            catalog = CATALOG | {'glance': ('image', '/v2')}
+        for name, (kind, path) in catalog.items():
             entry = identity.create_service(name=name, type=kind)
             for interface in ('public', 'internal', 'admin'):
                 identity.create_endpoint(

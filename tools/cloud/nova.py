@@ -122,8 +122,8 @@ def configure_compute(
 
     :param idle_age: after how many seconds without use images are evicted.
     :param minimum_age: for how many seconds they stay in any case.
-    :param glance_servers: for api_servers; if empty, the catalogue tells
-        where Glance is.
+    :param glance_servers: for api_servers; if empty, the address of the
+        service catalog is used.
     """
     home = site.home('compute')
     for name in ('locks', 'state', 'instances', 'imagecache'):

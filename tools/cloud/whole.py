@@ -37,7 +37,7 @@ class Cloud:
     def __init__(self, site: site_module.Site) -> None:
         self.site = site
         self.supervisor = processes.Supervisor(site.logs)
-        #: After the first start, the catalogue tells where Glance is.
+        #: Empty after the first start: then the service catalog is used.
         self._glance_servers = glance.servers(site) if site.as_deployed else ''
 
     def __enter__(self) -> 'Cloud':
@@ -88,7 +88,7 @@ class Cloud:
             placement.commands(site),
             glance.commands(site),
         )
-        say('Keystone, its users and its catalogue')
+        say('Keystone, its users and its service catalog')
         identity = keystone.service(site)
         supervisor.start(identity)
         supervisor.wait_for(identity)

@@ -28,7 +28,7 @@ from cryptography.x509 import oid
 
 
 class KeyManager(mock_key_manager.MockKeyManager):
-    """The backend that castellan makes anew for each request.
+    """The backend that castellan creates for each request.
 
     :cvar shared: what it stores, by ID.
     :cvar requests: the user and the ID of each request.

@@ -84,7 +84,7 @@ class Fault:
     :ivar status: HTTP status.
     :ivar body: the whole content; Glance is not asked then.
     :ivar headers: in place of those of Glance; None for leaving one out.
-    :ivar ignore_range: whether the request goes on without ``Range``.
+    :ivar ignore_range: whether the request is sent on without ``Range``.
     :ivar cut_at: bytes after which the connection is closed, as a part of
         the length that the header announces.
     :ivar extra: bytes that follow the content, and count as a part of it.

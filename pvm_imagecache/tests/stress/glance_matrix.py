@@ -309,7 +309,7 @@ def _expected_of_content(cell: Cell) -> Expected:
 def _expected_of_data(cell: Cell) -> Expected:
     """Return what comes of data that are too long, or break."""
     if cell.scenario == 'warm':
-        # Nobody reads them.
+        # They are not read.
         return _success()
     if cell.fault == 'long':
         # Wrong data are fetched once more, as a whole.
@@ -321,7 +321,7 @@ def _expected_of_data(cell: Cell) -> Expected:
             'ImageTruncated', says=('more than it has',), requests=2
         )
     if cell.kind is Kind.DATA and cell.scenario != 'resumed':
-        # It goes on with a range.
+        # It is resumed with a range.
         return _success()
     if not cell.ever:
         return _success(2)

@@ -30,7 +30,7 @@ clouds:
   application:
     auth: {auth_url: 'https://k', application_credential_id: x,
            application_credential_secret: secret}
-  vendor: {profile: somebody}
+  vendor: {profile: another}
   nonsense: [1, 2]
 """
 

@@ -173,7 +173,7 @@ class SecondDownloadTest(SecondDownloadTestCase):
         self.assertEqual(1, len(self.source.opened))
 
     def test_what_a_second_download_cannot_mend_is_not_repeated(self):
-        for kind, is_lasting in (
+        for kind, is_permanent in (
             (exceptions.ImageInterrupted, False),
             (exceptions.ImageIncomplete, True),
         ):
@@ -187,7 +187,7 @@ class SecondDownloadTest(SecondDownloadTestCase):
                 shared.append,
             )
             self.assertEqual(1, attempt.call_count)
-            self.assertEqual([error] if is_lasting else [], shared)
+            self.assertEqual([error] if is_permanent else [], shared)
 
     def test_each_download_has_a_verifier_of_its_own(self):
         self.image = base.signed(self.image)
