@@ -16,6 +16,8 @@ import pathlib
 import threading
 from typing import Any
 
+import fixtures
+
 from pvm_imagecache import exceptions
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests import functional_base as base
@@ -98,7 +100,9 @@ class CorruptTestCase(DataTestCase):
                 self.flip(image_id)
             return opened(*args, **kwargs)
 
-        self.source.open = repaired  # type: ignore[method-assign]
+        self.useFixture(
+            fixtures.MockPatchObject(self.source, 'open', repaired)
+        )
         done = self.manager.create_disk(image, 'disk')
         self.assertIs(instance_disk.Outcome.MISS, done.outcome)
         self.assertEqual(2 * SIZE, done.bytes_fetched)

@@ -229,6 +229,9 @@ class CachedBeforeTestCase(SignaturesTestCase):
 class CertificatesTestCase(SignaturesTestCase):
     """Certificates must lead to trusted ones."""
 
+    #: IDs of the certificates that the user of a server trusts.
+    _trusted: list[str] | None = None
+
     def validate(self, *trusted: signing.Signer) -> None:
         self.glance_options(
             verify_glance_signatures=True,
@@ -298,17 +301,11 @@ class CertificatesTestCase(SignaturesTestCase):
 
     def _create_server(self, **kwargs: Any) -> dict[str, Any]:
         # nova's harness has no argument for trusted certificates.
-        trusted = kwargs.pop('trusted_certs', None)
-        build = self._build_server
+        self._trusted = kwargs.pop('trusted_certs', None)
+        return super()._create_server(**kwargs)
 
-        def with_certificates(*args: Any, **values: Any) -> dict[str, Any]:
-            server = build(*args, **values)
-            server['trusted_image_certificates'] = trusted
-            return server
-
-        if trusted:
-            self._build_server = with_certificates  # type: ignore[assignment]
-        try:
-            return super()._create_server(**kwargs)
-        finally:
-            self._build_server = build  # type: ignore[method-assign]
+    def _build_server(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        server = super()._build_server(*args, **kwargs)
+        if self._trusted:
+            server['trusted_image_certificates'] = self._trusted
+        return server

@@ -75,6 +75,7 @@ class FaultTestCase(base.TestCase):
             password='p',
             user_domain_name='d',
         )
+        # keystoneauth1 raises errors of Python, too, at such answers.
         error = self.assertRaises(Exception, auth.get_token, session)  # noqa: H202, B017
         found = keystone_errors.fault(error)
         for word in ('<', 'Error:', 'Error(', 'Exception', 'object at'):
