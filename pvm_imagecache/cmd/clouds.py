@@ -188,7 +188,12 @@ def _in_region(
 ) -> dict[str, Any]:
     """Return a cloud with what its list of regions says of one of them."""
     regions = {}
-    for each in entry.get('regions') or ():
+    listed = entry.get('regions') or []
+    if not isinstance(listed, list):
+        raise exceptions.KeystoneFailed(
+            reason=f'regions of {source} is not a list'
+        )
+    for each in listed:
         region = each if isinstance(each, dict) else {'name': each}
         regions[str(region.get('name'))] = _normalized(region.get('values'))
     chosen = wanted or entry.get('region_name') or next(iter(regions), None)
@@ -220,10 +225,21 @@ def _read(
                 content = yaml.safe_load(file)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise exceptions.KeystoneFailed(
-                reason=f'{path} cannot be read: {text.one_line(error)}'
+                reason=f'{path} cannot be read: {_why(error)}'
             ) from error
         return path, _mapping(_mapping(content).get('clouds'))
     return '', {}
+
+
+def _why(error: Exception) -> str:
+    """Return a cause without a part of the file, which has passwords."""
+    if isinstance(error, OSError):
+        return error.strerror or text.one_line(error)
+    mark = getattr(error, 'problem_mark', None)
+    where = (
+        f' in line {mark.line + 1}, column {mark.column + 1}' if mark else ''
+    )
+    return f'it is not valid YAML{where}'
 
 
 def _normalized(value: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from keystoneauth1 import session as ksa_session
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import clouds
+from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.glance import keystone_errors
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import retry
@@ -84,8 +85,8 @@ def authenticate(
     url = getattr(plugin, 'auth_url', None) or ''
     if _normalized(url) not in map(_normalized, trusted):
         raise exceptions.KeystoneFailed(
-            reason=f'{url or "no URL"} is not the Keystone of this '
-            f'host, which is {" or ".join(trusted)} '
+            reason=f'{_shown(url) or "no URL"} is not the Keystone of this '
+            f'host, which is {" or ".join(map(_shown, trusted))} '
             '(keystone_auth_urls in [pvm_imagecache])'
         )
     access = retry.retry(lambda: _access(session, plugin), RETRY_DELAYS)
@@ -118,6 +119,11 @@ def _access(session: ksa_session.Session, plugin: Any) -> Any:
         raise exceptions.KeystoneFailed(
             reason=f'{url}: {fault.reason}'
         ) from error
+
+
+def _shown(url: str) -> str:
+    """Return a URL without a password, for messages."""
+    return glance_http.address(url) if url else ''
 
 
 def _normalized(url: str) -> str:

@@ -224,7 +224,7 @@ def _servers(urls: Sequence[str]) -> endpoints.Servers:
             LOG.warning(
                 '"%s" in [glance] has no scheme: http is assumed. Set '
                 'api_servers or endpoint_override to a complete URL.',
-                url,
+                http.address(endpoints.with_scheme(url)),
             )
     return endpoints.Servers(
         [endpoints.without_version(endpoints.with_scheme(url)) for url in urls]

@@ -156,7 +156,7 @@ class GlanceAdapter(adapter.Adapter):
             LOG.warning(
                 'Glance at %(server)s is out of service; using another '
                 'server of api_servers: %(reason)s',
-                {'server': server, 'reason': reason},
+                {'server': glance_http.address(server), 'reason': reason},
             )
         try:
             response = super().request(

@@ -86,6 +86,22 @@ class CloudTest(base.TestCase):
             self._use(text)
             self.assertRaises(exceptions.KeystoneFailed, self._cloud, 'full')
 
+    def test_a_message_shows_no_part_of_the_file(self):
+        for text in (
+            'clouds: {full: {auth: {password: hush-hush: }}}',
+            'clouds:\n  full:\n   password: hush-hush\n  - hush-hush',
+            'password: "hush-hush',
+            'password: %hush-hush',
+            'password: hush-hush\x01',
+            'password: !!hush-hush 1',
+        ):
+            self._use(text)
+            error = self.assertRaises(
+                exceptions.KeystoneFailed, self._cloud, 'full'
+            )
+            self.assertNotIn('hush', str(error))
+            self.assertIn('clouds.yaml', str(error))
+
     def test_a_missing_file_is_refused(self):
         os.unlink(self.path('clouds.yaml'))
         self.assertRaises(exceptions.KeystoneFailed, self._cloud, 'full')
@@ -199,6 +215,13 @@ class LocationTest(base.TestCase):
         )
         self.assertIn('no region "R3"', str(error))
         self.assertIn('R1, R2', str(error))
+
+    def test_regions_that_are_no_list_are_refused(self):
+        for text in ('7', 'R1', '{R1: }'):
+            error = self.assertRaises(
+                exceptions.KeystoneFailed, self._cloud, f'regions: {text}'
+            )
+            self.assertIn('not a list', str(error))
 
     def test_interface(self):
         for text, environment, expected in (

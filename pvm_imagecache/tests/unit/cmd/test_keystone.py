@@ -24,7 +24,7 @@ class SessionTest(base.TestCase):
     def _session(self, **options):
         return keystone.session(
             clouds.Credentials(
-                'password', {'auth_url': 'http://127.0.0.1:9/v3', **options}
+                'password', {'auth_url': 'http://127.0.0.1:9/v3'} | options
             )
         )
 
@@ -53,6 +53,17 @@ class SessionTest(base.TestCase):
                 trusted,
             )
             self.assertIn('is not the Keystone', str(error))
+
+    def test_the_password_of_a_url_is_not_shown(self):
+        error = self.assertRaises(
+            exceptions.KeystoneFailed,
+            keystone.authenticate,
+            self._session(auth_url='https://ann:hush@k/v3'),
+            ['https://bob:hush@other/v3'],
+        )
+        self.assertIn('https://k/v3 is not the Keystone', str(error))
+        self.assertIn('https://other/v3', str(error))
+        self.assertNotIn('hush', str(error))
 
     def _authenticate(self, error):
         """Authenticate while Keystone fails with an error."""

@@ -222,10 +222,13 @@ class LocationTest(ClientTestCase):
     def test_a_server_without_scheme_is_used_with_a_warning(self):
         logger = self.useFixture(fixtures.FakeLogger())
         self.assertEqual(
-            ['http://glance:9292'],
-            self._of_servers('api_servers = glance:9292'),
+            ['http://ann:secret@glance:9292'],
+            self._of_servers('api_servers = ann:secret@glance:9292'),
         )
-        self.assertIn('"glance:9292" in [glance] has no scheme', logger.output)
+        self.assertIn(
+            '"http://glance:9292" in [glance] has no scheme', logger.output
+        )
+        self.assertNotIn('secret', logger.output)
 
     def test_all_clients_take_turns_at_the_servers(self):
         client_for = glance_client.factory(
