@@ -880,6 +880,16 @@ class ImageSignatureInvalid(ImageError):
     msg_fmt = 'Signature of image %(image)s refused: %(reason)s.'
 
 
+class ImageSignatureWrong(ImageSignatureInvalid):
+    """Raised if the signature of an image is not that of its data.
+
+    Every download of the image would fail. Other faults of a signature may
+    be those of one requester, or of the key manager.
+
+    :ivar reason: what is wrong, without a final stop.
+    """
+
+
 class ImageNotVerifiable(ImageError):
     """Raised if a signature is required that this program cannot verify."""
 

@@ -136,7 +136,7 @@ class BaseImageFill:
         :raises LockTimeout: if the other fetch makes no progress for
             ``fetch_timeout`` seconds.
         :raises ImageFetchFailed: if the other fetch got wrong data, twice.
-        :raises ImageSignatureInvalid: if the other fetch showed that the
+        :raises ImageSignatureWrong: if the other fetch showed that the
             required signature is not that of the data.
         :raises CatalogError: if the lock file or the catalog cannot be used.
         """
@@ -165,13 +165,19 @@ class BaseImageFill:
                 self._cache.fill_lock(self.name, deadline.seconds_left)
             )
 
-    def clear_previous(self, gone: str | None = None) -> None:
+    def clear_previous(
+        self, gone: str | None, check_permission: Callable[[], None]
+    ) -> None:
         """Dispose of what an earlier fill left under the disk name.
 
         :param gone: fill ID of a record whose disk is known to be missing.
+        :param check_permission: raises an error if the requester may not
+            download the image. It is called before a complete base image is
+            deleted, which serves other users.
         :raises BaseImageOccupied: if the name cannot be used.
         :raises ImageError: if the base image cannot be replaced, because a
-            required signature cannot be verified.
+            required signature cannot be verified, or the requester may not
+            download the image.
         :raises CatalogError: if the catalog cannot be read or written.
         """
         self._carried = None
@@ -180,8 +186,11 @@ class BaseImageFill:
             return
         if record.state is models.State.READY and record.fill_id != gone:
             self._check_replaceable(record)
-            if not self._verification.covers(record):
+            covered = self._verification.covers(record)
+            if not covered:
                 self._verification.make_ready()
+            check_permission()
+            if not covered:
                 LOG.info(
                     'Replacing the base image of image %s: its data was not '
                     'verified with the present signature of the image',
@@ -295,7 +304,7 @@ class BaseImageFill:
         :param error: of the download; other downloads would fail as well.
         """
         signature = None
-        if isinstance(error, exceptions.ImageSignatureInvalid):
+        if isinstance(error, exceptions.ImageSignatureWrong):
             signature = self._verification.fingerprint
         try:
             self._cache.catalog.failed_downloads.record(
@@ -339,7 +348,7 @@ class BaseImageFill:
                 reason=failed.error,
             )
         if failed.signature == self._verification.fingerprint:
-            raise exceptions.ImageSignatureInvalid(
+            raise exceptions.ImageSignatureWrong(
                 image=self._image.id,
                 image_name=self._image.name,
                 reason=failed.error,

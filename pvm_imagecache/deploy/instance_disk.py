@@ -329,7 +329,7 @@ class InstanceDeploy:
         if self._uncached:
             # A first attempt gave the lock back.
             return self._fetch_alone(self._uncached)
-        self._fill.clear_previous(gone)
+        self._fill.clear_previous(gone, self._download.check_permission)
         return self._miss(turn)
 
     def _miss(self, turn: contextlib.ExitStack) -> Deployment:

@@ -121,7 +121,7 @@ class Prefetch:
 
     def _fill_base_image(self, gone: str | None) -> None:
         fill = self._fill
-        fill.clear_previous(gone)
+        fill.clear_previous(gone, self._download.check_permission)
         with self._download.open() as stream:
             space.with_space(self._cache, lambda: fill.create(stream.image))
             with fill.undone_on_error():

@@ -103,7 +103,7 @@ class SecondDownload:
         if isinstance(error, exceptions.ImageCorrupt):
             return self._first is not None
         # The signature is that of other data.
-        return isinstance(error, exceptions.ImageSignatureInvalid)
+        return isinstance(error, exceptions.ImageSignatureWrong)
 
 
 def _is_outage(error: exceptions.ImageError) -> bool:

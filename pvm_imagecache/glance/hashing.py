@@ -72,7 +72,7 @@ class Hasher:
     def verify(self) -> None:
         """Verify the signature. No more bytes can be taken afterwards.
 
-        :raises ImageSignatureInvalid: if it is not that of the bytes.
+        :raises ImageSignatureWrong: if it is not that of the bytes.
         """
         self._end()
         if self._error:

@@ -42,7 +42,7 @@ class Verifier(Protocol):
     def verify(self) -> None:
         """Verify the signature of all bytes that were taken.
 
-        :raises ImageSignatureInvalid: if it is not that of the bytes.
+        :raises ImageSignatureWrong: if it is not that of the bytes.
         """
 
 

@@ -106,7 +106,7 @@ class _Verifier:
         try:
             self._verifier.verify()
         except cryptography_exceptions.InvalidSignature as error:
-            raise exceptions.ImageSignatureInvalid(
+            raise exceptions.ImageSignatureWrong(
                 image=self._image.id,
                 image_name=self._image.name,
                 reason='it is not that of the data. Sign the image again; '

@@ -295,7 +295,7 @@ class Verifier:
     def verify(self):
         self.verified += 1
         if self.taken != self._content:
-            raise exceptions.ImageSignatureInvalid(
+            raise exceptions.ImageSignatureWrong(
                 image='image', reason='the signature is wrong'
             )
 

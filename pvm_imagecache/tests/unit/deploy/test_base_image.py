@@ -355,7 +355,7 @@ class CarriedFillIdTest(FillTestCase):
 
     def test_new_record_carries_the_fill_id(self):
         carried = self.crash()
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         self.fill.create(self.image)
         self.assertEqual(carried, self.record().fill_id)
         self.write()
@@ -364,12 +364,12 @@ class CarriedFillIdTest(FillTestCase):
 
     def test_record_is_replaced_only_by_create(self):
         carried = self.crash()
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         self.check_carried(carried)
 
     def test_fill_id_survives_a_refused_create(self):
         carried = self.crash()
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         self.driver.before['create_disks'] = fakes.refusal
         self.assertRaises(
             exceptions.PowerVMRequestFailed, self.fill.create, self.image
@@ -378,7 +378,7 @@ class CarriedFillIdTest(FillTestCase):
 
     def test_fill_id_survives_a_rolled_back_write(self):
         carried = self.crash()
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         self.fill.create(self.image)
         self.fill.roll_back()
         # The UDID was that of our disk.
@@ -388,14 +388,14 @@ class CarriedFillIdTest(FillTestCase):
     def test_fill_id_survives_several_attempts(self):
         carried = self.crash()
         for _ in range(3):
-            self.fill.clear_previous()
+            self.fill.clear_previous(None, _nothing)
             self.fill.create(self.image)
             self.fill.roll_back()
         self.check_carried(carried)
 
     def test_late_disk_is_deleted_when_it_has_the_name(self):
         carried = self.crash()
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         # Only its label identifies it; its size may be any.
         late = self.driver.add(
             self.base_name, 7, label=ownership.label(carried)
@@ -406,7 +406,7 @@ class CarriedFillIdTest(FillTestCase):
 
     def test_mapped_late_disk_is_kept(self):
         carried = self.crash()
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         late = self.driver.add(self.base_name, label=ownership.label(carried))
         self.driver.taken = {self.base_name}
         self.assertRaises(
@@ -417,9 +417,9 @@ class CarriedFillIdTest(FillTestCase):
 
     def test_fill_id_is_dropped_when_its_disk_was_deleted(self):
         carried = self.crash()
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         self.driver.add(self.base_name, label=ownership.label(carried))
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         self.check_only()
         self.fill.create(self.image)
         self.assertNotEqual(carried, self.record().fill_id)
@@ -432,7 +432,10 @@ class ClearPreviousTest(FillTestCase):
         stale = self.leave_behind()
         self.driver.taken = {self.base_name}
         self.assertRaises(
-            exceptions.BaseImageOccupied, self.fill.clear_previous
+            exceptions.BaseImageOccupied,
+            self.fill.clear_previous,
+            None,
+            _nothing,
         )
         self.check_only(self.base_name)
         self.assertEqual(stale, self.record())
@@ -441,7 +444,10 @@ class ClearPreviousTest(FillTestCase):
         stale = self.leave_behind()
         self.driver.before['delete'] = fakes.refusal
         error = self.assertRaises(
-            exceptions.BaseImageOccupied, self.fill.clear_previous
+            exceptions.BaseImageOccupied,
+            self.fill.clear_previous,
+            None,
+            _nothing,
         )
         self.assertIn('could not be removed', str(error))
         self.assertEqual(stale, self.record())
@@ -451,7 +457,10 @@ class ClearPreviousTest(FillTestCase):
         self.driver.vanish(self.base_name)
         foreign = self.driver.add(self.base_name)
         self.assertRaises(
-            exceptions.BaseImageOccupied, self.fill.clear_previous
+            exceptions.BaseImageOccupied,
+            self.fill.clear_previous,
+            None,
+            _nothing,
         )
         self.assertEqual(foreign, self.driver.find_disk(self.base_name))
         self.assertIsNone(self.record())
@@ -459,11 +468,11 @@ class ClearPreviousTest(FillTestCase):
     def test_missing_base_image_is_removed_from_the_catalog(self):
         self.prefetch()
         self.driver.vanish(self.base_name)
-        self.fill.clear_previous(self.record().fill_id)
+        self.fill.clear_previous(self.record().fill_id, _nothing)
         self.assertIsNone(self.record())
 
     def test_no_record_needs_no_request(self):
-        self.fill.clear_previous()
+        self.fill.clear_previous(None, _nothing)
         self.assertEqual([], self.driver.calls)
 
 

@@ -304,13 +304,33 @@ class SharedFailureTest(SecondDownloadTestCase):
         self.signatures = fakes.Signatures(b'other data')
         errors = self.attempts(self.content)
         self.assertEqual(
-            {exceptions.ImageSignatureInvalid}, {type(each) for each in errors}
+            {exceptions.ImageSignatureWrong}, {type(each) for each in errors}
         )
         self.assertEqual(
             {'Signature of image'}, {str(each)[:18] for each in errors}
         )
         self.assertEqual(1, len(self.source.opened))
         self.check_nothing_left()
+
+    def test_failure_of_one_key_manager_is_not_shared(self):
+        def unable():
+            if not made:
+                made.append(1)
+                raise exceptions.ImageSignatureInvalid(
+                    image=self.image.id, reason='no certificate'
+                )
+            return verifier()
+
+        made = []
+        self.image = base.signed(self.image)
+        self.signatures = fakes.Signatures(self.content)
+        verifier = self.signatures.verifier
+        self.patch(self.signatures, 'verifier', unable)
+        self.send(self.content, self.content)
+        self.assertRaises(exceptions.ImageSignatureInvalid, self.deploy)
+        failed = self.catalog.failed_downloads.get('pool', self.base_name)
+        self.assertIsNone(failed)
+        self.check(self.deploy('second'), MISS)
 
     def test_replaced_image_is_downloaded(self):
         wrong = self.wrong()[exceptions.ImageCorrupt]

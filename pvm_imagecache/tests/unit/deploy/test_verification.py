@@ -18,6 +18,7 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import new_disks
+from pvm_imagecache.deploy import prefetch
 from pvm_imagecache.deploy import steps
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests import images
@@ -117,6 +118,24 @@ class VerificationTest(base.CacheTestCase):
             exceptions.ImageSignatureInvalid, self.deploy, 'second'
         )
         self.check_not_cached('disk')
+
+    def test_base_image_stays_if_the_requester_may_not_download(self):
+        def refuse(*args):
+            raise exceptions.ImageForbidden(image=self.image.id)
+
+        self.deploy()
+        self.signatures.required = True
+        self.patch(self.source, 'check_readable', refuse)
+        context = object()
+        for attempt in (
+            instance_disk.InstanceDeploy(
+                self.cache, self.image, 'second', 0, context, None, ()
+            ),
+            prefetch.Prefetch(self.cache, self.image, context, None),
+        ):
+            self.assertRaises(exceptions.ImageForbidden, attempt.run)
+            self.check_cached()
+        self.assertEqual(1, len(self.source.opened))
 
     def test_base_image_stays_where_nothing_can_be_verified(self):
         def unable():
