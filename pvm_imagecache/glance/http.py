@@ -38,6 +38,7 @@ from keystoneauth1 import adapter
 from keystoneauth1 import session as ksa_session
 import requests
 from urllib3 import exceptions as urllib3_exceptions
+from urllib3 import util as urllib3_util
 
 from pvm_imagecache.system import network_errors
 from pvm_imagecache.system import streaming
@@ -52,6 +53,10 @@ DEFAULT_FIRST_BYTE_TIMEOUT: Final = 600
 _ADAPTER: Final = functools.partial(adapter.Adapter, service_type='image')
 #: How many redirections of one request are followed.
 _REDIRECTS: Final = 3
+#: Bytes of JSON that are accepted, and that are read at a time. A page has
+#: 500 images of a few KiB each.
+_MAX_JSON: Final = 64 * 1024 * 1024
+_JSON_PART: Final = 64 * 1024
 _OCTETS: Final = 'octet-stream'
 _HTML: Final = ('text/html', 'application/xhtml+xml')
 #: What requests and the libraries below it raise while content is read.
@@ -201,21 +206,29 @@ class Client:
         """Return a successful answer, whose content is not yet read."""
         kwargs.setdefault('timeout', self._timeout)
         for _ in range(_REDIRECTS + 1):
-            response = self.http_client.request(
-                url,
-                'GET',
-                headers={
-                    name: value for name, value in headers.items() if value
-                },
-                raise_exc=False,
-                # A redirection would take the token to any server.
-                redirect=False,
-                stream=True,
-                # The default one sleeps until the clock shows the time of
-                # the last request again, if it was set back.
-                rate_semaphore=contextlib.nullcontext(),
-                **kwargs,
-            )
+            try:
+                response = self.http_client.request(
+                    url,
+                    'GET',
+                    headers={
+                        name: value for name, value in headers.items() if value
+                    },
+                    raise_exc=False,
+                    # A redirection would take the token to any server.
+                    redirect=False,
+                    stream=True,
+                    # The default one sleeps until the clock shows the time of
+                    # the last request again, if it was set back.
+                    rate_semaphore=contextlib.nullcontext(),
+                    **kwargs,
+                )
+            except ValueError as error:
+                # requests reads the target of a redirection at once.
+                raise BadAnswer(
+                    address(url),
+                    http.HTTPStatus.FOUND,
+                    'a redirection to an invalid URL',
+                ) from error
             target = _redirection(response)
             if target is None:
                 break
@@ -289,13 +302,34 @@ def holds(response: requests.Response, part: Part, size: int) -> bool:
     )
 
 
+def check_has_data(response: requests.Response, size: int) -> None:
+    """Check that an answer is the data of an image, without reading it.
+
+    :param response: an answer to a request for data.
+    :param size: size of the image in bytes.
+    :raises BadAnswer: if the answer has no content, or if neither its type
+        nor its length are those of the data.
+    """
+    if response.status_code == http.HTTPStatus.PARTIAL_CONTENT:
+        return
+    length = response.headers.get('Content-Length', '')
+    if response.status_code == http.HTTPStatus.NO_CONTENT or length == '0':
+        raise _bad(response, f'{_status(response)} without data')
+    if not _media_type(response) and length != str(size):
+        raise _bad(response, _instead_of('the data of an image', response))
+
+
 def address(url: str) -> str:
     """Return a URL without user, password, query and fragment.
 
     :param url: the URL.
     :returns: the URL as it may be logged.
     """
-    split = urllib.parse.urlsplit(url)
+    try:
+        split = urllib.parse.urlsplit(url)
+    except ValueError:
+        # It may have a password somewhere.
+        return 'an invalid URL'
     host = split.netloc.rpartition('@')[2]
     return urllib.parse.urlunsplit((split.scheme, host, split.path, '', ''))
 
@@ -307,11 +341,19 @@ def _redirection(response: requests.Response) -> str | None:
     """Return where a redirection leads, unless that is another server."""
     if not response.is_redirect:
         return None
-    old = urllib.parse.urlsplit(response.url)
-    target = urllib.parse.urljoin(response.url, response.headers['Location'])
-    new = urllib.parse.urlsplit(target)
-    safe = new.scheme in (old.scheme, 'https')
-    return target if safe and new.hostname == old.hostname else None
+    target = _target(response)
+    try:
+        # As the library reads them that opens the connection: others see
+        # another host, for example in "http://host\\@other/".
+        old = urllib3_util.parse_url(response.url)
+        new = urllib3_util.parse_url(target)
+    except urllib3_exceptions.LocationParseError:
+        return None
+    if (new.auth, new.host) != (old.auth, old.host):
+        return None
+    secured = (old.scheme, new.scheme) == ('http', 'https')
+    same = (new.scheme, new.port) == (old.scheme, old.port)
+    return target if same or secured else None
 
 
 def _bad(response: requests.Response, problem: str) -> BadAnswer:
@@ -331,11 +373,17 @@ def _status(response: requests.Response) -> str:
         phrase = ''
     shown = f'HTTP {response.status_code} {phrase}'.rstrip()
     if response.is_redirect:
-        target = urllib.parse.urljoin(
-            response.url, response.headers['Location']
-        )
-        shown += f', a redirection to {address(target)}'
+        shown += f', a redirection to {address(_target(response))}'
     return shown
+
+
+def _target(response: requests.Response) -> str:
+    """Return where a redirection leads; it need not be a valid URL."""
+    location = response.headers['Location']
+    try:
+        return urllib.parse.urljoin(response.url, location)
+    except ValueError:
+        return location
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -387,9 +435,18 @@ def _json(response: requests.Response) -> dict[str, Any]:
     if kind not in ('', 'application/json'):
         raise _bad(response, _instead_of('JSON', response))
     with reading(response):
-        text = response.content
+        parts, size = [], 0
+        for part in response.iter_content(_JSON_PART):
+            parts.append(part)
+            size += len(part)
+            if size > _MAX_JSON:
+                raise _bad(
+                    response,
+                    f'{_status(response)} with more than {_MAX_JSON} bytes '
+                    'of JSON',
+                )
     try:
-        content = json.loads(text)
+        content = json.loads(b''.join(parts))
     except (ValueError, RecursionError):
         raise _bad(
             response, f'{_status(response)} with invalid JSON'

@@ -299,6 +299,7 @@ def _check(client: glance_http.Client, image: image_module.Image) -> None:
     if response is None:
         response = client.data(image.id)
     response.close()
+    glance_http.check_has_data(response, image.size)
 
 
 def _part(

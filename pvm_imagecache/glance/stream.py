@@ -18,7 +18,6 @@ No error of a library leaves this module: see
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import hmac
 import time
 from typing import Final
 from typing import NoReturn
@@ -59,7 +58,7 @@ class ImageStream:
     * :exc:`ImageTruncated` if Glance sends fewer or more bytes than the
       image has, or if the connection breaks and cannot be resumed;
     * :exc:`ImageCorrupt` if the hash differs;
-    * :exc:`ImageSignatureInvalid` if the signature is not that of the bytes;
+    * :exc:`ImageSignatureWrong` if the signature is not that of the bytes;
     * :exc:`ImageFormatWrong` if it ends as another format;
     * those of :func:`pvm_imagecache.glance.errors.translated` if Glance
       fails.
@@ -262,7 +261,7 @@ class ImageStream:
         if self._received > self.image.size:
             self._refuse_length('more than it has')
         actual = hasher.hexdigest()
-        if digest and actual and not hmac.compare_digest(actual, digest.value):
+        if digest and actual and actual != digest.value:
             raise exceptions.ImageCorrupt(
                 image=self.image.id,
                 algorithm=digest.algorithm,

@@ -148,6 +148,38 @@ class JSONTest(HTTPTestCase):
         self.assertEqual(base.IMAGE_ID, self._get()['id'])
         self.assertEqual('/image/v2/images/x', self.server.requests[-1][0])
 
+    def test_a_redirection_that_looks_like_the_same_server_is_refused(self):
+        # Readers of URLs disagree about which host each of them names.
+        other = scripted.Server(self)
+        port = self.server.url.rpartition(':')[2]
+        there = other.url.removeprefix('http://')
+        for location in (
+            f'http://127.0.0.1:{port}\\@{there}/',
+            f'http://127.0.0.1:{port}@{there}/',
+            f'http://{there}\\@127.0.0.1:{port}/',
+            f'//{there}/',
+            f'\\\\{there}/',
+            f'http:\\\\{there}\\',
+            f'http://127.0.0.1:{port}#@{there}/',
+            f'http://ann:pw@127.0.0.1:{port}/',
+            'http://[/',
+            'http://127.0.0.1:x/',
+        ):
+            self.server.answers[:] = [
+                scripted.page(302, Location=location),
+                scripted.page(403),
+            ]
+            self.assertRaises(glance_http.BadAnswer, self._get)
+        self.assertEqual([], other.requests)
+
+    def test_an_answer_of_any_length_uses_bounded_memory(self):
+        self.patch(glance_http, '_MAX_JSON', 1000)
+        long = (200, {'Content-Type': 'application/json'}, b' ' * 1001)
+        for call in (self._get, self._list):
+            self.assertIn(
+                'more than 1000 bytes', str(self._refused(long, call))
+            )
+
     def test_redirections_without_end_are_refused(self):
         self.server.answers[:] = [
             scripted.page(302, Location='/again') for _ in range(20)

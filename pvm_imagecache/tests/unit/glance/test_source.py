@@ -440,6 +440,9 @@ class CheckReadableTest(_Asking):
         self._check(scripted.data(b'abc'))
         self.assertEqual(['bytes=0-0'], self.server.ranges())
 
+    def test_data_without_a_type_is_known_by_its_length(self):
+        self._check((200, {'Content-Length': '3'}, b'abc'))
+
     def test_a_server_without_parts_is_asked_for_the_whole(self):
         for answer in _NO_PARTS:
             self._check(answer, scripted.data(b'abc'))
@@ -466,6 +469,12 @@ class CheckReadableTest(_Asking):
             [scripted.page(400), scripted.page(400)],
             [scripted.page(501), scripted.page(501)],
             [scripted.page(416), scripted.page(200)],
+            [(204, {})] * 2,
+            [(204, scripted.OCTETS)] * 2,
+            [(200, {'Content-Length': '0'})],
+            [(200, {'Content-Length': '0', **scripted.OCTETS})],
+            [(200, {'Content-Length': '4'}, b'abcd')],
+            [(200, {}, b'a login page')],
         ):
             error = self.assertRaises(
                 exceptions.GlanceFailed, self._check, *answers

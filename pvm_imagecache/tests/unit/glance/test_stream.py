@@ -240,6 +240,10 @@ class StreamTest(base.TestCase):
         )
         self.assertEqual('md5', error.algorithm)
 
+    def test_a_hash_of_any_characters_is_compared(self):
+        _, error = self._read(self._stream(b'abc', os_hash_value='é'))
+        self.assertIsInstance(error, exceptions.ImageCorrupt)
+
     def test_a_hash_in_capitals_is_accepted(self):
         value = hashlib.sha512(b'abc').hexdigest().upper()
         self.assertEqual(
