@@ -281,16 +281,14 @@ class BaseImageFill:
         :raises CatalogError: if the catalog cannot be written.
         :raises CatalogConflict: if the record was replaced or removed.
         """
-        assert self._record is not None
+        record = self._created_record()
         verified = self._verification.fingerprint
-        self._cache.catalog.base_images.finish_fill(
-            self._record, image, verified
-        )
+        self._cache.catalog.base_images.finish_fill(record, image, verified)
         self._forget_failed_download()
         self._disks.settle(self.name)
         (disk,) = self._created
         return dataclasses.replace(
-            self._record,
+            record,
             udid=disk.udid,
             capacity=disk.capacity,
             image=image,
@@ -453,11 +451,17 @@ class BaseImageFill:
                 f'a stale disk of that name could not be removed: {error}'
             ) from error
 
+    def _created_record(self) -> models.BaseImage:
+        """Return the record that create() has made."""
+        if self._record is None:
+            raise RuntimeError('create() comes before')
+        return self._record
+
     def _record_progress(self, done: int) -> None:
         """Record the bytes written, so that waiters detect a stalled fill."""
-        assert self._record is not None
+        record = self._created_record()
         try:
-            self._cache.catalog.base_images.set_progress(self._record, done)
+            self._cache.catalog.base_images.set_progress(record, done)
         except exceptions.CacheFault as error:
             LOG.warning(
                 'Could not record the progress of image %(image)s: %(error)s',
