@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+from typing import Final
 
 from oslo_log import log as logging
 
@@ -25,10 +26,14 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.system import cooldown
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import warn_once as log_once
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds without another eviction after one that did not help.
+_REFUSED_SPACE: Final = 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Cache:
     :ivar warn_once: logs messages that recur.
     :ivar requirement_for: returns what is required of the signature of an
         image.
+    :ivar refused_space: runs while evictions do not help against refusals of
+        PowerVM to create disks for which there is plenty of space.
     """
 
     driver: base.DiskDriver
@@ -84,6 +91,9 @@ class Cache:
         default_factory=lambda: log_once.WarnOnce(LOG)
     )
     requirement_for: signatures.RequirementFor = signatures.none_required
+    refused_space: cooldown.Cooldown = dataclasses.field(
+        default_factory=lambda: cooldown.Cooldown(_REFUSED_SPACE)
+    )
 
     def notify(self, event: events.Event) -> None:
         """Notify the listener; its exceptions are logged and ignored.

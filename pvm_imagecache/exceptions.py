@@ -513,8 +513,8 @@ class NotEnoughSpace(PowerVMError):
     :ivar needed: required space, as text.
     :ivar what: what the space is required for.
     :ivar needed_bytes: space that must be free in the pool, in bytes.
-    :ivar refused: whether the platform rejected the disk although it
-        reports enough free space.
+    :ivar refused: whether PowerVM refused the disk although it reports
+        enough free space, see :class:`SpaceRefused`.
     """
 
     needed_bytes: int = 0
@@ -524,6 +524,28 @@ class NotEnoughSpace(PowerVMError):
         '%(pool)s has %(free)s free, but %(needed)s are needed for '
         '%(what)s. Remove disks that are no longer needed, purge cached '
         'images, or add storage to it.'
+    )
+
+
+class SpaceRefused(NotEnoughSpace):
+    """Raised if PowerVM refuses a disk though enough space is free.
+
+    The free space may be on other physical volumes, the pool may keep
+    several copies of each disk, or another limit was reached.
+
+    :ivar reason: the message of PowerVM.
+    :ivar plenty: whether far more space is free than required, so that more
+        free space will probably not help.
+    """
+
+    refused = True
+    plenty: bool = False
+
+    msg_fmt = (
+        '%(pool)s has %(free)s free, but PowerVM refused %(needed)s for '
+        '%(what)s: %(reason)s. Look for a limit of the pool other than free '
+        'space, such as the number of its disks or the strictness of their '
+        'allocation.'
     )
 
 

@@ -13,6 +13,7 @@
 """Creation of disks that may need space of cached images."""
 
 from collections.abc import Callable
+import itertools
 from typing import Final
 from typing import TypeVar
 
@@ -38,6 +39,10 @@ def with_space(
 
     See :meth:`pvm_imagecache.cleanup.evictor.Evictor.make_space`.
 
+    If PowerVM says that there is no space although there is plenty, the
+    cause is probably another one. Images are evicted once, by the policies
+    only; and not again for an hour, unless that helped.
+
     :param cache: of the pool.
     :param create: creates the disks.
     :param last_resort: whether the deploy fails if there is no space.
@@ -45,15 +50,28 @@ def with_space(
     :returns: what ``create`` returns.
     :raises NotEnoughSpace: if not enough could be evicted.
     """
-    for _ in range(_ATTEMPTS):
+    plenty = False
+    for attempts_left in itertools.count(_ATTEMPTS, -1):
         try:
-            return create()
+            created = create()
         except exceptions.NotEnoughSpace as error:
+            plenty = isinstance(error, exceptions.SpaceRefused) and (
+                error.plenty
+            )
+            if not attempts_left or (
+                plenty and not cache.refused_space.begin()
+            ):
+                raise
             if not evictor.Evictor(cache).make_space(
                 error.needed_bytes,
                 refused=error.refused,
                 for_image=for_image,
-                last_resort=last_resort,
+                last_resort=last_resort and not plenty,
             ):
                 raise
-    return create()
+        else:
+            break
+    if plenty:
+        # Evicting helped.
+        cache.refused_space.end()
+    return created

@@ -55,7 +55,9 @@ _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
 #: uses those of the system. Its code for that fails on current Pythons, so
 #: the directory must not exist.
 _NO_SUCH_DIRECTORY: Final = '/nonexistent/'
-#: Texts of the VIOS: the REST API has no error code for a full pool.
+#: Texts of the VIOS: the REST API has no error code for a full pool. Not
+#: 0516-822, which ends every refusal to create a logical volume, for example
+#: because its name is in use.
 _NO_SPACE_SIGNS: Final = (
     'not enough space',
     'not enough free',
@@ -63,8 +65,10 @@ _NO_SPACE_SIGNS: Final = (
     'no space',
     'insufficient free',
     '0516-404',
-    '0516-822',
 )
+#: Free space of this many times the size of a disk is enough for any of
+#: them: AIX keeps at most three copies of a logical volume.
+_PLENTY: Final = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,15 +300,25 @@ def raise_if_full(
     :param what: what they were needed for.
     :param free: bytes that the pool reports as free, if known.
     :raises NotEnoughSpace: if PowerVM refused the request for lack of space.
+    :raises SpaceRefused: if it did so although enough space is free.
     """
     if not means_no_space(error):
         return
+    if free is not None and needed <= free:
+        raise exceptions.SpaceRefused(
+            pool=pool,
+            free=text.size(free),
+            needed=text.size(needed),
+            needed_bytes=needed,
+            what=what,
+            reason=text.one_line(getattr(error, 'reason', error)).rstrip('.'),
+            plenty=free >= _PLENTY * needed,
+        ) from error
     raise exceptions.NotEnoughSpace(
         pool=pool,
         free='less than that' if free is None else text.size(free),
         needed=text.size(needed),
         needed_bytes=needed,
-        refused=free is not None and needed <= free,
         what=what,
     ) from error
 

@@ -986,3 +986,75 @@ class Incident30ClockStepsTestCase(EvictionTestCase):
             self.assertEqual((), self.manager.reconcile().forgotten)
             self.later(ownership.LONGEST_REQUEST + 1)
             self.assertEqual(1, len(self.manager.reconcile().forgotten))
+
+
+class Incident45NoSpaceThatIsNoneTestCase(EvictionTestCase):
+    """AIX ends every refusal of a logical volume with 0516-822.
+
+    The cache took each of them for lack of space, and evicted all images.
+    """
+
+    volume_groups = (  # type: ignore[assignment]
+        simulator.Group('cachevg', 1000),
+    )
+    options = _options('watermark')
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.stored = self.cache(1, 2, 3)
+        self.manager.run_cleanup(self.stored[:1])
+        self.new = self.store_raw(SIZE, 4)
+
+    def _refuse(self, message: str, **which: int) -> None:
+        self.powervm.control.add_fault(
+            'status',
+            kind='VolumeGroup.update',
+            status=500,
+            message=message,
+            **which,
+        )
+
+    def test_a_name_in_use_evicts_nothing(self) -> None:
+        for message in (
+            '0516-360 getlvname: The device name is already used; choose a '
+            'different name. 0516-822 mklv: Unable to create logical volume',
+            '0516-1140 mklv: The volume group is locked. 0516-822 mklv: '
+            'Unable to create logical volume',
+            '0516-822 mklv: Unable to create logical volume',
+        ):
+            self._refuse(message)
+            error = self.assertRaises(
+                exceptions.PVMImageCacheError, self.deploy, self.new, 'vm1'
+            )
+            self.assertNotIsInstance(error, exceptions.NotEnoughSpace)
+            self.assertIn(message, str(error))
+            self.assert_cached(*self.stored)
+            self.powervm.control.clear_faults()
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(self.new, 'vm1')
+        )
+
+    def test_space_that_no_eviction_makes_is_tried_once(self) -> None:
+        message = (
+            '0516-404 allocp: This system cannot fulfill the allocation '
+            'request. 0516-822 mklv: Unable to create logical volume.'
+        )
+        self._refuse(message, count=1)
+        # The next update is a deletion.
+        self._refuse(message, skip=1)
+        for name in ('vm1', 'vm2', 'vm3'):
+            error = self.assertRaises(
+                exceptions.SpaceRefused, self.deploy, self.new, name
+            )
+            self.assertRegex(
+                str(error), '99[0-9] GiB free, but PowerVM refused 1 GiB'
+            )
+            self.assertIn('0516-404', str(error))
+        self.powervm.control.clear_faults()
+        # Images that nobody uses may go, as many as the disks need.
+        self.assertEqual({self.stored[0]}, self.cached())
+        self.assert_cached(self.stored[0])
+        self.assertEqual(
+            instance_disk.Outcome.MISS, self.deploy(self.new, 'vm1')
+        )
+        self.assert_cached(self.stored[0], self.new)

@@ -35,6 +35,7 @@ from pvm_imagecache.deploy import prefetch
 from pvm_imagecache.deploy import verification
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.glance import stream as image_stream
+from pvm_imagecache.system import cooldown
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import warn_once
 from pvm_imagecache.tests import images
@@ -200,6 +201,7 @@ class CacheTestCase(TestCase):
         self.policies = ()
         self.signatures = fakes.Signatures(self.content, required=False)
         self.warn_once = warn_once.WarnOnce(logging.getLogger(__name__))
+        self.refused_space = cooldown.Cooldown(1000)
 
     @property
     def cache(self):
@@ -212,6 +214,7 @@ class CacheTestCase(TestCase):
             self.policies,
             warn_once=self.warn_once,
             requirement_for=self.signatures.requirement_for,
+            refused_space=self.refused_space,
         )
 
     def deploy(

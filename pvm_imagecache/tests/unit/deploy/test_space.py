@@ -18,6 +18,7 @@ from pvm_imagecache import naming
 from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.deploy import space
 from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.tests.unit import base
@@ -55,6 +56,19 @@ class WithSpaceTest(base.CacheTestCase):
         self.attempts += 1
         raise exceptions.NotEnoughSpace(
             pool='p', free=1, needed=1, needed_bytes=base.GIB, what='w'
+        )
+
+    def refuse_though_free(self, free):
+        """Refuse a disk as PowerVM does, whatever the cause is."""
+        self.attempts += 1
+        powervm.raise_if_full(
+            exceptions.PowerVMRequestFailed(
+                action='create', reason='0516-404 allocp: cannot fulfill'
+            ),
+            pool='p',
+            needed=base.GIB,
+            what='w',
+            free=free,
         )
 
     def with_space(self, create=None, **kwargs):
@@ -120,6 +134,47 @@ class WithSpaceTest(base.CacheTestCase):
     def test_attempts_are_bounded(self):
         self.check_refused(create=self.refuse)
         self.assertEqual(4, self.attempts)
+
+    def test_plenty_of_space_is_a_reason_for_one_eviction(self):
+        for _ in range(3):
+            error = self.assertRaises(
+                exceptions.SpaceRefused,
+                self.with_space,
+                lambda: self.refuse_though_free(4 * base.GIB),
+                last_resort=True,
+            )
+            self.assertIn('0516-404', str(error))
+            self.check_disks(self.other_name)
+        self.assertEqual(2 + 1 + 1, self.attempts)
+
+    def test_plenty_of_space_is_no_reason_for_the_last_resort(self):
+        self.settings = cache_module.Settings(
+            stall_timeout=base.PATIENCE, minimum_age=1000
+        )
+        self.check_refused(
+            create=lambda: self.refuse_though_free(4 * base.GIB),
+            last_resort=True,
+        )
+        self.check_disks(self.base_name, self.other_name)
+
+    def test_eviction_that_helped_may_be_repeated(self):
+        def create():
+            # A limit of the number of disks.
+            if len(self.driver.names()) > 1:
+                self.refuse_though_free(4 * base.GIB)
+            return 'created'
+
+        self.assertEqual('created', self.with_space(create))
+        self.check_disks(self.other_name)
+        self.prefetch()
+        self.assertEqual('created', self.with_space(create))
+
+    def test_scattered_space_may_take_several_evictions(self):
+        self.check_refused(
+            create=lambda: self.refuse_though_free(2 * base.GIB),
+            last_resort=True,
+        )
+        self.check_disks()
 
     def test_other_errors_are_not_retried(self):
         self.driver.add('disk')

@@ -227,7 +227,13 @@ class NoSpaceTest(base.TestCase):
             'There is insufficient free space',
         ):
             self.assertTrue(powervm.means_no_space(ValueError(text)), text)
-        self.assertFalse(powervm.means_no_space(ValueError('space')))
+        for text in (
+            'space',
+            '0516-822 mklv: Unable to create logical volume',
+            '0516-360 getlvname: The device name is already used; choose a '
+            'different name. 0516-822 mklv: Unable to create logical volume',
+        ):
+            self.assertFalse(powervm.means_no_space(ValueError(text)), text)
 
     def _raise_if_full(self, reason='no space', **values):
         powervm.raise_if_full(
@@ -238,11 +244,7 @@ class NoSpaceTest(base.TestCase):
         )
 
     def test_a_full_pool_is_reported_with_its_space(self):
-        for free, text, refused in (
-            (None, 'less than that', False),
-            (0, '0 B', False),
-            (base.GIB, '1 GiB', True),
-        ):
+        for free, text in ((None, 'less than that'), (0, '0 B')):
             error = self.assertRaises(
                 exceptions.NotEnoughSpace,
                 self._raise_if_full,
@@ -251,7 +253,24 @@ class NoSpaceTest(base.TestCase):
             )
             self.assertIn(f'The pool has {text} free', str(error))
             self.assertEqual(base.GIB, error.needed_bytes)
-            self.assertEqual(refused, error.refused)
+            self.assertFalse(error.refused)
+
+    def test_a_refusal_in_spite_of_free_space_quotes_powervm(self):
+        for gib, plenty in ((1, False), (3, False), (4, True), (1000, True)):
+            error = self.assertRaises(
+                exceptions.SpaceRefused,
+                self._raise_if_full,
+                reason='0516-404 allocp: no.',
+                needed=base.GIB,
+                free=gib * base.GIB,
+            )
+            self.assertIn(
+                f'The pool has {gib} GiB free, but PowerVM refused 1 GiB for '
+                'disk d: 0516-404 allocp: no. Look',
+                str(error),
+            )
+            self.assertTrue(error.refused)
+            self.assertEqual(plenty, error.plenty)
 
     def test_other_refusals_raise_nothing(self):
         self._raise_if_full('no', needed=base.GIB)

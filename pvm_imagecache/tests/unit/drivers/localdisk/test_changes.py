@@ -261,7 +261,7 @@ class RaiseIfFullTest(base.TestCase):
             self._raise_if_full,
             '0516-404 allocp: This system cannot fulfill the request',
         )
-        self.assertIn('3 GiB are needed for a and b', str(error))
+        self.assertIn('3 GiB for a and b', str(error))
         self.assertEqual(3 * GIB, error.needed_bytes)
         # The pool says that it has room for them.
         self.assertTrue(error.refused)
