@@ -557,6 +557,7 @@ class DiskExists(PowerVMError):
     """
 
     name: str
+    pool: str
 
     msg_fmt = (
         'There is already a disk "%(name)s" in %(pool)s. Choose '
@@ -570,6 +571,21 @@ class DiskBeingCreated(DiskExists):
     msg_fmt = (
         'Disk "%(name)s" is being created in %(pool)s by another process. '
         'Choose another name.'
+    )
+
+
+class DiskExistsElsewhere(DiskExists):
+    """Raised if another volume group has a disk of that name.
+
+    Names of logical volumes are unique on a Virtual I/O Server.
+
+    :ivar pool: the volume group, as it follows "in".
+    """
+
+    msg_fmt = (
+        'There is already a disk "%(name)s" in %(pool)s of the same Virtual '
+        'I/O Server, whose disks all have different names. Choose another '
+        'name, or rename or delete that disk.'
     )
 
 

@@ -422,19 +422,37 @@ class BaseImageFill:
         create = functools.partial(
             self._cache.driver.create_disks, [first, *others]
         )
+        with self._name_taken_elsewhere():
+            try:
+                return create()
+            except exceptions.DiskExists as error:
+                if error.name != self.name or isinstance(
+                    error, exceptions.DiskExistsElsewhere
+                ):
+                    raise
+                self._free_name()
+            try:
+                return create()
+            except exceptions.DiskExists as error:
+                if error.name != self.name or isinstance(
+                    error, exceptions.DiskExistsElsewhere
+                ):
+                    raise
+                raise self._occupied(
+                    'another process creates disks of that name.'
+                ) from error
+
+    @contextlib.contextmanager
+    def _name_taken_elsewhere(self) -> Iterator[None]:
         try:
-            return create()
-        except exceptions.DiskExists as error:
-            if error.name != self.name:
-                raise
-            self._free_name()
-        try:
-            return create()
-        except exceptions.DiskExists as error:
+            yield
+        except exceptions.DiskExistsElsewhere as error:
             if error.name != self.name:
                 raise
             raise self._occupied(
-                'another process creates disks of that name.'
+                f'{error.pool} of the same Virtual I/O Server has a disk of '
+                'that name. Rename or delete that disk, so that the image '
+                'can be cached.'
             ) from error
 
     def _free_name(self) -> None:

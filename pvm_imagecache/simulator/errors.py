@@ -68,6 +68,15 @@ def vios_busy(vios: str) -> RestError:
     )
 
 
+def name_in_use(name: str) -> RestError:
+    """What AIX says of a name in another volume group of the VIOS."""
+    return RestError(
+        500,
+        f'0516-360 getlvname: The device name {name} is already used; choose '
+        'a different name. 0516-822 mklv: Unable to create logical volume.',
+    )
+
+
 def no_space(group: str, wanted: int, free: int) -> RestError:
     """Sizes in bytes. 0516-404 is what AIX's allocp says."""
     return RestError(

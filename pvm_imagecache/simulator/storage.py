@@ -311,9 +311,18 @@ class VolumeGroups(resource.Resource):
                     f'volume group {group.name}.'
                 )
             names.add(name)
+            self._check_unique(group, name)
             self._check_base(group, new)
         self._check_unmapped(plan.delete)
         self._check_space(group, plan)
+
+    def _check_unique(self, group: VolumeGroup, name: str) -> None:
+        """Refuse the name of a disk of another group of the same VIOS."""
+        for other in self._groups.values():
+            if other is not group and other.vios == group.vios:
+                for disk in other.disks.values():
+                    if base_name(disk.name) == name:
+                        raise errors.name_in_use(name)
 
     def _check_base(self, group: VolumeGroup, new: NewDisk) -> None:
         if new.base is None:

@@ -20,7 +20,9 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
+import re
 from typing import Any
+from typing import Final
 
 from oslo_utils import units
 from pypowervm.wrappers import storage as pvm_storage
@@ -30,6 +32,9 @@ from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import vg_document
+
+#: Of AIX: the name of a logical volume is in use on the VIOS.
+_NAME_IN_USE: Final = '0516-360'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +228,29 @@ def raise_if_full(
             what=_listed(new),
             free=document.free,
         )
+
+
+def name_in_use(
+    error: exceptions.PowerVMRequestFailed, names: Collection[str]
+) -> str | None:
+    """Return the name that PowerVM refused because it is in use.
+
+    :param error: of an update.
+    :param names: of the disks that it should create.
+    :returns: the only one that the message can mean; otherwise None.
+    """
+    message = str(error)
+    if _NAME_IN_USE not in message:
+        return None
+    meant = [name for name in names if _contains(message, name)] or names
+    return next(iter(meant)) if len(meant) == 1 else None
+
+
+def _contains(message: str, name: str) -> bool:
+    return (
+        re.search(rf'(?<![\w.]){re.escape(name)}(?![\w.]*\w)', message)
+        is not None
+    )
 
 
 def _check(

@@ -181,6 +181,8 @@ class VolumeGroup:
         :param operations: of one caller.
         :returns: the disks that were created, in the order of the operations.
         :raises DiskExists: if the name of a new disk is taken.
+        :raises DiskExistsElsewhere: if another volume group of the VIOS has
+            a disk of that name.
         :raises NotEnoughSpace: if the new disks do not fit.
         :raises BaseImageGone: if the source of a copy no longer exists, is
             another disk, or is no longer valid.
@@ -249,6 +251,7 @@ class VolumeGroup:
                 self._undo_unanswered(pending, before)
             except exceptions.PowerVMRequestFailed as error:
                 changes.raise_if_full(error, document, pending)
+                self._raise_if_taken(error, pending)
                 raise
         raise exceptions.VolumeGroupChanged(
             name=self.name, attempts=powervm.UPDATE_ATTEMPTS
@@ -299,6 +302,59 @@ class VolumeGroup:
                     timeout=self._adapters.connection.timeout
                 )
                 return
+
+    def _raise_if_taken(
+        self,
+        error: exceptions.PowerVMRequestFailed,
+        pending: Sequence[changes.Request],
+    ) -> None:
+        """Raise DiskExistsElsewhere if a name is taken on the VIOS.
+
+        Names are unique on a VIOS (AIX message 0516-360). The wording of the
+        refusal is not known of all platforms, so the other volume groups are
+        read after each one.
+        """
+        names = [new.name for new in changes.new_disks(pending)]
+        if not names or error.transient:
+            return
+        try:
+            others = self._other_groups()
+        except exceptions.PowerVMError as failure:
+            LOG.warning(
+                'Could not read the other volume groups of the Virtual I/O '
+                'Server, to find out whether a name is in use: %s',
+                failure,
+            )
+            others = []
+        for group in others:
+            for name in names:
+                if group.named(name):
+                    raise exceptions.DiskExistsElsewhere(
+                        name=name, pool=f'volume group {group.name}'
+                    ) from error
+        taken = changes.name_in_use(error, names)
+        if taken is not None:
+            raise exceptions.DiskExistsElsewhere(
+                name=taken, pool='another volume group'
+            ) from error
+
+    def _other_groups(self) -> list[vg_document.Document]:
+        """Return the other volume groups of the VIOS: one GET."""
+        adapter = self._adapters()
+
+        def get() -> Any:
+            with self._adapters.translated('list the volume groups'):
+                return pvm_storage.VG.get(
+                    adapter,
+                    parent_type=pvm_vios.VIOS.schema_type,
+                    parent_uuid=self.vios_uuid,
+                )
+
+        return [
+            vg_document.Document(group)
+            for group in powervm.retry_read(get)
+            if group.uuid.lower() != self.uuid.lower()
+        ]
 
     def _time_for(self, pending: Sequence[changes.Request]) -> int:
         """Return the timeout of an update, in seconds."""

@@ -1058,3 +1058,81 @@ class Incident45NoSpaceThatIsNoneTestCase(EvictionTestCase):
             instance_disk.Outcome.MISS, self.deploy(self.new, 'vm1')
         )
         self.assert_cached(self.stored[0], self.new)
+
+
+class Incident46NameInAnotherGroupTestCase(EvictionTestCase):
+    """A name taken in another volume group failed the deploy for ever.
+
+    Names of logical volumes are unique on a VIOS (AIX 0516-360).
+    """
+
+    volume_groups = (  # type: ignore[assignment]
+        simulator.Group('cachevg', 8),
+        simulator.Group('datavg', 8),
+    )
+    options = _options('watermark')
+
+    def setUp(self) -> None:
+        super().setUp()
+        (self.other,) = self.cache(2)
+        self.image_id = self.store_raw(SIZE, 1)
+
+    def _plant_elsewhere(self, name: str) -> None:
+        self.powervm.control.plant_disk('datavg', name, units.Gi)
+
+    def _check_deploys(self, expected: instance_disk.Outcome) -> None:
+        for name in ('vm1', 'vm2'):
+            self.assertEqual(expected, self.deploy(self.image_id, name))
+        self.assert_cached(self.other)
+
+    def test_the_base_image(self) -> None:
+        name = naming.base_image_name(self.image_id)
+        self._plant_elsewhere(name)
+        self._check_deploys(instance_disk.Outcome.BYPASS)
+        error = self.assertRaises(
+            exceptions.BaseImageOccupied,
+            self.manager.prefetch,
+            self.image(self.image_id),
+        )
+        self.assertIn(name, str(error))
+        self.assertIn('volume group datavg', str(error))
+
+    def test_the_instance_disk(self) -> None:
+        self._plant_elsewhere('vm1')
+        self.cache(3)
+        for image_id in (self.image_id, self.other):
+            error = self.assertRaises(
+                exceptions.DiskExistsElsewhere, self.deploy, image_id, 'vm1'
+            )
+            self.assertIn('"vm1" in volume group datavg', str(error))
+            # Another name will do.
+            self.assertIn(
+                self.deploy(image_id, f'a{image_id[:4]}'),
+                (instance_disk.Outcome.MISS, instance_disk.Outcome.HIT),
+            )
+
+    def test_nobody_knows_where(self) -> None:
+        name = naming.base_image_name(self.image_id)
+        for message, kind in (
+            (f'0516-360 getlvname: The device name {name} is already', 'LV'),
+            ('0516-360 getlvname: The device name vm1 is already used', 'vm1'),
+        ):
+            self.powervm.control.add_fault(
+                'status',
+                kind='VolumeGroup.update',
+                status=500,
+                message=message,
+                count=1,
+            )
+            if kind == 'vm1':
+                self.assertRaises(
+                    exceptions.DiskExistsElsewhere,
+                    self.deploy,
+                    self.image_id,
+                    'vm1',
+                )
+            else:
+                self.assertEqual(
+                    instance_disk.Outcome.BYPASS,
+                    self.deploy(self.image_id, 'vm0'),
+                )

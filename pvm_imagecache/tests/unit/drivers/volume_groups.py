@@ -20,6 +20,7 @@ import types
 from lxml import etree
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
+from pypowervm import entities as pvm_entities
 from pypowervm import exceptions as pvm_exceptions
 from pypowervm.tests.test_utils import pvmhttp
 from pypowervm.wrappers import storage as pvm_storage
@@ -83,6 +84,8 @@ class MemoryPowerVM(powervm.AdapterSource):
         disks that it created.
     :ivar before_update: called with the names of the disks that an update
         creates and deletes; an error that it raises is the answer.
+    :ivar others: the other volume groups of the VIOS; None if they cannot be
+        read.
     :ivar before_answer: called with the answer of an update that was carried
         out; may change it, or raise.
     """
@@ -90,6 +93,7 @@ class MemoryPowerVM(powervm.AdapterSource):
     def __init__(self, timeout=1200):
         super().__init__(powervm.Connection(timeout=timeout))
         self.wrapper = recorded()
+        self.others = []
         self.requests = []
         self.timeouts = []
         self.updates = []
@@ -136,9 +140,22 @@ class MemoryPowerVM(powervm.AdapterSource):
         """Change the ETag, as after an update by another process."""
         self._etag = f'etag {next(self._serial)}'
 
-    def _read(self, *args, **kwargs):
+    def _read(self, *args, child_id=None, **kwargs):
+        if child_id is None:
+            return self._feed()
         self.requests.append('GET')
         return self._response('GET', self.wrapper)
+
+    def _feed(self):
+        self.requests.append('GET all')
+        if self.others is None:
+            raise refusal(http.HTTPStatus.INTERNAL_SERVER_ERROR)
+        response = self._response('GET', self.wrapper)
+        response.feed = pvm_entities.Feed(
+            {}, [copy.deepcopy(each.entry) for each in self.others]
+        )
+        response.entry = None
+        return response
 
     def _update(self, data, etag, path, timeout):
         self.requests.append('POST')

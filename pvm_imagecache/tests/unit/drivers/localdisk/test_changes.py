@@ -244,6 +244,28 @@ class UnansweredTest(base.TestCase):
         )
 
 
+class NameInUseTest(base.TestCase):
+    def _name(self, message, *names):
+        return changes.name_in_use(
+            exceptions.PowerVMRequestFailed(action='a', reason=message), names
+        )
+
+    def test_the_name_in_the_message_is_meant(self):
+        message = '0516-360 getlvname: The device name i_1 is already used.'
+        self.assertEqual('i_1', self._name(message, 'i_1', 'i_12', 'i'))
+        self.assertEqual(
+            'i_1', self._name(message.replace('i_1', '/p/i_1'), 'i_1', 'i')
+        )
+
+    def test_the_only_name_is_meant(self):
+        self.assertEqual('a', self._name('0516-360', 'a'))
+
+    def test_it_is_not_guessed(self):
+        self.assertIsNone(self._name('0516-360', 'a1', 'b1'))
+        self.assertIsNone(self._name('0516-360 a1, b1', 'a1', 'b1'))
+        self.assertIsNone(self._name('0516-404 a1', 'a1'))
+
+
 class RaiseIfFullTest(base.TestCase):
     def _raise_if_full(self, reason):
         changes.raise_if_full(

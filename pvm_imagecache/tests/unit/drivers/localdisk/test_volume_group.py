@@ -330,7 +330,7 @@ class ConflictTest(VolumeGroupTestCase):
             self.group.change,
             [Create(new('a'))],
         )
-        self.assertEqual(['GET', 'POST'], self.powervm.requests)
+        self.assertEqual(['GET', 'POST', 'GET all'], self.powervm.requests)
 
     def test_a_refusal_for_lack_of_space_is_named(self):
         def refuse(created, deleted):
@@ -341,6 +341,62 @@ class ConflictTest(VolumeGroupTestCase):
             exceptions.NotEnoughSpace, self.group.change, [Create(new('a'))]
         )
         self.assertTrue(error.refused)
+
+
+class TakenNameTest(VolumeGroupTestCase):
+    """PowerVM refuses a disk whose name another group of the VIOS has."""
+
+    def setUp(self):
+        super().setUp()
+        self.message = 'No luck'
+        self.powervm.before_update = self._refuse
+        other = volume_groups.recorded()
+        other.entry.properties['id'] = 'other'
+        volume_groups.change(other, self.before[3], DiskName='/path/taken')
+        self.powervm.others = [self.powervm.wrapper, other]
+
+    def _refuse(self, created, deleted):
+        raise refusal(500, self.message)
+
+    def _change(self, *names):
+        return self.assertRaises(
+            exceptions.PowerVMError,
+            self.group.change,
+            [Create(new(name)) for name in names],
+        )
+
+    def test_the_disk_and_its_group_are_named(self):
+        for names in (('taken',), ('a', 'taken'), ('taken', 'a')):
+            error = self._change(*names)
+            self.assertIsInstance(error, exceptions.DiskExistsElsewhere)
+            self.assertEqual('taken', error.name)
+            self.assertIn('"taken" in volume group image_pool', str(error))
+
+    def test_other_refusals_are_left_alone(self):
+        error = self._change('a', 'b')
+        self.assertIsInstance(error, exceptions.PowerVMRequestFailed)
+        self.assertIn('No luck', str(error))
+
+    def test_the_message_of_aix_is_believed(self):
+        self.powervm.others = []
+        self.message = '0516-360 getlvname: The device name b is already used'
+        for names in (('b',), ('a', 'b')):
+            error = self._change(*names)
+            self.assertIsInstance(error, exceptions.DiskExistsElsewhere)
+            self.assertEqual('b', error.name)
+            self.assertIn('in another volume group', str(error))
+
+    def test_the_refusal_is_reported_if_nothing_more_can_be_read(self):
+        self.powervm.others = None
+        self.assertIn('No luck', str(self._change('taken')))
+
+    def test_deletions_ask_no_more(self):
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed,
+            self.group.change,
+            [Delete(self.find(self.before[0]))],
+        )
+        self.assertEqual(['GET', 'POST'], self.powervm.requests)
 
 
 class LostAnswerTest(VolumeGroupTestCase):
