@@ -481,6 +481,41 @@ class VolumeGroupAmbiguous(PowerVMError):
     )
 
 
+class VolumeGroupNotVisible(PowerVMError):
+    """Raised if the VIOS that has a volume group may not have answered.
+
+    Transient.
+
+    :ivar name: name of the volume group.
+    :ivar silent: names of the VIOSes that did not answer, separated by
+        commas.
+    :ivar known: the volume groups of the others, separated by commas.
+    :ivar reason: the error of one of the VIOSes.
+    """
+
+    msg_fmt = (
+        'Volume group "%(name)s" was not found, and these Virtual I/O Servers '
+        'did not answer: %(silent)s. The others have: %(known)s. Start them, '
+        'or correct volume_group_name in [pvm_imagecache]. %(reason)s'
+    )
+    transient = True
+
+
+class SeveralSystems(PowerVMError):
+    """Raised if a volume group is not unique on a REST API of an HMC.
+
+    :ivar name: name of the volume group.
+    :ivar known: names of the VIOSes that have it, separated by commas.
+    """
+
+    msg_fmt = (
+        'Volume group "%(name)s" exists on Virtual I/O Servers of several '
+        'managed systems: %(known)s. Only NovaLink is supported, which '
+        'manages one system. Set host in [pvm_imagecache] to the NovaLink '
+        'partition of this host.'
+    )
+
+
 class VIOSNotFound(PowerVMError):
     """Raised if there is no Virtual I/O Server of that name.
 

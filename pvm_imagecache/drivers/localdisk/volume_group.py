@@ -24,6 +24,7 @@ Changes that wait at the same time go into one update, see
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import http
@@ -379,39 +380,83 @@ def find(
     :returns: the volume group.
     :raises VIOSNotFound: if the host has no VIOS of that name.
     :raises VolumeGroupNotFound: if no VIOS has a volume group of that name.
+    :raises VolumeGroupNotVisible: if none of those has that answered.
     :raises VolumeGroupAmbiguous: if several VIOSes have one.
-    :raises PowerVMError: if the list cannot be read.
+    :raises SeveralSystems: if they belong to several managed systems.
+    :raises PowerVMError: if the list of VIOSes cannot be read.
     """
     adapter = adapters()
-    with adapters.translated('list the volume groups'):
-        servers = pvm_vios.VIOS.get(adapter)
-        if vios_name:
-            chosen = [each for each in servers if each.name == vios_name]
-            if not chosen:
-                raise exceptions.VIOSNotFound(
-                    name=vios_name, known=_names(each.name for each in servers)
-                )
-            servers = chosen
-        groups = [
-            (server, group)
-            for server in servers
-            for group in pvm_storage.VG.get(adapter, parent=server)
-        ]
+    with adapters.translated('list the Virtual I/O Servers'):
+        servers = list(pvm_vios.VIOS.get(adapter))
+    if vios_name:
+        chosen = [each for each in servers if each.name == vios_name]
+        if not chosen:
+            raise exceptions.VIOSNotFound(
+                name=vios_name, known=_names(each.name for each in servers)
+            )
+        servers = chosen
+    groups, failures = _groups_of(adapters, servers)
     found = [(server, group) for server, group in groups if group.name == name]
     if not found:
-        raise exceptions.VolumeGroupNotFound(
-            name=name,
-            where=f' on {vios_name}' if vios_name else '',
-            known=_names(
-                f'{group.name} on {server.name}' for server, group in groups
-            ),
-        )
+        raise _not_found(name, vios_name, groups, failures)
     if len(found) > 1:
-        raise exceptions.VolumeGroupAmbiguous(
-            name=name, known=_names(server.name for server, _ in found)
-        )
+        raise _ambiguous(name, [server for server, _ in found])
     server, group = found[0]
     return VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
+
+
+def _groups_of(
+    adapters: powervm.AdapterSource, servers: Iterable[Any]
+) -> tuple[list[tuple[Any, Any]], dict[str, exceptions.PowerVMError]]:
+    """Return the volume groups of VIOSes, and the errors of the others.
+
+    One of two VIOSes is usually down while it is updated.
+    """
+    adapter = adapters()
+    groups: list[tuple[Any, Any]] = []
+    failures: dict[str, exceptions.PowerVMError] = {}
+    for server in servers:
+        try:
+            with adapters.translated(
+                f'list the volume groups of Virtual I/O Server {server.name}'
+            ):
+                groups += [
+                    (server, group)
+                    for group in pvm_storage.VG.get(adapter, parent=server)
+                ]
+        except exceptions.PowerVMError as error:
+            failures[server.name] = error
+            LOG.warning('%s', error)
+    return groups, failures
+
+
+def _not_found(
+    name: str,
+    vios_name: str | None,
+    groups: Iterable[tuple[Any, Any]],
+    failures: Mapping[str, exceptions.PowerVMError],
+) -> exceptions.PowerVMError:
+    known = _names(
+        f'{group.name} on {server.name}' for server, group in groups
+    )
+    if failures:
+        reason = next(iter(failures.values()))
+        if known == _names([]):
+            # Not only the volume group is out of reach.
+            return reason
+        return exceptions.VolumeGroupNotVisible(
+            name=name, silent=_names(failures), known=known, reason=str(reason)
+        )
+    return exceptions.VolumeGroupNotFound(
+        name=name, where=f' on {vios_name}' if vios_name else '', known=known
+    )
+
+
+def _ambiguous(name: str, servers: Sequence[Any]) -> exceptions.PowerVMError:
+    known = _names(server.name for server in servers)
+    if len({server.assoc_sys_uuid for server in servers}) > 1:
+        return exceptions.SeveralSystems(name=name, known=known)
+    return exceptions.VolumeGroupAmbiguous(name=name, known=known)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from unittest import mock
 import fixtures
 from oslo_utils import units
 from pypowervm.wrappers import storage as pvm_storage
+from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
@@ -784,3 +785,59 @@ class Incident27DeadMarkerTestCase(incidents.IncidentTestCase):
         self.assertEqual(
             instance_disk.Outcome.POOL, self.deploy(self.image_id, 'boot_1')
         )
+
+
+class Incident47OneVIOSIsDownTestCase(incidents.IncidentTestCase):
+    """One of two VIOSes was down for an update, and nothing worked."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.image_id = self.store_raw(SIZE)
+        second = self.powervm.control.add_vios('vios2')
+        self.powervm.control.add_volume_group(
+            second['uuid'], 'othervg', units.Gi
+        )
+        self.uuids = {
+            each.name: each.uuid for each in pvm_vios.VIOS.get(self.adapter())
+        }
+
+    def _stop(self, vios: str, action: str = 'status', **kwargs: Any) -> None:
+        self.powervm.control.add_fault(
+            action,
+            method='GET',
+            path_regex=f'VirtualIOServer/{self.uuids[vios]}/VolumeGroup',
+            **kwargs,
+        )
+
+    def test_the_cache_works_without_the_other_one(self) -> None:
+        log = self.useFixture(fixtures.FakeLogger())
+        for fault in (
+            {'status': 500, 'message': 'RMC connection is not active.'},
+            {'status': 503},
+            {'action': 'reset_before'},
+        ):
+            self._stop('vios2', **fault)
+            manager = self.other_manager()
+            name = f'vm{fault.get("status", 0)}'
+            manager.create_disk(self.image(self.image_id), name)
+            self.assert_holds(name, self.image_id, SIZE)
+            self.powervm.control.clear_faults()
+        self.assertIn('vios2', log.output)
+
+    def test_those_that_do_not_answer_are_named(self) -> None:
+        self._stop('vios1', status=500, message='RMC is not active.')
+        error = self.assertRaises(
+            exceptions.VolumeGroupNotVisible, self.other_manager().usage
+        )
+        self.assertTrue(error.transient)
+        self.assertIn('did not answer: vios1', str(error))
+        self.assertIn('othervg on vios2', str(error))
+        self.assertIn('RMC is not active', str(error))
+
+    def test_the_cause_is_reported_if_none_answers(self) -> None:
+        for vios in self.uuids:
+            self._stop(vios, status=500, message='Out of order.')
+        error = self.assertRaises(
+            exceptions.PowerVMRequestFailed, self.other_manager().usage
+        )
+        self.assertIn('Out of order', str(error))
