@@ -398,6 +398,8 @@ class PowerVMRequestFailed(PowerVMError):
     :ivar reason: the message of PowerVM.
     """
 
+    reason: str
+
     msg_fmt = 'PowerVM refused to %(action)s: %(reason)s'
 
 
@@ -409,6 +411,15 @@ class DiskUnclear(PowerVMRequestFailed):
     """
 
     msg_fmt = 'Disk "%(name)s" was not created as requested: %(reason)s.'
+
+
+class UploadFailed(PowerVMRequestFailed):
+    """Raised if PowerVM rejects the data of a disk.
+
+    VIOSes sometimes reject an upload that they accept the next time, with the
+    message "0 bytes written" (pypowervm LP 1621730). So operations repeat it
+    once, to a new disk.
+    """
 
 
 class PowerVMBusy(PowerVMRequestFailed):

@@ -167,11 +167,16 @@ class InstanceDeploy:
 
     def _with_retries(self) -> Deployment:
         failure = ''
+        uploads_again = 1
         for delay in RETRY_DELAYS:
             try:
                 return self._attempt()
             except exceptions.PVMImageCacheError as error:
-                if not (
+                if isinstance(error, exceptions.UploadFailed):
+                    if not uploads_again:
+                        raise
+                    uploads_again -= 1
+                elif not (
                     _is_worth_a_retry(error) or self._delete_late_disk(error)
                 ):
                     raise

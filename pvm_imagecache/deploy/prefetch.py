@@ -13,8 +13,12 @@
 """Fetching an image into the cache before a deploy needs it."""
 
 import dataclasses
+import functools
+
+from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
+from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import models
 from pvm_imagecache.deploy import base_image
@@ -26,6 +30,8 @@ from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.system import identity
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +120,20 @@ class Prefetch:
         with fill.claim(self._download.check_permission):
             if fill.servable(gone):
                 return False
-            second_download.SecondDownload(self._image).run(
-                lambda: self._fill_base_image(gone), fill.record_failure
+            second = second_download.SecondDownload(self._image)
+            fetch = functools.partial(
+                second.run,
+                lambda: self._fill_base_image(gone),
+                fill.record_failure,
             )
+            try:
+                fetch()
+            except exceptions.UploadFailed as error:
+                LOG.warning(
+                    'Fetching image %(image)s once more: %(error)s',
+                    {'image': self._image.label, 'error': error},
+                )
+                fetch()
         return True
 
     def _fill_base_image(self, gone: str | None) -> None:

@@ -53,7 +53,8 @@ def upload(
         deleted.
     :raises PowerVMSessionExpired: if the session expired; the upload can be
         repeated with new ``pieces``.
-    :raises PowerVMError: if PowerVM did not accept all bytes.
+    :raises UploadFailed: if PowerVM did not accept all bytes.
+    :raises PowerVMError: if PowerVM is busy or does not answer.
     """
     adapter = adapters()
     wanted = pvm_file.File.bld(
@@ -74,6 +75,12 @@ def upload(
     except exceptions.PowerVMLogonFailed as error:
         raise exceptions.PowerVMSessionExpired(
             action=f'take the data of {disk.name}'
+        ) from error
+    except exceptions.PowerVMRequestFailed as error:
+        if error.transient:
+            raise
+        raise exceptions.UploadFailed(
+            action=f'take the data of {disk.name}', reason=error.reason
         ) from error
     finally:
         if not powervm.log_and_continue(

@@ -260,10 +260,25 @@ class PowerVMFaultsTestCase(_Base):
             self.manager.purge(cached)
             self.assertNotIn('i_' + self.image_id[:8], ' '.join(self.disks()))
 
-    def test_both_uploads_break(self) -> None:
+    def test_refused_uploads_are_repeated_once(self) -> None:
+        # Incident 49: one in a thousand ends with "0 bytes written".
         self.fault('status', 'File.upload', status=500, count=2)
+        self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm1'))
+        self.manager.purge(self.manager.list())
+        self.fault('status', 'File.upload', status=500)
+        self.manager.prefetch(self.image(self.image_id))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
+        self.manager.purge(self.manager.list())
+        self.powervm.control.plant_disk(
+            'cachevg', naming.base_image_name(self.image_id), 7 * units.Gi
+        )
+        self.fault('status', 'File.upload', status=500)
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy('vm3'))
+
+    def test_both_uploads_break(self) -> None:
+        self.fault('status', 'File.upload', status=500, count=4)
         self.assertRaises(
-            exceptions.PowerVMRequestFailed,
+            exceptions.UploadFailed,
             self.manager.create_disk,
             self.image(self.image_id),
             'vm1',

@@ -381,6 +381,20 @@ class BrokenCatalog(facade.Catalog):
         return call
 
 
+def refused_uploads(count):
+    """Return a function that refuses so many uploads."""
+    left = [None] * count
+
+    def refuse(*_):
+        if left:
+            left.pop()
+            raise exceptions.UploadFailed(
+                action='take the data', reason='0 bytes written'
+            )
+
+    return refuse
+
+
 def refusal(*_):
     """Refuse a request as PowerVM does."""
     raise exceptions.PowerVMRequestFailed(action='do it', reason='no')

@@ -857,6 +857,29 @@ class FailedWriteTest(base.CacheTestCase):
         self.check_nothing_left()
 
 
+class RefusedUploadTest(base.CacheTestCase):
+    """PowerVM does not take the data of a disk."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(instance_disk, 'RETRY_DELAYS', (0, 0))
+
+    def test_both_uploads_of_a_miss_are_repeated_once(self):
+        self.driver.before['upload'] = fakes.refused_uploads(2)
+        self.assertEqual(MISS, self.deploy().outcome)
+        self.check_cached()
+        self.driver.before['upload'] = fakes.refused_uploads(4)
+        self.settings = cache_module.Settings(enabled=False)
+        self.assertRaises(exceptions.UploadFailed, self.deploy, 'second')
+        self.assertEqual(['disk', self.base_name], self.driver.names())
+
+    def test_upload_of_a_bypass_is_repeated_once(self):
+        self.settings = cache_module.Settings(enabled=False)
+        self.driver.before['upload'] = fakes.refused_uploads(1)
+        self.assertEqual(BYPASS, self.deploy().outcome)
+        self.assert_bytes(self.content, self.driver.content('disk'))
+
+
 class FailedDownloadTest(base.CacheTestCase):
     """Glance sends other data than the image, or none."""
 

@@ -67,6 +67,18 @@ class PrefetchTest(base.CacheTestCase):
                 prefetch.Prefetch(self.cache, self.image, 'user', None).run,
             )
 
+    def test_refused_upload_is_repeated_once(self):
+        self.driver.before['upload'] = fakes.refused_uploads(1)
+        self.assertTrue(self.prefetch().fetched)
+        self.check_cached()
+        self.assertEqual(2, len(self.source.opened))
+
+    def test_upload_that_is_always_refused_fails(self):
+        self.driver.before['upload'] = fakes.refused_uploads(3)
+        self.assertRaises(exceptions.UploadFailed, self.prefetch)
+        self.check_nothing_left()
+        self.assertEqual(2, len(self.source.opened))
+
     def test_error_of_the_cache_is_raised(self):
         self.assertRaises(
             exceptions.ImageNotCacheable,
