@@ -12,12 +12,13 @@
 
 """The user of this process, according to the operating system.
 
-Environment variables are not trusted, with one exception: ``SUDO_UID`` in a
-process of root, which could forge everything else too. Authentication by
-Keystone is in :mod:`pvm_imagecache.cmd.keystone`.
+Environment variables are not trusted, with one exception: what sudo, pkexec
+and doas set in a process of root, which could forge everything else too.
+Authentication by Keystone is in :mod:`pvm_imagecache.cmd.keystone`.
 """
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import grp
@@ -35,6 +36,10 @@ ADMIN: Final = 'admin'
 READER: Final = 'reader'
 
 _LOGIN_UID: Final = '/proc/self/loginuid'
+_UID_MAP: Final = '/proc/self/uid_map'
+_OVERFLOW_UID: Final = '/proc/sys/kernel/overflowuid'
+#: The map of user IDs of the initial user namespace, that of the host.
+_HOST_MAP: Final = [0, 0, (1 << 32) - 1]
 #: What the kernel returns for a process without a login.
 _NO_LOGIN: Final = (1 << 32) - 1
 
@@ -67,26 +72,32 @@ class Identity:
     :ivar user_id: name of the user of the operating system, or the ID of
         the Keystone user; None if unknown.
     :ivar project_id: ID of the Keystone project, if any.
+    :ivar scope: other facts of the Keystone token that rules can refer to,
+        by name: names, domains, system scope.
+    :ivar default_rules_apply: whether the default rules count the roles; if
+        not, only the rules of a policy file do.
     """
 
     who: str
     roles: frozenset[str] = frozenset()
     user_id: str | None = None
     project_id: str | None = None
+    scope: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    default_rules_apply: bool = True
 
 
 def user() -> str:
     """Return the user that runs this process.
 
     The kernel keeps the user that logged in (``loginuid``) through su and
-    sudo. If it has none, the user that called sudo is taken from
-    ``SUDO_UID``, in a process of root only.
+    sudo. If it has none, the user that called sudo, pkexec or doas is taken
+    from the environment, in a process of root only.
 
     :returns: ``ann``, or ``ann as root`` if Ann logged in and became root.
     """
     uid = os.getuid()
     name = _name(uid)
-    login = _login_uid()
+    login = login_uid()
     if login is None and uid == 0:
         login = _sudo_uid()
     if login is None or login == uid:
@@ -128,6 +139,9 @@ def local(
 
     The members of the readers' groups are readers.
 
+    Any user can make a user namespace, and be root and a member of any group
+    in it. There, only the owner of the state directory has roles.
+
     :param admin_groups: names of groups whose members are administrators;
         groups that do not exist are ignored.
     :param reader_groups: the same for readers.
@@ -135,11 +149,39 @@ def local(
     :returns: the user and the roles; administrators have both.
     """
     roles = set()
-    if os.getuid() in (0, _owner(state_path)) or _in_any(admin_groups):
+    on_host = _is_host_namespace()
+    if _owns(state_path, on_host) or (
+        on_host and (os.getuid() == 0 or _in_any(admin_groups))
+    ):
         roles |= {ADMIN, READER}
-    elif _in_any(reader_groups):
+    elif on_host and _in_any(reader_groups):
         roles.add(READER)
     return Identity(user(), frozenset(roles), user_id=_name(os.getuid()))
+
+
+def _is_host_namespace() -> bool:
+    """Return whether user IDs mean the users of the host."""
+    try:
+        with open(_UID_MAP, encoding='ascii') as file:
+            return [int(each) for each in file.read().split()] == _HOST_MAP
+    except (OSError, ValueError):
+        return False
+
+
+def _owns(state_path: str, on_host: bool) -> bool:
+    """Return whether the state directory belongs to this user."""
+    owner = _owner(state_path)
+    if owner != os.getuid():
+        return False
+    if on_host:
+        return True
+    # All users of the host that the namespace does not have, root among
+    # them, are shown with one ID, which a user of the namespace can have.
+    try:
+        with open(_OVERFLOW_UID, encoding='ascii') as file:
+            return owner != int(file.read())
+    except (OSError, ValueError):
+        return False
 
 
 def _in_any(groups: Iterable[str]) -> bool:
@@ -172,7 +214,11 @@ def _name(uid: int) -> str:
         return f'uid {uid}'
 
 
-def _login_uid() -> int | None:
+def login_uid() -> int | None:
+    """Return the user that logged in, which sudo and su do not change.
+
+    :returns: the user ID; None if no login led to this process.
+    """
     try:
         with open(_LOGIN_UID, encoding='ascii') as file:
             uid = int(file.read())
@@ -182,7 +228,23 @@ def _login_uid() -> int | None:
 
 
 def _sudo_uid() -> int | None:
-    text = os.environ.get('SUDO_UID', '')
+    """Return the user that called sudo, pkexec or doas."""
+    for name in ('SUDO_UID', 'PKEXEC_UID'):
+        found = uid_of(os.environ.get(name, ''))
+        if found is not None:
+            return found
+    try:
+        return pwd.getpwnam(os.environ.get('DOAS_USER', '')).pw_uid
+    except (KeyError, ValueError):
+        return None
+
+
+def uid_of(text: str) -> int | None:
+    """Return a user ID or group ID that is given as text.
+
+    :param text: decimal digits.
+    :returns: the ID; None if the text is not one.
+    """
     if not (text.isascii() and text.isdigit()) or int(text) >= _NO_LOGIN:
         return None
     return int(text)

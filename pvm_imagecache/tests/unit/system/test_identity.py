@@ -32,7 +32,8 @@ class IdentityTestCase(base.TestCase):
             identity, '_name', lambda uid: _USERS.get(uid, f'uid {uid}')
         )
         self.patch(identity, '_LOGIN_UID', self.path('loginuid'))
-        self.useFixture(base.environment('SUDO_UID', None))
+        for name in ('SUDO_UID', 'PKEXEC_UID', 'DOAS_USER'):
+            self.useFixture(base.environment(name, None))
 
     def run_as(self, uid, login=None, sudo=None):
         self.patch(os, 'getuid', lambda: uid)
@@ -74,6 +75,15 @@ class UserTest(IdentityTestCase):
         for login in (None, (1 << 32) - 1):
             self.run_as(0, login=login, sudo=1002)
             self.assertEqual('bob as root', identity.user())
+
+    def test_pkexec_and_doas_count_like_sudo(self):
+        self.run_as(0)
+        self.useFixture(base.environment('PKEXEC_UID', '1002'))
+        self.assertEqual('bob as root', identity.user())
+        self.useFixture(base.environment('PKEXEC_UID', None))
+        self.useFixture(base.environment('DOAS_USER', 'nobody'))
+        uid = pwd.getpwnam('nobody').pw_uid
+        self.assertEqual(f'uid {uid} as root', identity.user())
 
     def test_a_change_to_another_user_is_shown(self):
         self.run_as(1003, login=1001)
@@ -140,13 +150,48 @@ class LocalTest(IdentityTestCase):
         )
 
 
+class NamespaceTest(IdentityTestCase):
+    """A user namespace, in which any user can be root."""
+
+    def roles(self, uid, owner, uid_map='0 1001 1'):
+        self.useFixture(base.TextFile(self.path('uid_map'), uid_map))
+        self.useFixture(base.TextFile(self.path('overflow'), '65534\n'))
+        self.patch(identity, '_UID_MAP', self.path('uid_map'))
+        self.patch(identity, '_OVERFLOW_UID', self.path('overflow'))
+        self.patch(identity, '_owner', lambda path: owner)
+        self.patch(os, 'getegid', lambda: 10)
+        self.patch(
+            grp,
+            'getgrnam',
+            lambda name: grp.struct_group((name, 'x', 10, [])),
+        )
+        self.run_as(uid)
+        return set(identity.local(['wheel'], ['wheel'], '/state').roles)
+
+    def test_root_and_groups_of_a_namespace_do_not_count(self):
+        for uid_map in ('0 1001 1', '0 0 1', '0 100000 65536', '', 'x'):
+            self.assertEqual(set(), self.roles(0, 64055, uid_map))
+
+    def test_root_of_the_host_counts(self):
+        self.assertEqual(
+            {'admin', 'reader'}, self.roles(0, 64055, '0 0 4294967295\n')
+        )
+
+    def test_the_owner_of_the_state_counts(self):
+        self.assertEqual({'admin', 'reader'}, self.roles(0, 0))
+
+    def test_the_user_of_unknown_owners_does_not_count(self):
+        self.assertEqual(set(), self.roles(65534, 65534))
+
+
 class OwnerTest(base.TestCase):
     """Users and directories as they are on this host."""
 
     def setUp(self):
         super().setUp()
         self.patch(identity, '_LOGIN_UID', self.path('loginuid'))
-        self.useFixture(base.environment('SUDO_UID', None))
+        for name in ('SUDO_UID', 'PKEXEC_UID', 'DOAS_USER'):
+            self.useFixture(base.environment(name, None))
         if os.geteuid() == 0:
             # root has every role anyway.
             os.chown(self.directory, 12345, -1)
