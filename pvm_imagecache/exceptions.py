@@ -129,6 +129,47 @@ class MetricsError(PVMImageCacheError):
 # -- access
 
 
+class ConfigurationRefused(ConfigurationError):
+    """Raised if the caller of a command may not choose a configuration.
+
+    :ivar path: the file or directory.
+    :ivar user: the user on whose behalf the command runs.
+    :ivar reason: why it is refused, without a final stop.
+    """
+
+    msg_fmt = (
+        'The configuration %(path)s is refused, because this command runs '
+        'on behalf of %(user)s: %(reason)s. Use the default files, or a file '
+        'that only root can change.'
+    )
+
+
+class PolicyFileRefused(ConfigurationError):
+    """Raised if the file of the access policy cannot be relied on.
+
+    :ivar path: the file.
+    :ivar reason: why, without a final stop.
+    """
+
+    msg_fmt = (
+        'Policy file %(path)s cannot be used: %(reason)s. Nothing is allowed '
+        'until this is fixed. See policy_file in [pvm_imagecache].'
+    )
+
+
+class LogFileRefused(PVMImageCacheError):
+    """Raised if the file of --log-file cannot be used.
+
+    :ivar path: the file.
+    :ivar reason: why, without a final stop.
+    """
+
+    msg_fmt = (
+        'The log file %(path)s cannot be used: %(reason)s. Name a file that '
+        'the user of the command may write.'
+    )
+
+
 class AccessError(PVMImageCacheError):
     """Family of the errors of authentication and authorization.
 
@@ -164,6 +205,21 @@ class KeystoneFailed(AccessError):
     msg_fmt = (
         'Authentication required: use --os-cloud or OS_* variables. '
         'Keystone authentication failed: %(reason)s.'
+    )
+
+
+class AuthTypeRefused(KeystoneFailed):
+    """Raised if a caller under sudo names a plugin that may do anything.
+
+    :ivar auth_type: name of the authentication plugin.
+    :ivar source: where the credentials are.
+    :ivar allowed: the names of the plugins that are accepted.
+    """
+
+    msg_fmt = (
+        'The authentication plugin "%(auth_type)s" of %(source)s is refused, '
+        'because this command runs on behalf of another user. Use one of: '
+        '%(allowed)s.'
     )
 
 

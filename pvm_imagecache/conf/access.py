@@ -98,13 +98,33 @@ Related options:
 * [glance] auth_url
 """,
     ),
+    cfg.ListOpt(
+        'keystone_domains',
+        default=['default'],
+        help="""
+IDs of the domains whose roles the default access rules count.
+
+A token counts if it is for the whole system, for one of these domains, or for
+a project in one of them. The role admin in any other domain gives no access:
+who administers that domain can give it to anybody. Rules in policy_file are
+evaluated for tokens of all domains.
+
+Related options:
+
+* auth_strategy: this option has an effect only if it is keystone
+* policy_file
+""",
+    ),
     cfg.StrOpt(
         'policy_file',
         default='/etc/pvm_imagecache/policy.yaml',
         help="""
-File with the access rules that differ from the default rules.
+File with the access rules that differ from the default rules: an absolute
+path.
 
-The file is optional.
+The file is optional. Only root, or the user of the command, may be able to
+write the file and the directories above it. If it cannot be read, or if it is
+unknown whether it exists, no command is allowed.
 
 Related options:
 

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from oslo_policy import policy
 
 
-def list_rules() -> 'list[policy.RuleDefault]':
+def list_rules(
+    default_rules_apply: bool = True,
+) -> 'list[policy.RuleDefault]':
     """Return all rules with their defaults.
 
     Called by the entry point oslo.policy.policies.
+
+    :param default_rules_apply: False for defaults that allow nothing.
 
     :returns: the rules of the personas, then those of the commands.
     """
@@ -32,12 +36,16 @@ def list_rules() -> 'list[policy.RuleDefault]':
     personas = [
         policy.RuleDefault(
             rules.Persona.READER.value,
-            rules.check_of(rules.Persona.READER),
+            rules.check_of(rules.Persona.READER)
+            if default_rules_apply
+            else '!',
             description='Users with read-only access.',
         ),
         policy.RuleDefault(
             rules.Persona.ADMIN.value,
-            rules.check_of(rules.Persona.ADMIN),
+            rules.check_of(rules.Persona.ADMIN)
+            if default_rules_apply
+            else '!',
             description='Users who may change the cache.',
         ),
     ]

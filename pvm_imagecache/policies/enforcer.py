@@ -18,17 +18,25 @@ ensures that both give the same results.
 """
 
 from collections.abc import Collection
-import os
+from typing import Final
 from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import policies
 from pvm_imagecache import text
+from pvm_imagecache.policies import policy_file as policy_files
+from pvm_imagecache.policies import remote
 from pvm_imagecache.policies import rules
 from pvm_imagecache.system import identity
 
 if TYPE_CHECKING:
     from oslo_policy import policy
+
+
+_OTHER_DOMAIN: Final = (
+    ' The token is for neither the system nor a domain of keystone_domains in '
+    '[pvm_imagecache], so the default rules do not count its roles.'
+)
 
 
 def check(
@@ -46,15 +54,27 @@ def check(
         starts with a space.
     :raises NotAuthorized: if the policy does not allow it.
     :raises ConfigurationError: if the policy file is invalid.
+    :raises PolicyFileRefused: if the policy file cannot be relied on, or if
+        a rule of it cannot be evaluated.
     """
-    if os.path.exists(policy_file):
-        enforcer = get_enforcer(policy_file)
-        allowed = _by_file(enforcer, rule, user)
+    if policy_files.exists(policy_file):
+        enforcer = get_enforcer(policy_file, user.default_rules_apply)
+        try:
+            allowed = _by_file(enforcer, rule, user)
+        except Exception as error:
+            # Remote checks raise errors of many libraries.
+            raise exceptions.PolicyFileRefused(
+                path=policy_file,
+                reason=f'{rule.name} cannot be evaluated: '
+                f'{text.one_line(error)}',
+            ) from error
         words = str(enforcer.rules.get(rule.name, ''))
     else:
-        allowed = by_default(rule, user.roles)
+        allowed = user.default_rules_apply and by_default(rule, user.roles)
         words = rules.check_of(rule.persona)
     if not allowed:
+        if not user.default_rules_apply:
+            hint = _OTHER_DOMAIN + hint
         raise exceptions.NotAuthorized(
             rule=rule.name,
             check=words,
@@ -78,20 +98,29 @@ def by_default(rule: rules.Rule, roles: Collection[str]) -> bool:
 def _by_file(
     enforcer: 'policy.Enforcer', rule: rules.Rule, user: identity.Identity
 ) -> bool:
+    # What a token does not have equals nothing, not even "None".
+    facts = {
+        name: value
+        for name, value in (
+            ('user_id', user.user_id),
+            ('project_id', user.project_id),
+            *user.scope.items(),
+        )
+        if value is not None
+    }
     return bool(
         enforcer.authorize(
             rule.name,
-            {},
-            {
-                'roles': sorted(user.roles),
-                'user_id': user.user_id,
-                'project_id': user.project_id,
-            },
+            # Rules can compare facts, or put them into an address.
+            facts,
+            {**facts, 'roles': sorted(user.roles)},
         )
     )
 
 
-def get_enforcer(policy_file: str | None = None) -> 'policy.Enforcer':
+def get_enforcer(
+    policy_file: str | None = None, default_rules_apply: bool = True
+) -> 'policy.Enforcer':
     """Return an enforcer with the rules of this project.
 
     Called by the entry point oslo.policy.enforcer. The options of
@@ -100,8 +129,10 @@ def get_enforcer(policy_file: str | None = None) -> 'policy.Enforcer':
 
     :param policy_file: path of the policy file, which need not exist; None
         for the default of the option ``policy_file``.
+    :param default_rules_apply: False if the default rules allow nothing.
     :returns: the enforcer.
     :raises ConfigurationError: if the file is invalid.
+    :raises PolicyFileRefused: if the file cannot be relied on.
     """
     from oslo_config import cfg
     from oslo_policy import opts
@@ -117,17 +148,21 @@ def get_enforcer(policy_file: str | None = None) -> 'policy.Enforcer':
         )
     conf = cfg.ConfigOpts()
     opts._register(conf)
-    conf([], default_config_files=[], default_config_dirs=[])
+    conf([], default_config_files=[], default_config_dirs=[], use_env=False)
     conf.set_override('policy_dirs', [], group='oslo_policy')
+    conf.set_override(
+        'remote_ssl_verify_server_crt', True, group='oslo_policy'
+    )
     enforcer = policy.Enforcer(conf, policy_file=policy_file)
     enforcer.suppress_deprecation_warnings = True
-    enforcer.register_defaults(policies.list_rules())
-    if not os.path.exists(policy_file):
+    enforcer.register_defaults(policies.list_rules(default_rules_apply))
+    if not policy_files.exists(policy_file):
         enforcer.load_rules()
         return enforcer
     try:
         enforcer.load_rules()
         enforcer.check_rules(raise_on_violation=True)
+        remote.check(enforcer.rules)
     except Exception as error:
         # YAML, the parser of rules and the file system raise many errors.
         raise exceptions.ConfigurationError(

@@ -88,6 +88,9 @@ SHOW: Final = _for_readers('show', 'Show the details of a cached image.')
 USAGE: Final = _for_readers(
     'usage', 'Show the size of the cache and its statistics.'
 )
+METRICS: Final = _for_admins(
+    'write_metrics', 'Write metrics to a file.', 'usage --textfile'
+)
 HISTORY: Final = _for_readers('history', 'Show the event log of the cache.')
 EXPLAIN: Final = _for_readers(
     'explain',

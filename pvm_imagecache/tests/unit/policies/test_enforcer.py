@@ -110,3 +110,54 @@ class WithoutFileTest(base.TestCase):
             'performed; user "nobody" has no role. Use sudo.',
             str(error),
         )
+
+
+class ScopeTest(base.TestCase):
+    """Facts of the token in rules, and tokens of other domains."""
+
+    def check(self, text, **kwargs):
+        path = self.path('policy.yaml')
+        if text:
+            self.useFixture(base.TextFile(path, text))
+        user = identity.Identity('ann', frozenset({'admin'}), **kwargs)
+        enforcer.check(rules.PURGE, user, path)
+
+    def refused(self, text, **kwargs):
+        return str(
+            self.assertRaises(
+                exceptions.NotAuthorized, self.check, text, **kwargs
+            )
+        )
+
+    def test_rules_can_use_names_domains_and_system_scope(self):
+        for rule, name, value in (
+            ('system_scope:all', 'system_scope', 'all'),
+            ('domain_id:d1', 'domain_id', 'd1'),
+            ('project_name:ops', 'project_name', 'ops'),
+            ('user_name:ann', 'user_name', 'ann'),
+            ('user_domain_id:%(domain_id)s and role:admin', '', ''),
+        ):
+            text = f'"pvm_imagecache:purge": "{rule}"'
+            scope = (
+                {name: value}
+                if name
+                else {'user_domain_id': 'd', 'domain_id': 'd'}
+            )
+            self.check(text, scope=scope)
+            self.refused(text, scope={'user_domain_id': 'other'})
+
+    def test_what_a_token_does_not_have_equals_nothing(self):
+        for rule in ('project_id:None', 'user_id:%(project_id)s'):
+            self.refused(f'"pvm_imagecache:purge": "{rule}"', user_id='x')
+
+    def test_the_defaults_do_not_count_an_admin_of_another_domain(self):
+        for text in ('', '"pvm_imagecache:list": "role:reader"'):
+            message = self.refused(text, default_rules_apply=False)
+            self.assertIn('keystone_domains', message)
+
+    def test_a_rule_of_the_operator_counts_any_domain(self):
+        self.check(
+            '"pvm_imagecache:purge": "role:admin and domain_id:d1"',
+            scope={'domain_id': 'd1'},
+            default_rules_apply=False,
+        )
