@@ -33,21 +33,31 @@ if TYPE_CHECKING:
     from pvm_imagecache import results
 
 FILE_MODE: Final = 0o644
+#: What each file begins with.
+_START: Final = b'# HELP pvm_imagecache_'
 _OUTCOMES: Final = ('hit', 'miss', 'bypass', 'shared-pool')
 _REMOVALS: Final = ('evict', 'purge')
 
 
-def write(path: str, usage: 'results.Usage') -> None:
+def write(
+    path: str,
+    usage: 'results.Usage',
+    rights: contextlib.AbstractContextManager[None] | None = None,
+) -> None:
     """Write the metrics to a file, atomically.
 
-    :param path: path of the file, which is replaced if it exists.
+    :param path: path of the file. A file of metrics of this project is
+        replaced; no other file is.
     :param usage: the usage of the cache.
+    :param rights: in this context the process has only the rights with which
+        the file is to be written; None for those that it has.
     :raises MetricsError: if the file cannot be written, or prometheus_client
         is not installed.
     """
     content = render(usage)
     try:
-        _replace(path, content)
+        with rights or contextlib.nullcontext():
+            _replace(path, content)
     except OSError as error:
         raise exceptions.MetricsError(
             reason=f'The metrics cannot be written to {path}: '
@@ -168,6 +178,21 @@ class _Collector:
         return family
 
 
+def _check_ours(path: str) -> None:
+    """Raise FileExistsError if another program could need the file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, 'rb') as file:
+        found = os.fstat(descriptor)
+        if not (
+            stat.S_ISREG(found.st_mode)
+            and found.st_nlink == 1
+            and file.read(len(_START)) == _START
+        ):
+            raise FileExistsError(
+                0, 'it exists and is not a file of metrics of this command'
+            )
+
+
 def _replace(path: str, content: bytes) -> None:
     """Replace a file atomically."""
     with contextlib.suppress(FileNotFoundError):
@@ -183,6 +208,8 @@ def _replace(path: str, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            _check_ours(path)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

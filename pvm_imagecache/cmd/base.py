@@ -32,8 +32,8 @@ from cliff import lister
 from cliff import show
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import text
 from pvm_imagecache.cmd import exit_codes
+from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import tables
 from pvm_imagecache.policies import rules
 
@@ -164,18 +164,15 @@ class _Display(Authorized):
             parser.set_defaults(fit_width=True)
         return parser
 
-    def escaped(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return values with control characters escaped on a terminal.
+    @staticmethod
+    def escaped(values: Sequence[Any], formatter: str) -> Sequence[Any]:
+        """Return values without control characters, for a format.
 
         :param values: the values of a row.
-        :returns: the values; unchanged if the output is not a terminal.
+        :param formatter: name of the format.
+        :returns: the values; unchanged for formats that escape them.
         """
-        if not self.app.stdout.isatty():
-            return values
-        return [
-            text.printable(each) if isinstance(each, str) else each
-            for each in values
-        ]
+        return formatting.escaped(values, formatter)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Check that the selected columns exist, and run the command.
@@ -236,7 +233,9 @@ class Lister(_Display, lister.Lister):
         rows = list(data)
         if parsed_args.formatter != 'table':
             return super().produce_output(
-                parsed_args, column_names, [self.escaped(row) for row in rows]
+                parsed_args,
+                column_names,
+                [self.escaped(row, parsed_args.formatter) for row in rows],
             )
         if not rows and not parsed_args.print_empty:
             # cliff would print an empty line.
@@ -290,7 +289,7 @@ class ShowOne(_Display, show.ShowOne):
         values = (
             [tables.human_readable(each) for each in data]
             if parsed_args.formatter == 'table'
-            else self.escaped(data)
+            else self.escaped(data, parsed_args.formatter)
         )
         return super().produce_output(parsed_args, column_names, values)
 

@@ -18,6 +18,10 @@ longer than most commands of this project.
 The variables OS_REGION_NAME, OS_INTERFACE, OS_CACERT, OS_CERT and OS_KEY
 apply to a cloud of clouds.yaml too, and take precedence over the file, as
 with the openstack command.
+
+On behalf of another user, as under sudo, all files are read with the rights
+of that user, from the home directory of that user, and none from the current
+directory.
 """
 
 from collections.abc import Mapping
@@ -31,8 +35,11 @@ import yaml
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache.glance import location as location_module
+from pvm_imagecache.system import caller as caller_module
 
 _DIRECTORIES: Final = ('.', '~/.config/openstack', '/etc/openstack')
+#: Bytes of clouds.yaml that are accepted.
+_MAX_SIZE: Final = 1024 * 1024
 _FALSE: Final = ('', '0', 'false', 'no')
 #: Keys of a cloud that environment variables replace.
 _REPLACED: Final = ('region_name', 'interface', 'cacert', 'cert', 'key')
@@ -59,29 +66,44 @@ class Credentials:
     source: str = 'the OS_* variables'
 
 
-def from_cloud(name: str, environment: Mapping[str, str]) -> Credentials:
+def from_cloud(
+    name: str,
+    environment: Mapping[str, str],
+    caller: caller_module.Caller | None = None,
+) -> Credentials:
     """Return the credentials of a cloud of clouds.yaml.
 
     :param name: name of the cloud.
     :param environment: the environment.
+    :param caller: the user on whose behalf this process runs, if it is
+        another one.
     :returns: the credentials.
     :raises KeystoneFailed: if there is no such cloud or region, or no
-        clouds.yaml.
+        clouds.yaml, or if the caller may not read the file.
     :raises ConfigurationError: if another version of the Image API is
         required.
     """
-    path, clouds = _read('clouds.yaml', environment, 'OS_CLIENT_CONFIG_FILE')
+    path, clouds = _read(
+        'clouds.yaml', environment, 'OS_CLIENT_CONFIG_FILE', caller
+    )
     if not path:
+        home = _home(caller)
+        places = [
+            'this directory' if each == '.' else each.replace('~', home)
+            for each in _directories(caller)
+        ]
         raise exceptions.KeystoneFailed(
-            reason='there is no clouds.yaml in this directory, in '
-            '~/.config/openstack or in /etc/openstack'
+            reason='there is no clouds.yaml in '
+            f'{", ".join(places[:-1])} or in {places[-1]}'
         )
     entry = clouds.get(name)
     if not isinstance(entry, dict):
         raise exceptions.KeystoneFailed(
             reason=f'there is no cloud "{name}" in {path}'
         )
-    _, secrets = _read('secure.yaml', environment, 'OS_CLIENT_SECURE_FILE')
+    _, secrets = _read(
+        'secure.yaml', environment, 'OS_CLIENT_SECURE_FILE', caller
+    )
     source = f'cloud "{name}" in {path}'
     values = _in_region(
         _merged(_normalized(entry), _normalized(secrets.get(name))),
@@ -98,13 +120,18 @@ def from_cloud(name: str, environment: Mapping[str, str]) -> Credentials:
             'supported)'
         )
     insecure = values.get('verify') is False or values.get('insecure') is True
-    return _credentials(values, auth, insecure, source)
+    return _credentials(values, auth, insecure, source, caller)
 
 
-def from_environment(environment: Mapping[str, str]) -> Credentials | None:
+def from_environment(
+    environment: Mapping[str, str],
+    caller: caller_module.Caller | None = None,
+) -> Credentials | None:
     """Return the credentials of the OS_* environment variables.
 
     :param environment: the environment.
+    :param caller: the user on whose behalf this process runs, if it is
+        another one.
     :returns: the credentials; None without OS_AUTH_URL.
     :raises ConfigurationError: if another version of the Image API is
         required.
@@ -117,7 +144,7 @@ def from_environment(environment: Mapping[str, str]) -> Credentials | None:
         if name.startswith('OS_') and value
     }
     insecure = values.get('insecure', '').lower() not in _FALSE
-    return _credentials(values, values, insecure, 'the OS_* variables')
+    return _credentials(values, values, insecure, 'the OS_* variables', caller)
 
 
 def _credentials(
@@ -125,9 +152,13 @@ def _credentials(
     auth: Mapping[str, Any],
     insecure: bool,
     source: str,
+    caller: caller_module.Caller | None,
 ) -> Credentials:
-    verify: bool | str = _path(values.get('cacert')) or True
-    cert, key = _path(values.get('cert')), _path(values.get('key'))
+    cacert, cert, key = (
+        _in_home(str(values.get(each) or ''), caller)
+        for each in ('cacert', 'cert', 'key')
+    )
+    verify: bool | str = cacert or True
     return Credentials(
         str(values.get('auth_type') or _auth_type(auth)),
         auth,
@@ -210,25 +241,55 @@ def _in_region(
 
 
 def _read(
-    name: str, environment: Mapping[str, str], variable: str
+    name: str,
+    environment: Mapping[str, str],
+    variable: str,
+    caller: caller_module.Caller | None,
 ) -> tuple[str, Mapping[str, Any]]:
     """Return path and clouds of the first such file; '' if there is none."""
-    candidates = [os.path.join(each, name) for each in _DIRECTORIES]
+    candidates = [os.path.join(each, name) for each in _directories(caller)]
     if environment.get(variable):
         candidates = [environment[variable]]
     for each in candidates:
-        path = os.path.expanduser(each)
-        if not os.path.exists(path):
-            continue
+        path = _in_home(each, caller)
+        if caller is not None and not os.path.isabs(path):
+            raise exceptions.KeystoneFailed(
+                reason=f'{variable} must be an absolute path, because this '
+                f'command runs on behalf of {caller.name}'
+            )
         try:
-            with open(path, encoding='utf-8') as file:
-                content = yaml.safe_load(file)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            data = caller_module.read(path, caller, _MAX_SIZE)
+            content = yaml.safe_load(data.decode())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (
+            OSError,
+            UnicodeDecodeError,
+            yaml.YAMLError,
+            RecursionError,
+        ) as error:
             raise exceptions.KeystoneFailed(
                 reason=f'{path} cannot be read: {_why(error)}'
             ) from error
         return path, _mapping(_mapping(content).get('clouds'))
     return '', {}
+
+
+def _directories(caller: caller_module.Caller | None) -> tuple[str, ...]:
+    return _DIRECTORIES if caller is None else _DIRECTORIES[1:]
+
+
+def _home(caller: caller_module.Caller | None) -> str:
+    return '~' if caller is None else caller.home
+
+
+def _in_home(path: str, caller: caller_module.Caller | None) -> str:
+    """Return a path with the home directory of the user for ``~``."""
+    if caller is None:
+        return os.path.expanduser(path)
+    if path == '~' or path.startswith('~/'):
+        return caller.home + path[1:]
+    return path
 
 
 def _why(error: Exception) -> str:
@@ -267,7 +328,3 @@ def _merged(
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _path(value: Any) -> str:
-    return os.path.expanduser(str(value)) if value else ''

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pvm_imagecache import image as image_module
 
 _SHORTEST_ID: Final = 8
+_ESCAPING_FORMATS: Final = ('json', 'yaml')
 
 
 @functools.total_ordering
@@ -151,6 +152,50 @@ class Time(_Sortable):
         return datetime.datetime.fromtimestamp(
             self._value, datetime.UTC
         ).isoformat(timespec='seconds')
+
+
+class _Escaped(columns.FormattableColumn[Any]):
+    """The machine-readable text of another column, escaped."""
+
+    def human_readable(self) -> str:
+        """Return the text."""
+        return str(self._value)
+
+    def machine_readable(self) -> str:
+        """Return the text."""
+        return str(self._value)
+
+
+def escaped(values: Sequence[Any], formatter: str) -> list[Any]:
+    """Return values without control characters, for a format.
+
+    Users choose the names of images. Such a name must not begin a line of
+    its own, move the cursor, or run a command.
+
+    :param values: the values of a row.
+    :param formatter: name of the format: ``json`` and ``yaml`` escape
+        control characters themselves; ``shell`` puts a value between double
+        quotes.
+    :returns: the values.
+    """
+    if formatter in _ESCAPING_FORMATS:
+        return list(values)
+    return [_escaped(each, formatter == 'shell') for each in values]
+
+
+def _escaped(value: Any, shell: bool) -> Any:
+    plain = (
+        value.machine_readable()
+        if isinstance(value, columns.FormattableColumn)
+        else value
+    )
+    if not isinstance(plain, str):
+        return value
+    found = text.printable(plain)
+    if shell:
+        for each in '\\$`':
+            found = found.replace(each, f'\\{each}')
+    return _Escaped(found) if plain is not value else found
 
 
 def kept(reason: str, image: 'image_module.Image') -> str:

@@ -23,6 +23,7 @@ import sys
 from typing import TextIO
 
 from pvm_imagecache.cmd import exit_codes
+from pvm_imagecache.system import environment
 from pvm_imagecache.system import interrupts
 from pvm_imagecache.system import terminal
 
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Outside the allowed block a late signal must not raise: nothing would
     # catch the error of one that arrives in the last line.
     interrupts.install(deferred=True)
+    environment.restrict()
     try:
         with interrupts.allowed():
             _prepare_streams()

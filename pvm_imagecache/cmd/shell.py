@@ -35,10 +35,11 @@ from cliff import complete as cliff_complete
 from cliff import help as cliff_help
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import text
 from pvm_imagecache import version
 from pvm_imagecache.cmd import command_manager
 from pvm_imagecache.cmd import exit_codes
+from pvm_imagecache.cmd import log_files
+from pvm_imagecache.system import caller as caller_module
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import terminal
 
@@ -141,6 +142,8 @@ class Shell(app.App):
         self._credentials: clouds.Credentials | None = None
         self._session: ksa_session.Session | None = None
         self._log_has_failed = False
+        #: The user on whose behalf this process runs, if it is another one.
+        self.caller = caller_module.current()
         super().__init__(
             description=_DESCRIPTION,
             version=version.version_string(),
@@ -204,7 +207,9 @@ class Shell(app.App):
         """
         if self._conf is None:
             self._conf = read_configuration(
-                self.options.config_file, self.options.config_dir
+                self.options.config_file,
+                self.options.config_dir,
+                self.caller,
             )
         return self._conf
 
@@ -321,6 +326,7 @@ class Shell(app.App):
 
     def _authenticate(self) -> identity.Identity:
         from pvm_imagecache.cmd import keystone
+        from pvm_imagecache.conf import glance
         from pvm_imagecache.glance import client
 
         trusted = (
@@ -336,7 +342,17 @@ class Shell(app.App):
         session = self._user_session()
         if session is None:
             raise exceptions.KeystoneFailed(reason='no credentials were given')
-        return keystone.authenticate(session, trusted)
+        domains = self.conf.pvm_imagecache.keystone_domains
+        if self.caller is None:
+            return keystone.authenticate(session, trusted, domains=domains)
+        glance.register(self.conf)
+        return keystone.authenticate(
+            session,
+            trusted,
+            keystone.configured_session(session, self.conf.glance),
+            identity.user(),
+            domains,
+        )
 
     def _user_credentials(self) -> 'clouds.Credentials | None':
         """Return the credentials of the user, if any were given."""
@@ -344,9 +360,11 @@ class Shell(app.App):
 
         if self._credentials is None:
             self._credentials = (
-                clouds.from_cloud(self.options.os_cloud, os.environ)
+                clouds.from_cloud(
+                    self.options.os_cloud, os.environ, self.caller
+                )
                 if self.options.os_cloud
-                else clouds.from_environment(os.environ)
+                else clouds.from_environment(os.environ, self.caller)
             )
         return self._credentials
 
@@ -356,7 +374,7 @@ class Shell(app.App):
 
         credentials = self._user_credentials()
         if self._session is None and credentials is not None:
-            self._session = keystone.session(credentials)
+            self._session = keystone.session(credentials, self.caller)
         return self._session
 
     def _user_access(self) -> 'client.UserAccess | None':
@@ -366,8 +384,14 @@ class Shell(app.App):
         session, credentials = self._user_session(), self._user_credentials()
         if session is None or session.auth is None or credentials is None:
             return None
+        where = credentials.location
+        if self.caller is not None and where.servers:
+            raise exceptions.KeystoneFailed(
+                reason=f'image_endpoint_override of {credentials.source} is '
+                'refused under sudo: set endpoint_override in [glance]'
+            )
         return client.UserAccess(
-            session, session.auth, credentials.location, credentials.source
+            session, session.auth, where, credentials.source
         )
 
     # -- running
@@ -457,9 +481,17 @@ class Shell(app.App):
 
     def configure_logging(self) -> None:
         """Set the levels and formats of the log. Called by cliff."""
+        path, self.options.log_file = self.options.log_file, None
+        # cliff would open it with all rights of this process.
         super().configure_logging()
+        if path:
+            logging.getLogger().handlers.insert(
+                0, log_files.handler(path, self.caller)
+            )
         console = logging.getLogger().handlers[-1]
-        console.setFormatter(_EscapingFormatter(self.CONSOLE_MESSAGE_FORMAT))
+        console.setFormatter(
+            log_files.ConsoleFormatter(self.CONSOLE_MESSAGE_FORMAT)
+        )
         for handler in logging.getLogger().handlers:
             # The default prints a traceback for each line.
             handler.handleError = (  # type: ignore[method-assign]
@@ -508,29 +540,40 @@ class Shell(app.App):
             )
 
 
-class _EscapingFormatter(logging.Formatter):
-    """Escapes non-printable characters in log messages."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return '\n'.join(
-            map(
-                text.printable,
-                super().format(record).expandtabs().split('\n'),
-            )
-        )
-
-
 def read_configuration(
-    files: Sequence[str], directories: Sequence[str]
+    files: Sequence[str],
+    directories: Sequence[str],
+    caller: caller_module.Caller | None = None,
 ) -> 'cfg.ConfigOpts':
-    """Read the configuration.
+    """Read the configuration. The environment cannot override options.
 
     :param files: paths of configuration files; if empty, those of
         DEFAULT_FILES that exist.
     :param directories: paths of directories with configuration files.
+    :param caller: the user on whose behalf this process runs, who may not
+        choose any file.
     :returns: the options of this project.
     :raises ConfigurationError: if a file cannot be read or is invalid.
+    :raises ConfigurationRefused: if the caller may not choose a file.
     """
+    if caller is None or not (files or directories):
+        return _read_configuration(files, directories)
+    from pvm_imagecache.cmd import chosen_files
+
+    chosen_files.check_files(files, directories, caller)
+    conf = _read_configuration(files, directories)
+    default = (
+        _read_configuration((), ())
+        if any(map(os.path.exists, DEFAULT_FILES))
+        else None
+    )
+    chosen_files.check_access(conf, default, [*files, *directories], caller)
+    return conf
+
+
+def _read_configuration(
+    files: Sequence[str], directories: Sequence[str]
+) -> 'cfg.ConfigOpts':
     # Not needed by --version and --help.
     from oslo_config import cfg
 
@@ -561,16 +604,21 @@ def read_configuration(
             project='pvm_imagecache',
             default_config_files=[],
             default_config_dirs=[],
+            use_env=False,
         )
         # oslo.config validates values when they are first read.
         for option in conf.pvm_imagecache:
             getattr(conf.pvm_imagecache, option)
     except (cfg.Error, ValueError, OSError) as error:
+        shown = str(error)
+        if isinstance(error, cfg.ConfigFileParseError):
+            # The line could be one of a file that only root can read.
+            shown = re.sub(r": ['\"].*", '', shown, flags=re.DOTALL)
         # oslo.config shows where a value was set as the repr of an object.
         message = re.sub(
             r" from LocationInfo\(.*?detail='([^']*)'\)",
             r' in [pvm_imagecache] of \1',
-            str(error),
+            shown,
         )
         raise exceptions.ConfigurationError(
             reason=f'Invalid configuration: {" ".join(message.split())}'

@@ -33,6 +33,8 @@ from pvm_imagecache import text
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
+from pvm_imagecache.system import caller as caller_module
+from pvm_imagecache.system import environment
 from pvm_imagecache.system import terminal
 
 if TYPE_CHECKING:
@@ -66,14 +68,15 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _policy_file(self) -> _Result:
         path = self._conf.pvm_imagecache.policy_file
-        if not os.path.exists(path):
-            return _Result(
-                _Code.SUCCESS,
-                f'No policy file ({path}); defaults in use',
-            )
         from pvm_imagecache.policies import enforcer
+        from pvm_imagecache.policies import policy_file
 
         try:
+            if not policy_file.exists(path):
+                return _Result(
+                    _Code.SUCCESS,
+                    f'No policy file ({path}); defaults in use',
+                )
             loaded = enforcer.get_enforcer(path)
         except exceptions.ConfigurationError as error:
             return _Result(_Code.FAILURE, str(error))
@@ -225,7 +228,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: the exit code: 0 without findings, 1 with warnings, 2 with
         failures, 255 if the checks could not be run.
     """
+    environment.restrict()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if caller_module.current() and any(
+        # Options can be abbreviated.
+        each.startswith('--c')
+        for each in given
+    ):
+        terminal.write(
+            'Under sudo only the default configuration files are checked.'
+        )
+        return _ERROR
     files = (
         _default_files()
         if not any(each.startswith('--config-') for each in given)

@@ -14,6 +14,7 @@
 
 import argparse
 from collections.abc import Sequence
+import contextlib
 import os
 from typing import Any
 from typing import Final
@@ -79,7 +80,8 @@ class ShowUsage(base.ShowOne):
             '--textfile',
             metavar='FILE',
             help='also write metrics for the textfile collector of '
-            'node_exporter: atomically, and world-readable',
+            'node_exporter: atomically, and world-readable; replaces only a '
+            'file of metrics of this project',
         )
         return parser
 
@@ -94,6 +96,14 @@ class ShowUsage(base.ShowOne):
                 reason='--textfile requires the path of a file.'
             )
 
+    def rule_for(self, parsed_args: argparse.Namespace) -> rules.Rule:
+        """Return the access policy rule for the arguments.
+
+        :param parsed_args: arguments of the command.
+        :returns: the rule of the command, or that of writing a file.
+        """
+        return rules.METRICS if parsed_args.textfile else self.rule
+
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Sequence[Any]]:
@@ -107,7 +117,14 @@ class ShowUsage(base.ShowOne):
         if parsed_args.textfile:
             from pvm_imagecache import metrics
 
-            metrics.write(os.path.abspath(parsed_args.textfile), usage)
+            caller = self.app.caller
+            metrics.write(
+                os.path.abspath(parsed_args.textfile),
+                usage,
+                contextlib.nullcontext()
+                if caller is None
+                else caller.rights(),
+            )
         caches = self.app.manager.caches_images
         times = {each: total.times for each, total in usage.totals.items()}
         saved, last = usage.seconds_saved, usage.last_run

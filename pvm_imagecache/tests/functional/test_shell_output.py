@@ -397,11 +397,12 @@ class FormatTestCase(OutputTestCase):
             self.assertNotIn('\x1b', shown)
             self.assertNotIn('\x07', shown)
             self.assertIn('red', shown)
-        # A program gets the name as it is.
+        # No name begins a line of its own in a program's input.
         self.assertEqual(
-            f'{name}\n',
+            '\\x1b[31mred\\x07\\n| x\n',
             self.text('show', image_id, '-f', 'value', '-c', 'name'),
         )
+        self.assertEqual(name, self.json('show', image_id)['name'])
 
     def on_terminal(self, columns: int, *arguments: str) -> str:
         """What a command prints on a terminal of that width."""

@@ -127,14 +127,24 @@ class KeystoneServer:
         if process is not None:
             process_module.end(process)
 
-    def add_project(self, name: str) -> str:
+    def add_domain(self, name: str) -> str:
+        """Make a domain; returns its id."""
+        made = self._post('domains', {'domain': {'name': name}})
+        return made['domain']['id']
+
+    def add_project(self, name: str, domain: str = 'default') -> str:
         """Make a project; returns its id."""
         return self._post(
-            'projects', {'project': {'name': name, 'domain_id': 'default'}}
+            'projects', {'project': {'name': name, 'domain_id': domain}}
         )['project']['id']
 
     def add_user(
-        self, name: str, password: str, project_id: str, *roles: str
+        self,
+        name: str,
+        password: str,
+        project_id: str,
+        *roles: str,
+        domain: str = 'default',
     ) -> None:
         """Make a user with these roles in a project."""
         user_id = self._post(
@@ -143,7 +153,7 @@ class KeystoneServer:
                 'user': {
                     'name': name,
                     'password': password,
-                    'domain_id': 'default',
+                    'domain_id': domain,
                 }
             },
         )['user']['id']

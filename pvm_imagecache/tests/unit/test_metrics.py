@@ -36,6 +36,9 @@ def _usage(**totals):
     )
 
 
+_OLD = '# HELP pvm_imagecache_images Old.\n'
+
+
 class RenderTest(base.TestCase):
     def _samples(self, usage):
         return {
@@ -146,9 +149,7 @@ class WriteTest(base.TestCase):
             self.assertEqual(['pvm.prom'], os.listdir(self.directory))
 
     def test_a_failure_leaves_what_was_there(self):
-        path = self.useFixture(
-            base.TextFile(self.path('pvm.prom'), 'old')
-        ).path
+        path = self.useFixture(base.TextFile(self.path('pvm.prom'), _OLD)).path
 
         def fail(*args):
             raise OSError(28, 'No space left on device')
@@ -160,7 +161,28 @@ class WriteTest(base.TestCase):
         self.assertIn('No space left', str(error))
         self.assertEqual(['pvm.prom'], os.listdir(self.directory))
         with open(path) as file:
-            self.assertEqual('old', file.read())
+            self.assertEqual(_OLD, file.read())
+
+    def test_files_of_others_are_not_replaced(self):
+        for content in ('old', '', '# HELP node_load1 Load.\n'):
+            path = self.useFixture(
+                base.TextFile(self.path('pvm.prom'), content)
+            ).path
+            error = self.assertRaises(
+                exceptions.MetricsError, metrics.write, path, _usage()
+            )
+            self.assertIn('not a file of metrics of this', str(error))
+            self.assertEqual(['pvm.prom'], os.listdir(self.directory))
+            with open(path) as file:
+                self.assertEqual(content, file.read())
+
+    def test_a_file_with_two_names_is_not_replaced(self):
+        path = self.path('pvm.prom')
+        metrics.write(path, _usage())
+        os.link(path, self.path('other'))
+        self.assertRaises(
+            exceptions.MetricsError, metrics.write, path, _usage()
+        )
 
     def test_a_file_that_is_not_regular_is_refused(self):
         os.symlink(self.path('target'), self.path('link'))

@@ -84,12 +84,19 @@ class RunTest(cases.CommandTestCase):
         self.run_command('list')
         self.assertEqual('No image is cached.\n', self.errors.getvalue())
 
-    def test_control_characters_are_escaped_on_a_terminal(self):
-        self.cache('\x1b[31m')
-        value = ('list', '-f', 'value', '-c', 'Name')
-        self.assertEqual('\x1b[31m\n', self.run_command(*value))
-        self.patch(cases.io, 'StringIO', cases.Terminal)
-        self.assertEqual('\\x1b[31m\n', self.run_command(*value))
+    def test_control_characters_are_escaped_in_each_format(self):
+        self.cache('\x1b[31m\nx')
+        for terminal in (False, True):
+            if terminal:
+                self.patch(cases.io, 'StringIO', cases.Terminal)
+            for name in ('value', 'csv', 'table', 'yaml', 'json'):
+                output = self.run_command('list', '-f', name, '-c', 'Name')
+                self.assertNotIn('\x1b', output, name)
+                self.assertNotIn('\nx', output, name)
+            self.assertEqual(
+                '\\x1b[31m\\nx\n',
+                self.run_command('list', '-f', 'value', '-c', 'Name'),
+            )
 
     def test_names_of_columns_are_compared_without_case(self):
         self.assertEqual(

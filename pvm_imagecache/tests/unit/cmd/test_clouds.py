@@ -17,6 +17,7 @@ import os
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import clouds
 from pvm_imagecache.glance import location
+from pvm_imagecache.system import caller
 from pvm_imagecache.tests.unit import base
 
 _CLOUDS = """
@@ -330,3 +331,50 @@ class EnvironmentTest(base.TestCase):
 
     def test_no_auth_url_means_no_credentials(self):
         self.assertIsNone(clouds.from_environment({'OS_USERNAME': 'a'}))
+
+
+class CallerTest(base.TestCase):
+    """Files of a user on whose behalf the command runs."""
+
+    def setUp(self):
+        super().setUp()
+        self.caller = caller.Caller((12345,), {12345: (12345,)})
+        self.patch(caller.Caller, 'home', self.directory)
+
+    def refused(self, **environment):
+        return str(
+            self.assertRaises(
+                exceptions.KeystoneFailed,
+                clouds.from_cloud,
+                'full',
+                environment,
+                self.caller,
+            )
+        )
+
+    def test_the_current_directory_is_not_searched(self):
+        self.useFixture(base.TextFile(self.path('clouds.yaml'), _CLOUDS))
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.directory)
+        message = self.refused()
+        self.assertIn(f'{self.directory}/.config/openstack', message)
+        self.assertNotIn('this directory', message)
+        self.assertIn(
+            'absolute path', self.refused(OS_CLIENT_CONFIG_FILE='clouds.yaml')
+        )
+
+    def test_a_file_of_another_user_is_not_read(self):
+        path = self.useFixture(
+            base.TextFile(self.path('clouds.yaml'), _CLOUDS)
+        ).path
+        os.chmod(path, 0o600)
+        self.assertIn(
+            'Permission denied', self.refused(OS_CLIENT_CONFIG_FILE=path)
+        )
+
+    def test_a_tilde_is_the_home_of_the_user(self):
+        found = clouds.from_environment(
+            {'OS_AUTH_URL': 'x', 'OS_CACERT': '~/ca.pem'}, self.caller
+        )
+        self.assertEqual(f'{self.directory}/ca.pem', found.verify)

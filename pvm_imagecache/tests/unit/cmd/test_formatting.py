@@ -121,3 +121,20 @@ class IDTest(base.TestCase):
         self.assertEqual(
             list(known), [format_id(each).machine_readable() for each in known]
         )
+
+
+class EscapedTest(base.TestCase):
+    def test_text_for_a_shell_runs_nothing(self):
+        (found,) = formatting.escaped(['$(id) `id` \\ \n'], 'shell')
+        self.assertEqual('\\$(id) \\`id\\` \\\\ \\\\n', found)
+
+    def test_values_of_other_columns_are_escaped(self):
+        ((one), number) = formatting.escaped(
+            [formatting.ID('a\nb', 8), formatting.Size(1)], 'csv'
+        )
+        self.assertEqual('a\\nb', one.machine_readable())
+        self.assertEqual(1, number.machine_readable())
+
+    def test_formats_that_escape_get_the_values(self):
+        for name in ('json', 'yaml'):
+            self.assertEqual(['a\nb'], formatting.escaped(['a\nb'], name))

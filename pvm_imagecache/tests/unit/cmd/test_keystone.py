@@ -12,12 +12,18 @@
 
 """Authentication with Keystone."""
 
+import os
+import types
+
 from keystoneauth1 import exceptions as ksa_exceptions
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import clouds
 from pvm_imagecache.cmd import keystone
+from pvm_imagecache.system import caller
 from pvm_imagecache.tests.unit import base
+
+_CALLER = caller.Caller((12345,), {12345: (12345,)})
 
 
 class SessionTest(base.TestCase):
@@ -120,4 +126,105 @@ class SessionTest(base.TestCase):
             self.assertEqual('https://k.example', keystone._normalized(one))
         self.assertEqual(
             'https://k/identity', keystone._normalized('https://k/identity/v3')
+        )
+
+
+class CallerTest(base.TestCase):
+    """Credentials of a user on whose behalf the command runs."""
+
+    def session(self, auth_type='password', **kwargs):
+        return keystone.session(
+            clouds.Credentials(
+                auth_type,
+                {
+                    'auth_url': 'http://127.0.0.1:9/v3',
+                    'application_credential_id': 'x',
+                    'application_credential_secret': 'x',
+                },
+                **kwargs,
+            ),
+            _CALLER,
+        )
+
+    def test_only_some_plugins_are_accepted(self):
+        for name in keystone.ALLOWED_TYPES:
+            self.assertIsNotNone(self.session(name).auth)
+        for name in ('v3websso', 'v3oidcpassword', 'none', 'V3Password', ''):
+            error = self.assertRaises(
+                exceptions.AuthTypeRefused, self.session, name
+            )
+            self.assertIn('v3applicationcredential', str(error))
+
+    def test_the_environment_is_not_used(self):
+        self.assertIs(False, self.session().session.trust_env)
+
+    def test_certificates_are_always_verified(self):
+        self.assertIs(True, self.session(verify=False).verify)
+
+    def test_certificates_are_copied_with_the_rights_of_the_user(self):
+        path = self.useFixture(base.TextFile(self.path('ca.pem'), 'CA')).path
+        os.chmod(path, 0o600)
+        self.assertRaises(exceptions.KeystoneFailed, self.session, verify=path)
+        self.assertRaises(
+            exceptions.KeystoneFailed, self.session, verify='ca.pem'
+        )
+        if os.geteuid() != 0:
+            self.skipTest('only root can take the rights of another user')
+        for each in (self.directory, os.path.dirname(self.directory)):
+            os.chmod(each, 0o755)
+        os.chown(path, 12345, -1)
+        made = self.session(verify=path, certificate=(path, path))
+        os.unlink(path)
+        for each in (made.verify, *made.cert):
+            with open(each) as file:
+                self.assertEqual('CA', file.read())
+
+    def test_the_configuration_decides_whom_to_trust(self):
+        for insecure, cafile, verify in (
+            (False, None, True),
+            (False, '/ca.pem', '/ca.pem'),
+            (True, None, False),
+        ):
+            made = keystone.configured_session(
+                self.session(),
+                types.SimpleNamespace(insecure=insecure, cafile=cafile),
+            )
+            self.assertEqual(verify, made.verify)
+            self.assertIs(False, made.session.trust_env)
+
+
+class ScopeTest(base.TestCase):
+    def access(self, **facts):
+        names = (
+            'username',
+            'user_domain_id',
+            'user_domain_name',
+            'project_name',
+            'project_domain_id',
+            'project_domain_name',
+            'domain_id',
+            'domain_name',
+        )
+        return types.SimpleNamespace(
+            **dict.fromkeys(names) | {'system_scoped': False} | facts
+        )
+
+    def test_domains_and_the_system_count(self):
+        for counts, facts in (
+            (True, {'project_domain_id': 'default'}),
+            (True, {'domain_id': 'default'}),
+            (True, {'system_scoped': True}),
+            (False, {'project_domain_id': 'other'}),
+            (False, {'domain_id': 'other', 'user_domain_id': 'default'}),
+            (False, {'project_domain_name': 'default'}),
+            (False, {}),
+        ):
+            self.assertIs(
+                counts, keystone._is_of(self.access(**facts), ['default'])
+            )
+
+    def test_rules_get_the_facts_that_a_token_has(self):
+        self.assertEqual(
+            {'domain_id': 'd', 'system_scope': 'all'},
+            keystone._scope(self.access(domain_id='d', system_scoped=True)),
         )
