@@ -447,6 +447,42 @@ class PowerVMLogonFailed(PowerVMError):
     )
 
 
+class PowerVMNotLocal(PowerVMLogonFailed):
+    """Raised if a logon without password would reach another user's process.
+
+    :ivar url: URL of the REST API.
+    :ivar user: user who tried to log on.
+    :ivar reason: who has the other end of the connection, without a final
+        stop.
+    """
+
+    msg_fmt = (
+        'Refusing to log on to the PowerVM REST API at %(url)s without a '
+        'password: %(reason)s. Such a logon is for the service of root, or '
+        'of the user of this process, on this host. Check that the pvm-rest '
+        'service is running, and check host, port and rest_user in '
+        '[pvm_imagecache], or set user and password.'
+    )
+
+
+class PowerVMTokenFileRefused(PowerVMLogonFailed):
+    """Raised if the REST API names a file that is not one of its tokens.
+
+    :ivar url: URL of the REST API.
+    :ivar user: user who tried to log on.
+    :ivar path: path of the file, as the REST API named it.
+    :ivar reason: why the file is refused, without a final stop.
+    """
+
+    msg_fmt = (
+        'The PowerVM REST API at %(url)s named the token file "%(path)s", '
+        'which is refused: %(reason)s. Check which service listens there. '
+        'The user that runs this process must be root or in the group '
+        'pvm_admin. If NovaLink keeps its tokens elsewhere, or another user '
+        'runs it, set token_directory and rest_user in [pvm_imagecache].'
+    )
+
+
 class PowerVMRequestFailed(PowerVMError):
     """Raised if the REST API rejects a request.
 

@@ -279,13 +279,50 @@ Related options:
 * user
 """,
     ),
+    cfg.Opt(
+        'token_directory',
+        type=AbsolutePath(),
+        default='',
+        help="""
+Directory of the token files of NovaLink, for a logon without password.
+
+The REST API names a file at the logon, and receives its content as the
+token. A file is accepted only if it is a regular file with the content of a
+token, if root, rest_user or the user of the process owns it, and if no link
+leads to it.
+
+Possible values:
+
+* An absolute path: the file must be below this directory
+* An empty string: the file must have been written during the logon, in a
+  directory of these users to which other users cannot write
+
+Related options:
+
+* password: this option has an effect only if it is not set
+* rest_user
+""",
+    ),
+    cfg.StrOpt(
+        'rest_user',
+        default='root',
+        help="""
+User of this host that runs the service of the PowerVM REST API.
+
+A logon without password is refused if the process that listens on the port
+belongs to another user. The user of the process itself is accepted too.
+
+Related options:
+
+* password: this option has an effect only if it is not set
+* token_directory
+""",
+    ),
     cfg.BoolOpt(
         'verify_tls',
         default=True,
         help="""
-Verify the certificate of the PowerVM REST API during the logon.
-
-pypowervm does not verify certificates after the logon.
+Verify the certificate of the PowerVM REST API.
 
 Related options:
 

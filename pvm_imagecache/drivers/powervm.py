@@ -22,12 +22,13 @@ import contextlib
 import dataclasses
 import http
 import os
+import pwd
 import threading
+import traceback
 from typing import Any
 from typing import Final
 from typing import TypeVar
 
-from lxml import etree
 from oslo_log import log as logging
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
@@ -36,7 +37,9 @@ from pypowervm.helpers import vios_busy
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
-from pvm_imagecache.conf import types
+from pvm_imagecache.conf import types as conf_types
+from pvm_imagecache.drivers import answers
+from pvm_imagecache.drivers import rest_session
 from pvm_imagecache.system import network_errors
 from pvm_imagecache.system import retry as retry_module
 from pvm_imagecache.system import waiting
@@ -51,10 +54,8 @@ RETRY_DELAYS: Final = (0.5, 2.0, 8.0)
 #: object.
 UPDATE_ATTEMPTS: Final = 40
 _LOOPBACK: Final = ('localhost', '127.0.0.1', '::1', '[::1]')
-#: pypowervm looks for a certificate of the host in this directory before it
-#: uses those of the system. Its code for that fails on current Pythons, so
-#: the directory must not exist.
-_NO_SUCH_DIRECTORY: Final = '/nonexistent/'
+#: Characters of an error of the server that a message shows.
+_SHOWN: Final = 4000
 #: Texts of the VIOS: the REST API has no error code for a full pool. Not
 #: 0516-822, which ends every refusal to create a logical volume, for example
 #: because its name is in use.
@@ -84,6 +85,8 @@ class Connection:
         only on the NovaLink partition itself.
     :ivar timeout: of one request, in seconds.
     :ivar verify_tls: whether the certificate of the host is verified.
+    :ivar token_directory: of the token files; '' for any that is protected.
+    :ivar rest_user: name of the user that runs the REST API on this host.
     """
 
     host: str = 'localhost'
@@ -93,9 +96,11 @@ class Connection:
     password: str | None = dataclasses.field(default=None, repr=False)
     timeout: int = 1200
     verify_tls: bool = True
+    token_directory: str = ''
+    rest_user: str = 'root'
 
     @classmethod
-    def from_conf(cls, conf: types.Conf) -> 'Connection':
+    def from_conf(cls, conf: conf_types.Conf) -> 'Connection':
         """Return the connection that ``[pvm_imagecache]`` describes.
 
         :param conf: an ``oslo_config.cfg.ConfigOpts``.
@@ -110,6 +115,8 @@ class Connection:
             password=options.password,
             timeout=options.request_timeout,
             verify_tls=options.verify_tls,
+            token_directory=options.token_directory,
+            rest_user=options.rest_user,
         )
 
     @property
@@ -187,18 +194,37 @@ def _log_on(connection: Connection) -> Any:
             reason=f'protocol in [pvm_imagecache] is "{protocol}"; it must '
             'be http or https.'
         )
-    session = pvm_adapter.Session(
+    session = rest_session.Session(
+        owners=_owners(connection),
+        token_directory=connection.token_directory,
+        verify_tls=connection.verify_tls,
         host=connection.host,
         username=connection.user,
         password=connection.password,
         protocol=protocol,
         port=connection.port,
         timeout=connection.timeout,
-        certpath=_NO_SUCH_DIRECTORY if connection.verify_tls else None,
+        # pypowervm would look for a certificate of the host here. Its code
+        # for that fails on current Pythons.
+        certpath=None,
     )
     return pvm_adapter.Adapter(
         session, helpers=[vios_busy.vios_busy_retry_helper]
     )
+
+
+def _owners(connection: Connection) -> set[int]:
+    """Return the user IDs that are trusted with a logon without password."""
+    if connection.password is not None:
+        return set()
+    try:
+        service = pwd.getpwnam(connection.rest_user).pw_uid
+    except KeyError:
+        raise exceptions.ConfigurationError(
+            reason='rest_user in [pvm_imagecache] is '
+            f'"{connection.rest_user}", which is no user of this host.'
+        ) from None
+    return {0, service, os.getuid()}
 
 
 @contextlib.contextmanager
@@ -243,19 +269,20 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
             user=connection.user or 'the local user',
             reason=text.one_line(error),
         ) from error
+    except answers.BadAnswer as error:
+        raise _bad_answer(connection, action, str(error)) from error
     except pvm_exceptions.HttpError as error:
         raise _refusal(error, action) from error
     except pvm_exceptions.Error as error:
         raise exceptions.PowerVMRequestFailed(
-            action=action, reason=text.one_line(error)
+            action=action, reason=_shown(error)
         ) from error
-    except etree.LxmlError as error:
-        # pypowervm parses the answer to a logon without checking it.
-        raise exceptions.PowerVMRequestFailed(
-            action=action,
-            reason=f'the answer of {connection.url} is not XML; another '
-            f'service may listen there: {text.one_line(error)}.'
-            f'{_proxy_hint(connection)}',
+    except Exception as error:
+        # pypowervm does not check that answers have what it looks for.
+        if not _is_of_pypowervm(error):
+            raise
+        raise _bad_answer(
+            connection, action, 'is not what pypowervm expects'
         ) from error
 
 
@@ -463,7 +490,34 @@ def _refusal(
         error.her_wrap is not None and error.her_wrap.is_vios_busy()
     )
     kind = exceptions.PowerVMBusy if busy else exceptions.PowerVMRequestFailed
-    return kind(action=action, reason=text.one_line(error))
+    return kind(action=action, reason=_shown(error))
+
+
+def _shown(error: Exception) -> str:
+    """Return the text of an error, most of which the server chooses."""
+    return text.printable(text.one_line(error)[:_SHOWN])
+
+
+def _bad_answer(
+    connection: Connection, action: str, problem: str
+) -> exceptions.PowerVMRequestFailed:
+    return exceptions.PowerVMRequestFailed(
+        action=action,
+        reason=f'the answer of {connection.url} {problem}; another service '
+        f'may listen there.{_proxy_hint(connection)}',
+    )
+
+
+def _is_of_pypowervm(error: Exception) -> bool:
+    """Return whether pypowervm raised an error, not what it calls of ours."""
+    names = [
+        frame.f_globals.get('__name__', '').partition('.')[0]
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    ours_and_theirs = [
+        name for name in names if name in ('pypowervm', 'pvm_imagecache')
+    ]
+    return ours_and_theirs[-1:] == ['pypowervm']
 
 
 def _proxy_hint(connection: Connection) -> str:

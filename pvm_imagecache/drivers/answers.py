@@ -1,0 +1,109 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What is accepted as an answer of the REST API.
+
+pypowervm reads any number of bytes, and parses any XML. Here an answer has a
+bound for its bytes, for the memory that its elements take, and for its depth.
+"""
+
+from typing import Any
+from typing import Final
+
+from lxml import etree
+from pypowervm import const as pvm_const
+from pypowervm import exceptions as pvm_exceptions
+
+#: Bytes of a document, and of the description of an error.
+MAX_DOCUMENT: Final = 32 << 20
+MAX_ERROR: Final = 256 << 10
+#: Levels of elements; the recorded answers have 15.
+MAX_DEPTH: Final = 60
+#: Bytes that the elements of a document may take. Each tag and each text
+#: begins with "<" or follows ">", each attribute has a "=".
+_MAX_TREE: Final = 128 << 20
+_BYTES_OF_NODE: Final = 125
+_BYTES_OF_ATTRIBUTE: Final = 220
+#: Declarations of entities are in a document type.
+_FORBIDDEN: Final = ('<!DOCTYPE', '<!ENTITY')
+_TOO_DEEP: Final = etree.XPath('boolean(' + '/*' * (MAX_DEPTH + 1) + ')')
+_ATOM: Final = tuple(
+    f'{{{pvm_const.ATOM_NS}}}{name}' for name in ('entry', 'feed')
+)
+
+
+class BadAnswer(pvm_exceptions.Error):
+    """Raised if an answer is not one of a PowerVM REST API.
+
+    :param problem: what the answer is, as it follows "the answer".
+    """
+
+
+def read(response: Any, limit: int) -> bytes | None:
+    """Return the body of an answer.
+
+    :param response: an ``http.client.HTTPResponse``, which bounds the
+        lines that it reads.
+    :param limit: bytes that are accepted.
+    :returns: the body; None if it is longer.
+    """
+    body = bytearray()
+    while piece := response.read(min(64 << 10, limit + 1 - len(body))):
+        body += piece
+        if len(body) > limit:
+            return None
+    return bytes(body)
+
+
+def document(body: bytes, atom: bool) -> str:
+    """Return the text of a document that is safe to parse.
+
+    :param body: the bytes of the answer.
+    :param atom: whether it must be an Atom feed or entry.
+    :returns: the text.
+    :raises BadAnswer: if it is not XML of that kind, or too large.
+    """
+    try:
+        text = body.decode('utf-8')
+    except UnicodeDecodeError:
+        raise BadAnswer('is not XML: it is not UTF-8') from None
+    if any(each in text for each in _FORBIDDEN):
+        raise BadAnswer('is not XML of PowerVM: it has a document type')
+    _check_size(text)
+    try:
+        root = etree.fromstring(
+            body,
+            etree.XMLParser(
+                encoding='utf-8', no_network=True, resolve_entities=False
+            ),
+        )
+    except etree.LxmlError as error:
+        raise BadAnswer(f'is not XML: {_position(error)}') from None
+    if _TOO_DEEP(root):
+        raise BadAnswer(f'has more than {MAX_DEPTH} levels of elements')
+    if atom and root.tag not in _ATOM:
+        raise BadAnswer('is neither a feed nor an entry of Atom')
+    return text
+
+
+def _check_size(text: str) -> None:
+    tree = (
+        text.count('<') * _BYTES_OF_NODE
+        + text.count('=') * _BYTES_OF_ATTRIBUTE
+    )
+    if tree > _MAX_TREE:
+        raise BadAnswer('has too many elements')
+
+
+def _position(error: etree.LxmlError) -> str:
+    """Return where an error is; its text can repeat what was sent."""
+    line, column = getattr(error, 'position', (0, 0))
+    return f'error in line {line}, column {column}'

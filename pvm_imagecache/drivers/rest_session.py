@@ -1,0 +1,348 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The session of pypowervm, for a REST API that is not trusted.
+
+pypowervm follows redirections with the token, opens any file that the server
+names, and reads answers without a bound. This session sends its requests.
+"""
+
+import http
+import http.client
+import os
+import time
+from typing import Any
+from typing import Final
+
+from oslo_log import log as logging
+from pypowervm import adapter as pvm_adapter
+from pypowervm import const as pvm_const
+from pypowervm import exceptions as pvm_exceptions
+import requests
+from requests import exceptions as requests_exceptions
+from urllib3 import exceptions as urllib3_exceptions
+
+from pvm_imagecache import exceptions
+from pvm_imagecache import text
+from pvm_imagecache.drivers import answers
+from pvm_imagecache.drivers import rest_transport
+from pvm_imagecache.drivers import token_file
+from pvm_imagecache.system import socket_owner
+
+LOG = logging.getLogger(__name__)
+
+#: Executes a file, if it is set.
+_CONFIG_VARIABLE: Final = 'PYPOWERVM_SESSION_CONFIG'
+#: Seconds that a logoff may take.
+_LOGOFF_TIMEOUT: Final = 30
+_FILE_TAG: Final = f'{{{pvm_const.WEB_NS}}}X-API-SessionFile'
+_TOKEN_TAG: Final = f'{{{pvm_const.WEB_NS}}}X-API-Session'
+#: What requests and the libraries below it raise.
+_BROKEN: Final = (
+    OSError,
+    urllib3_exceptions.HTTPError,
+    http.client.HTTPException,
+)
+#: Characters of the server that a message shows.
+_SHOWN: Final = 200
+
+
+class Session(pvm_adapter.Session):
+    """A session that is open; see the description of the module.
+
+    :param owners: user IDs that are trusted with a logon without password.
+    :param token_directory: see :func:`pvm_imagecache.drivers.token_file.read`.
+    :param verify_tls: whether certificates are verified.
+    :param kwargs: parameters of the base class.
+    """
+
+    def __init__(
+        self,
+        *,
+        owners: set[int],
+        token_directory: str,
+        verify_tls: bool,
+        **kwargs: Any,
+    ) -> None:
+        self._owners = owners
+        self._token_directory = token_directory
+        self._verify_tls = verify_tls
+        os.environ.pop(_CONFIG_VARIABLE, None)
+        super().__init__(**kwargs)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: Any = '',
+        sensitive: bool = False,
+        verify: bool = False,
+        timeout: float = -1,
+        auditmemento: str | None = None,
+        relogin: bool = True,
+        login: bool = False,
+        filehandle: Any = None,
+        chunksize: int = 65536,
+    ) -> Any:
+        """Send a request, as the base class does.
+
+        :param method: of the request.
+        :param path: on the server of the session.
+        :param headers: of the request.
+        :param body: of the request.
+        :param sensitive: is not used: nothing of a request is logged.
+        :param verify: is not used: the session knows.
+        :param timeout: seconds until the answer is complete, counted from
+            the last piece of an upload; -1 for that of the session.
+        :param auditmemento: a name for the log of the server.
+        :param relogin: whether to log on again if the token has expired.
+        :param login: whether this is the logon.
+        :param filehandle: pieces of an upload, or an open file.
+        :param chunksize: bytes to read from a file at a time.
+        :returns: a ``pypowervm.adapter.Response``.
+        :raises pypowervm.exceptions.Error: if the request fails.
+        :raises PowerVMNotLocal: if another user's process has the port.
+        """
+        headers = headers if headers is not None else {}
+        headers['X-Audit-Memento'] = auditmemento or self.auditmemento
+        token = None if login else self._sessToken
+        upload = filehandle and self._chunkreader(filehandle, chunksize)
+        answer = self._exchange(
+            method,
+            path,
+            {**headers, **({'X-API-Session': token} if token else {})},
+            upload or body,
+            bool(filehandle),
+            self.timeout if timeout == -1 else timeout,
+        )
+        status, reason, answer_headers, content = answer
+        response = pvm_adapter.Response(
+            method,
+            path,
+            status,
+            reason,
+            answer_headers,
+            reqheaders=headers,
+            reqbody=body,
+            body=content,
+        )
+        if 200 <= status < 300 or status == http.HTTPStatus.NOT_MODIFIED:
+            return response
+        error = self._get_httperror(response)
+        # The data of an upload is gone: it is repeated by the caller.
+        if (
+            status != http.HTTPStatus.UNAUTHORIZED
+            or not relogin
+            or self._relogin_unsafe
+            or filehandle
+        ):
+            raise error
+        self._log_on_again(token, response)
+        return self.request(
+            method,
+            path,
+            headers,
+            body,
+            timeout=timeout,
+            auditmemento=auditmemento,
+            relogin=False,
+        )
+
+    def _log_on_again(self, token: str | None, response: Any) -> None:
+        with self._lock:
+            if self._sessToken != token:
+                return
+            self._logged_in = False
+            LOG.info('The session with PowerVM has expired; logging on again')
+            try:
+                self._logon()
+            except pvm_exceptions.HttpUnauth as error:
+                # More attempts could lock the account.
+                self._relogin_unsafe = True
+                error.orig_response = response
+                raise
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: Any,
+        upload: bool,
+        timeout: float,
+    ) -> tuple[int, str, Any, str]:
+        """Return status, reason, headers and content of the answer."""
+        if not path.startswith(pvm_const.API_BASE_PATH):
+            # It may come from a link, and "@host/rest/api" is another host.
+            raise answers.BadAnswer('has a link that is not one of PowerVM')
+        url = self.dest + path
+        with (
+            rest_transport.Deadline(timeout) as deadline,
+            rest_transport.Session(
+                deadline, self._check_peer, self._trusts_environment()
+            ) as session,
+        ):
+            if upload:
+                body = rest_transport.extending(body, deadline)
+            try:
+                with session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout,
+                    verify=self._verify_tls,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    return (
+                        response.status_code,
+                        _reason(response),
+                        response.headers,
+                        _content(response, headers.get('Accept', '')),
+                    )
+            except _BROKEN as error:
+                raise _translated(error, deadline, method, url) from error
+
+    def _trusts_environment(self) -> bool:
+        """Return whether proxies and certificates of variables are used.
+
+        A logon without password is local. Under sudo, the variables are
+        those of another user.
+        """
+        return not self.use_file_auth and not (
+            os.getuid() == 0 and 'SUDO_UID' in os.environ
+        )
+
+    def _check_peer(self, connection: Any) -> None:
+        """Raise an error if another user could receive the token."""
+        if not self.use_file_auth:
+            return
+        found = socket_owner.peers(connection)
+        if not found:
+            raise exceptions.PowerVMNotLocal(
+                url=self.dest,
+                user=self.username,
+                reason='no process of this host has the other end of the '
+                'connection',
+            )
+        others = found - self._owners
+        if others:
+            raise exceptions.PowerVMNotLocal(
+                url=self.dest,
+                user=self.username,
+                reason='a process of user ID '
+                f'{", ".join(map(str, sorted(others)))} listens there',
+            )
+
+    def _logon(self, conn_tries: int = 1) -> None:
+        self._logon_began = time.time()
+        super()._logon(conn_tries=conn_tries)
+
+    def _get_auth_tok(self, root: Any, resp: Any) -> str:
+        """Return the token of a logon with a password."""
+        token = (root.findtext(_TOKEN_TAG) or '').strip()
+        if not (token and token.isascii() and token.isprintable()):
+            raise answers.BadAnswer('to the logon has no token')
+        return str(token)
+
+    def _get_auth_tok_from_file(self, root: Any, resp: Any) -> str:
+        """Return the token in the file that the server names."""
+        path = root.findtext(_FILE_TAG)
+        if not path:
+            raise answers.BadAnswer('to the logon names no token file')
+        try:
+            return token_file.read(
+                path, self._token_directory, self._logon_began, self._owners
+            )
+        except token_file.Refused as error:
+            raise exceptions.PowerVMTokenFileRefused(
+                url=self.dest,
+                user=self.username,
+                path=text.printable(path[:_SHOWN]),
+                reason=error.reason,
+            ) from None
+
+    def _logoff(self) -> None:
+        with self._lock:
+            if not self._logged_in:
+                return
+            self._logged_in = False
+            try:
+                self.request(
+                    'DELETE',
+                    pvm_const.LOGON_PATH,
+                    relogin=False,
+                    timeout=min(self.timeout, _LOGOFF_TIMEOUT),
+                )
+            except Exception as error:
+                LOG.warning(
+                    'Could not log off from PowerVM: %s', text.one_line(error)
+                )
+            # Requests in progress must not log on again.
+            self._relogin_unsafe = True
+
+
+def _content(response: requests.Response, accept: str) -> str:
+    """Return the text of an answer, if it is what was asked for."""
+    raw: Any = response.raw
+    # That of urllib3 reads lines without a bound.
+    source = raw._original_response
+    encoding = response.headers.get('Content-Encoding', 'identity')
+    if not 200 <= response.status_code < 300 or encoding != 'identity':
+        return _description(answers.read(source, answers.MAX_ERROR))
+    body = answers.read(source, answers.MAX_DOCUMENT)
+    if body is None:
+        raise answers.BadAnswer(
+            f'has more than {text.size(answers.MAX_DOCUMENT)}'
+        )
+    if not body:
+        return ''
+    if 'atom' in accept or 'LogonResponse' in accept:
+        return answers.document(body, 'atom' in accept)
+    return body.decode('utf-8', 'replace')
+
+
+def _description(body: bytes | None) -> str:
+    """Return the description of an error if PowerVM sent it."""
+    try:
+        return answers.document(body, True) if body else ''
+    except answers.BadAnswer:
+        return ''
+
+
+def _reason(response: requests.Response) -> str:
+    """Return the reason phrase, which the server chooses."""
+    reason = text.printable(str(response.reason or '')[:_SHOWN])
+    if response.is_redirect:
+        return f'{reason} (redirections are not followed)'
+    return reason
+
+
+def _translated(
+    error: Exception, deadline: rest_transport.Deadline, method: str, url: str
+) -> pvm_exceptions.Error:
+    """Return the error that pypowervm raises for one of requests."""
+    message = f'{type(error).__name__} for {method} {url}: {error}'
+    kind: type[pvm_exceptions.Error] = pvm_exceptions.Error
+    if deadline.passed:
+        kind = pvm_exceptions.TimeoutError
+        message = f'{method} {url} timed out'
+    elif isinstance(error, requests_exceptions.SSLError):
+        kind = pvm_exceptions.SSLError
+    elif isinstance(error, requests_exceptions.ConnectionError):
+        kind = pvm_exceptions.ConnectionError
+    elif isinstance(error, requests_exceptions.Timeout | TimeoutError):
+        kind = pvm_exceptions.TimeoutError
+    elif not isinstance(error, requests_exceptions.RequestException):
+        kind = pvm_exceptions.ConnectionError
+    return kind(message)
