@@ -15,6 +15,7 @@ pypowervm reads any number of bytes, and parses any XML. Here an answer has a
 bound for its bytes, for the memory that its elements take, and for its depth.
 """
 
+import http.client
 from typing import Any
 from typing import Final
 
@@ -27,13 +28,16 @@ MAX_DOCUMENT: Final = 32 << 20
 MAX_ERROR: Final = 256 << 10
 #: Levels of elements; the recorded answers have 15.
 MAX_DEPTH: Final = 60
-#: Bytes that the elements of a document may take. Each tag and each text
-#: begins with "<" or follows ">", each attribute has a "=".
-_MAX_TREE: Final = 128 << 20
+#: Bytes of memory that a document may take: eight thousand vSCSI mappings.
+#: Each tag, and the text after it, begins with "<"; each attribute has a "=".
+_MAX_MEMORY: Final = 180 << 20
 _BYTES_OF_NODE: Final = 125
+_BYTES_OF_COMMENT: Final = 165
 _BYTES_OF_ATTRIBUTE: Final = 220
+#: Bytes of a character in memory, if one of them is not of ASCII.
+_WIDE: Final = 4
 #: Declarations of entities are in a document type.
-_FORBIDDEN: Final = ('<!DOCTYPE', '<!ENTITY')
+_FORBIDDEN: Final = (b'<!DOCTYPE', b'<!ENTITY')
 _TOO_DEEP: Final = etree.XPath('boolean(' + '/*' * (MAX_DEPTH + 1) + ')')
 _ATOM: Final = tuple(
     f'{{{pvm_const.ATOM_NS}}}{name}' for name in ('entry', 'feed')
@@ -54,12 +58,16 @@ def read(response: Any, limit: int) -> bytes | None:
         lines that it reads.
     :param limit: bytes that are accepted.
     :returns: the body; None if it is longer.
+    :raises http.client.IncompleteRead: if the connection ends within it.
     """
     body = bytearray()
     while piece := response.read(min(64 << 10, limit + 1 - len(body))):
         body += piece
         if len(body) > limit:
             return None
+    missing = getattr(response, 'length', None)
+    if missing:
+        raise http.client.IncompleteRead(bytes(body), missing)
     return bytes(body)
 
 
@@ -71,18 +79,15 @@ def document(body: bytes, atom: bool) -> str:
     :returns: the text.
     :raises BadAnswer: if it is not XML of that kind, or too large.
     """
-    try:
-        text = body.decode('utf-8')
-    except UnicodeDecodeError:
-        raise BadAnswer('is not XML: it is not UTF-8') from None
-    if any(each in text for each in _FORBIDDEN):
-        raise BadAnswer('is not XML of PowerVM: it has a document type')
-    _check_size(text)
+    _check_size(body)
     try:
         root = etree.fromstring(
             body,
             etree.XMLParser(
-                encoding='utf-8', no_network=True, resolve_entities=False
+                # Also if the document declares another encoding.
+                encoding='utf-8',
+                no_network=True,
+                resolve_entities=False,
             ),
         )
     except etree.LxmlError as error:
@@ -91,15 +96,19 @@ def document(body: bytes, atom: bool) -> str:
         raise BadAnswer(f'has more than {MAX_DEPTH} levels of elements')
     if atom and root.tag not in _ATOM:
         raise BadAnswer('is neither a feed nor an entry of Atom')
-    return text
+    return body.decode('utf-8')
 
 
-def _check_size(text: str) -> None:
-    tree = (
-        text.count('<') * _BYTES_OF_NODE
-        + text.count('=') * _BYTES_OF_ATTRIBUTE
+def _check_size(body: bytes) -> None:
+    if any(each in body for each in _FORBIDDEN):
+        raise BadAnswer('is not XML of PowerVM: it has a document type')
+    memory = (
+        len(body) * (1 if body.isascii() else _WIDE)
+        + body.count(b'<') * _BYTES_OF_NODE
+        + body.count(b'<!') * (_BYTES_OF_COMMENT - _BYTES_OF_NODE)
+        + body.count(b'=') * _BYTES_OF_ATTRIBUTE
     )
-    if tree > _MAX_TREE:
+    if memory > _MAX_MEMORY:
         raise BadAnswer('has too many elements')
 
 
