@@ -94,7 +94,7 @@ def session(
     )
     if caller is not None:
         _ignore_environment(made)
-    return made
+    return glance_http.stay_on_server(made)
 
 
 def configured_session(
@@ -114,7 +114,7 @@ def configured_session(
         timeout=_TIMEOUT,
     )
     _ignore_environment(made)
-    return made
+    return glance_http.stay_on_server(made)
 
 
 def _ignore_environment(session: ksa_session.Session) -> None:

@@ -104,10 +104,12 @@ def factory(
         cache_conf.register(conf)
         with _explained():
             # Without a limit a silent Glance would block a deploy forever.
-            return loading.load_session_from_conf_options(
-                conf,
-                'glance',
-                timeout=conf.glance.timeout or http.DEFAULT_TIMEOUT,
+            return http.stay_on_server(
+                loading.load_session_from_conf_options(
+                    conf,
+                    'glance',
+                    timeout=conf.glance.timeout or http.DEFAULT_TIMEOUT,
+                )
             )
 
     @functools.cache

@@ -263,6 +263,33 @@ def make_client(
     return Client(transport(session, **where), first_byte_timeout)
 
 
+def stay_on_server(session: ksa_session.Session) -> ksa_session.Session:
+    """Let a session send passwords and tokens to no other server.
+
+    keystoneauth1 follows redirections of Keystone to any server, and sends
+    the whole request again. Here those to another server are answers like
+    any other.
+
+    :param session: session of keystoneauth1; it is changed.
+    :returns: the same session.
+    """
+    session.session.hooks['response'].append(_keep_on_server)
+    return session
+
+
+def _keep_on_server(response: requests.Response, **kwargs: Any) -> None:
+    """Remove the target of a redirection that is not to be followed.
+
+    The requests to Glance, which are streams, decide that themselves.
+    """
+    if (
+        response.is_redirect
+        and not kwargs.get('stream')
+        and not _is_same_server(response.url, _target(response))
+    ):
+        del response.headers['Location']
+
+
 @contextlib.contextmanager
 def reading(response: requests.Response) -> Iterator[None]:
     """Translate the errors of a connection that breaks.
@@ -342,18 +369,23 @@ def _redirection(response: requests.Response) -> str | None:
     if not response.is_redirect:
         return None
     target = _target(response)
+    return target if _is_same_server(response.url, target) else None
+
+
+def _is_same_server(url: str, target: str) -> bool:
+    """Return whether a redirection stays on a server, or secures it."""
     try:
         # As the library reads them that opens the connection: others see
         # another host, for example in "http://host\\@other/".
-        old = urllib3_util.parse_url(response.url)
+        old = urllib3_util.parse_url(url)
         new = urllib3_util.parse_url(target)
     except urllib3_exceptions.LocationParseError:
-        return None
+        return False
     if (new.auth, new.host) != (old.auth, old.host):
-        return None
+        return False
     secured = (old.scheme, new.scheme) == ('http', 'https')
     same = (new.scheme, new.port) == (old.scheme, old.port)
-    return target if same or secured else None
+    return same or secured
 
 
 def _bad(response: requests.Response, problem: str) -> BadAnswer:

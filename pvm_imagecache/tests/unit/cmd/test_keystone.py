@@ -16,11 +16,13 @@ import os
 import types
 
 from keystoneauth1 import exceptions as ksa_exceptions
+import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import clouds
 from pvm_imagecache.cmd import keystone
 from pvm_imagecache.system import caller
+from pvm_imagecache.tests.servers import hostile_powervm as hostile
 from pvm_imagecache.tests.unit import base
 
 _CALLER = caller.Caller((12345,), {12345: (12345,)})
@@ -59,6 +61,57 @@ class SessionTest(base.TestCase):
                 trusted,
             )
             self.assertIn('is not the Keystone', str(error))
+
+    def serve(self, decide):
+        server = hostile.HostilePowerVM(decide)
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+        return server
+
+    def authenticate_at(self, server):
+        self.patch(keystone, 'RETRY_DELAYS', ())
+        url = f'{server.url}/v3'
+        made = self._session(
+            auth_url=url,
+            username='ann',
+            password='hush-hush',
+            project_name='ops',
+            user_domain_id='default',
+            project_domain_id='default',
+        )
+        return self.assertRaises(
+            exceptions.KeystoneFailed, keystone.authenticate, made, [url]
+        )
+
+    def test_a_redirection_takes_no_password_to_another_server(self):
+        other = self.serve(lambda request: hostile.answer('{}'))
+        for status in (301, 302, 303, 307, 308):
+            server = self.serve(
+                lambda request, status=status: hostile.redirection(
+                    f'{other.url}/v3', status
+                )
+            )
+            error = self.authenticate_at(server)
+            self.assertIn('not from the Identity API', str(error))
+            self.assertIn('hush-hush', server.received())
+        self.assertEqual([], other.requests)
+
+    def test_a_redirection_on_the_same_server_is_kept(self):
+        made = self._session()
+        (hook,) = made.session.hooks['response']
+        for target, kept in (
+            ('http://k/v3/', True),
+            ('https://k/v3', True),
+            ('/v3', True),
+            ('http://other/v3', False),
+            ('http://k:80@other/v3', False),
+            ('http://k:81/v3', False),
+        ):
+            response = requests.Response()
+            response.url, response.status_code = 'http://k/v3', 302
+            response.headers['Location'] = target
+            hook(response, stream=False)
+            self.assertEqual(kept, 'Location' in response.headers)
 
     def test_the_password_of_a_url_is_not_shown(self):
         error = self.assertRaises(
