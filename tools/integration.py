@@ -194,8 +194,8 @@ Everything is running until Ctrl-C. To use it, in another terminal:
   . {client.write_rc(site, keystone.MEMBER)}    (a user)
   openstack server create --flavor small --image debian --no-network vm1
   pvm-imagecache --config-file {nova.compute_conf(site)} list
-The host is at {site.url('powervm')}/simulator/disks, the logs of all
-services are in {site.logs}.""",
+  curl -H "X-Simulator-Control: 1" {site.url('powervm')}/simulator/disks
+The logs of all services are in {site.logs}.""",
         flush=True,
     )
     with contextlib.suppress(KeyboardInterrupt):

@@ -25,7 +25,7 @@ import typing
 # Received, and so written to disk, at most this many bytes at a time.
 _BUFFER = 1 << 20
 _MAX_LINE = 8192
-_LARGEST_DOCUMENT = 256 << 20
+_LARGEST_DOCUMENT = 64 << 20
 
 
 class Headers(typing.Protocol):
@@ -95,12 +95,12 @@ class Body:
             if size or (self._done and not self._held):
                 return pieces
 
-    def read(self) -> bytes:
+    def read(self, limit: int = _LARGEST_DOCUMENT) -> bytes:
         """The whole payload, which must be a document of sane size."""
         parts: list[bytes] = []
         while pieces := self.fill():
             parts.extend(map(bytes, pieces))
-            if self.received > _LARGEST_DOCUMENT:
+            if self.received > limit:
                 raise Malformed('the document is too large')
         return b''.join(parts)
 

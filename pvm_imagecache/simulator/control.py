@@ -20,6 +20,10 @@ import urllib.error
 import urllib.request
 
 Json = dict[str, typing.Any]
+# Every request needs it: a page in a browser cannot send it to a server that
+# does not allow it.
+HEADER = 'X-Simulator-Control'
+HEADER_VALUE = '1'
 
 
 class ControlError(Exception):
@@ -43,7 +47,10 @@ class Control:
             self._base + path,
             method=method,
             data=None if wanted is None else json.dumps(wanted).encode(),
-            headers={'Content-Type': 'application/json'},
+            headers={
+                'Content-Type': 'application/json',
+                HEADER: HEADER_VALUE,
+            },
         )
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:

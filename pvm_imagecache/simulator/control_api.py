@@ -16,15 +16,19 @@ from __future__ import annotations
 
 import collections.abc
 import json
-import shutil
+import os
+import stat
 import urllib.parse
 
+from pvm_imagecache.simulator import disks
 from pvm_imagecache.simulator import errors
 from pvm_imagecache.simulator import host as host_module
 from pvm_imagecache.simulator import sizes
 from pvm_imagecache.simulator import storage
 
 PREFIX = '/simulator/'
+# Of each kind of thing that control requests add.
+_MOST = 1000
 _Json = dict[str, object]
 
 
@@ -72,7 +76,14 @@ class ControlApi:
             return 200, json.dumps(handler(wanted)).encode()
         except errors.RestError as exc:
             return exc.status, _error(exc.message)
-        except (KeyError, TypeError, ValueError, OSError) as exc:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+            OSError,
+        ) as exc:
             return 400, _error(f'{type(exc).__name__}: {exc}')
 
     def _requests(self, wanted: _Json) -> object:
@@ -83,6 +94,7 @@ class ControlApi:
         return {}
 
     def _add_fault(self, wanted: _Json) -> object:
+        _check_number('rules', len(self._host.faults.rules()))
         return {'id': self._host.faults.add(wanted)}
 
     def _remove_faults(self, wanted: _Json) -> object:
@@ -106,11 +118,7 @@ class ControlApi:
 
         def fill(path: str) -> None:
             if content is not None:
-                with (
-                    open(str(content), 'rb') as source,
-                    open(path, 'r+b') as target,
-                ):
-                    shutil.copyfileobj(source, target, 1 << 20)
+                _copy(str(content), path, sizes.round_up(size))
 
         disk = self._host.volume_groups.plant(
             str(wanted['vg']),
@@ -122,11 +130,13 @@ class ControlApi:
         return self._host.describe_disk(disk)
 
     def _add_vios(self, wanted: _Json) -> object:
+        _check_number('VIOSes', len(self._host.vioses.all()))
         vios = self._host.add_vios(str(wanted['name']))
         return {'uuid': vios.uuid, 'id': vios.id, 'name': vios.name}
 
     def _add_volume_group(self, wanted: _Json) -> object:
         """Capacity in bytes."""
+        _check_number('groups', len(self._host.volume_groups.all()))
         vios = self._host.vioses.get(str(wanted['vios']))
         group = self._host.volume_groups.add_group(
             vios.uuid, str(wanted['name']), int(str(wanted['capacity']))
@@ -136,6 +146,26 @@ class ControlApi:
     def _remove_volume_group(self, wanted: _Json) -> object:
         self._host.volume_groups.remove_group(str(wanted['vg']))
         return {}
+
+
+def _check_number(what: str, number: int) -> None:
+    if number >= _MOST:
+        raise ValueError(f'there are {number} {what} already')
+
+
+def _copy(content: str, path: str, size: int) -> None:
+    """Copy a file to the start of a disk of this size."""
+    # A pipe would block, and a device would not end.
+    fd = os.open(content, os.O_RDONLY | os.O_NONBLOCK)
+    with open(fd, 'rb') as source, open(path, 'r+b') as target:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > size:
+            raise ValueError(f'{content} is no file of at most {size} bytes')
+        left = size
+        while left and (piece := source.read(min(1 << 20, left))):
+            disks.check_room(path, len(piece))
+            target.write(piece)
+            left -= len(piece)
 
 
 def _error(message: str) -> bytes:

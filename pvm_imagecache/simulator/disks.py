@@ -20,9 +20,25 @@ import errno
 import os
 import uuid
 
+from pvm_imagecache.simulator import errors
+
 # Copies move and account for this many bytes at a time.
 _PIECE = 4 << 20
+# What the file system of this machine keeps free, whatever is uploaded.
+_RESERVE = 256 << 20
 _NO_RANGE_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def check_room(where: str | int, size: int) -> None:
+    """Refuse to fill up the file system of this machine.
+
+    :param where: a path or descriptor in it.
+    :raises RestError: when less than the reserve would be left.
+    """
+    found = os.statvfs(where)
+    left = found.f_bavail * found.f_frsize - size
+    if left < _RESERVE:
+        raise errors.no_space('file system of the simulator', size, left)
 
 
 class DiskFiles:
@@ -107,6 +123,7 @@ def _copy(
             at += step
         hole = _seek(reader, at, os.SEEK_HOLE, size) if at < size else size
         while at < hole:
+            check_room(writer, min(_PIECE, hole - at))
             step = _copy_piece(reader, writer, at, min(_PIECE, hole - at))
             spent(step)
             at += step

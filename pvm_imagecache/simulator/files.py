@@ -31,6 +31,7 @@ from lxml import etree
 
 from pvm_imagecache.simulator import atom
 from pvm_imagecache.simulator import body as body_module
+from pvm_imagecache.simulator import disks
 from pvm_imagecache.simulator import errors
 from pvm_imagecache.simulator import pacing
 from pvm_imagecache.simulator import resource
@@ -292,6 +293,7 @@ class _Upload:
                 f'The upload does not fit on the target device of '
                 f'{self._target.capacity} bytes.'
             )
+        disks.check_room(fd, size)
         for at in range(0, len(pieces), _IOV_MAX):
             _write_all(fd, pieces[at : at + _IOV_MAX], self.written)
             self.written += sum(map(len, pieces[at : at + _IOV_MAX]))

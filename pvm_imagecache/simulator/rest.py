@@ -34,6 +34,8 @@ from pvm_imagecache.simulator import resource
 from pvm_imagecache.simulator import sessions
 
 PREFIX = '/rest/api/'
+# Anyone may send it.
+_LARGEST_LOGON = 64 << 10
 _VERBS = {'PUT': 'create', 'POST': 'update', 'DELETE': 'delete'}
 _SEARCH = re.compile(r"\((\w+)(==|!=)'(.*)'\)")
 # Etags of these are taken by DELETE, whose path never has a ?group=.
@@ -197,7 +199,7 @@ class Api:
         if request.method == 'PUT':
             return Answer(
                 200,
-                self._sessions.log_on(request.body.read()),
+                self._sessions.log_on(request.body.read(_LARGEST_LOGON)),
                 {
                     'Content-Type': 'application/vnd.ibm.powervm.web+xml; '
                     'type=LogonResponse'

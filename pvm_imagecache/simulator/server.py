@@ -27,6 +27,8 @@ import typing
 
 from pvm_imagecache.simulator import atom
 from pvm_imagecache.simulator import body as body_module
+from pvm_imagecache.simulator import browsers
+from pvm_imagecache.simulator import control
 from pvm_imagecache.simulator import control_api
 from pvm_imagecache.simulator import errors
 from pvm_imagecache.simulator import faults
@@ -38,6 +40,7 @@ from pvm_imagecache.simulator import rest
 # What a body may still send after its answer was decided, so that the client
 # gets to read the answer: seconds without any byte.
 _LINGER = 30.0
+_LARGEST_CONTROL = 1 << 20
 
 
 class _Reset(Exception):
@@ -65,6 +68,11 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.control = control_api.ControlApi(host)
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(str(self.server_address[0])).is_loopback
 
     @property
     def url(self) -> str:
@@ -143,6 +151,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_PUT = do_POST = do_DELETE = do_PATCH = do_GET
 
     def _serve(self) -> None:
+        if browsers.is_suspect(self.headers, self.server.is_local):
+            # A page in a browser may reach this address too.
+            self.close_connection = True
+            self.send_error(403, 'Not for browsers')
+            return
         try:
             body = body_module.Body(
                 typing.cast(typing.Any, self.rfile), self.headers
@@ -157,12 +170,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _serve_control(self, body: body_module.Body) -> None:
-        if not ipaddress.ip_address(self.client_address[0]).is_loopback:
+        address = ipaddress.ip_address(self.client_address[0])
+        if not address.is_loopback or (
+            self.headers.get(control.HEADER) != control.HEADER_VALUE
+        ):
             # There is no authentication: only for this machine's users.
-            self.send_error(403)
+            self.close_connection = True
+            self.send_error(
+                403,
+                f'{control.HEADER}: {control.HEADER_VALUE} is missing, or '
+                'the client is on another machine',
+            )
             return
         status, answer = self.server.control.handle(
-            self.command, self.path, body.read()
+            self.command, self.path, body.read(_LARGEST_CONTROL)
         )
         self._send(
             rest.Answer(status, answer, {'Content-Type': 'application/json'})

@@ -774,14 +774,99 @@ class ControlTestCase(SimulatorCase):
         self.control.change_settings(copies='parallel', upload_rate=7)
         self.assertEqual(7, self.control.settings()['upload_rate'])
 
-    def test_an_unknown_request_is_refused(self):
+    def refused(self, path, data=None, method='GET', **headers):
         error = self.assertRaises(
             urllib.error.HTTPError,
             urllib.request.urlopen,
-            f'{self.sim.url}{control_api.PREFIX}nonsense',
+            urllib.request.Request(
+                self.sim.url + path,
+                data=data,
+                method=method,
+                headers={
+                    name.replace('_', '-'): value
+                    for name, value in headers.items()
+                },
+            ),
         )
         with error:
-            self.assertEqual(404, error.code)
+            return error.code
+
+    def test_an_unknown_request_is_refused(self):
+        self.assertEqual(
+            404,
+            self.refused(
+                f'{control_api.PREFIX}nonsense', X_Simulator_Control='1'
+            ),
+        )
+
+    def test_a_page_in_a_browser_controls_nothing(self):
+        before = self.control.settings()
+        path = f'{control_api.PREFIX}settings'
+        changes = b'{"upload_rate": 1}'
+        for headers in (
+            {},
+            {'X_Simulator_Control': '1', 'Origin': 'http://evil.example'},
+            {'X_Simulator_Control': '1', 'Origin': self.sim.url},
+            {'X_Simulator_Control': '1', 'Host': 'evil.example'},
+            {'X_Simulator_Control': '1', 'Sec_Fetch_Site': 'same-origin'},
+        ):
+            for method in ('GET', 'PATCH', 'POST'):
+                self.assertEqual(
+                    403, self.refused(path, changes, method, **headers)
+                )
+        self.assertEqual(
+            501, self.refused(path, method='OPTIONS', Origin='http://evil')
+        )
+        self.assertEqual(before, self.control.settings())
+
+    def test_a_page_in_a_browser_cannot_log_on(self):
+        for headers in (
+            {'Origin': 'http://evil.example'},
+            {'Host': 'evil.example:12080'},
+        ):
+            self.assertEqual(
+                403,
+                self.refused('/rest/api/web/Logon', b'<a/>', 'PUT', **headers),
+            )
+
+    def test_control_requests_have_bounds(self):
+        self.assertRaises(
+            (urllib.error.URLError, OSError),
+            urllib.request.urlopen,
+            urllib.request.Request(
+                f'{self.sim.url}{control_api.PREFIX}faults',
+                data=b' ' * (2 << 20),
+                headers={'X-Simulator-Control': '1'},
+            ),
+        )
+        for content in ('/dev/zero', '/proc/self/fd'):
+            self.assertRaises(
+                control_module.ControlError,
+                self.control.plant_disk,
+                'cachevg',
+                'planted',
+                1 << 30,
+                content,
+            )
+
+    def test_the_file_system_is_not_filled(self):
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'pvm_imagecache.simulator.disks._RESERVE', 1 << 60
+            )
+        )
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, 'data')
+        with open(path, 'wb') as file:
+            file.write(b'data')
+        error = self.assertRaises(
+            control_module.ControlError,
+            self.control.plant_disk,
+            'cachevg',
+            'planted',
+            1 << 30,
+            path,
+        )
+        self.assertIn('file system of the simulator', str(error))
 
     def test_stops_without_leftovers(self):
         threads = threading.active_count()
