@@ -49,6 +49,7 @@ class Settings:
         may download an image before it is served from the cache.
     :ivar automatic: whether images may be evicted without an operator.
     :ivar minimum_age: seconds for which a new base image is not evicted.
+    :ivar wipe_disks: whether zeros are written after the image.
     :ivar metrics_textfile: path of the metrics file that a cleanup run
         writes; '' for none.
     """
@@ -60,6 +61,7 @@ class Settings:
     automatic: bool = True
     minimum_age: float = 300
     metrics_textfile: str = ''
+    wipe_disks: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

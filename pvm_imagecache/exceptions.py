@@ -389,6 +389,21 @@ class NotSupported(PVMImageCacheError):
 # -- PowerVM
 
 
+class DiskNotWipeable(PVMImageCacheError):
+    """Raised if zeros cannot be written after an image.
+
+    :ivar name: name of the disk.
+    :ivar image: name and ID of the image.
+    :ivar disk_format: format of the image.
+    """
+
+    msg_fmt = (
+        'Disk "%(name)s" cannot be filled with zeros after image %(image)s: '
+        'the image has the format %(disk_format)s. Convert it to raw, or '
+        'unset wipe_disks in [pvm_imagecache].'
+    )
+
+
 class PowerVMError(PVMImageCacheError):
     """Family of the errors of the PowerVM REST API.
 
@@ -1175,6 +1190,18 @@ class CacheFault(PVMImageCacheError):
 
     :ivar reason: what failed.
     """
+
+
+class DiskLargerThanBaseImage(CacheFault):
+    """Raised if a copy would have a rest that cannot be wiped.
+
+    :ivar name: name of the base image's disk.
+    """
+
+    msg_fmt = (
+        'The disk is larger than base image "%(name)s", and wipe_disks is '
+        'set: the rest of a copy could not be filled with zeros.'
+    )
 
 
 class CatalogError(CacheFault):

@@ -861,4 +861,5 @@ def _settings(conf: types.Conf) -> cache_module.Settings:
         automatic=conf.image_cache.remove_unused_base_images,
         minimum_age=options.minimum_age,
         metrics_textfile=options.metrics_textfile,
+        wipe_disks=options.wipe_disks,
     )

@@ -129,6 +129,7 @@ class BaseImages:
         disk_name: str,
         image: image_module.Image,
         fill_id: str | None = None,
+        wiped: bool = False,
     ) -> models.BaseImage:
         """Record that a base image is about to be created and filled.
 
@@ -138,6 +139,8 @@ class BaseImages:
         :param fill_id: the token of a fill attempt of a crashed process
             whose disk may still appear: its record is replaced in one step,
             and the token stays known. None: a new token.
+        :param wiped: whether zeros are written after the image; a new token
+            says so.
         :returns: the new record, in state ``populating``.
         :raises CatalogConflict: if the disk name has a record already, and
             no ``fill_id`` is given.
@@ -147,7 +150,7 @@ class BaseImages:
             _image_columns(pool, disk_name, image)
             | {
                 'state': models.State.POPULATING.value,
-                'fill_id': fill_id or uuid.uuid4().hex,
+                'fill_id': fill_id or models.new_fill_id(wiped),
                 'holder': models.holder_name(),
                 'created_at': time.time(),
             },

@@ -21,6 +21,8 @@ import dataclasses
 import enum
 import os
 import socket
+from typing import Final
+import uuid
 
 from pvm_imagecache import image as image_module
 
@@ -204,6 +206,33 @@ class HistoryEvent:
     who: str
     detail: str | None
     code: str | None
+
+
+#: Digit of a fill ID, in place of the version of a UUID, and its value if
+#: the whole disk is written.
+_WIPE_DIGIT: Final = 12
+_WIPED: Final = '8'
+
+
+def new_fill_id(wiped: bool = False) -> str:
+    """Return a token for an attempt to fill a disk.
+
+    :param wiped: whether the attempt writes zeros after the image.
+    :returns: 32 hexadecimal digits.
+    """
+    token = uuid.uuid4().hex
+    if not wiped:
+        return token
+    return f'{token[:_WIPE_DIGIT]}{_WIPED}{token[_WIPE_DIGIT + 1 :]}'
+
+
+def is_wiped(fill_id: str) -> bool:
+    """Return whether the attempt of a token writes zeros after the image.
+
+    :param fill_id: the token.
+    :returns: False for attempts of earlier releases, and adopted disks.
+    """
+    return fill_id[_WIPE_DIGIT : _WIPE_DIGIT + 1] == _WIPED
 
 
 def holder_name() -> str:

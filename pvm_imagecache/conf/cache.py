@@ -177,6 +177,31 @@ before the image is deployed from the cache or from a Shared Storage Pool.
 The check is one request for one byte of the image.
 """,
     ),
+    cfg.BoolOpt(
+        'wipe_disks',
+        default=False,
+        help="""
+Write zeros to the part of a disk that follows the image.
+
+A logical volume of a Virtual I/O Server can contain blocks of deleted disks.
+Without this option, an instance can read them if its disk is larger than the
+image. Set it unless the storage returns zeros for new disks.
+
+Possible values:
+
+* false: nothing is written after the image
+* true: base images and downloads are filled with zeros up to the size of the
+  disk. Base images that were cached without this option are fetched again. A
+  disk that is larger than the base image is downloaded and not copied, since
+  the rest of a copy cannot be written. Images in the format qcow2 are
+  refused, since zeros cannot follow them.
+
+Related options:
+
+* disk_driver: this option has an effect only if it is localdisk. Disks in a
+  Shared Storage Pool are thin and return zeros
+""",
+    ),
     cfg.Opt(
         'state_path',
         type=AbsolutePath(),

@@ -116,9 +116,18 @@ class BaseImageFill:
             or record.fill_id == gone
             or not checks.is_servable(record, self._image)
             or not self._verification.covers(record)
+            or not self._is_wiped_enough(record)
         ):
             return None
         return record
+
+    def _is_wiped_enough(self, record: models.BaseImage) -> bool:
+        """Return whether copies show no blocks of deleted disks."""
+        return (
+            not self._cache.settings.wipe_disks
+            or models.is_wiped(record.fill_id)
+            or record.capacity == record.image.size
+        )
 
     @contextlib.contextmanager
     def claim(
@@ -234,7 +243,11 @@ class BaseImageFill:
         images = self._cache.catalog.base_images
         self._created = []
         record = self._record = images.start_fill(
-            self._cache.driver.pool_id(), self.name, image, self._carried
+            self._cache.driver.pool_id(),
+            self.name,
+            image,
+            self._carried,
+            self._cache.settings.wipe_disks,
         )
         with self.undone_on_error():
             with self._disks.changing(
@@ -269,8 +282,13 @@ class BaseImageFill:
         :raises PVMImageCacheError: if the stream fails; all the disks are
             deleted then.
         """
+        assert self._record is not None
         return self._disks.write(
-            stream, [*self._created, *others], self._record_progress
+            stream,
+            [*self._created, *others],
+            self._record_progress,
+            # The token may be that of an earlier attempt.
+            models.is_wiped(self._record.fill_id),
         )
 
     def commit(self, image: image_module.Image) -> models.BaseImage:

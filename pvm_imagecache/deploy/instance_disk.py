@@ -287,6 +287,10 @@ class InstanceDeploy:
 
     def _hit(self, record: models.BaseImage) -> Deployment:
         checks.check_size(record.image, self._size)
+        if self._cache.settings.wipe_disks and self._size > (
+            record.capacity or 0
+        ):
+            raise exceptions.DiskLargerThanBaseImage(name=record.disk_name)
         self._steps.report('copy', 0)
         try:
             disk = space.with_space(
@@ -299,6 +303,12 @@ class InstanceDeploy:
             raise exceptions.NoRoomForCopy(
                 name=self._name, image=record.image.id, reason=str(error)
             ) from error
+        if self._cache.settings.wipe_disks and disk.capacity > (
+            record.capacity or 0
+        ):
+            # The pool rounds sizes in another way.
+            self._disks.discard(disk)
+            raise exceptions.DiskLargerThanBaseImage(name=record.disk_name)
         self._steps.report('copy', self._image.size)
         images = self._cache.catalog.base_images
         try:

@@ -94,6 +94,7 @@ class NewDisks:
         stream: image_stream.ImageStream,
         disks: Sequence[base.Disk],
         on_progress: Callable[[int], None] = lambda done: None,
+        wipe: bool = False,
     ) -> list[Exception | None]:
         """Write a stream to disks.
 
@@ -103,18 +104,22 @@ class NewDisks:
         :param disks: the destinations.
         :param on_progress: is called with the bytes that were written to
             each disk so far.
+        :param wipe: whether zeros are written after the data, up to the end
+            of each disk, even if the configuration does not ask for it.
         :returns: for each disk, why it could not be written, or None.
+        :raises DiskNotWipeable: if zeros cannot follow the data.
         :raises PVMImageCacheError: if the stream fails.
         """
+        wipe = wipe or self._cache.settings.wipe_disks
 
         def report(done: int) -> None:
             self._steps.report('fetch', done)
             on_progress(done)
 
-        destinations = [
-            self._destination(stream.image, disk) for disk in disks
-        ]
         try:
+            destinations = [
+                self._destination(stream.image, disk, wipe) for disk in disks
+            ]
             with self._steps.timed('fetch'):
                 transfer.write_to_all(
                     stream,
@@ -159,8 +164,10 @@ class NewDisks:
                 self._on_deleted(deletion.disk)
 
     def _destination(
-        self, image: image_module.Image, disk: base.Disk
+        self, image: image_module.Image, disk: base.Disk, wipe: bool
     ) -> transfer.Destination:
+        if wipe and disk.capacity > image.size:
+            return self._wiped_destination(image, disk)
         sha256 = (
             image.os_hash_value if image.os_hash_algo == 'sha256' else None
         )
@@ -168,6 +175,25 @@ class NewDisks:
             f'disk {disk.name}',
             lambda pieces: self._cache.driver.upload(
                 disk, pieces, image.size, sha256
+            ),
+        )
+
+    def _wiped_destination(
+        self, image: image_module.Image, disk: base.Disk
+    ) -> transfer.Destination:
+        if image.disk_format in image_module.SPARSE_FORMATS:
+            raise exceptions.DiskNotWipeable(
+                name=disk.name,
+                image=image.label,
+                disk_format=image.disk_format,
+            )
+        return transfer.Destination(
+            f'disk {disk.name}',
+            # The hash of the image is not that of the disk.
+            lambda pieces: self._cache.driver.upload(
+                disk,
+                transfer.with_zeros(pieces, disk.capacity),
+                disk.capacity,
             ),
         )
 

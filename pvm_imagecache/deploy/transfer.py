@@ -37,6 +37,8 @@ LOG = logging.getLogger(__name__)
 
 #: Pieces that wait for one disk at most.
 QUEUE_LENGTH: Final = 8
+#: Bytes of a piece of zeros.
+_ZEROS: Final = 1 << 20
 _PROGRESS_INTERVAL: Final = 0.5
 
 #: Called with the bytes that were given to each disk so far.
@@ -94,6 +96,23 @@ def write_to_all(
     finally:
         for writer in running:
             writer.join()
+
+
+def with_zeros(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield the pieces of a stream, and zeros after them.
+
+    :param pieces: the stream; its errors are raised.
+    :param size: bytes to yield in all; no zeros if the stream has as many.
+    :returns: the pieces.
+    """
+    left = size
+    for piece in pieces:
+        left -= len(piece)
+        yield piece
+    zeros = bytes(_ZEROS)
+    while left > 0:
+        yield zeros[:left]
+        left -= _ZEROS
 
 
 def _feed(

@@ -188,6 +188,12 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         'as the whole truth, or only create (default: overwrite)',
     )
     group.add_argument(
+        '--new-disks',
+        choices=list(settings_module.NewDisks),
+        help='what a new disk has that nothing was written to: zeros, or the '
+        'blocks of deleted disks (default: zeroed)',
+    )
+    group.add_argument(
         '--file-limit',
         type=int,
         metavar='N',
@@ -202,6 +208,7 @@ _SETTINGS = (
     'upload_rate',
     'total_upload_rate',
     'unconditional_update',
+    'new_disks',
     'file_limit',
 )
 

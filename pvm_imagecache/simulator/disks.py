@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import contextlib
 import errno
@@ -26,6 +27,7 @@ from pvm_imagecache.simulator import errors
 _PIECE = 4 << 20
 # What the file system of this machine keeps free, whatever is uploaded.
 _RESERVE = 256 << 20
+_MOST_FREED = 16
 _NO_RANGE_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -44,8 +46,19 @@ def check_room(where: str | int, size: int) -> None:
 class DiskFiles:
     """A directory of sparse files, named by random ids."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        is_stale: collections.abc.Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Use a directory.
+
+        :param is_stale: whether new disks have the bytes of deleted ones.
+        """
         self._directory = directory
+        self._is_stale = is_stale
+        # Files of deleted disks, whose blocks new disks get.
+        self._freed: collections.deque[str] = collections.deque()
         os.makedirs(directory, 0o700, exist_ok=True)
 
     def path(self, name: str) -> str:
@@ -54,6 +67,11 @@ class DiskFiles:
     def create(self, size: int) -> str:
         """A new file of this many zero bytes; its name."""
         name = uuid.uuid4().hex
+        with contextlib.suppress(IndexError, FileNotFoundError):
+            if self._is_stale():
+                os.rename(self.path(self._freed.popleft()), self.path(name))
+                os.truncate(self.path(name), size)
+                return name
         self._create(name, size)
         return name
 
@@ -70,6 +88,9 @@ class DiskFiles:
         os.truncate(self.path(name), size)
 
     def remove(self, name: str) -> None:
+        if self._is_stale() and len(self._freed) < _MOST_FREED:
+            self._freed.append(name)
+            return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))
 

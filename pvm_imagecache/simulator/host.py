@@ -58,7 +58,10 @@ class Host:
         self._lock = threading.RLock()
         self._copying = pacing.Clock()
         self._uploading = pacing.Clock()
-        self.disk_files = disks.DiskFiles(os.path.join(state_dir, 'disks'))
+        self.disk_files = disks.DiskFiles(
+            os.path.join(state_dir, 'disks'),
+            lambda: settings.new_disks == settings_module.NewDisks.STALE,
+        )
         self.sessions = sessions.Sessions(
             os.path.join(state_dir, 'sessions'), user, password
         )

@@ -38,6 +38,14 @@ class UnconditionalUpdate(enum.StrEnum):
     MERGE = 'merge'
 
 
+class NewDisks(enum.StrEnum):
+    """What a new disk has that nothing was written to."""
+
+    ZEROED = 'zeroed'
+    # The blocks of disks that were deleted, as on thick logical volumes.
+    STALE = 'stale'
+
+
 @dataclasses.dataclass
 class Settings:
     """Rates in bytes per second, 0 for unlimited."""
@@ -48,6 +56,7 @@ class Settings:
     upload_rate: int = 0
     total_upload_rate: int = 0
     unconditional_update: UnconditionalUpdate = UnconditionalUpdate.OVERWRITE
+    new_disks: NewDisks = NewDisks.ZEROED
     # Most web/File entries at a time.
     file_limit: int = 100
     # Milliseconds that a job runs. Clients poll each second, so that even
@@ -65,6 +74,8 @@ class Settings:
     def _checked(self, name: str, value: object) -> object:
         if name == 'copies':
             return Copies(str(value))
+        if name == 'new_disks':
+            return NewDisks(str(value))
         if name == 'unconditional_update':
             return UnconditionalUpdate(str(value))
         if name not in self.as_dict():
