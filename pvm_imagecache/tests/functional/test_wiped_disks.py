@@ -17,6 +17,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests import functional_base as base
+from pvm_imagecache.tests import images
 
 _SECRET = b'bytes of another tenant ' * 1000
 _SIZE = 5 * base.MIB + 1
@@ -133,7 +134,9 @@ class WipingTest(StaleBlocksTestCase):
             self.assert_holds(name, image_id, base.GIB)
 
     def test_an_image_that_zeros_cannot_follow_is_refused(self) -> None:
-        image_id = self.store(b'QFI\xfb' + bytes(1000), disk_format='qcow2')
+        image_id = self.store(
+            images.qcow2_bytes(base.MIB), disk_format='qcow2'
+        )
         error = self.assertRaises(
             exceptions.PVMImageCacheError, self.deploy, image_id, 'vm1', 1
         )
