@@ -18,6 +18,7 @@ names, and reads answers without a bound. This session sends its requests.
 import http
 import http.client
 import os
+import sys
 import time
 from typing import Any
 from typing import Final
@@ -277,6 +278,10 @@ class Session(pvm_adapter.Session):
             if not self._logged_in:
                 return
             self._logged_in = False
+            if sys.is_finalizing():
+                # The base class logs off when it is deleted, but no thread
+                # starts any more: the deadline would block forever.
+                return
             try:
                 self.request(
                     'DELETE',

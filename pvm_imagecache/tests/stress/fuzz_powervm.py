@@ -26,6 +26,7 @@ import pathlib
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -127,13 +128,15 @@ auth_strategy = local
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env={**os.environ, 'PYTHONFAULTHANDLER': '1'},
         )
         try:
             output, _ = process.communicate(timeout=LONGEST_CALL)
         except subprocess.TimeoutExpired:
-            process.kill()
+            # Shows where it waits.
+            process.send_signal(signal.SIGABRT)
             output, _ = process.communicate()
-            self.faults.append(f'{command} did not end')
+            self.faults.append(f'{command} did not end: {output[-3000:]}')
         self.memory = max(
             self.memory,
             resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10,

@@ -10,6 +10,8 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 import os
+import subprocess
+import sys
 import threading
 
 from pypowervm import exceptions as pvm_exceptions
@@ -74,6 +76,32 @@ class SessionTest(base.TestCase):
         self.adapter(server)
         self.adapters.close()
         self.assertEqual('DELETE', server.requests[-1].method)
+
+    def test_a_session_that_is_left_does_not_block_the_exit(self):
+        server = self.serve()
+        # The cycle is collected when the interpreter ends.
+        done = subprocess.run(
+            [
+                sys.executable,
+                '-c',
+                'from pvm_imagecache.drivers import powervm\n'
+                'import gc\n'
+                'gc.disable()\n'
+                'adapters = powervm.AdapterSource(powervm.Connection(\n'
+                f'    port={server.port}, host="127.0.0.1",\n'
+                '    protocol="http"))\n'
+                'session = adapters().session\n'
+                'session.cycle = [session]\n'
+                'del session, adapters\n',
+            ],
+            timeout=base.PATIENCE,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(0, done.returncode)
+        self.assertNotIn('Traceback', done.stderr)
+        self.assertEqual(1, len(server.requests))
 
     def test_a_redirection_reaches_no_other_server(self):
         other = self.serve(lambda request: hostile.answer(_EMPTY))
