@@ -282,13 +282,13 @@ class BaseImageFill:
         :raises PVMImageCacheError: if the stream fails; all the disks are
             deleted then.
         """
-        assert self._record is not None
+        record = self._created_record()
         return self._disks.write(
             stream,
             [*self._created, *others],
             self._record_progress,
             # The token may be that of an earlier attempt.
-            models.is_wiped(self._record.fill_id),
+            models.is_wiped(record.fill_id),
         )
 
     def commit(self, image: image_module.Image) -> models.BaseImage:
