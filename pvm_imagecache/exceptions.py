@@ -1229,6 +1229,44 @@ class CatalogTooNew(CatalogError):
     )
 
 
+class CatalogRefused(CatalogError):
+    """Raised if the catalog file is not one that this project wrote.
+
+    :ivar path: path of the catalog.
+    :ivar reason: what is wrong with it.
+    """
+
+    msg_fmt = (
+        'The catalog %(path)s is refused: %(reason)s. Find out who changed '
+        'it, then move the file away; a new catalog is created.'
+    )
+
+
+class StateRefused(CatalogError):
+    """Raised if a file or directory of the cache cannot be trusted.
+
+    :ivar path: its path.
+    :ivar reason: why it cannot be trusted.
+    """
+
+    msg_fmt = (
+        '%(path)s is refused: %(reason)s. Find out who made it so, then '
+        'correct it or remove it (see state_path in [pvm_imagecache]).'
+    )
+
+
+class IdentityFailed(CacheFault):
+    """Raised if root cannot act as the owner of the state directory.
+
+    :ivar reason: the cause.
+    """
+
+    msg_fmt = (
+        'Cannot act as the owner of the state directory: %(reason)s. Run the '
+        'command as that user instead, for example with "sudo -u nova".'
+    )
+
+
 class CatalogConflict(CacheFault):
     """Raised if another process changed or replaced a record.
 

@@ -110,8 +110,8 @@ class BaseImages:
         with self._file.session() as connection:
             return [
                 (
-                    row.text('disk_name'),
-                    row.text('fill_id'),
+                    row.matching('disk_name', catalog_connection.NAME),
+                    row.matching('fill_id', catalog_connection.FILL_ID),
                     row.member('state', models.State),
                 )
                 for row in connection.rows(
@@ -447,9 +447,9 @@ class BaseImages:
 def _record(row: catalog_connection.Row) -> models.BaseImage:
     return models.BaseImage(
         pool=row.text('pool'),
-        disk_name=row.text('disk_name'),
+        disk_name=row.matching('disk_name', catalog_connection.NAME),
         image=image_module.Image(
-            id=row.text('image_id'),
+            id=row.matching('image_id', catalog_connection.NAME),
             name=row.text_or_none('image_name'),
             size=row.integer('size'),
             virtual_size=row.integer_or_none('virtual_size'),
@@ -459,7 +459,7 @@ def _record(row: catalog_connection.Row) -> models.BaseImage:
             checksum=row.text_or_none('checksum'),
         ),
         state=row.member('state', models.State),
-        fill_id=row.text('fill_id'),
+        fill_id=row.matching('fill_id', catalog_connection.FILL_ID),
         holder=row.text('holder'),
         udid=row.text_or_none('udid'),
         capacity=row.integer_or_none('capacity'),

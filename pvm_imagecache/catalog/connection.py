@@ -20,18 +20,32 @@ the code that uses the values.
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import contextlib
 import enum
+import re
 import sqlite3
 from typing import Any
 from typing import Final
 from typing import NoReturn
 from typing import TypeVar
 
+from pvm_imagecache.system import thread_identity
+
 _Member = TypeVar('_Member', bound=enum.Enum)
 
 #: What SQLite can store: a parameter of a statement, by position or name.
 Value = str | int | float | None
 Values = tuple[Value, ...] | Mapping[str, Value]
+
+#: Bounds of what is read: rows of a query, characters of a text, and values
+#: of a number, which is a time in seconds (until the year 3871) or a length.
+MAX_ROWS: Final = 50_000
+MAX_TEXT: Final = 100_000
+MAX_NUMBER: Final = 6e10
+
+#: The forms of values that identify something.
+FILL_ID: Final = re.compile('[0-9a-f]{32}')
+NAME: Final = re.compile('[-.0-9A-Z_a-z]{1,255}')
 
 #: Errors of sqlite3 for parameters that SQLite cannot store: an integer of
 #: more than 64 bits, and a text that is not valid Unicode.
@@ -49,7 +63,9 @@ class Row(sqlite3.Row):
         :raises sqlite3.DataError: if the value is not a text.
         """
         value = self[column]
-        return value if isinstance(value, str) else self._fail(column, value)
+        if isinstance(value, str) and len(value) <= MAX_TEXT:
+            return value
+        return self._fail(column, value)
 
     def text_or_none(self, column: str) -> str | None:
         """Return a text, or None.
@@ -65,10 +81,12 @@ class Row(sqlite3.Row):
 
         :param column: the name of the column.
         :returns: the value.
-        :raises sqlite3.DataError: if the value is not an integer.
+        :raises sqlite3.DataError: if the value is not an integer, or negative.
         """
         value = self[column]
-        return value if isinstance(value, int) else self._fail(column, value)
+        if isinstance(value, int) and value >= 0:
+            return value
+        return self._fail(column, value)
 
     def integer_or_none(self, column: str) -> int | None:
         """Return an integer, or None.
@@ -88,7 +106,8 @@ class Row(sqlite3.Row):
         :raises sqlite3.DataError: if the value is not a number.
         """
         value = self[column]
-        if isinstance(value, int | float):
+        # Not infinite, and a time that can be shown.
+        if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
             return float(value)
         return self._fail(column, value)
 
@@ -100,6 +119,17 @@ class Row(sqlite3.Row):
         :raises sqlite3.DataError: if the value is neither a number nor NULL.
         """
         return None if self[column] is None else self.number(column)
+
+    def matching(self, column: str, pattern: re.Pattern[str]) -> str:
+        """Return a text of a certain form.
+
+        :param column: the name of the column.
+        :param pattern: what the whole text matches.
+        :returns: the value.
+        :raises sqlite3.DataError: if the value does not match.
+        """
+        value = self.text(column)
+        return value if pattern.fullmatch(value) else self._fail(column, value)
 
     def member(self, column: str, kind: type[_Member]) -> _Member:
         """Return a member of an enumeration.
@@ -123,7 +153,36 @@ class Row(sqlite3.Row):
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose rows are :class:`Row` objects."""
+    """A connection whose rows are :class:`Row` objects.
+
+    SQLite opens, renames and removes files in most calls: a process of root
+    makes each of them as the owner of the directory.
+
+    :ivar owner: user and group of the directory of the file.
+    """
+
+    owner: tuple[int, int] = (0, 0)
+
+    def acting(self) -> contextlib.AbstractContextManager[None]:
+        """Make a block of a process of root act as the owner.
+
+        :returns: a context manager.
+        :raises IdentityFailed: if the identity cannot be changed.
+        """
+        return thread_identity.acting_as(*self.owner)
+
+    def close(self) -> None:
+        """Close the connection.
+
+        :raises sqlite3.Error: if SQLite reports an error.
+        """
+        with self.acting():
+            super().close()
+
+    def __del__(self) -> None:
+        # Otherwise the interpreter would close it, with the rights of root.
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
 
     def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
         """Run one statement.
@@ -135,7 +194,8 @@ class Connection(sqlite3.Connection):
         :raises sqlite3.Error: if the statement fails.
         """
         try:
-            return super().execute(statement, values)
+            with self.acting():
+                return super().execute(statement, values)
         except _UNSTORABLE as error:
             raise sqlite3.DataError(str(error)) from error
 
@@ -153,7 +213,8 @@ class Connection(sqlite3.Connection):
         # An error of the iterable itself is not one of SQLite.
         rows = list(rows)
         try:
-            return super().executemany(statement, rows)
+            with self.acting():
+                return super().executemany(statement, rows)
         except _UNSTORABLE as error:
             raise sqlite3.DataError(str(error)) from error
 
@@ -163,11 +224,19 @@ class Connection(sqlite3.Connection):
         :param statement: a SELECT or PRAGMA.
         :param values: the parameters of the statement.
         :returns: all rows of the result.
+        :raises sqlite3.DataError: if there are more than :data:`MAX_ROWS`.
         :raises sqlite3.Error: if the query fails.
         """
         cursor = self.execute(statement, values)
         cursor.row_factory = Row
-        return cursor.fetchall()
+        with self.acting():
+            found = cursor.fetchmany(MAX_ROWS + 1)
+            cursor.close()
+        if len(found) > MAX_ROWS:
+            raise sqlite3.DataError(
+                f'it has more than {MAX_ROWS} records of a kind'
+            )
+        return found
 
     def row(self, statement: str, values: Values = ()) -> Row | None:
         """Run a query for one row.

@@ -81,7 +81,7 @@ class Catalog:
     @property
     def exists(self) -> bool:
         """Whether the file exists. A read of a missing one creates it."""
-        return os.path.exists(self._file.path)
+        return os.path.lexists(self._file.path)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""

@@ -40,14 +40,14 @@ class FailedDownloads:
                 ' FROM failed_downloads WHERE pool = ? AND disk_name = ?',
                 (pool, disk_name),
             )
-        if row is None:
-            return None
-        return models.FailedDownload(
-            row.text('token'),
-            row.text('data_id'),
-            row.text('error'),
-            row.text_or_none('signature'),
-        )
+            if row is None:
+                return None
+            return models.FailedDownload(
+                row.text('token'),
+                row.text('data_id'),
+                row.text('error'),
+                row.text_or_none('signature'),
+            )
 
     def record(
         self,

@@ -18,7 +18,6 @@ One SQLite file in WAL mode that several processes and threads share.
 
 from collections.abc import Iterator
 import contextlib
-import errno
 import logging
 import os
 import random
@@ -26,14 +25,16 @@ import sqlite3
 import threading
 import time
 from typing import Final
-from urllib import parse
 import weakref
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import schema
+from pvm_imagecache.catalog import snapshot
+from pvm_imagecache.catalog import trust
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import private_files
+from pvm_imagecache.system import thread_identity
 
 LOG = logging.getLogger(__name__)
 
@@ -180,24 +181,23 @@ class CatalogFile:
             # would be lost.
             self.close()
         if self._read_only or _is_read_only(self._path):
-            # No process has it open: there is nothing to read but the file,
-            # and SQLite need not create the others beside it.
-            is_quiet = not os.path.exists(f'{self._path}-wal')
-            connection = self._keep(_open_current(self._path, is_quiet))
-            if is_quiet:
-                # What other processes write from here on is not seen.
-                self._identity = None
+            connection = self._keep(_open_current(self._path))
+            # What other processes write from here on is not seen.
+            self._identity = None
             return connection
-        private_files.make_directory(os.path.dirname(self._path))
-        with _one_process(self._path):
+        directory, name = os.path.split(self._path)
+        with (
+            private_files.opened(directory, create=True) as opened,
+            _one_process(self._path),
+        ):
             try:
-                connection = _open(self._path)
+                connection = _open(opened, name)
             except sqlite3.DatabaseError as error:
                 if not _means_corrupt(error):
                     # Busy, read-only, no space ...: it may be intact.
                     raise
-                _set_aside(self._path, error)
-                connection = _open(self._path)
+                _set_aside(opened, name, error)
+                connection = _open(opened, name)
         return self._keep(connection)
 
     def _keep(
@@ -228,9 +228,7 @@ def version_of(path: str) -> int | None:
     :raises CatalogError: if the file cannot be read, or is not a catalog.
     """
     try:
-        os.lstat(path)
-        is_quiet = not os.path.exists(f'{path}-wal')
-        with contextlib.closing(_open_to_read(path, is_quiet)) as connection:
+        with contextlib.closing(_open_to_read(path)) as connection:
             return _version(connection)
     except FileNotFoundError:
         return None
@@ -249,7 +247,9 @@ def _one_process(path: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(
-                locks.LockDirectory(directory).hold(name, BUSY_TIMEOUT)
+                locks.LockDirectory(os.path.join(directory, 'locks')).hold(
+                    name, BUSY_TIMEOUT
+                )
             )
         except exceptions.LockTimeout as error:
             # Callers take a LockTimeout for one of the locks they asked for.
@@ -262,9 +262,13 @@ def _one_process(path: str) -> Iterator[None]:
 def _identity(path: str) -> tuple[int, int] | None:
     """Return which file a path stands for, or None if there is none."""
     try:
-        found = os.stat(path)
+        found = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
         return None
+    return _identity_of(found)
+
+
+def _identity_of(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
@@ -279,34 +283,98 @@ def _means_corrupt(error: sqlite3.Error) -> bool:
     )
 
 
-def _open(path: str) -> catalog_connection.Connection:
+def _open(
+    directory: private_files.Directory, name: str
+) -> catalog_connection.Connection:
     """Open a catalog to read and write it; create or upgrade it."""
-    os.close(private_files.open_for_update(path))
-    connection = _connect(path)
+    path = os.path.join(directory.path, name)
+    with snapshot.GUARD:
+        return _open_guarded(directory, name, path)
+
+
+def _open_guarded(
+    directory: private_files.Directory, name: str, path: str
+) -> catalog_connection.Connection:
+    _prepare(directory, name)
+    _check_way(directory, path)
+    connection = _connect(path, (directory.uid, directory.gid))
     try:
-        connection.execute('PRAGMA journal_mode = WAL')
+        if _identity(path) != _identity_of(directory.stat(name)):
+            raise exceptions.StateRefused(
+                path=directory.path, reason='it was replaced meanwhile'
+            )
+        trust.check(connection, path)
+        connection.rows('PRAGMA journal_mode = WAL')
         connection.execute('PRAGMA synchronous = FULL')
         _upgrade(connection, path)
-        found = connection.execute('PRAGMA quick_check(1)').fetchone()
-        if 'ok' not in tuple(found):
-            raise sqlite3.DatabaseError(*found)
+        trust.check(connection, path)
+        found = connection.row('PRAGMA quick_check(1)')
+        if found is None or 'ok' not in tuple(found):
+            raise sqlite3.DatabaseError(*(found or ()))
+        directory.keep_from_group(f'{name}-shm')
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def _check_way(directory: private_files.Directory, path: str) -> None:
+    """Check that the owner can reach the file as SQLite does, by its path."""
+    try:
+        with directory.acting():
+            os.stat(path, follow_symlinks=False)
+    except PermissionError as error:
+        raise exceptions.StateRefused(
+            path=directory.path,
+            reason=f'its owner, uid {directory.uid}, has no permission for '
+            'a directory above it',
+        ) from error
+
+
+def _prepare(directory: private_files.Directory, name: str) -> None:
+    """Check the files of a catalog, and create those that are missing.
+
+    Users in the group may read the database and its log. With the third
+    file they could keep others from writing: it has no permissions for the
+    group. SQLite keeps the mode of a file that is not empty.
+    """
+    trust.check_journal(directory, name)
+    if not directory.check(name):
+        os.close(directory.open(name, os.O_RDWR | os.O_CREAT))
+    for each in (name, f'{name}-wal'):
+        if directory.check(each) and (
+            directory.stat(each).st_size > snapshot.MAX_SIZE
+        ):
+            raise exceptions.CatalogRefused(
+                path=os.path.join(directory.path, each),
+                reason=f'it is larger than {snapshot.MAX_SIZE >> 20} MiB',
+            )
+    shared = f'{name}-shm'
+    directory.keep_from_group(shared)
+    if not directory.check(shared):
+        descriptor = directory.open(
+            shared, os.O_RDWR | os.O_CREAT, private_files.OWNER_FILE_MODE
+        )
+        try:
+            os.pwrite(descriptor, b'\0', 0)
+        finally:
+            os.close(descriptor)
+
+
 def _connect(
-    database: str, *, is_uri: bool = False
+    database: str, owner: tuple[int, int] = (0, 0)
 ) -> catalog_connection.Connection:
-    return sqlite3.connect(
-        database,
-        timeout=BUSY_TIMEOUT,
-        isolation_level=None,
-        check_same_thread=False,
-        factory=catalog_connection.Connection,
-        uri=is_uri,
-    )
+    with thread_identity.acting_as(*owner):
+        connection = sqlite3.connect(
+            database,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=catalog_connection.Connection,
+        )
+    connection.owner = owner
+    trust.restrict(connection)
+    return connection
 
 
 def _is_read_only(path: str) -> bool:
@@ -314,9 +382,9 @@ def _is_read_only(path: str) -> bool:
     return os.access(path, os.R_OK) and not os.access(path, os.W_OK)
 
 
-def _open_current(path: str, is_quiet: bool) -> catalog_connection.Connection:
-    """Open a catalog of this version without writing to it, or beside it."""
-    connection = _open_to_read(path, is_quiet)
+def _open_current(path: str) -> catalog_connection.Connection:
+    """Open a copy of a catalog of this version."""
+    connection = _open_to_read(path)
     try:
         found = _version(connection)
         if found > schema.VERSION:
@@ -326,41 +394,46 @@ def _open_current(path: str, is_quiet: bool) -> catalog_connection.Connection:
                 f'it has schema {found}, which must be upgraded to '
                 f'{schema.VERSION} first'
             )
+        trust.check(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _open_to_read(path: str, is_quiet: bool) -> catalog_connection.Connection:
-    """Open a catalog of any version without writing to it, or beside it.
+def _open_to_read(path: str) -> catalog_connection.Connection:
+    """Open a copy of a catalog of any version; no lock is taken."""
+    directory, name = os.path.split(path)
+    with private_files.opened(directory) as opened:
+        content = snapshot.read(opened, name)
+    connection = _connect(':memory:')
+    if content:
+        connection.deserialize(content)
+    connection.execute('PRAGMA query_only = ON')
+    return connection
 
-    :param is_quiet: whether no process writes to it meanwhile.
-    """
-    if os.path.islink(path):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-    address = f'file:{parse.quote(os.fsencode(path))}?mode=ro'
-    if is_quiet:
-        address += '&immutable=1'
-    return _connect(address, is_uri=True)
 
-
-def _set_aside(path: str, error: sqlite3.DatabaseError) -> None:
+def _set_aside(
+    directory: private_files.Directory,
+    name: str,
+    error: sqlite3.DatabaseError,
+) -> None:
     """Rename a corrupt catalog.
 
     Its records are lost: the base images become untracked disks, which are
     never served.
     """
-    kept = f'{path}.corrupt-{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}'
+    path = os.path.join(directory.path, name)
+    ending = f'.corrupt-{time.strftime("%Y%m%dT%H%M%S", time.gmtime())}'
     LOG.error(
         'The catalog %(path)s is corrupt (%(error)s). It is kept as %(kept)s '
         'and a new one is created: images that were cached are no longer '
         'used.',
-        {'path': path, 'error': error, 'kept': kept},
+        {'path': path, 'error': error, 'kept': path + ending},
     )
-    for ending in ('', '-wal', '-shm'):
+    for each in ('', '-wal', '-shm', '-journal'):
         with contextlib.suppress(FileNotFoundError):
-            os.rename(path + ending, kept + ending)
+            directory.rename(name + each, name + ending + each)
 
 
 def _begin(connection: catalog_connection.Connection) -> None:

@@ -18,8 +18,6 @@ entry identifies the incomplete disk.
 """
 
 import builtins
-from collections.abc import Iterator
-import contextlib
 import dataclasses
 import logging
 import os
@@ -184,21 +182,21 @@ class InstanceDisks:
         return os.path.join(os.path.dirname(self._file.path), 'finished')
 
     def _mark(self, entry: models.InstanceDisk) -> None:
-        if os.path.basename(entry.fill_id) != entry.fill_id:
-            raise OSError(f'{entry.fill_id!r} is not a file name')
-        private_files.make_directory(self._directory)
-        with self._opened() as directory:
-            os.close(
-                private_files.open_for_update(
-                    f'/proc/self/fd/{directory}/{entry.fill_id}'
-                )
-            )
+        if not catalog_connection.FILL_ID.fullmatch(entry.fill_id):
+            raise OSError(f'{entry.fill_id!r} is not a fill ID')
+        with private_files.opened(self._directory, create=True) as directory:
+            os.close(directory.open(entry.fill_id, os.O_RDWR | os.O_CREAT))
 
     def _finished(self) -> frozenset[str]:
         """Return the fill IDs of disks that are recorded in files."""
         try:
-            with self._opened() as directory:
-                return frozenset(os.listdir(directory))
+            with private_files.opened(self._directory) as directory:
+                return frozenset(
+                    each
+                    for each in directory.names()
+                    if catalog_connection.FILL_ID.fullmatch(each)
+                    and directory.check(each)
+                )
         except FileNotFoundError:
             return frozenset()
         except OSError as error:
@@ -206,24 +204,13 @@ class InstanceDisks:
 
     def _unmark(self, entry: models.InstanceDisk) -> None:
         try:
-            with self._opened() as directory:
-                os.unlink(entry.fill_id, dir_fd=directory)
+            with private_files.opened(self._directory) as directory:
+                directory.unlink(entry.fill_id)
         except FileNotFoundError:
             # Another process has done it.
             return
         except OSError as error:
             raise self._failure(error) from error
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
-        descriptor = os.open(
-            self._directory,
-            os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
-        )
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
     def _failure(self, error: OSError) -> exceptions.CatalogError:
         return exceptions.CatalogError(path=self._file.path, reason=str(error))
@@ -232,9 +219,9 @@ class InstanceDisks:
 def _entry(row: catalog_connection.Row) -> models.InstanceDisk:
     return models.InstanceDisk(
         pool=row.text('pool'),
-        disk_name=row.text('disk_name'),
+        disk_name=row.matching('disk_name', catalog_connection.NAME),
         size=row.integer('size'),
-        fill_id=row.text('fill_id'),
+        fill_id=row.matching('fill_id', catalog_connection.FILL_ID),
         holder=row.text('holder'),
         udid=row.text_or_none('udid'),
         started_at=row.number('started_at'),

@@ -236,6 +236,8 @@ def open_reader(conf: cfg.ConfigOpts) -> CatalogReader | None:
     :returns: the records; None if PowerVM must be asked for the pool.
     :raises CatalogError: if the user has no permission to read the catalog,
         which a request to PowerVM would not report.
+    :raises CatalogRefused: if the file is not one of this project.
+    :raises StateRefused: if its directory or a file cannot be trusted.
     """
     path = cache_conf.catalog_path(conf)
     if _is_forbidden(path):
@@ -247,6 +249,8 @@ def open_reader(conf: cfg.ConfigOpts) -> CatalogReader | None:
     catalog = facade.Catalog(path, read_only=True)
     try:
         pool = catalog.pools.id_of(cache_conf.pool_name(conf))
+    except (exceptions.CatalogRefused, exceptions.StateRefused):
+        raise
     except exceptions.CatalogError as error:
         # It is missing, must be upgraded, or is corrupt: a process that may
         # write to it handles that.

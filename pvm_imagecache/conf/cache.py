@@ -50,6 +50,18 @@ class AbsolutePath(option_types.String):
         return text
 
 
+class RequiredAbsolutePath(AbsolutePath):
+    """The type of an option that must be an absolute path."""
+
+    def __call__(self, value: object) -> Any:
+        text = super().__call__(value)
+        if not text or '\0' in text or '..' in text.split('/'):
+            raise ValueError(
+                f'"{text}" is not the absolute path of a directory'
+            )
+        return text
+
+
 OPTIONS: Final = [
     cfg.BoolOpt(
         'enabled',
@@ -204,7 +216,7 @@ Related options:
     ),
     cfg.Opt(
         'state_path',
-        type=AbsolutePath(),
+        type=RequiredAbsolutePath(),
         default='/var/lib/nova/pvm_imagecache',
         help="""
 Directory of the catalog of cached images and of the lock files.
@@ -212,9 +224,14 @@ Directory of the catalog of cached images and of the lock files.
 The directory must be on a local file system of this host. nova-compute and
 the pvm-imagecache command must use the same directory.
 
+The directory must belong to the user of nova-compute, or be missing below a
+directory of that user. It is refused if every user can write to it, or if
+another user than its owner and root could replace it. Commands of root act
+in it as its owner.
+
 Possible values:
 
-* An absolute path
+* An absolute path; the last component must not be a symbolic link
 """,
     ),
     cfg.Opt(

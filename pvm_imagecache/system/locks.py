@@ -48,8 +48,8 @@ _LONGEST_DELAY: Final = 0.02
 class LockDirectory:
     """The locks of the cache of one host: one file each, in one directory.
 
-    :param path: the directory. It is created (mode 0750) when a lock is
-        taken.
+    :param path: the directory. It is created when a lock is taken, with
+        mode 0700: a user who can open a lock file could hold the lock.
     """
 
     def __init__(self, path: str) -> None:
@@ -100,15 +100,24 @@ class LockDirectory:
             return False
 
     def _open(self, name: str) -> int:
-        path = os.path.join(
-            self._path, re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock'
-        )
+        file_name = re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock'
         try:
-            private_files.make_directory(self._path)
-            return private_files.open_for_update(path)
+            with private_files.opened(
+                self._path,
+                create=True,
+                mode=private_files.OWNER_DIRECTORY_MODE,
+            ) as directory:
+                directory.restrict()
+                directory.keep_from_group(file_name)
+                return directory.open(
+                    file_name,
+                    os.O_RDWR | os.O_CREAT,
+                    private_files.OWNER_FILE_MODE,
+                )
         except OSError as error:
             raise exceptions.CatalogError(
-                path=path, reason=f'cannot lock it: {error.strerror}'
+                path=os.path.join(self._path, file_name),
+                reason=f'cannot lock it: {error.strerror}',
             ) from error
 
     def _acquire(

@@ -83,6 +83,13 @@ class TestCase(base.BaseTestCase):
     def path(self, *names):
         return os.path.join(self.directory, *names)
 
+    def let_others_reach(self, path):
+        """Let other users search the directories above a path."""
+        above = os.path.dirname(path)
+        while os.stat(above).st_uid == os.getuid() and above != '/':
+            os.chmod(above, os.stat(above).st_mode | 0o011)
+            above = os.path.dirname(above)
+
     def _check_threads(self, before):
         for thread in set(threading.enumerate()) - before:
             thread.join(PATIENCE)

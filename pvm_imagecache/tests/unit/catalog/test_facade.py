@@ -317,11 +317,11 @@ class SharingTest(base.CatalogTestCase):
             lambda: (
                 images.set_disk(record, 'udid', base.GIB),
                 images.finish_fill(record, self.image),
-                self.start_fill('of the child'),
+                self.start_fill('of_the_child'),
             )
         )
         self.assertIs(base.READY, self.get().state)
-        self.assertIsNotNone(self.get('of the child'))
+        self.assertIsNotNone(self.get('of_the_child'))
         images.remove(record)
 
     def test_a_forked_process_closes_nothing_of_its_parent(self):

@@ -158,19 +158,26 @@ class OpenTest(FileTestCase):
             directory = self.path(f'{umask:o}')
             self.add(file=self.open(os.path.join(directory, 'c.sqlite')))
             self.assertEqual(
-                ['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal', 'c.sqlite.lock'],
+                ['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal', 'locks'],
                 sorted(os.listdir(directory)),
             )
             self.assertEqual(0o750, stat.S_IMODE(os.stat(directory).st_mode))
-            for name in os.listdir(directory):
+            for name, mode in {
+                'c.sqlite': 0o640,
+                'c.sqlite-wal': 0o640,
+                'c.sqlite-shm': 0o600,
+                'locks': 0o700,
+            }.items():
                 found = os.stat(os.path.join(directory, name))
-                self.assertEqual(0o640, stat.S_IMODE(found.st_mode), name)
+                self.assertEqual(mode, stat.S_IMODE(found.st_mode), name)
 
     def test_files_of_root_belong_to_the_owner_of_the_directory(self):
         if os.geteuid():
             self.skipTest('only root can give files away')
         os.mkdir(self.path('state'))
         os.chown(self.path('state'), 12345, 54321)
+        os.chmod(os.path.dirname(self.path()), 0o755)
+        os.chmod(self.path(), 0o755)
         self.add()
         for name in os.listdir(self.path('state')):
             found = os.stat(self.path('state', name))

@@ -82,7 +82,7 @@ class InUseTest(base.ClockTestCase):
 
     def test_use_by_instances_counts_as_use_of_the_base_image(self):
         record = self.make_ready()
-        self.make_ready('other', image=base.image_of(b'x', 'of the other'))
+        self.make_ready('other', image=base.image_of(b'x', 'of_the_other'))
         self.later(1000)
         self.catalog.pins.set_in_use('pool', [record.image.id])
         self.assertEqual((0, 1000), (self.age(), self.age('other')))

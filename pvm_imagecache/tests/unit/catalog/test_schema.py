@@ -25,7 +25,7 @@ from pvm_imagecache.tests.unit.catalog import base
 
 _BASE_IMAGE = (
     "INSERT INTO base_images VALUES ('pool', '{name}', '{name}', 'n', 10,"
-    " NULL, 'raw', 'sha256', 'ab', NULL, '{state}', 'lease-{name}', 'h/1',"
+    " NULL, 'raw', 'sha256', 'ab', NULL, '{state}', '{fill_id}', 'h/1',"
     " 'udid-{name}', 1073741824, 10, 5.0, 5.0, {ready}, {used}, 3)"
 )
 
@@ -62,7 +62,11 @@ class UpgradeFrom1Test(UpgradeTestCase):
             1,
             *(
                 _BASE_IMAGE.format(
-                    name=name, state=state, ready=ready, used=used
+                    name=name,
+                    state=state,
+                    ready=ready,
+                    used=used,
+                    fill_id='a' * 32,
                 )
                 for name, state, ready, used in (
                     ('new', 'ready', 7.0, 900.0),
@@ -71,7 +75,8 @@ class UpgradeFrom1Test(UpgradeTestCase):
                 )
             ),
             'INSERT INTO instance_disks VALUES'
-            " ('pool', 'vm', 5, 'l', 'h/1', NULL, 5.0)",
+            " ('pool', 'vm', 5, "
+            " 'ffffffffffffffffffffffffffffffff', 'h/1', NULL, 5.0)",
             'INSERT INTO totals VALUES'
             " ('pool', 'hit', 4, 0, 40),"
             " ('pool', 'miss', 3, 9, 0),"
@@ -96,7 +101,13 @@ class UpgradeFrom1Test(UpgradeTestCase):
         found = {each.disk_name: each for each in self.images.list('pool')}
         self.assertEqual({'new', 'old', 'half'}, set(found))
         self.assertEqual(
-            (base.READY, 'lease-new', 'udid-new', 3, None),
+            (
+                base.READY,
+                'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+                'udid-new',
+                3,
+                None,
+            ),
             (
                 found['new'].state,
                 found['new'].fill_id,
@@ -109,7 +120,10 @@ class UpgradeFrom1Test(UpgradeTestCase):
     def test_totals_and_instance_disks_are_kept(self):
         self.assertEqual(4, self.history.totals('pool')['hit'].times)
         (entry,) = self.catalog.instance_disks.list('pool')
-        self.assertEqual(('vm', 'l'), (entry.disk_name, entry.fill_id))
+        self.assertEqual(
+            ('vm', 'ffffffffffffffffffffffffffffffff'),
+            (entry.disk_name, entry.fill_id),
+        )
 
     def test_the_durations_of_totals_are_estimated_from_the_history(self):
         found = self.history.totals('pool')
@@ -188,14 +202,19 @@ class UpgradeFrom5Test(UpgradeTestCase):
             5,
             'INSERT INTO base_images VALUES'
             " ('pool', 'disk', 'image', 'n', 10, 20, 'qcow2', 'sha256', 'ab',"
-            " 'cd', 'quarantined', 'lease', 'h/1', 'udid', 30, 10, 1.0, 2.0,"
+            " 'cd', 'quarantined', "
+            " 'dddddddddddddddddddddddddddddddd',"
+            " 'h/1', 'udid', 30, 10, 1.0, 2.0,"
             " 3.0, 4.0, 5, 'changed', 6.0, 7.0, 8.0)",
             'INSERT INTO base_images VALUES'
             " ('pool', 'half', 'other', NULL, 10, NULL, 'raw', NULL, NULL,"
-            " NULL, 'populating', 'lease-2', 'h/2', NULL, NULL, 0, 9.0, 9.0,"
+            " NULL, 'populating', "
+            " 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',"
+            " 'h/2', NULL, NULL, 0, 9.0, 9.0,"
             ' NULL, NULL, 0, NULL, 9.0, NULL, NULL)',
             'INSERT INTO instance_disks VALUES'
-            " ('pool', 'vm', 5, 'lease-3', 'h/1', 'u', 5.0, 6.0)",
+            " ('pool', 'vm', 5, "
+            " 'cccccccccccccccccccccccccccccccc', 'h/1', 'u', 5.0, 6.0)",
             "INSERT INTO pools VALUES ('pool', 0, 1, 77.0, 'no luck', 1)",
             "INSERT INTO pool_names VALUES ('vg', 'pool')",
             "INSERT INTO pins VALUES ('pool', 'image', 'why', 'ann', 2.0, 99)",
@@ -230,7 +249,7 @@ class UpgradeFrom5Test(UpgradeTestCase):
                     checksum='cd',
                 ),
                 state=base.QUARANTINED,
-                fill_id='lease',
+                fill_id='dddddddddddddddddddddddddddddddd',
                 holder='h/1',
                 udid='udid',
                 capacity=30,
@@ -248,7 +267,14 @@ class UpgradeFrom5Test(UpgradeTestCase):
         )
         half = self.get('half')
         self.assertEqual(
-            (base.POPULATING, 'lease-2', None, None, 9.0, None),
+            (
+                base.POPULATING,
+                'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb',
+                None,
+                None,
+                9.0,
+                None,
+            ),
             (
                 half.state,
                 half.fill_id,
@@ -267,7 +293,14 @@ class UpgradeFrom5Test(UpgradeTestCase):
         self.assertEqual(
             [
                 models.InstanceDisk(
-                    'pool', 'vm', 5, 'lease-3', 'h/1', 'u', 5.0, 6.0
+                    'pool',
+                    'vm',
+                    5,
+                    'cccccccccccccccccccccccccccccccc',
+                    'h/1',
+                    'u',
+                    5.0,
+                    6.0,
                 )
             ],
             self.catalog.instance_disks.list('pool'),
@@ -307,7 +340,10 @@ class UpgradeFrom5Test(UpgradeTestCase):
 
     def test_a_disk_that_was_finished_before_the_upgrade_stays_finished(self):
         os.mkdir(self.path('state', 'finished'))
-        with open(self.path('state', 'finished', 'lease-3'), 'w'):
+        with open(
+            self.path('state', 'finished', 'cccccccccccccccccccccccccccccccc'),
+            'w',
+        ):
             pass
         self.assertEqual([], self.catalog.instance_disks.list('pool'))
 
@@ -318,12 +354,21 @@ class UpgradeFrom6Test(UpgradeTestCase):
             6,
             'INSERT INTO base_images VALUES'
             " ('pool', 'disk', 'image', 'n', 10, 20, 'raw', 'sha256', 'ab',"
-            " 'cd', 'ready', 'fill', 'h/1', 'udid', 30, 10, 1.0, 3.0, 4.0, 5,"
+            " 'cd', 'ready', "
+            " 'eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee',"
+            " 'h/1', 'udid', 30, 10, 1.0, 3.0, 4.0, 5,"
             ' NULL, 6.0, 7.0, 8.0)',
         )
         kept = self.get('disk')
         self.assertEqual(
-            (base.READY, 'fill', 'udid', 5, 8.0, None),
+            (
+                base.READY,
+                'eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee',
+                'udid',
+                5,
+                8.0,
+                None,
+            ),
             (
                 kept.state,
                 kept.fill_id,

@@ -239,7 +239,7 @@ class LocksTest(base.TestCase):
         with self.locks.hold('a', 0):
             pass
         found = os.stat(self.path('locks', 'a.lock'))
-        self.assertEqual(0o640, stat.S_IMODE(found.st_mode))
+        self.assertEqual(0o600, stat.S_IMODE(found.st_mode))
         with open(self.path('locks', 'a.lock')) as file:
             self.assertEqual(f'process {os.getpid()}', file.read())
 
