@@ -116,7 +116,7 @@ class GetOrUploadTest(ImageUnitTestCase):
         self.assertEqual({NAME}, set(self.units()))
 
     def test_a_failed_upload_leaves_no_unit(self):
-        self.assertRaises(pvm_exceptions.Error, self.get, self.broken)
+        self.assertRaises(NoLuck, self.get, self.broken)
         self.assertEqual({}, self.units())
         # The next attempt succeeds.
         self.assertEqual(NAME, self.get().name)
@@ -236,7 +236,7 @@ class FillTest(ImageUnitTestCase):
 
     def test_a_failed_fill_deletes_the_unit(self):
         self.assertRaises(
-            pvm_exceptions.Error,
+            NoLuck,
             self.fill,
             base.GIB,
             pvm_storage.LUType.DISK,
