@@ -19,6 +19,7 @@ the code that uses the values.
 """
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import enum
@@ -163,13 +164,22 @@ class Connection(sqlite3.Connection):
 
     owner: tuple[int, int] = (0, 0)
 
-    def acting(self) -> contextlib.AbstractContextManager[None]:
-        """Make a block of a process of root act as the owner.
+    @contextlib.contextmanager
+    def acting(self) -> Iterator[None]:
+        """Make a block of calls of SQLite act as the owner of the directory.
 
         :returns: a context manager.
         :raises IdentityFailed: if the identity cannot be changed.
+        :raises sqlite3.DatabaseError: if SQLite reports an error whose
+            message is not text, because it quotes a damaged file.
         """
-        return thread_identity.acting_as(*self.owner)
+        try:
+            with thread_identity.acting_as(*self.owner):
+                yield
+        except UnicodeDecodeError as error:
+            raise sqlite3.DatabaseError(
+                'it has names that are not text'
+            ) from error
 
     def close(self) -> None:
         """Close the connection.

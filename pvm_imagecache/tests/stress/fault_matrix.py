@@ -71,7 +71,6 @@ from unittest import mock
 import urllib.parse
 
 from oslo_utils import units
-from pypowervm import adapter as pvm_adapter
 from pypowervm.helpers import vios_busy
 from pypowervm.wrappers import vios_file as pvm_file
 
@@ -86,6 +85,7 @@ from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers import rest_session
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.tests import functional_base as base
@@ -938,7 +938,7 @@ class Tap:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """See the requests of all sessions of this process."""
-        tap, request = self, pvm_adapter.Session.request
+        tap, request = self, rest_session.Session.request
 
         def tapped(
             session: Any, method: str, path: str, *args: Any, **kwargs: Any
@@ -950,7 +950,7 @@ class Tap:
                 kwargs.get('body') or (args[1] if len(args) > 1 else ''),
             )
 
-        with mock.patch.object(pvm_adapter.Session, 'request', tapped):
+        with mock.patch.object(rest_session.Session, 'request', tapped):
             yield
 
     def await_(

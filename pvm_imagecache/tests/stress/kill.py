@@ -48,7 +48,6 @@ from typing import Any
 import uuid
 
 from oslo_utils import units
-from pypowervm import adapter as pvm_adapter
 from pypowervm.wrappers import vios_file as pvm_file
 from urllib3 import connection as urllib3_connection
 
@@ -61,6 +60,7 @@ from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import glance as glance_conf
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers import rest_session
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.system import locks
@@ -151,7 +151,7 @@ class Trap:
         self._watch_catalog()
 
     def _watch_requests(self) -> None:
-        unwatched = pvm_adapter.Session.request
+        unwatched = rest_session.Session.request
 
         def request(
             session: Any, method: str, path: str, *args: Any, **kwargs: Any
@@ -169,7 +169,7 @@ class Trap:
             self.reach(what, ANSWERED)
             return answer
 
-        pvm_adapter.Session.request = request
+        rest_session.Session.request = request  # type: ignore[method-assign]
 
     def _body(self, pieces: Iterable[bytes], what: str) -> Iterator[bytes]:
         for piece in pieces:
