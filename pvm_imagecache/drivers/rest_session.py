@@ -19,7 +19,6 @@ import http
 import http.client
 import os
 import sys
-import time
 from typing import Any
 from typing import Final
 
@@ -246,7 +245,7 @@ class Session(pvm_adapter.Session):
             )
 
     def _logon(self, conn_tries: int = 1) -> None:
-        self._logon_began = time.time()
+        self._logon_began = token_file.now()
         super()._logon(conn_tries=conn_tries)
 
     def _get_auth_tok(self, root: Any, resp: Any) -> str:

@@ -41,12 +41,21 @@ class Refused(Exception):
         self.reason = reason
 
 
+def now() -> float:
+    """Return the time of files that are written now.
+
+    :returns: seconds since the epoch.
+    """
+    return time.clock_gettime(time.CLOCK_REALTIME)
+
+
 def read(path: str, directory: str, since: float, owners: set[int]) -> str:
     """Return the token in a file.
 
     The file must be a regular file with one name, owned by one of the
     owners, that other users cannot write to. It has at most 4 KiB of the
-    characters of a token. No link is followed.
+    characters of a token. No link is followed, except one that only root
+    could make, such as /var/run, if no directory is configured.
 
     :param path: as the server named it.
     :param directory: the file must be below it. If it is empty, the file
@@ -82,9 +91,10 @@ def _open(
     # The operator may have configured a link.
     parent = opened(start, os.O_PATH | os.O_DIRECTORY)
     for part in parts[:-1]:
-        parent = opened(
-            part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, parent
-        )
+        flags = os.O_PATH | os.O_DIRECTORY
+        if directory or not _is_link_of_system(part, parent):
+            flags |= os.O_NOFOLLOW
+        parent = opened(part, flags, parent)
     if not directory:
         _check_directory(os.fstat(parent), owners)
     # Looked at before it is opened: opening a device can have an effect.
@@ -95,6 +105,21 @@ def _open(
         parent,
     )
     return fd, bool(directory)
+
+
+def _is_link_of_system(name: str, parent: int) -> bool:
+    """Return whether a name is a link such as /var/run, which only root set.
+
+    :param name: in a directory.
+    :param parent: descriptor of the directory.
+    """
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    directory = os.fstat(parent)
+    return (
+        stat.S_ISLNK(status.st_mode)
+        and status.st_uid == directory.st_uid == 0
+        and not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
 
 
 def _split(path: str, directory: str) -> tuple[str, list[str]]:
@@ -136,7 +161,7 @@ def _token(opened: tuple[int, bool], since: float, owners: set[int]) -> str:
     if status.st_mode & _WRITABLE_BY_OTHERS or status.st_nlink != 1:
         raise Refused('other users can write to it, or it has several names')
     if not configured and not (
-        since - _CLOCK_STEP <= status.st_ctime <= time.time() + _CLOCK_STEP
+        since - _CLOCK_STEP <= status.st_ctime <= now() + _CLOCK_STEP
     ):
         raise Refused('it was not written for this logon')
     if status.st_size > MAX_TOKEN:

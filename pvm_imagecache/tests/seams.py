@@ -23,6 +23,7 @@ names of the product                  used for
 ``base_images``, ``instance_disks``   tables of the catalog
 ``fill_id``                           the column, and the attribute
 ``catalog.schema.VERSION``            a catalog of a newer release
+``catalog.trust._objects``            a journal of a test in the catalog
 ``catalog.file.BUSY_TIMEOUT``         how long a busy catalog is waited for
 ``RETRY_DELAYS`` of three modules     pauses between attempts
 ``retry._LONGEST_BACKOFF``            the same, after a 412
@@ -57,6 +58,7 @@ from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import schema
+from pvm_imagecache.catalog import trust
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.conf import cache as cache_conf
@@ -75,6 +77,24 @@ InstanceDisk = models.InstanceDisk
 Removed = removal.RemovalResult
 
 # -- the catalog
+
+
+def ignore_in_catalog(prefix: str) -> None:
+    """Let this process accept tables and triggers of a test in the catalog.
+
+    :param prefix: of their names.
+    """
+    objects = trust._objects
+
+    def known(connection: Any) -> frozenset[tuple[str, str, str, str]]:
+        return frozenset(
+            each
+            for each in objects(connection)
+            if not each[1].startswith(prefix)
+        )
+
+    trust._objects = known
+
 
 CATALOG_FILE: Final = 'catalog.sqlite'
 CATALOG_VERSION: Final = schema.VERSION

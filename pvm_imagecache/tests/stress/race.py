@@ -98,6 +98,7 @@ _BYPASSES = {
     'abandoned': (seams.UNTRACKED, seams.CONTESTED),
 }
 
+_JOURNAL_PREFIX = 'race_'
 _JOURNAL = f"""
 CREATE TABLE race_journal (
     number INTEGER PRIMARY KEY, image_id TEXT NOT NULL, fill TEXT NOT NULL,
@@ -600,6 +601,11 @@ def _run(hands: Sequence[Hand], seconds: float) -> Report:
     return report
 
 
+def _in_process(target: Callable[..., None], *args: Any) -> None:
+    seams.ignore_in_catalog(_JOURNAL_PREFIX)
+    target(*args)
+
+
 def _quieten(verbose: bool) -> None:
     root = logging.getLogger('pvm_imagecache')
     if not verbose:
@@ -900,6 +906,7 @@ class World:
                 manager.run_cleanup(in_use=self._in_use)
             with self._catalog() as catalog:
                 catalog.executescript(_JOURNAL)
+            seams.ignore_in_catalog(_JOURNAL_PREFIX)
             self._held = held.pop_all()
         return self
 
@@ -1165,7 +1172,8 @@ class Run:
         context = multiprocessing.get_context('spawn')
         ours, theirs = context.Pipe()
         started = context.Process(
-            target=target, args=(self._world.place, theirs, *args)
+            target=_in_process,
+            args=(target, self._world.place, theirs, *args),
         )
         started.start()
         theirs.close()

@@ -82,6 +82,19 @@ class TokenFileTest(base.TestCase):
         self.assert_refused('relative', 'token')
         self.assert_refused('relative', '')
 
+    @unittest.skipIf(os.geteuid(), 'only root makes links of root')
+    def test_links_of_root_are_followed_where_nothing_is_configured(self):
+        (self.directory / 'run').symlink_to(self.directory)
+        path = self.directory / 'run/token'
+        self.assertEqual(_SECRET, self.read(path))
+        self.assertRaises(token_file.Refused, self.read, path, self.directory)
+        self.directory.chmod(0o1777)
+        self.assertRaises(token_file.Refused, self.read, path)
+
+    def test_the_clock_of_the_host_counts(self):
+        self.patch(time, 'time', lambda: 0.0)
+        self.assertEqual(_SECRET, self.read())
+
     def test_a_file_from_before_the_logon_is_refused(self):
         self.began = time.time() + 1
         self.assert_refused('for this logon')
@@ -89,6 +102,8 @@ class TokenFileTest(base.TestCase):
     def test_links_are_not_followed(self):
         (self.directory / 'a').symlink_to(self.file)
         (self.directory / 'b').symlink_to(self.directory)
+        if not os.geteuid():
+            os.lchown(self.directory / 'b', 12345, 12345)
         for path in ('a', 'b/token'):
             for directory in ('', self.directory):
                 error = self.assertRaises(
