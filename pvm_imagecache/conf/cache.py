@@ -136,6 +136,27 @@ Related options:
 * disk_driver: this option has an effect only if it is ssp
 """,
     ),
+    cfg.BoolOpt(
+        'shared_with_nova_powervm',
+        default=False,
+        help="""
+Name images in a Shared Storage Pool as nova-powervm names them, and use the
+images that it has stored.
+
+nova-powervm finds an image by its name and its MD5 hash. A user who can
+create images can forge an MD5 hash: instances of other users then boot from
+an image of that user, or that user reads an image of another project. Set
+this option only while hosts of the cluster run nova-powervm, and only if all
+users who can create images are trusted.
+
+If this option is false, an image is found by its ID and all its hashes, and
+images of nova-powervm are not used.
+
+Related options:
+
+* disk_driver: this option has an effect only if it is ssp
+""",
+    ),
     cfg.ListOpt(
         'eviction_policies',
         default=['age', 'watermark'],

@@ -18,11 +18,13 @@ So there are no base images of this project. For the upload of an image LU see
 :mod:`~pvm_imagecache.drivers.ssp.image_unit`.
 """
 
+import base64
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import hashlib
+import json
 import threading
 from typing import Any
 from typing import Final
@@ -48,7 +50,8 @@ from pvm_imagecache.drivers.ssp import image_unit
 _MAX_IMAGE_NAME: Final = (
     pvm_const.MaxLen.FILENAME_DEFAULT - image_unit.MARKER_LENGTH
 )
-_HASH_LENGTH: Final = 32
+#: Bytes of a hash that have no padding in base32: 48 characters.
+_IDENTITY_BYTES: Final = 30
 
 
 class SSPDriver(base.DiskDriver):
@@ -58,6 +61,8 @@ class SSPDriver(base.DiskDriver):
     :param cluster_name: of the cluster; '' if there is only one.
     :param patience: seconds to wait for another host that uploads an image,
         while no change is seen.
+    :param shared_with_nova_powervm: whether images are named as nova-powervm
+        names them, see :func:`image_lu_name`.
     """
 
     api_version = base.API_VERSION
@@ -71,10 +76,13 @@ class SSPDriver(base.DiskDriver):
         adapters: powervm.AdapterSource,
         cluster_name: str,
         patience: float = 600.0,
+        *,
+        shared_with_nova_powervm: bool = False,
     ) -> None:
         self._adapters = adapters
         self._cluster_name = cluster_name
         self._patience = patience
+        self._shared = shared_with_nova_powervm
         self._guard = threading.Lock()
         self._found: tuple[Any, Any] | None = None
 
@@ -84,6 +92,9 @@ class SSPDriver(base.DiskDriver):
             powervm.AdapterSource(powervm.Connection.from_conf(conf)),
             conf.pvm_imagecache.cluster_name,
             conf.pvm_imagecache.fetch_timeout,
+            shared_with_nova_powervm=(
+                conf.pvm_imagecache.shared_with_nova_powervm
+            ),
         )
 
     def pool(self) -> base.Pool:
@@ -126,7 +137,9 @@ class SSPDriver(base.DiskDriver):
             ):
                 unit = image_unit.get_or_upload(
                     self._tier(),
-                    image_lu_name(image),
+                    image_lu_name(
+                        image, shared_with_nova_powervm=self._shared
+                    ),
                     self._upload_vios(),
                     feed.open,
                     image.size,
@@ -297,38 +310,70 @@ class _Feed:
             raise
 
 
-def image_lu_name(image: image_module.Image) -> str:
+def image_lu_name(
+    image: image_module.Image, *, shared_with_nova_powervm: bool = False
+) -> str:
     """Return the name of the LU that holds an image.
 
-    It is the name that nova-powervm uses, ``image_<name>_<md5>``, so that
-    images that it has stored are used. If both are too long, the name of the
-    image is truncated. An image with a signature, which must be verified,
-    has a name of its own: other hosts may have stored the same image without
-    verifying it.
+    A unit is found by its name only, so the name contains everything that
+    must be equal: the ID of the image, its size, its format, all its hashes,
+    and its signature if that must be verified. Different images never share
+    a unit, even if their bytes are equal: the hashes of an image are not
+    always computed by Glance, and MD5 can be forged.
 
-    :param image: the image.
-    :returns: the same name for the same bytes and image name.
+    The name is ``image_<name>_<identity>``. The identity has a length that
+    no MD5 has: a unit of nova-powervm, or of an older release, is never
+    taken for one of these.
+
+    :param image: the image, with its signature if other hosts may have
+        stored the same image without verifying it.
+    :param shared_with_nova_powervm: whether an image with an MD5 and without
+        a signature has the name that nova-powervm gives it,
+        ``image_<name>_<md5>``. Different images with the same name and MD5
+        share a unit then.
+    :returns: the name. If it is too long, the name of the image in it is
+        truncated.
     :raises ImageNotCacheable: if Glance has no hash of the image.
     """
-    value = (image.checksum or image.os_hash_value or '')[:_HASH_LENGTH]
-    if not value:
+    if not image.os_hash_value and not image.checksum:
         raise exceptions.ImageNotCacheable(
             image=image.id,
             reason='it has no hash, which identifies images in a Shared '
             'Storage Pool.',
         )
-    if not image.signature.missing:
-        value = hashlib.sha256(
-            f'{value} {image.signature.fingerprint}'.encode()
-        ).hexdigest()[:_HASH_LENGTH]
+    if shared_with_nova_powervm and image.checksum and _is_unsigned(image):
+        identity = image.checksum
+    else:
+        identity = _identity(image)
     return str(
         pvm_util.sanitize_file_name_for_api(
             image.name or image.id,
             prefix='image_',
-            suffix=f'_{value}',
+            suffix=f'_{identity}',
             max_len=_MAX_IMAGE_NAME,
         )
     )
+
+
+def _identity(image: image_module.Image) -> str:
+    """Return a hash of everything that distinguishes images."""
+    facts = (
+        image.id,
+        image.size,
+        image.disk_format,
+        image.os_hash_algo,
+        image.os_hash_value,
+        image.checksum,
+        None if _is_unsigned(image) else image.signature.fingerprint,
+    )
+    digest = hashlib.blake2b(
+        json.dumps(facts).encode(), digest_size=_IDENTITY_BYTES
+    ).digest()
+    return base64.b32encode(digest).decode().lower()
+
+
+def _is_unsigned(image: image_module.Image) -> bool:
+    return bool(image.signature.missing)
 
 
 def _choose(clusters: Sequence[Any], name: str) -> Any:

@@ -22,6 +22,7 @@ a host that crashed; here the wait is bounded.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+import http
 import time
 from typing import Any
 from typing import Final
@@ -29,8 +30,11 @@ import uuid
 
 from oslo_log import log as logging
 from oslo_utils import units
+from pypowervm import exceptions as pvm_exceptions
 from pypowervm.tasks import storage as pvm_storage_tasks
 from pypowervm.wrappers import storage as pvm_storage
+
+from pvm_imagecache import text
 
 LOG = logging.getLogger(__name__)
 
@@ -106,8 +110,8 @@ def fill(
 ) -> Any:
     """Create a unit that begins with an image.
 
-    If the upload fails, the unit is deleted. Errors of pypowervm are raised
-    as they are.
+    If the upload fails, the unit is deleted; a failure of that is logged.
+    Errors of pypowervm are raised as they are.
 
     :param tier: a ``pypowervm.wrappers.storage.Tier``.
     :param name: of the unit.
@@ -118,23 +122,44 @@ def fill(
     :param image_size: in bytes.
     :returns: a ``pypowervm.wrappers.storage.LUEnt``.
     """
+    unit = _create(tier, name, size, kind)
+    try:
+        _write(unit, vios_uuid, open_image, image_size)
+    except BaseException:
+        _delete(unit)
+        raise
+    return unit
+
+
+def _create(tier: Any, name: str, size: int, kind: str) -> Any:
     # PowerVM takes GiB: two decimals for images, whole numbers for disks.
     gib: float = -(-size // units.Gi)
     if kind == pvm_storage.LUType.IMAGE:
         gib = max(1, -(-size * 100 // units.Gi)) / 100
-    _, unit = pvm_storage_tasks.crt_lu(tier, name, gib, typ=kind)
+    return pvm_storage_tasks.crt_lu(tier, name, gib, typ=kind)[1]
+
+
+def _write(unit: Any, vios_uuid: str, open_image: Open, size: int) -> None:
+    pvm_storage_tasks.upload_lu(
+        vios_uuid,
+        unit,
+        open_image,
+        size,
+        upload_type=pvm_storage_tasks.UploadType.IO_STREAM_BUILDER,
+    )
+
+
+def _delete(unit: Any) -> bool:
+    """Delete an incomplete unit; return whether it is deleted."""
     try:
-        pvm_storage_tasks.upload_lu(
-            vios_uuid,
-            unit,
-            open_image,
-            image_size,
-            upload_type=pvm_storage_tasks.UploadType.IO_STREAM_BUILDER,
-        )
-    except BaseException:
         unit.delete()
-        raise
-    return unit
+    except Exception as error:
+        LOG.warning(
+            'Could not delete the incomplete logical unit %(name)s: %(error)s',
+            {'name': unit.name, 'error': text.one_line(error)},
+        )
+        return False
+    return True
 
 
 def _upload(
@@ -149,22 +174,50 @@ def _upload(
     _, made = pvm_storage_tasks.crt_lu(
         tier, marker, _MARKER_SIZE, typ=pvm_storage.LUType.IMAGE
     )
+    # Without a marker, all hosts take the unit for complete.
+    incomplete = False
     try:
         found = _units(tier, name)
         if name in found or min(found) != marker:
             LOG.info('Another host is uploading %s', name)
             return None
-        return fill(
-            tier,
-            name,
-            size,
-            pvm_storage.LUType.IMAGE,
-            vios_uuid,
-            open_image,
-            size,
-        )
+        try:
+            unit = _create(tier, name, size, pvm_storage.LUType.IMAGE)
+        except Exception as error:
+            incomplete = not _is_refusal(error) and _may_exist(tier, name)
+            raise
+        try:
+            _write(unit, vios_uuid, open_image, size)
+        except BaseException:
+            incomplete = not _delete(unit)
+            raise
+        return unit
     finally:
-        made.delete()
+        if not incomplete:
+            made.delete()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether PowerVM answered that it did not create a unit."""
+    return (
+        isinstance(error, pvm_exceptions.HttpError)
+        and error.response is not None
+        and http.HTTPStatus.BAD_REQUEST
+        <= error.response.status
+        < http.HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+
+
+def _may_exist(tier: Any, name: str) -> bool:
+    try:
+        return name in _units(tier, name)
+    except Exception as error:
+        LOG.warning(
+            'Could not check whether an incomplete logical unit %(name)s '
+            'exists: %(error)s',
+            {'name': name, 'error': text.one_line(error)},
+        )
+        return True
 
 
 def _units(tier: Any, name: str) -> dict[str, Any]:

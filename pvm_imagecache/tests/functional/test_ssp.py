@@ -13,6 +13,7 @@
 """The driver for Shared Storage Pools on the simulator."""
 
 from concurrent import futures
+import dataclasses
 import pathlib
 import time
 
@@ -21,17 +22,17 @@ from oslo_utils import units
 from pypowervm.tasks import cluster_ssp as pvm_cluster_ssp
 
 from pvm_imagecache import exceptions
-from pvm_imagecache import image as image_module
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers.ssp import driver
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests import functional_base as base
+from pvm_imagecache.tests import images
 
 SIZE = 3 * units.Mi + 5
 
 
-class SSPTestCase(base.FunctionalTestCase):
-    """Image LUs and linked clones, without base images."""
+class PoolTestCase(base.FunctionalTestCase):
+    """A manager of a Shared Storage Pool."""
 
     cluster = ('cluster1', 100.0)
 
@@ -42,6 +43,10 @@ class SSPTestCase(base.FunctionalTestCase):
             'disk_driver = ssp\n'
         )
         self.manager = self.make_manager()
+
+
+class SSPTestCase(PoolTestCase):
+    """Image LUs and linked clones, without base images."""
 
     def units_by_name(self) -> dict[str, pathlib.Path]:
         return self.disks()
@@ -188,43 +193,76 @@ class SSPTestCase(base.FunctionalTestCase):
         )
 
 
-class NamesTestCase(base.base.BaseTestCase):
-    """The names of image LUs identify images."""
+class ForgedMD5TestCase(PoolTestCase):
+    """Images of other users with the MD5 of an image, which can be forged."""
 
-    def test_long_names_keep_the_hash(self) -> None:
-        names = {
-            driver.image_lu_name(
-                image_module.Image(
-                    id='x',
-                    name='n' * 200,
-                    size=1,
-                    disk_format='raw',
-                    checksum=checksum,
-                )
-            )
-            for checksum in ('a' * 32, 'b' * 32)
-        }
-        self.assertEqual(2, len(names))
-        for name in names:
-            self.assertEqual(67, len(name))
+    #: Two blocks with the same MD5 (Wang et al., 2004). All that follows
+    #: them may be equal.
+    BLOCK = bytes.fromhex(
+        'd131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f89'
+        '55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b'
+        'd8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0'
+        'e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70'
+    )
+    DIFFERENT = (19, 45, 59, 83, 109, 123)
 
-    def test_names_are_those_of_nova_powervm(self) -> None:
+    def _colliding(self) -> tuple[str, str]:
+        """Store two images with equal name, size and MD5."""
+        other = bytes(
+            each ^ (0x80 if place in self.DIFFERENT else 0)
+            for place, each in enumerate(self.BLOCK)
+        )
+        rest = images.raw_bytes(SIZE)
+        first, second = (
+            self.glance.create_image('debian-13', block + rest)
+            for block in (self.BLOCK, other)
+        )
+        return first, second
+
+    def test_an_image_with_a_forged_md5_does_not_serve_others(self) -> None:
+        private, forged = self._colliding()
+        first, second = self.image(private), self.image(forged)
         self.assertEqual(
-            'image_my_image_' + 'a' * 32,
-            driver.image_lu_name(
-                image_module.Image(
-                    id='x',
-                    name='my image',
-                    size=1,
-                    disk_format='raw',
-                    checksum='a' * 32,
-                )
-            ),
+            (first.name, first.size, first.checksum),
+            (second.name, second.size, second.checksum),
         )
+        for image in (second, first):
+            self.manager.create_disk(image, f'of_{image.id[:8]}')
+        for image in (second, first):
+            self.assert_holds(f'of_{image.id[:8]}', image.id, image.size)
 
-    def test_an_image_without_hash_is_refused(self) -> None:
-        self.assertRaises(
-            exceptions.ImageNotCacheable,
-            driver.image_lu_name,
-            image_module.Image(id='x', name='n', size=1, disk_format='raw'),
+    def test_a_forged_md5_of_images_without_other_hash_is_of_no_use(
+        self,
+    ) -> None:
+        for image_id in self._colliding():
+            image = dataclasses.replace(
+                self.image(image_id), os_hash_algo=None, os_hash_value=None
+            )
+            self.manager.create_disk(image, f'of_{image_id[:8]}')
+            self.assert_holds(f'of_{image_id[:8]}', image_id, image.size)
+
+    def test_units_of_nova_powervm_are_shared_on_request_only(self) -> None:
+        image_id = self.store_raw(SIZE)
+        image = self.image(image_id)
+        theirs = driver.image_lu_name(image, shared_with_nova_powervm=True)
+        pool = self.manager._driver
+        pvm_cluster_ssp.get_or_upload_image_lu(
+            pool._tier(),
+            theirs,
+            pool._upload_vios(),
+            lambda: iter([self.glance.data_path(image_id).read_bytes()]),
+            SIZE,
         )
+        sharing = self.make_manager(
+            self.write_conf(
+                f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
+                'disk_driver = ssp\nshared_with_nova_powervm = true\n',
+                'sharing.conf',
+            )
+        )
+        done = sharing.create_disk(image, 'one')
+        self.assertEqual(0, done.bytes_fetched)
+        done = self.manager.create_disk(image, 'two')
+        self.assertEqual(SIZE, done.bytes_fetched)
+        for name in ('one', 'two'):
+            self.assert_holds(name, image_id, SIZE)

@@ -12,6 +12,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import http
 import types
 
@@ -37,56 +38,87 @@ _LONGEST = pvm_const.MaxLen.FILENAME_DEFAULT - len('part12345678')
 
 
 class ImageLUNameTest(base.TestCase):
-    def _name(self, **values):
-        return driver.image_lu_name(base.image_of(b'x', **values))
+    def setUp(self):
+        super().setUp()
+        self.image = base.image_of(b'x', name='rhel 8')
 
-    def test_the_name_is_that_of_nova_powervm(self):
+    def _name(self, *, shared=False, **values):
+        return driver.image_lu_name(
+            dataclasses.replace(self.image, **values),
+            shared_with_nova_powervm=shared,
+        )
+
+    def test_images_that_differ_in_anything_share_no_unit(self):
+        names = {
+            self._name(**values)
+            for values in (
+                {},
+                {'id': 'a' * 36},
+                {'size': 2},
+                {'disk_format': 'qcow2'},
+                {'os_hash_algo': 'sha256'},
+                {'os_hash_value': 'ab' * 64},
+                {'checksum': 'ab' * 16},
+                {'os_hash_value': None, 'os_hash_algo': None},
+                {'checksum': None},
+            )
+        }
+        self.assertEqual(9, len(names))
+
+    def test_an_image_with_a_forged_md5_has_a_unit_of_its_own(self):
+        old = {'os_hash_algo': None, 'os_hash_value': None}
+        self.assertNotEqual(
+            self._name(id='a' * 36, **old), self._name(id='b' * 36, **old)
+        )
+
+    def test_no_name_is_that_of_nova_powervm(self):
+        for values in ({}, {'os_hash_algo': None, 'os_hash_value': None}):
+            identity = self._name(**values).rpartition('_')[2]
+            self.assertEqual(48, len(identity))
+
+    def test_a_shared_name_is_that_of_nova_powervm(self):
         self.assertEqual(
             'image_rhel_8_' + 'ab' * 16,
-            self._name(name='rhel 8', checksum='ab' * 16),
+            self._name(shared=True, checksum='ab' * 16),
+        )
+
+    def test_an_image_without_md5_is_not_shared(self):
+        values = {'checksum': None, 'os_hash_value': 'cd' * 64}
+        self.assertEqual(
+            self._name(**values), self._name(shared=True, **values)
         )
 
     def test_an_image_without_name_is_named_by_its_id(self):
-        self.assertTrue(
-            self._name(name=None).startswith('image_3e865d14_8c1e_4615_')
-        )
-
-    def test_an_image_without_md5_is_named_by_its_hash(self):
-        self.assertTrue(
-            self._name(
-                name='n', checksum=None, os_hash_value='cd' * 64
-            ).endswith('_' + 'cd' * 16)
-        )
+        self.assertTrue(self._name(name=None).startswith('image_3e865d14'))
 
     def test_an_image_that_must_be_verified_has_a_name_of_its_own(self):
-        image = base.image_of(b'x', name='n')
-        names = {
-            driver.image_lu_name(each)
-            for each in (
-                image,
-                base.signed(image),
-                base.signed(image, 'another signature'),
-            )
-        }
-        self.assertEqual(3, len(names))
-        self.assertEqual({len('image_n_') + 32}, {len(each) for each in names})
+        for shared in (False, True):
+            names = {
+                driver.image_lu_name(each, shared_with_nova_powervm=shared)
+                for each in (
+                    self.image,
+                    base.signed(self.image),
+                    base.signed(self.image, 'another signature'),
+                )
+            }
+            self.assertEqual(3, len(names))
 
     def test_an_image_without_hash_is_refused(self):
-        self.assertRaises(
-            exceptions.ImageNotCacheable,
-            self._name,
-            checksum=None,
-            os_hash_value='',
-        )
+        for shared in (False, True):
+            self.assertRaises(
+                exceptions.ImageNotCacheable,
+                self._name,
+                shared=shared,
+                checksum=None,
+                os_hash_value='',
+            )
 
     @base.generated
-    @hypothesis.given(
-        strategies.text(),
-        strategies.text('abcdef0123456789', min_size=32, max_size=32),
-    )
-    def test_the_hash_is_never_truncated(self, name, checksum):
-        made = self._name(name=name, checksum=checksum)
-        self.assertTrue(made.endswith(f'_{checksum}'))
+    @hypothesis.given(strategies.text(), strategies.booleans())
+    def test_the_identity_is_never_truncated(self, name, shared):
+        made = self._name(name=name, shared=shared)
+        identity = self._name(shared=shared).rpartition('_')[2]
+        self.assertTrue(made.endswith(f'_{identity}'))
         self.assertLessEqual(len(made), _LONGEST)
         self.assertRegex(made, r'\A[.0-9A-Z_a-z]+\Z')
 

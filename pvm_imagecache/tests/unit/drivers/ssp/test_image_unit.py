@@ -122,6 +122,41 @@ class GetOrUploadTest(ImageUnitTestCase):
         self.assertEqual(NAME, self.get().name)
         self.assert_image(NAME)
 
+    def test_an_incomplete_unit_is_never_taken_for_complete(self):
+        # It cannot be deleted, so its marker must stay.
+        self.powervm.control.add_fault(
+            'status',
+            method='DELETE',
+            path_regex='LogicalUnit',
+            status=500,
+            count=2,
+        )
+        self.assertRaises(pvm_exceptions.Error, self.get, self.broken)
+        (marker,) = set(self.units()) - {NAME}
+        self.assertEqual({NAME, marker}, set(self.units()))
+        self.assertIn('Could not delete the incomplete', self.log.output)
+        self.assertIsNone(self.get())
+        self.assertEqual(1, self.opened)
+
+    def test_a_unit_whose_creation_was_not_answered_is_incomplete(self):
+        self.powervm.control.add_fault(
+            'lose_answer', method='PUT', path_regex='LogicalUnit', skip=1
+        )
+        self.assertRaises(pvm_exceptions.Error, self.get)
+        self.assertEqual(2, len(self.units()))
+        self.assertIsNone(self.get())
+
+    def test_a_refused_unit_leaves_no_marker(self):
+        self.powervm.control.add_fault(
+            'status',
+            method='PUT',
+            path_regex='LogicalUnit',
+            skip=1,
+            status=400,
+        )
+        self.assertRaises(pvm_exceptions.Error, self.get)
+        self.assertEqual({}, self.units())
+
     def test_the_upload_of_another_host_is_awaited(self):
         marker = self.add(FIRST)
         self.clock.events = [
