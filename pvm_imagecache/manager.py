@@ -821,11 +821,24 @@ class ImageManager:
                 kind,
                 self._driver.pool_id(),
                 image.id,
-                disk_name or naming.base_image_name(image.id),
+                disk_name or self._disk_name_of(image),
                 image.size,
                 reason,
             )
         )
+
+    def _disk_name_of(self, image: image_module.Image) -> str:
+        """Return the name of the disk of a base image."""
+        try:
+            record = self._catalog.base_images.of_image(
+                self._driver.pool_id(), image.id
+            )
+        except exceptions.CacheFault as error:
+            LOG.debug('The disk of %s is not known: %s', image.label, error)
+            record = None
+        if record is None:
+            return naming.base_image_name(image.id)
+        return record.disk_name
 
     def _record(
         self,

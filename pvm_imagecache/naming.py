@@ -16,6 +16,7 @@ A name does not prove what a disk contains. It keeps only twelve hexadecimal
 digits of the image's ID, and the ID can be chosen when an image is created.
 """
 
+import hashlib
 import re
 from typing import Final
 
@@ -43,6 +44,24 @@ def base_image_name(image_id: str) -> str:
     :returns: the name, of at most :data:`MAX_DISK_NAME` characters.
     """
     return (BASE_IMAGE_PREFIX + _FORBIDDEN.sub('_', image_id))[:MAX_DISK_NAME]
+
+
+def second_base_image_name(image_id: str, pool: str) -> str:
+    """Return the disk name of a base image whose first name is taken.
+
+    The first name of an image can be that of another image, whose ID a user
+    has chosen for that purpose. The second one cannot be predicted without
+    the ID of the pool. All processes of a host use the same one.
+
+    :param image_id: ID of the Glance image.
+    :param pool: ID of the pool.
+    :returns: a name for which :func:`is_base_image_name` is true.
+    """
+    digits = hashlib.blake2b(
+        image_id.encode(errors='backslashreplace'),
+        key=hashlib.sha256(pool.encode()).digest(),
+    ).hexdigest()
+    return f'{BASE_IMAGE_PREFIX}{digits[:8]}_{digits[8:12]}'
 
 
 def is_base_image_name(disk_name: str) -> bool:

@@ -71,6 +71,34 @@ class BaseImages:
         found = self._select('pool = ? AND disk_name = ?', pool, disk_name)
         return found[0] if found else None
 
+    def of_image(self, pool: str, image_id: str) -> models.BaseImage | None:
+        """Return the record of the base image of an image.
+
+        :param pool: ID of the pool.
+        :param image_id: ID of the image.
+        :returns: the record; None if there is none.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        found = self._select('pool = ? AND image_id = ?', pool, image_id)
+        return found[-1] if found else None
+
+    def check_only_name(
+        self, pool: str, image_id: str, disk_name: str
+    ) -> None:
+        """Check that no base image holds an image under another name.
+
+        :param pool: ID of the pool.
+        :param image_id: ID of the image.
+        :param disk_name: the name that the base image will have.
+        :raises CatalogConflict: if one does.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        found = self.of_image(pool, image_id)
+        if found and found.disk_name != disk_name:
+            raise exceptions.CatalogConflict(
+                image=image_id, reason=f'disk {found.disk_name} holds it'
+            )
+
     def get_many(
         self, pool: str, disk_names: Iterable[str]
     ) -> dict[str, models.BaseImage]:

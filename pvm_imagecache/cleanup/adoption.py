@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 
 
 def delete_untracked(
-    driver: base.DiskDriver, image: image_module.Image
+    driver: base.DiskDriver, image: image_module.Image, name: str
 ) -> None:
     """Delete the untracked disk that has the name of an image's base image.
 
@@ -43,11 +43,11 @@ def delete_untracked(
 
     :param driver: of the pool.
     :param image: whose base image needs the name.
+    :param name: of the base image's disk.
     :raises BaseImageOccupied: if it may be anything but a stale base image.
     :raises PowerVMError: if the pool cannot be read or the disk cannot be
         deleted.
     """
-    name = naming.base_image_name(image.id)
     named = _named(driver, name)
     doubt = ownership.doubt_about(
         named, image, driver.mapped(named), driver.upload_targets()
@@ -84,6 +84,7 @@ def adopt(
     :raises ImageNotAdoptable: if the disk cannot hold the image, or may
         change.
     :raises LockTimeout: if the image is being fetched.
+    :raises CatalogConflict: if its fetch under another name has just started.
     :raises CatalogError: if the record cannot be written.
     :raises PowerVMError: if the pool cannot be read.
     """
@@ -94,14 +95,17 @@ def adopt(
             'Disk %(disk)s is adopted as image %(image)s',
             {'disk': name, 'image': image.label},
         )
-        return cache.catalog.base_images.adopt(
-            cache.driver.pool_id(),
-            name,
-            image,
-            disk.udid,
-            disk.capacity,
-            ownership.adopted_fill_id(disk, uuid.uuid4().hex),
-        )
+        images, pool = cache.catalog.base_images, cache.driver.pool_id()
+        with cache.catalog.transaction():
+            images.check_only_name(pool, image.id, name)
+            return images.adopt(
+                pool,
+                name,
+                image,
+                disk.udid,
+                disk.capacity,
+                ownership.adopted_fill_id(disk, uuid.uuid4().hex),
+            )
 
 
 def candidate(
@@ -118,7 +122,8 @@ def candidate(
     :raises PowerVMError: if the pool cannot be read.
     """
     name = naming.base_image_name(image.id)
-    record = cache.catalog.base_images.get(cache.driver.pool_id(), name)
+    images, pool = cache.catalog.base_images, cache.driver.pool_id()
+    record = images.of_image(pool, image.id) or images.get(pool, name)
     doubt: str | None
     if record is not None:
         doubt = (

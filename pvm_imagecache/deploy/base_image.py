@@ -48,6 +48,8 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds between two reads of the progress of another process.
 _POLL_INTERVAL: Final = 0.5
+#: How often the name of the disk is determined again because it changed.
+_LOOKS: Final = 3
 
 
 class BaseImageFill:
@@ -86,21 +88,40 @@ class BaseImageFill:
         #: The last failed download when the operation began.
         self._failed_before: models.FailedDownload | None = None
         self._began = False
+        self._name = naming.base_image_name(image.id)
+        self._name_is_fixed = False
 
     @property
     def name(self) -> str:
-        """Name of the base image's disk."""
-        return naming.base_image_name(self._image.id)
+        """Name of the base image's disk, as the last :meth:`record` found."""
+        return self._name
 
     def record(self) -> models.BaseImage | None:
         """Return the record that the catalog has for the disk name now.
 
+        The name is the second one of the image while the catalog has another
+        image under the first one, or has this image under the second one. It
+        does not change while :meth:`claim` holds the lock of the name.
+
         :returns: the record, or None.
         :raises CatalogError: if the catalog cannot be read.
         """
-        return self._cache.catalog.base_images.get(
-            self._cache.driver.pool_id(), self.name
-        )
+        pool = self._cache.driver.pool_id()
+        first = naming.base_image_name(self._image.id)
+        second = naming.second_base_image_name(self._image.id, pool)
+        found = self._cache.catalog.base_images.get_many(pool, [first, second])
+        if not self._name_is_fixed:
+            self._name = first
+            if self._is_other(found.get(first)) or (
+                first not in found
+                and second in found
+                and not self._is_other(found[second])
+            ):
+                self._name = second
+        return found.get(self._name)
+
+    def _is_other(self, record: models.BaseImage | None) -> bool:
+        return record is not None and record.image.id != self._image.id
 
     def servable(self, gone: str | None = None) -> models.BaseImage | None:
         """Return the record of a base image that deploys may be served from.
@@ -138,12 +159,13 @@ class BaseImageFill:
         Waits while another thread or process fetches the image and makes
         progress.
 
-        :param before_wait: is called once if there is something to wait
-            for. Its exceptions are raised.
+        :param before_wait: is called before a wait. Its exceptions are
+            raised.
         :returns: a context manager that gives a stack; closing the stack
             releases the lock before the end of the block.
         :raises LockTimeout: if the other fetch makes no progress for
-            ``fetch_timeout`` seconds.
+            ``fetch_timeout`` seconds, or if the name of the disk changes
+            again and again.
         :raises ImageFetchFailed: if the other fetch got wrong data, twice.
         :raises ImageSignatureWrong: if the other fetch showed that the
             required signature is not that of the data.
@@ -151,27 +173,57 @@ class BaseImageFill:
         """
         self._note_failed_download()
         with contextlib.ExitStack() as held:
-            if not self._took_lock(held):
-                before_wait()
-                self._wait_for_lock(held)
+            self._lock_name(held, before_wait)
             self._raise_if_failed_meanwhile()
             yield held
 
-    def _took_lock(self, held: contextlib.ExitStack) -> bool:
+    def _lock_name(
+        self, held: contextlib.ExitStack, before_wait: Callable[[], None]
+    ) -> None:
+        """Acquire the lock of the name that the base image has, and fix it."""
+        for looks_left in reversed(range(_LOOKS)):
+            self.record()
+            name = self.name
+            with contextlib.ExitStack() as lock:
+                try:
+                    self._lock(lock, name, before_wait)
+                except exceptions.LockTimeout:
+                    if not looks_left or not self._is_renamed(name):
+                        raise
+                    continue
+                if looks_left and self._is_renamed(name):
+                    continue
+                held.push(lock.pop_all())
+            self._name, self._name_is_fixed = name, True
+            held.callback(setattr, self, '_name_is_fixed', False)
+            return
+
+    def _is_renamed(self, name: str) -> bool:
+        self.record()
+        return self.name != name
+
+    def _lock(
+        self,
+        held: contextlib.ExitStack,
+        name: str,
+        before_wait: Callable[[], None],
+    ) -> None:
         with self._steps.timed('wait'):
             try:
-                held.enter_context(self._cache.fill_lock(self.name, 0))
+                held.enter_context(self._cache.fill_lock(name, 0))
+                return
             except exceptions.LockTimeout:
-                return False
-        return True
-
-    def _wait_for_lock(self, held: contextlib.ExitStack) -> None:
+                pass
+        before_wait()
         deadline = _ProgressDeadline(
-            self._cache.settings.fetch_timeout, self.record, self._steps
+            self._cache.settings.fetch_timeout,
+            self.record,
+            lambda: self.name != name,
+            self._steps,
         )
         with self._steps.timed('wait'), interrupts.allowed():
             held.enter_context(
-                self._cache.fill_lock(self.name, deadline.seconds_left)
+                self._cache.fill_lock(name, deadline.seconds_left)
             )
 
     def clear_previous(
@@ -238,17 +290,21 @@ class BaseImageFill:
         :raises NotEnoughSpace: if the disks do not fit.
         :raises PowerVMError: if PowerVM does not create them.
         :raises CatalogError: if the record cannot be written.
-        :raises CatalogConflict: if the name has a record.
+        :raises CatalogConflict: if the name has a record, or another fill
+            of the image has just started under another name.
         """
         images = self._cache.catalog.base_images
         self._created = []
-        record = self._record = images.start_fill(
-            self._cache.driver.pool_id(),
-            self.name,
-            image,
-            self._carried,
-            self._cache.settings.wipe_disks,
-        )
+        pool = self._cache.driver.pool_id()
+        with self._cache.catalog.transaction():
+            images.check_only_name(pool, image.id, self.name)
+            record = self._record = images.start_fill(
+                pool,
+                self.name,
+                image,
+                self._carried,
+                self._cache.settings.wipe_disks,
+            )
         with self.undone_on_error():
             with self._disks.changing(
                 self.name, *(new.name for new in others)
@@ -325,7 +381,7 @@ class BaseImageFill:
         try:
             self._cache.catalog.failed_downloads.record(
                 self._cache.driver.pool_id(),
-                self.name,
+                self._failure_key,
                 self._image.data_id,
                 str(getattr(error, 'reason', error) if signature else error),
                 signature,
@@ -337,9 +393,14 @@ class BaseImageFill:
                 {'image': self._image.label, 'error': fault},
             )
 
+    @property
+    def _failure_key(self) -> str:
+        """Under which failed downloads of the image are recorded."""
+        return naming.base_image_name(self._image.id)
+
     def _failed_download(self) -> models.FailedDownload | None:
         return self._cache.catalog.failed_downloads.get(
-            self._cache.driver.pool_id(), self.name
+            self._cache.driver.pool_id(), self._failure_key
         )
 
     def _note_failed_download(self) -> None:
@@ -375,7 +436,7 @@ class BaseImageFill:
             return
         try:
             self._cache.catalog.failed_downloads.remove(
-                self._cache.driver.pool_id(), self.name
+                self._cache.driver.pool_id(), self._failure_key
             )
         except exceptions.CacheFault as error:
             LOG.debug('The record of the failed download is kept: %s', error)
@@ -481,7 +542,7 @@ class BaseImageFill:
                 driver, self.name, self._carried
             ):
                 return
-            adoption.delete_untracked(driver, self._image)
+            adoption.delete_untracked(driver, self._image, self.name)
         except exceptions.PowerVMError as error:
             raise self._occupied(
                 f'a stale disk of that name could not be removed: {error}'
@@ -511,16 +572,21 @@ class BaseImageFill:
 
 
 class _ProgressDeadline:
-    """How long to wait for another fetch: as long as it makes progress."""
+    """How long to wait for another fetch: as long as it makes progress.
+
+    A fetch of another image, which has the same disk name, is not waited for.
+    """
 
     def __init__(
         self,
         seconds: float,
         read: Callable[[], models.BaseImage | None],
+        is_over: Callable[[], bool],
         steps: steps_module.Steps,
     ) -> None:
         self._seconds = seconds
         self._read = read
+        self._is_over = is_over
         self._steps = steps
         self._read_at = 0.0
         self._seen: tuple[str, int] | None = None
@@ -532,6 +598,8 @@ class _ProgressDeadline:
         if now - self._read_at >= _POLL_INTERVAL:
             self._read_at = now
             record = self._read()
+            if self._is_over():
+                return 0.0
             seen = (record.fill_id, record.bytes_done) if record else None
             if seen != self._seen:
                 self._seen, self._progress_at = seen, now

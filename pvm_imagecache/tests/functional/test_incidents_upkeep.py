@@ -112,10 +112,13 @@ class Incident05ReusedIdTestCase(incidents.IncidentTestCase):
         self.assertEqual(
             naming.base_image_name(one), naming.base_image_name(two)
         )
-        for number in (1, 2):
-            self.deploy(one, f'one{number}')
-            self.deploy(two, f'two{number}')
-        self.assert_cached(one)
+        for image_id in (one, two):
+            for outcome in ('miss', 'hit'):
+                self.assertEqual(
+                    outcome,
+                    self.deploy(image_id, f'{outcome}_{image_id[-1]}').value,
+                )
+        self.assert_cached(one, two)
 
 
 class Incident06ForeignDisksTestCase(incidents.IncidentTestCase):

@@ -51,6 +51,18 @@ class BaseImageNameTest(base.TestCase):
             self.assertTrue(naming.is_base_image_name(name))
             self.assertEqual(naming.MAX_DISK_NAME, len(name))
 
+    @base.generated
+    @hypothesis.given(strategies.text(), strategies.text())
+    def test_every_image_has_a_second_name(self, image_id, pool):
+        name = naming.second_base_image_name(image_id, pool)
+        self.assertTrue(naming.is_base_image_name(name))
+        self.assertNotEqual(
+            name, naming.second_base_image_name(image_id, pool + '2')
+        )
+        self.assertNotEqual(
+            name, naming.second_base_image_name(image_id + '2', pool)
+        )
+
     def test_names_keep_the_case_of_the_id(self):
         self.assertNotEqual(
             naming.base_image_name(base.IMAGE_ID),

@@ -151,7 +151,7 @@ class DeleteUntrackedTest(base.CacheTestCase):
     """The disk that has the name of a base image which is to be created."""
 
     def delete(self):
-        adoption.delete_untracked(self.driver, self.image)
+        adoption.delete_untracked(self.driver, self.image, self.base_name)
 
     def check_occupied(self, word):
         error = self.assertRaises(exceptions.BaseImageOccupied, self.delete)

@@ -19,10 +19,12 @@ import fixtures
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import adoption
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.cleanup import removal
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import instance_disk
@@ -35,6 +37,7 @@ from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
 CHUNK = image_stream.CHUNK_SIZE
+HIT = instance_disk.Outcome.HIT
 MISS = instance_disk.Outcome.MISS
 BYPASS = instance_disk.Outcome.BYPASS
 POPULATING = models.State.POPULATING
@@ -134,6 +137,113 @@ class ClaimTest(FillTestCase):
     def test_duration_of_the_wait_is_measured(self):
         with self.fill.claim(_nothing):
             self.assertIn('wait', self.steps.seconds())
+
+
+class TakenNameTest(FillTestCase):
+    """The disk name of the image is that of another image, too.
+
+    Users choose the IDs of their images.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.other = dataclasses.replace(
+            self.image, id=self.image.id[:-4] + 'ffff'
+        )
+        self.source.put(self.other, *fakes.chunks(self.content))
+        self.second_name = naming.second_base_image_name(self.image.id, 'pool')
+
+    def occupy(self):
+        self.prefetch(self.other)
+        self.assertEqual(self.other.id, self.record().image.id)
+
+    def names(self):
+        return {
+            each.image.id: each.disk_name
+            for each in self.catalog.base_images.list('pool')
+        }
+
+    def remove(self, image):
+        record = self.catalog.base_images.of_image('pool', image.id)
+        self.driver.vanish(record.disk_name)
+        self.catalog.base_images.remove(record)
+
+    def test_the_image_is_cached_under_its_second_name(self):
+        self.occupy()
+        self.check(self.deploy('one'), MISS)
+        self.check(self.deploy('two'), HIT)
+        self.check(self.deploy('three', self.other), HIT)
+        self.assertEqual(
+            {
+                self.other.id: self.base_name,
+                self.image.id: self.second_name,
+            },
+            self.names(),
+        )
+
+    def test_the_image_keeps_its_second_name_while_it_is_cached(self):
+        self.occupy()
+        self.prefetch()
+        self.remove(self.other)
+        self.check(self.deploy('one'), HIT)
+        self.remove(self.image)
+        self.check(self.deploy('two'), MISS)
+        self.assertEqual({self.image.id: self.base_name}, self.names())
+
+    def test_a_fetch_of_the_other_image_is_not_waited_for(self):
+        fill = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.other
+        )
+        with self.cache.fill_lock(self.base_name, 0):
+            self.check(self.deploy('one'), MISS)
+            self.check(self.deploy('two'), HIT)
+        self.assertEqual(fill, self.record())
+
+    def test_a_wait_ends_when_the_other_image_is_seen(self):
+        # It has the lock, and no record so far.
+        with self.cache.fill_lock(self.base_name, 0):
+            fill = self.new_fill()
+            with fill.claim(
+                lambda: self.catalog.base_images.start_fill(
+                    'pool', self.base_name, self.other
+                )
+            ):
+                self.assertEqual(self.second_name, fill.name)
+
+    def test_an_image_is_never_cached_under_both_names(self):
+        self.occupy()
+        with self.fill.claim(_nothing):
+            self.assertEqual(self.second_name, self.fill.name)
+            self.remove(self.other)
+            fill = self.new_fill()
+            with fill.claim(_nothing):
+                self.assertEqual(self.base_name, fill.name)
+                fill.create(self.image)
+                self.assertRaises(
+                    exceptions.CatalogConflict, self.fill.create, self.image
+                )
+        self.assertEqual({self.image.id: self.base_name}, self.names())
+
+    def test_an_image_with_a_second_name_cannot_be_adopted(self):
+        self.occupy()
+        self.prefetch()
+        self.remove(self.other)
+        self.driver.add(self.base_name)
+        self.assertRaises(
+            exceptions.ImageNotAdoptable,
+            adoption.adopt,
+            self.cache,
+            self.image,
+        )
+
+    def test_both_images_are_evicted_and_purged(self):
+        self.occupy()
+        self.prefetch()
+        done = removal.remove(
+            self.cache, self.catalog.base_images.list('pool')
+        )
+        self.assertEqual([True, True], [each.removed for each in done])
+        self.check_nothing_left()
 
 
 class CreateTest(FillTestCase):
@@ -525,14 +635,13 @@ class StaleBaseImageTest(base.CacheTestCase):
         self.leave_behind(written=self.size)
         self.assertFalse(checks.is_servable(self.record(), self.image))
 
-    def test_stale_fill_of_an_image_with_the_same_disk_name_is_replaced(self):
-        self.leave_behind()
-        self.image = dataclasses.replace(
-            self.image, id=self.image.id[:-4] + 'ffff'
-        )
-        self.source.put(self.image, *fakes.chunks(self.content))
-        self.check(self.deploy(), MISS)
-        self.check_cached()
+    def test_stale_fill_of_an_image_with_the_same_disk_name_is_left(self):
+        left = self.leave_behind()
+        image = dataclasses.replace(self.image, id=self.image.id[:-4] + 'ffff')
+        self.source.put(image, *fakes.chunks(self.content))
+        self.check(self.deploy('one', image), MISS)
+        self.check(self.deploy('two', image), HIT)
+        self.assertEqual(left, self.record())
 
     def test_record_stays_until_the_stale_disk_is_deleted(self):
         self.leave_behind()
