@@ -50,6 +50,8 @@ class Settings:
     :ivar automatic: whether images may be evicted without an operator.
     :ivar minimum_age: seconds for which a new base image is not evicted.
     :ivar wipe_disks: whether zeros are written after the image.
+    :ivar max_bytes: bytes that the disks of all base images may occupy
+        together; None for no limit.
     :ivar metrics_textfile: path of the metrics file that a cleanup run
         writes; '' for none.
     """
@@ -60,6 +62,7 @@ class Settings:
     check_download_permission: bool = True
     automatic: bool = True
     minimum_age: float = 300
+    max_bytes: int | None = None
     metrics_textfile: str = ''
     wipe_disks: bool = False
 

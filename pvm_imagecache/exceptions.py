@@ -1330,6 +1330,21 @@ class BaseImageOccupied(CacheFault):
     )
 
 
+class CacheLimitReached(CacheFault):
+    """Raised if an image would exceed the size that the cache may have.
+
+    :ivar image: ID of the image.
+    :ivar needed: size of its disk, as text.
+    :ivar limit: that the cache may have, as text.
+    :ivar reason: why no other images are evicted for it.
+    """
+
+    msg_fmt = (
+        'Image %(image)s needs %(needed)s in the cache, which is limited to '
+        '%(limit)s (max_gib in [pvm_imagecache]): %(reason)s.'
+    )
+
+
 class ImageNotCacheable(CacheFault):
     """Raised if the cache cannot identify the data of an image.
 

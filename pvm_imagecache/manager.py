@@ -411,6 +411,27 @@ class ImageManager:
             last_run=self._catalog.pools.last_run(pool.id),
         )
 
+    def reserved(self) -> int:
+        """Return how much of the pool no instance disk can get.
+
+        :returns: bytes of the base images that cannot be evicted at once:
+            the pinned ones, and those that are being fetched or removed, or
+            are quarantined. All base images if nothing may be evicted
+            automatically.
+        :raises NotSupported: if the pool caches images itself.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        self._need_cache('reserve space for cached images')
+        # One read: other processes create and remove base images.
+        snapshot = self._driver.snapshot()
+        udids = {
+            each.udid for each in self._evictor.retained(snapshot.pool.id)
+        }
+        return sum(
+            each.capacity for each in snapshot.disks if each.udid in udids
+        )
+
     def explain(self, base_image: models.BaseImage) -> results.Explanation:
         """Return why an image is kept, or will be evicted.
 
@@ -873,6 +894,7 @@ def _settings(conf: types.Conf) -> cache_module.Settings:
         check_download_permission=options.check_download_permission,
         automatic=conf.image_cache.remove_unused_base_images,
         minimum_age=options.minimum_age,
+        max_bytes=cache_conf.max_bytes(conf),
         metrics_textfile=options.metrics_textfile,
         wipe_disks=options.wipe_disks,
     )

@@ -159,6 +159,27 @@ class History:
                 )
             ]
 
+    def deploys(self, pool: str, since: float) -> dict[str, int]:
+        """Return how often images were deployed.
+
+        :param pool: ID of the pool.
+        :param since: deploys before this time, in Unix seconds, are not
+            counted.
+        :returns: by image ID, the deploys that the history has.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return {
+                row.text('image_id'): row.integer('times')
+                for row in connection.rows(
+                    'SELECT image_id, COUNT(*) AS times FROM history'
+                    ' WHERE pool = ? AND at >= ? AND image_id IS NOT NULL'
+                    " AND action IN ('hit', 'miss', 'bypass')"
+                    ' GROUP BY image_id',
+                    (pool, since),
+                )
+            }
+
     def image_names(self, pool: str) -> dict[str, set[str | None]]:
         """Return the names of the images in the history.
 

@@ -18,6 +18,7 @@ gathers the facts that they need, and carries out what they select.
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -29,10 +30,12 @@ from oslo_log import log as logging
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache import text
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
+from pvm_imagecache.eviction import admission
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
@@ -45,6 +48,8 @@ LOCK_TIMEOUT: Final = 60.0
 #: Seconds to wait until the space of deleted disks is free.
 FREEING_TIMEOUT: Final = 10.0
 _FREEING_INTERVAL: Final = 0.5
+#: What keeps an image from being evicted for a deploy that would fail.
+_LAST_RESORT_VETOES: Final = (base.Veto.PINNED, base.Veto.BUSY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +100,27 @@ class Evictor:
         if not self.automatic:
             return pipeline.Plan()
         return self._plan(self.view()[0])
+
+    def retained(self, pool: str) -> list[models.BaseImage]:
+        """Return the base images that no deploy can evict.
+
+        All others are evicted before a deploy fails for lack of space.
+
+        :param pool: ID of the pool.
+        :returns: the records of those that are pinned or busy; all of them
+            if nothing may be evicted automatically.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        records = self._cache.catalog.base_images.list(pool)
+        if not self.automatic:
+            return records
+        clock = self._cache.catalog.clock.now()
+        pins = self._cache.catalog.pins.list(pool)
+        return [
+            each
+            for each in records
+            if first_veto(each, clock, 0, pins, (), ()) in _LAST_RESORT_VETOES
+        ]
 
     def evict(self, snapshot: reconciler.Snapshot | None = None) -> Eviction:
         """Evict what the policies select now.
@@ -186,6 +212,7 @@ class Evictor:
         refused: bool = False,
         for_image: str | None = None,
         last_resort: bool = False,
+        newcomer: image_module.Image | None = None,
     ) -> bool:
         """Evict images until the pool has space for a disk.
 
@@ -200,6 +227,9 @@ class Evictor:
         :param last_resort: whether the deploy fails otherwise. If the
             policies do not free enough, every image is eligible that is
             neither pinned nor busy.
+        :param newcomer: the image that a deploy would cache with the space,
+            which evicts no image that is deployed more often: see
+            :mod:`pvm_imagecache.eviction.admission`.
         :returns: whether it is worth trying again.
         """
         if not self.automatic:
@@ -207,7 +237,7 @@ class Evictor:
         try:
             with self._cache.eviction_lock(LOCK_TIMEOUT):
                 return self._make_space(
-                    needed, refused, for_image, last_resort
+                    needed, refused, for_image, last_resort, newcomer
                 )
         except exceptions.PVMImageCacheError as error:
             LOG.warning('Could not make space in the pool: %s', error)
@@ -219,18 +249,29 @@ class Evictor:
         refused: bool,
         for_image: str | None,
         last_resort: bool,
+        newcomer: image_module.Image | None,
     ) -> bool:
         free = self._cache.driver.pool().free
         demand = needed if refused else needed - free
         if demand <= 0:
             # Another thread or process has just freed it.
             return True
-        kept: set[str] = set()
+        kept = {for_image} if for_image else set()
+        if newcomer:
+            kept |= self._not_displaced_by(newcomer)
+        if not self._free(demand, kept, last_resort):
+            return False
+        self._await(lambda: self._cache.driver.pool().free > free)
+        return True
+
+    def _free(self, demand: int, kept: set[str], last_resort: bool) -> bool:
+        """Evict images that free a number of bytes, or none.
+
+        :param kept: IDs of images that are not evicted.
+        """
         freed = 0
         while freed < demand:
-            plan, records = self._plan_space(
-                demand - freed, kept, for_image, last_resort
-            )
+            plan, records = self._plan_space(demand - freed, kept, last_resort)
             if plan.lacking:
                 LOG.info(
                     'Cannot free enough space: %(lacking)s short even after '
@@ -241,29 +282,118 @@ class Evictor:
             done = self._carry_out(plan, records)
             freed += done.freed
             # Others may be evicted instead of what could not be removed.
-            kept |= {
+            kept = kept | {
                 each.base_image.image.id
                 for each in done.results
                 if not each.removed
             }
-        self._await(lambda: self._cache.driver.pool().free > free)
         return True
+
+    def admit(self, image: image_module.Image, *, fairly: bool) -> None:
+        """Evict images until the cache has space for another base image.
+
+        Call it before the base image is created, and :meth:`check_limit`
+        when it has a record.
+
+        :param image: that is to be cached.
+        :param fairly: whether no image is evicted that is deployed more
+            often.
+        :raises CacheLimitReached: if the base image would exceed
+            ``max_bytes``.
+        :raises LockTimeout: if another thread or process still evicts images
+            after :data:`LOCK_TIMEOUT` seconds.
+        :raises CatalogError: if the catalog cannot be read or written.
+        """
+        if self._surplus(image) <= 0:
+            return
+        limit = self._cache.settings.max_bytes or 0
+        if admission.disk_size(image.size) > limit:
+            raise self._limit_reached(image, 'it is larger than the limit')
+        if not self.automatic:
+            raise self._limit_reached(image, 'automatic eviction is disabled')
+        with self._cache.eviction_lock(LOCK_TIMEOUT):
+            kept = {image.id}
+            if fairly:
+                kept |= self._not_displaced_by(image)
+            try:
+                is_free = self._free(self._surplus(image), kept, False)
+            except exceptions.PowerVMError as error:
+                raise self._limit_reached(
+                    image, f'no image could be evicted ({error})'
+                ) from error
+            if not is_free:
+                raise self._limit_reached(
+                    image, 'the images that may be evicted do not free enough'
+                )
+
+    def check_limit(self, image: image_module.Image) -> None:
+        """Check that the cache is not too large with a new base image.
+
+        Two fills that start at the same time may both have been admitted.
+
+        :param image: whose base image has a record.
+        :raises CacheLimitReached: if ``max_bytes`` is exceeded.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        if self._surplus(image) > 0:
+            raise self._limit_reached(
+                image, 'other images are being fetched at the same time'
+            )
+
+    def _surplus(self, image: image_module.Image) -> int:
+        """Return the bytes over the limit with an image in the cache."""
+        limit = self._cache.settings.max_bytes
+        if limit is None:
+            return 0
+        cached = self._cache.catalog.base_images.list(
+            self._cache.driver.pool_id()
+        )
+        return (
+            admission.disk_size(image.size)
+            + sum(
+                each.capacity or admission.disk_size(each.image.size)
+                for each in cached
+                if each.image.id != image.id
+            )
+            - limit
+        )
+
+    def _limit_reached(
+        self, image: image_module.Image, reason: str
+    ) -> exceptions.CacheLimitReached:
+        return exceptions.CacheLimitReached(
+            image=image.id,
+            needed=text.size(admission.disk_size(image.size)),
+            limit=text.size(self._cache.settings.max_bytes or 0),
+            reason=reason,
+        )
+
+    def _not_displaced_by(self, image: image_module.Image) -> set[str]:
+        """Return the IDs of cached images that a deploy must not evict."""
+        catalog, pool = self._cache.catalog, self._cache.driver.pool_id()
+        clock = catalog.clock.now()
+        deploys = catalog.history.deploys(pool, time.time() - admission.WINDOW)
+        newcomer = admission.Newcomer(deploys.get(image.id, 0) + 1, image.size)
+        return {
+            record.image.id
+            for record in catalog.base_images.list(pool)
+            if not newcomer.may_displace(
+                _deploys_of(record, clock, deploys),
+                clock - _first(record.used_clock, record.started_clock),
+            )
+        }
 
     def _plan_space(
         self,
         demand: int,
         kept: set[str],
-        for_image: str | None,
         last_resort: bool,
     ) -> tuple[pipeline.Plan, dict[str, models.BaseImage]]:
         """Select images that free a number of bytes."""
-        busy = {*kept, *([for_image] if for_image else [])}
-        view, records = self.view(demand, busy=busy)
+        view, records = self.view(demand, busy=kept)
         plan = self._plan(view)
         if plan.lacking and last_resort:
-            view, records = self.view(
-                demand, (base.Veto.PINNED, base.Veto.BUSY), busy
-            )
+            view, records = self.view(demand, _LAST_RESORT_VETOES, kept)
             plan = pipeline.make_room(view)
         return plan, records
 
@@ -274,7 +404,11 @@ class Evictor:
             time.sleep(_FREEING_INTERVAL)
 
     def _plan(self, view: base.CacheView) -> pipeline.Plan:
-        return pipeline.plan(view, self._cache.policies)
+        plan = pipeline.plan(view, self._cache.policies)
+        limit = self._cache.settings.max_bytes
+        if limit is None or view.demand:
+            return plan
+        return pipeline.within_limit(plan, view, limit)
 
     @interrupts.deferred()
     def _carry_out(
@@ -358,6 +492,19 @@ def _unused_since(selected: Sequence[models.BaseImage]) -> removal.Check:
             )
 
     return check
+
+
+def _deploys_of(
+    record: models.BaseImage, clock: float, deploys: Mapping[str, int]
+) -> int:
+    """Return how often a cached image was deployed lately.
+
+    :param deploys: by image ID, what the history has, which may be lost.
+    """
+    counted = deploys.get(record.image.id, 0)
+    if clock - _first(record.ready_clock, clock) < admission.WINDOW:
+        return max(counted, record.hits + 1)
+    return counted
 
 
 def first_veto(

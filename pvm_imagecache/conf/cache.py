@@ -22,6 +22,7 @@ from typing import Final
 
 from oslo_config import cfg
 from oslo_config import types as option_types
+from oslo_utils import units
 
 from pvm_imagecache.conf import registration
 from pvm_imagecache.conf import types
@@ -198,6 +199,30 @@ Unit: seconds
 Related options:
 
 * eviction_policies
+""",
+    ),
+    cfg.FloatOpt(
+        'max_gib',
+        min=1,
+        mutable=True,
+        help="""
+Maximum total size of the disks of cached images.
+
+The size of a disk counts, not that of its image: PowerVM creates disks of at
+least 1 GiB. An image that does not fit is cached if the eviction policies
+choose enough other images. Otherwise it is written to the disk of the instance
+only. If the limit was lowered, a cleanup run evicts the least recently used
+images.
+
+If this option is not set, the size is limited by the pool only.
+
+Unit: GiB
+
+Related options:
+
+* eviction_policies: if nothing is evicted automatically, images that exceed
+  the limit are not cached
+* [pvm_imagecache_lru] max_gib: a limit that applies at cleanup runs only
 """,
     ),
     cfg.BoolOpt(
@@ -472,6 +497,16 @@ def catalog_path(conf: types.Conf) -> str:
     :returns: an absolute path.
     """
     return os.path.join(conf.pvm_imagecache.state_path, 'catalog.sqlite')
+
+
+def max_bytes(conf: types.Conf) -> int | None:
+    """Return how many bytes the disks of all cached images may have.
+
+    :param conf: the configuration of the process.
+    :returns: bytes; None for no limit.
+    """
+    limit = conf.pvm_imagecache.max_gib
+    return None if limit is None else int(limit * units.Gi)
 
 
 def pool_name(conf: types.Conf) -> str:

@@ -35,6 +35,7 @@ from pvm_imagecache import naming
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import adoption
 from pvm_imagecache.cleanup import disposal
+from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import new_disks
@@ -288,6 +289,7 @@ class BaseImageFill:
         :raises BaseImageOccupied: if a disk that cannot be replaced has the
             name.
         :raises NotEnoughSpace: if the disks do not fit.
+        :raises CacheLimitReached: if the cache would be too large.
         :raises PowerVMError: if PowerVM does not create them.
         :raises CatalogError: if the record cannot be written.
         :raises CatalogConflict: if the name has a record, or another fill
@@ -306,6 +308,7 @@ class BaseImageFill:
                 self._cache.settings.wipe_disks,
             )
         with self.undone_on_error():
+            evictor.Evictor(self._cache).check_limit(image)
             with self._disks.changing(
                 self.name, *(new.name for new in others)
             ):

@@ -33,6 +33,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
+from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import instance_records
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.deploy import base_image
@@ -351,11 +352,13 @@ class InstanceDeploy:
         with self._download.open() as stream:
             checks.check_size(stream.image, self._size)
             try:
+                evictor.Evictor(self._cache).admit(stream.image, fairly=True)
                 _, disk = space.with_space(
                     self._cache,
                     lambda: self._fill.create(
                         stream.image, [self._new_disk(stream.image)]
                     ),
+                    newcomer=stream.image,
                 )
             except (exceptions.CacheFault, exceptions.NotEnoughSpace) as error:
                 # Other deploys of the image need not wait for this disk.
@@ -500,7 +503,10 @@ class InstanceDeploy:
     def _key(self, error: exceptions.PVMImageCacheError) -> str | None:
         """Return a key for reasons that contain figures or disk names."""
         if isinstance(
-            error, exceptions.NotEnoughSpace | exceptions.NoRoomForCopy
+            error,
+            exceptions.NotEnoughSpace
+            | exceptions.NoRoomForCopy
+            | exceptions.CacheLimitReached,
         ):
             return f'no space for a disk of image {self._image.id}'
         return None

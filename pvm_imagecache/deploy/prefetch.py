@@ -21,6 +21,7 @@ from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import download
@@ -140,6 +141,7 @@ class Prefetch:
         fill = self._fill
         fill.clear_previous(gone, self._download.check_permission)
         with self._download.open() as stream:
+            evictor.Evictor(self._cache).admit(stream.image, fairly=False)
             space.with_space(self._cache, lambda: fill.create(stream.image))
             with fill.undone_on_error():
                 (error,) = fill.write(stream)

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache.cleanup import evictor
 
 #: How often images are evicted for the same disks: other deploys may take
@@ -34,6 +35,7 @@ def with_space(
     *,
     last_resort: bool = False,
     for_image: str | None = None,
+    newcomer: image_module.Image | None = None,
 ) -> _Created:
     """Create disks; if they do not fit, evict cached images and try again.
 
@@ -47,6 +49,8 @@ def with_space(
     :param create: creates the disks.
     :param last_resort: whether the deploy fails if there is no space.
     :param for_image: ID of an image that must not be evicted.
+    :param newcomer: the image that a deploy caches with these disks, which
+        evicts no image that is deployed more often.
     :returns: what ``create`` returns.
     :raises NotEnoughSpace: if not enough could be evicted.
     """
@@ -67,6 +71,7 @@ def with_space(
                 refused=error.refused,
                 for_image=for_image,
                 last_resort=last_resort and not plenty,
+                newcomer=newcomer,
             ):
                 raise
         else:

@@ -31,6 +31,10 @@ from pvm_imagecache.conf import types
 #: Version of the contract that this release supports.
 API_VERSION: Final = 1
 
+#: Seconds since the last use for which an image that was deployed repeatedly
+#: is evicted after all others.
+POPULAR_FOR: Final = 24 * 3600.0
+
 
 class Veto(enum.Enum):
     """Why an image is kept, whatever the policies choose."""
@@ -101,22 +105,33 @@ class CacheView:
     def candidates(self) -> list[CachedImage]:
         """Return the images that can be evicted.
 
-        :returns: images without a veto, the least recently used first.
+        Images that were never deployed from the cache do not displace those
+        that are: many of them would evict all that is used less often than
+        they are fetched.
+
+        :returns: images without a veto. Those that disks were copied from,
+            and that were used within :data:`POPULAR_FOR` seconds, are last;
+            otherwise the least recently used is first.
         """
         return sorted(
             (each for each in self.images if each.veto is None),
-            key=lambda each: (each.last_used_at, each.ready_at, each.image_id),
+            key=lambda each: (
+                each.hits > 0 and self.now - each.last_used_at < POPULAR_FOR,
+                each.last_used_at,
+                each.ready_at,
+                each.image_id,
+            ),
         )
 
     def to_free(self, size: int) -> list[CachedImage]:
-        """Return the least recently used candidates that free enough space.
+        """Return the first candidates that free enough space.
 
         The result is minimal: without any one image it would free less than
         ``size``.
 
         :param size: bytes to free.
-        :returns: the least recently used first; all candidates if they free
-            less than ``size`` together.
+        :returns: in the order of :meth:`candidates`; all candidates if they
+            free less than ``size`` together.
         """
         chosen: list[CachedImage] = []
         freed = 0

@@ -210,6 +210,30 @@ def make_room(view: base.CacheView) -> Plan:
     )
 
 
+def within_limit(plan: Plan, view: base.CacheView, limit: int) -> Plan:
+    """Extend a plan until the cache is not larger than allowed.
+
+    :param plan: the plan.
+    :param view: the snapshot of the plan.
+    :param limit: bytes that the disks of all images may occupy together.
+    :returns: the plan, and more images without a veto, in the order of
+        :meth:`.base.CacheView.candidates`.
+    """
+    view = view.without({each.image.image_id for each in plan.choices})
+    surplus = sum(each.capacity for each in view.images) - limit
+    reason = f'the cache is larger than max_gib, {text.size(limit)}'
+    return dataclasses.replace(
+        plan,
+        choices=(
+            *plan.choices,
+            *(
+                Choice(each, CORE, 'max-gib', reason)
+                for each in (view.to_free(surplus) if surplus > 0 else ())
+            ),
+        ),
+    )
+
+
 def _choices(view: base.CacheView, named: NamedPolicy) -> Iterator[Choice]:
     images = {each.image_id: each for each in view.images}
     demand, freed = view.demand, 0

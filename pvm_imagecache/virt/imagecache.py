@@ -63,13 +63,16 @@ class PowerVMImageCacheManager(imagecache.ImageCacheManager):
             self._faults.recovered()
 
     def get_disk_usage(self) -> int:
-        """Return how much of the pool base images use.
+        """Return how much of the pool base images keep from instances.
+
+        nova reserves it in placement. Base images that can be evicted at
+        once are not included: a deploy that needs their space gets it.
 
         :returns: bytes.
         :raises PVMImageCacheError: if the catalog or the pool cannot be
             read.
         """
-        return self._images.usage().cached
+        return self._images.reserved()
 
     def _get_base(self) -> str:
         """Return the ID of the pool, which takes the place of a directory."""

@@ -167,7 +167,7 @@ class ImageCacheMixin(driver.ComputeDriver):
     def update_provider_tree(
         self, provider_tree: Any, nodename: str, allocations: Any = None
     ) -> None:
-        """Update the inventory, with base images as reserved disk space.
+        """Update the inventory, with retained base images as reserved space.
 
         :param provider_tree: the ``ProviderTree`` of nova; it is changed.
         :param nodename: the name of the node.
@@ -177,7 +177,7 @@ class ImageCacheMixin(driver.ComputeDriver):
         self.reserve_cached(provider_tree, nodename)
 
     def reserve_cached(self, provider_tree: Any, nodename: str) -> None:
-        """Add the space of base images to the reserved disk space.
+        """Add the space of retained base images to the reserved disk space.
 
         For drivers that override ``update_provider_tree``.
 
@@ -196,7 +196,7 @@ class ImageCacheMixin(driver.ComputeDriver):
         )
 
     def cached_gb(self) -> int:
-        """Return how much space base images use.
+        """Return how much space base images use that no deploy can evict.
 
         :returns: GiB, rounded up; the last known value if PowerVM or the
             catalog cannot be read.

@@ -310,6 +310,63 @@ class NothingByItselfTestCase(_Base):
         self.assertEqual(2, len(self.cached()))
 
 
+class FairUseTestCase(_Base):
+    """A user deploys many images, beside images that others deploy."""
+
+    room = 8
+    options = 'max_gib = 3\nminimum_age = 0\n'
+
+    def deploy_once(self, image_id: str) -> str:
+        self.names = getattr(self, 'names', 0) + 1
+        name = f'vm{self.names}'
+        outcome = self.deploy(image_id, name)
+        self.manager.delete_disk(name)
+        return outcome.value
+
+    def test_popular_images_survive_those_that_are_deployed_once(self) -> None:
+        popular = [self.store_raw(units.Mi, seed) for seed in (1, 2)]
+        for image_id in popular * 3:
+            self.deploy_once(image_id)
+        for seed in range(10, 16):
+            self.assertEqual('miss', self.deploy_once(self.store(b'x' * seed)))
+            self.assertLessEqual(self.manager.usage().cached, 3 * units.Gi)
+        tiny = self.store(b'tiny')
+        for _ in range(4):
+            self.deploy_once(tiny)
+        for image_id in popular:
+            self.assertEqual('hit', self.deploy_once(image_id))
+
+    def test_a_full_pool_is_shared_in_the_same_way(self) -> None:
+        self.manager = self.make_manager(
+            self.write_conf(
+                self.conf_file.read_text()
+                .split('[glance]')[0]
+                .split('\n', 2)[2]
+                .replace('max_gib = 3\n', ''),
+                'unlimited.conf',
+            )
+        )
+        popular = [self.store_raw(units.Mi, seed) for seed in range(7)]
+        for image_id in popular * 3:
+            self.deploy_once(image_id)
+        for seed in range(10, 16):
+            self.deploy_once(self.store(b'x' * seed))
+        self.manager.run_cleanup(())
+        for image_id in popular:
+            self.assertEqual('hit', self.deploy_once(image_id))
+
+    def test_a_lowered_limit_applies_at_the_next_cleanup_run(self) -> None:
+        for seed in range(3):
+            self.manager.prefetch(self.image(self.store_raw(units.Mi, seed)))
+        self.conf_file.write_text(
+            self.conf_file.read_text().replace('max_gib = 3', 'max_gib = 1')
+        )
+        self.make_manager().run_cleanup(())
+        self.assertEqual(1, len(self.manager.list()))
+        done = self.run_shell('history', '--action', 'evict', '-f', 'json')
+        self.assertIn('the cache is larger than max_gib, 1 GiB', done.stdout)
+
+
 class QuarantineTestCase(_Base):
     """A base image that a partition was given."""
 

@@ -20,6 +20,7 @@ from nova.compute import provider_tree
 from nova import context as nova_context
 from nova.virt import fake
 from pvm_imagecache import exceptions
+from pvm_imagecache import simulator
 from pvm_imagecache.catalog import base_images
 from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.tests.nova import base
@@ -89,8 +90,13 @@ class PrecachingTestCase(base.NovaTestCase):
 
         self.flags(reserved_host_disk_mb=1024)
         self.assertEqual((1000, 1), (disk()['total'], disk()['reserved']))
-        for seed in range(3):
-            self.results(self.store(SIZE, seed))
+        stored = [self.store(SIZE, seed) for seed in range(3)]
+        for image_id in stored:
+            self.results(image_id)
+        # They can be evicted at once, even while they are young.
+        self.assertEqual((1000, 1), (disk()['total'], disk()['reserved']))
+        for image_id in stored:
+            self.compute.driver.image_cache.pin(image_id)
         self.assertEqual((1000, 4), (disk()['total'], disk()['reserved']))
         # The last known usage counts after an error.
         with mock.patch.object(
@@ -106,6 +112,36 @@ class PrecachingTestCase(base.NovaTestCase):
                 'Could not determine the usage of the image cache'
             ),
         )
+
+
+class FairUseTestCase(base.NovaTestCase):
+    """A small pool with images that a user has cached."""
+
+    volume_groups = (simulator.Group('cachevg', 20),)
+
+    def test_cached_images_keep_no_server_from_a_host(self) -> None:
+        # One byte each, and the smallest disk has 1 GiB.
+        for seed in range(14):
+            driver = self.compute.driver
+            self.assertTrue(
+                driver.cache_image(
+                    nova_context.RequestContext('user', 'project'),
+                    self.store(1, seed),
+                )
+            )
+        self._run_periodics()
+        image_id = self.store(SIZE, 99)
+        server = self.boot(
+            image_id,
+            flavor_id=self._create_flavor(
+                id=str(uuid.uuid4()),
+                memory_mb=1000,
+                vcpu=1,
+                disk=8,
+                ephemeral=0,
+            ),
+        )
+        self.assert_boots_from(server, image_id)
 
 
 class MixinTestCase(base.NovaTestCase):
@@ -125,6 +161,7 @@ class MixinTestCase(base.NovaTestCase):
         context = nova_context.RequestContext('user', 'project')
         self.assertTrue(driver.cache_image(context, image_id))
         self.assertFalse(driver.cache_image(context, image_id))
+        driver.image_cache.pin(image_id)
         tree = provider_tree.ProviderTree()
         tree.new_root('fork', str(uuid.uuid4()))
         driver.update_provider_tree(tree, 'fork')
@@ -143,6 +180,7 @@ class MixinTestCase(base.NovaTestCase):
         self.assertEqual(
             'b_theirs', driver.image_cache.driver.mappable(made.disk).name
         )
+        driver.image_cache.unpin(image_id)
         uptime = boot_clock.uptime
         with mock.patch.object(
             boot_clock, 'uptime', lambda: uptime() + 100_000

@@ -113,6 +113,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         #: Instance disks whose deploy crashed or failed, and their bytes.
         self.unfinished = {}
         self.numbers = iter(range(10_000))
+        #: How many disks were adopted, which may exceed the limit.
+        self.adopted = 0
         self.manager = None
 
     def _make_catalog_crash(self):
@@ -155,8 +157,10 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         ),
         high=strategies.sampled_from([50, 80, 100]),
         max_age=strategies.sampled_from([100.0, 1e6]),
+        max_gib=strategies.sampled_from([None, None, 1, 2, 3]),
     )
-    def begin(self, max_images, high, max_age):
+    def begin(self, max_images, high, max_age, max_gib):
+        self.max_gib = max_gib
         self.policies = [
             pipeline.NamedPolicy('age', age.AgePolicy(max_age)),
             pipeline.NamedPolicy('lru', lru.LRUPolicy(max_images, None)),
@@ -176,7 +180,9 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             self.catalog,
             locks.LockDirectory(self.test.path('state', 'locks')),
             cache_module.Settings(
-                stall_timeout=base.PATIENCE, minimum_age=MINIMUM_AGE
+                stall_timeout=base.PATIENCE,
+                minimum_age=MINIMUM_AGE,
+                max_bytes=self.max_gib and self.max_gib * base.GIB,
             ),
             self.policies,
         )
@@ -417,6 +423,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             # Without a catalog, a complete base image is untracked.
             with contextlib.suppress(exceptions.ImageNotAdoptable):
                 self.manager.adopt(image)
+                self.adopted += 1
                 del self.stale[name]
                 assert image.id in self.ready()
 
@@ -517,6 +524,18 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def instance_disks_hold_their_image(self):
         for name, content in self.instances.items():
             assert self.driver.content(name, len(content)) == content, name
+
+    @stateful.invariant()
+    def the_cache_is_not_larger_than_allowed(self):
+        if self.manager is None or not self.max_gib:
+            return
+        existing = [
+            each
+            for each in self.catalog.base_images.list('pool')
+            if each.disk_name in self.driver.names()
+        ]
+        # Adopting a disk is the explicit wish of an operator.
+        assert len(existing) <= self.max_gib + self.adopted, existing
 
     @stateful.invariant()
     def foreign_disks_are_kept(self):

@@ -25,6 +25,16 @@ class HistoryTest(base.CatalogTestCase):
         super().setUp()
         self.history = self.catalog.history
 
+    def test_deploys_of_images_are_counted(self):
+        for action in ('hit', 'miss', 'bypass', 'prefetch', 'pin', 'evict'):
+            self.history.add('pool', action, image_id='a')
+            self.history.add('other', action, image_id='a')
+        self.history.add('pool', 'hit', image_id='b')
+        self.history.add('pool', 'hit')
+        self.assertEqual({'a': 3, 'b': 1}, self.history.deploys('pool', 0))
+        self.assertEqual({}, self.history.deploys('pool', 1e12))
+        self.assertEqual({}, self.history.deploys('nowhere', 0))
+
     def test_totals_are_the_sums_of_each_action_of_a_pool(self):
         self.assertEqual({}, self.history.totals('pool'))
         self.history.add('pool', 'miss', bytes_fetched=10, seconds=1.5)

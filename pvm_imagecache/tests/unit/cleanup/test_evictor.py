@@ -14,17 +14,23 @@
 
 import contextlib
 import dataclasses
+import itertools
 import time
 import types
+
+import hypothesis
+from hypothesis import strategies
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
+from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.eviction import admission
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import lru
@@ -258,6 +264,220 @@ class DeployTest(EvictorTestCase):
         self.driver.add('foreign')
         self.check(self.deploy(), BYPASS)
         self.assertEqual('bc', self.ids())
+
+
+class FairUseTest(EvictorTestCase):
+    """Images that others deploy, and images of a user who deploys many."""
+
+    def deploy_new(self, number, image=None):
+        """Deploy an image, and delete the disk; return the outcome."""
+        if image is None:
+            image, _ = self.another(f'{number:08x}-1111-4111-8111-{"1" * 12}')
+        name = f'new{number}'
+        done = self.deploy(name, image)
+        self.driver.vanish(name)
+        self.catalog.history.add(
+            'pool', done.outcome.value, image_id=image.id, disk_name=name
+        )
+        return done.outcome
+
+    def make_popular(self, *numbers, hits=2):
+        for number in numbers:
+            for _ in range(hits):
+                self.catalog.base_images.record_hit(self.record_of(number))
+
+    def let_days_pass(self, days):
+        uptime = boot_clock.uptime() + days * 86400
+        self.patch(boot_clock, 'uptime', lambda: uptime)
+
+    def test_images_that_are_deployed_once_displace_no_popular_ones(self):
+        self.make_popular(0, 1)
+        for number in range(5):
+            self.deploy_new(number)
+        self.assertTrue({'a', 'b'} <= set(self.ids()))
+
+    def test_a_new_image_is_cached_if_others_were_not_deployed_twice(self):
+        self.make_popular(0, 1)
+        self.assertIs(MISS, self.deploy_new(1))
+        self.assertIs(HIT, self.deploy_new(2, self.source_image(1)))
+
+    def source_image(self, number):
+        return self.another(f'{number:08x}-1111-4111-8111-{"1" * 12}')[0]
+
+    def test_a_tiny_image_displaces_no_popular_one_however_often(self):
+        self.make_popular(0, 1, 2)
+        image = self.source_image(1)
+        for number in range(10):
+            self.assertIs(BYPASS, self.deploy_new(number, image))
+        self.assertEqual('abc', self.ids())
+
+    def test_an_image_displaces_those_that_are_deployed_less(self):
+        self.make_popular(0, 1, 2)
+        image = self.source_image(1)
+        # As if it filled its disk.
+        self.patch(admission, 'disk_size', lambda size: base.GIB)
+        self.patch(
+            admission.Newcomer,
+            'worth',
+            property(lambda newcomer: newcomer.deploys),
+        )
+        outcomes = [self.deploy_new(number, image) for number in range(5)]
+        self.assertEqual([BYPASS] * 3 + [MISS, HIT], outcomes)
+
+    def test_popular_images_that_are_idle_are_displaced(self):
+        self.make_popular(0, 1, 2)
+        self.let_days_pass(2)
+        self.assertIs(MISS, self.deploy_new(1))
+        self.assertEqual(3, len(self.ids()))
+
+    def test_an_operator_displaces_any_image(self):
+        self.make_popular(0, 1, 2)
+        self.driver.add('foreign')
+        self.prefetch()
+        self.assertEqual(3, len(self.ids()))
+        self.check_cached()
+
+    @hypothesis.settings(base.generated, max_examples=10)
+    @hypothesis.given(
+        strategies.lists(strategies.integers(0, 3), min_size=16, max_size=16)
+    )
+    def test_images_do_not_displace_each_other_again_and_again(self, order):
+        for each in self.catalog.base_images.list('pool'):
+            self.driver.vanish(each.disk_name)
+            self.catalog.base_images.remove(each)
+        # There is space for one base image and a disk.
+        for number in range(2):
+            if f'foreign{number}' not in self.driver.names():
+                self.driver.add(f'foreign{number}')
+        run = next(self.runs)
+        images = [self.source_image(run + number) for number in range(4)]
+        outcomes = [
+            self.deploy_new(number, images[which])
+            for number, which in enumerate(order)
+        ]
+        # An image is displaced only while it was deployed once.
+        self.assertLessEqual(outcomes.count(MISS), len(set(order)) + 1)
+        self.assertGreater(outcomes.count(HIT) + len(set(order)), 3)
+
+    runs = itertools.count(1000, 10)
+
+
+class LimitTest(EvictorTestCase):
+    """The size of the whole cache is limited: three GiB are full."""
+
+    gib = 10
+
+    def setUp(self):
+        super().setUp()
+        self.limit(3)
+
+    def limit(self, gib):
+        self.settings = dataclasses.replace(
+            self.settings, max_bytes=int(gib * base.GIB)
+        )
+
+    def test_a_fetch_evicts_what_exceeds_the_limit(self):
+        self.check(self.deploy(), MISS)
+        self.assertEqual('3bc', self.ids())
+        self.check(self.deploy('two'), HIT)
+
+    def test_a_prefetch_evicts_what_exceeds_the_limit(self):
+        self.assertTrue(self.prefetch().fetched)
+        self.assertEqual('3bc', self.ids())
+
+    def test_an_image_that_would_displace_popular_ones_is_bypassed(self):
+        for number in range(3):
+            self.catalog.base_images.record_hit(self.record_of(number))
+        done = self.deploy()
+        self.check(done, BYPASS)
+        self.assertIn('limited to 3 GiB (max_gib', done.reason)
+        self.assertEqual('abc', self.ids())
+        self.check_only_disk_is_new()
+
+    def check_only_disk_is_new(self):
+        self.assertEqual(
+            {'disk', *(self.disk_name(number) for number in range(3))},
+            set(self.driver.names()),
+        )
+
+    def test_an_image_larger_than_the_limit_evicts_nothing(self):
+        self.limit(0.5)
+        self.check(self.deploy(), BYPASS)
+        self.assertEqual('abc', self.ids())
+        error = self.assertRaises(exceptions.CacheLimitReached, self.prefetch)
+        self.assertIn('larger than the limit', str(error))
+
+    def test_pinned_images_are_kept_whatever_the_limit(self):
+        self.pin(0, 1, 2)
+        self.check(self.deploy(), BYPASS)
+        self.assertRaises(exceptions.CacheLimitReached, self.prefetch)
+        self.evictor.evict()
+        self.assertEqual('abc', self.ids())
+
+    def test_nothing_is_evicted_if_eviction_is_not_automatic(self):
+        self.settings = dataclasses.replace(self.settings, automatic=False)
+        self.check(self.deploy(), BYPASS)
+        self.assertEqual('abc', self.ids())
+
+    def test_a_cleanup_run_evicts_what_exceeds_a_lowered_limit(self):
+        self.limit(1)
+        (first, second) = self.evictor.preview().choices
+        self.assertEqual('max-gib', first.code)
+        self.assertEqual(2, len(self.evictor.evict().results))
+        self.assertEqual('c', self.ids())
+        self.assertEqual((), self.evictor.evict().plan.choices)
+        self.assertIn('1 GiB', second.reason)
+
+    def test_two_fetches_at_the_same_time_do_not_exceed_the_limit(self):
+        self.limit(4)
+        other, _ = self.another('ffffffff-1111-4111-8111-111111111111')
+
+        def interfere(*args, **kwargs):
+            # Another process has been admitted, too.
+            self.catalog.base_images.start_fill(
+                'pool', naming.base_image_name(other.id), other
+            )
+
+        self.patch(evictor.Evictor, 'admit', interfere)
+        done = self.deploy()
+        self.check(done, BYPASS)
+        self.assertIn('at the same time', done.reason)
+
+    def test_a_pool_that_cannot_be_read_costs_no_deploy(self):
+        original = self.driver.pool
+        calls = itertools.count()
+
+        def pool():
+            if not next(calls):
+                fakes.refusal()
+            return original()
+
+        self.patch(self.driver, 'pool', pool)
+        self.check(self.deploy(), BYPASS)
+        self.assertEqual('abc', self.ids())
+
+
+class RetainedTest(EvictorTestCase):
+    """Base images that keep space from instances."""
+
+    def retained(self):
+        return ''.join(
+            sorted(each.image.id[0] for each in self.evictor.retained('pool'))
+        )
+
+    def test_images_that_can_be_evicted_at_once_are_not_retained(self):
+        self.use(0, 1)
+        self.settings = dataclasses.replace(self.settings, minimum_age=1e9)
+        self.assertEqual('', self.retained())
+
+    def test_pinned_and_busy_images_are_retained(self):
+        self.pin(0)
+        self.catalog.base_images.start_eviction(self.record_of(1))
+        self.assertEqual('ab', self.retained())
+
+    def test_all_images_are_retained_without_automatic_eviction(self):
+        self.settings = dataclasses.replace(self.settings, automatic=False)
+        self.assertEqual('abc', self.retained())
 
 
 class EvictTest(EvictorTestCase):

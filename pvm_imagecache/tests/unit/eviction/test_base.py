@@ -37,6 +37,35 @@ class CandidatesTest(base.TestCase):
                 [free], strategies.view_of(vetoed, free).candidates()
             )
 
+    @base.generated
+    @hypothesis.given(strategies.views(), st.data())
+    def test_images_that_are_deployed_repeatedly_are_last(self, view, data):
+        day = eviction_base.POPULAR_FOR
+        view = dataclasses.replace(
+            view,
+            images=tuple(
+                dataclasses.replace(
+                    each,
+                    hits=data.draw(st.integers(0, 2)),
+                    last_used_at=view.now - data.draw(st.floats(0, 3 * day)),
+                )
+                for each in view.images
+            ),
+        )
+        found = view.candidates()
+        popular = [
+            each.hits > 0 and view.now - each.last_used_at < day
+            for each in found
+        ]
+        self.assertEqual(sorted(popular), popular)
+        for kind in (False, True):
+            used = [
+                each.last_used_at
+                for each, is_popular in zip(found, popular, strict=True)
+                if is_popular is kind
+            ]
+            self.assertEqual(sorted(used), used)
+
 
 class ToFreeTest(base.TestCase):
     @base.generated

@@ -18,6 +18,7 @@ import threading
 
 import fixtures as fixtures_module
 import hypothesis
+from hypothesis import strategies as st
 
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import base as eviction_base
@@ -68,6 +69,28 @@ class PipelineTest(base.TestCase):
             view.to_free(view.demand), [each.image for each in plan.choices]
         )
         self.assertEqual(max(0, view.demand - plan.freed), plan.lacking)
+
+    @base.generated
+    @hypothesis.given(
+        strategies.views(strategies.no_demand),
+        strategies.named_policies,
+        st.integers(0, 60),
+    )
+    def test_the_limit_of_the_cache_applies_to_all_policies(
+        self, view, policies, limit
+    ):
+        before = pipeline.plan(view, policies)
+        after = pipeline.within_limit(before, view, limit)
+        added = after.choices[len(before.choices) :]
+        self.assertEqual(before.choices + added, after.choices)
+        left = view.without({each.image.image_id for each in after.choices})
+        size = strategies.size_of(left.images)
+        if size > limit:
+            self.assertEqual([], left.candidates())
+        for each in added:
+            self.assertEqual(('core', 'max-gib'), (each.policy, each.code))
+            if size <= limit:
+                self.assertGreater(size + each.image.capacity, limit)
 
     def test_each_policy_is_asked_about_the_rest(self):
         seen = []
