@@ -31,6 +31,11 @@ from typing import ClassVar
 from typing import Final
 
 _SHORT_ID_LENGTH: Final = 8
+#: The hint of errors about an image that was searched by its ID.
+USE_NAME: Final = (
+    ' An image has this name, but a text of hexadecimal digits and dashes is '
+    'taken for an ID: use --name to select an image by its name.'
+)
 
 
 class PVMImageCacheError(Exception):
@@ -321,12 +326,15 @@ class ImageNotCached(RequestRefused):
     """Raised if no cached image has that ID, ID prefix or name.
 
     :ivar image: what the user called the image.
+    :ivar hint: :data:`USE_NAME`, or ''.
     """
+
+    defaults: ClassVar[Mapping[str, str]] = {'hint': ''}
 
     msg_fmt = (
         'Image "%(image)s" is not cached. "pvm-imagecache list" shows the '
         'cached images. If an image was renamed in Glance, "verify" updates '
-        'its name.'
+        'its name.%(hint)s'
     )
 
 
@@ -334,11 +342,13 @@ class ImageNotInHistory(RequestRefused):
     """Raised if no event of the history is about such an image.
 
     :ivar image: what the user called the image.
+    :ivar hint: :data:`USE_NAME`, or ''.
     """
 
+    defaults: ClassVar[Mapping[str, str]] = {'hint': ''}
     msg_fmt = (
         'The history has no events of image "%(image)s". "pvm-imagecache '
-        'history" shows all events.'
+        'history" shows all events.%(hint)s'
     )
 
 

@@ -31,6 +31,7 @@ SUPPORTED_FORMATS: Final = ('raw', 'qcow2')
 SPARSE_FORMATS: Final = ('qcow2',)
 
 _SHORT_ID: Final = 8
+_HEXADECIMAL: Final = frozenset('0123456789abcdef')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +210,30 @@ def _common_hashes(
     yield one.checksum, other.checksum
     if one.os_hash_algo and one.os_hash_algo == other.os_hash_algo:
         yield one.os_hash_value, other.os_hash_value
+
+
+def looks_like_id(text: str) -> bool:
+    """Return whether a user means an ID, or the beginning of one.
+
+    Such a text is never taken for a name: any user may give an image the
+    name that is the ID of another image, or a prefix of it.
+
+    :param text: what the user called the image.
+    :returns: True for hexadecimal digits, in any case, with or without
+        dashes.
+    """
+    digits = normalized_id(text)
+    return bool(digits) and _HEXADECIMAL.issuperset(digits)
+
+
+def normalized_id(text: str) -> str:
+    """Return an ID, or a prefix of one, in the form in which IDs collide.
+
+    :param text: the ID. Glance has several images whose IDs differ only in
+        the case of letters.
+    :returns: the ID in lower case, without dashes and outer spaces.
+    """
+    return text.strip().replace('-', '').lower()
 
 
 def check_format(image: Image) -> None:

@@ -370,17 +370,19 @@ class ImageManager:
         """
         return self.reader().list()
 
-    def find(self, text: str) -> models.BaseImage:
+    def find(self, text: str, *, by_name: bool = False) -> models.BaseImage:
         """Return one base image.
 
-        :param text: ID of the image, a unique prefix of it, or its name.
+        :param text: ID of the image, a unique prefix of it, or its name. What
+            looks like an ID, or the beginning of one, is no name.
+        :param by_name: whether the text is a name, whatever it looks like.
         :returns: the record of the base image.
         :raises ImageNotCached: if no cached image matches.
         :raises ImageAmbiguous: if several cached images match.
         :raises NotSupported: if the pool caches images itself.
         :raises CatalogError: if the catalog cannot be read.
         """
-        return self.reader().find(text)
+        return self.reader().find(text, by_name=by_name)
 
     def usage(self) -> results.Usage:
         """Return how full the pool is, and how much of it the cache uses.

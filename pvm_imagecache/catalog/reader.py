@@ -18,6 +18,7 @@ The shell uses it to list and show images, and to print the history.
 
 import builtins
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
 import logging
 import os
@@ -25,6 +26,7 @@ import os
 from oslo_config import cfg
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache import text as text_module
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
@@ -56,10 +58,12 @@ class CatalogReader:
             return []
         return self._catalog.base_images.list(self._pool)
 
-    def find(self, text: str) -> models.BaseImage:
+    def find(self, text: str, *, by_name: bool = False) -> models.BaseImage:
         """Return one base image.
 
-        :param text: ID of the image, a unique prefix of it, or its name.
+        :param text: ID of the image, a unique prefix of it, or its name: see
+            :func:`matching`.
+        :param by_name: whether the text is a name, whatever it looks like.
         :returns: the record of the base image.
         :raises ImageNotCached: if no cached image matches.
         :raises ImageAmbiguous: if several cached images match.
@@ -72,9 +76,15 @@ class CatalogReader:
                 image_id: {each.image.name}
                 for image_id, each in records.items()
             },
+            by_name=by_name,
         )
         if not matches:
-            raise exceptions.ImageNotCached(image=text)
+            raise exceptions.ImageNotCached(
+                image=text,
+                hint=name_hint(
+                    text, (each.image.name for each in records.values())
+                ),
+            )
         if len(matches) > 1:
             raise exceptions.ImageAmbiguous(
                 image=text,
@@ -107,11 +117,14 @@ class CatalogReader:
             return {}
         return self._catalog.pins.list(self._pool)
 
-    def find_pinned(self, text: str) -> tuple[str, str | None] | None:
+    def find_pinned(
+        self, text: str, *, by_name: bool = False
+    ) -> tuple[str, str | None] | None:
         """Return ID and name of a pinned image, which need not be cached.
 
         :param text: ID of the image, a unique prefix of it, or its name:
             that of its base image, or else the newest one in the history.
+        :param by_name: whether the text is a name, whatever it looks like.
         :returns: ID and name, the latter None if it is not known; None if no
             pinned image matches.
         :raises ImageAmbiguous: if several pinned images match.
@@ -123,7 +136,9 @@ class CatalogReader:
         names = self.names()
         shown = {each: names.get(each) for each in pinned}
         matches = matching(
-            text, {each: {name} - {None} for each, name in shown.items()}
+            text,
+            {each: {name} - {None} for each, name in shown.items()},
+            by_name=by_name,
         )
         if len(matches) > 1:
             raise exceptions.ImageAmbiguous(
@@ -162,6 +177,7 @@ class CatalogReader:
         self,
         *,
         image: str | None = None,
+        by_name: bool = False,
         since: float | None = None,
         actions: Collection[str] = (),
         limit: int | None = None,
@@ -171,6 +187,7 @@ class CatalogReader:
         :param image: only events of an image: its ID, a unique prefix of
             it, or a name, which stands for all images that had it. None: all
             events.
+        :param by_name: whether ``image`` is a name, whatever it looks like.
         :param since: only events at or after this time, in Unix seconds.
         :param actions: only these actions; empty: all actions.
         :param limit: maximum number of events; None: no limit.
@@ -185,17 +202,23 @@ class CatalogReader:
             self._pool,
             since=since,
             actions=actions,
-            images=None if image is None else self._ids_in_history(image),
+            images=(
+                None if image is None else self._ids_in_history(image, by_name)
+            ),
             limit=limit,
         )
 
-    def _ids_in_history(self, text: str) -> builtins.list[str]:
+    def _ids_in_history(self, text: str, by_name: bool) -> builtins.list[str]:
         names = self._catalog.history.image_names(self._pool)
-        matches = matching(text, names)
+        matches = matching(text, names, by_name=by_name)
         if not matches:
-            raise exceptions.ImageNotInHistory(image=text)
+            raise exceptions.ImageNotInHistory(
+                image=text,
+                hint=name_hint(text, (x for y in names.values() for x in y)),
+            )
         # Images are replaced under the same name: it stands for all of them.
-        if len(matches) > 1 and text not in names[matches[0]]:
+        is_name = by_name or not image_module.looks_like_id(text)
+        if len(matches) > 1 and not (is_name and text in names[matches[0]]):
             raise exceptions.ImageAmbiguous(
                 image=text,
                 matches=text_module.listed(
@@ -206,22 +229,55 @@ class CatalogReader:
 
 
 def matching(
-    text: str, names: Mapping[str, Collection[str | None]]
+    text: str,
+    names: Mapping[str, Collection[str | None]],
+    *,
+    by_name: bool = False,
 ) -> list[str]:
     """Return the images that a user means.
 
-    :param text: an ID, a name, or a prefix of an ID.
+    :param text: an ID, a prefix of an ID, or a name.
     :param names: the names of each image by its ID.
-    :returns: the image with that ID; else those with that name; else those
-        whose ID has that prefix; none for an empty text.
+    :param by_name: whether the text is a name, whatever it looks like.
+    :returns: the image with that ID, else those whose ID has that prefix. If
+        several IDs have the prefix in any spelling, all of them. If the text
+        does not look like an ID, those with that name. None for an empty
+        text.
     """
     if not text:
         return []
-    return (
-        [each for each in names if each == text]
-        or [each for each, known in names.items() if text in known]
-        or [each for each in names if each.startswith(text)]
-    )
+    if not by_name:
+        if text in names:
+            return [text]
+        if image_module.looks_like_id(text):
+            return _with_prefix(text, names)
+    return [each for each, known in names.items() if text in known]
+
+
+def _with_prefix(text: str, ids: Iterable[str]) -> list[str]:
+    """Return the IDs with a prefix; several if it is ambiguous."""
+    digits = image_module.normalized_id(text)
+    found = [
+        each
+        for each in ids
+        if image_module.normalized_id(each).startswith(digits)
+    ]
+    if len(found) > 1:
+        return found
+    return [each for each in found if each.startswith(text)]
+
+
+def name_hint(text: str, names: Iterable[str | None]) -> str:
+    """Return what to do if a text that looks like an ID is a name.
+
+    :param text: what the user called the image.
+    :param names: of the images.
+    :returns: a sentence that begins with a space; '' if no image has it as
+        its name.
+    """
+    if not image_module.looks_like_id(text) or text not in names:
+        return ''
+    return exceptions.USE_NAME
 
 
 def open_reader(conf: cfg.ConfigOpts) -> CatalogReader | None:

@@ -56,6 +56,7 @@ class AdoptImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
+        base.add_name(parser)
         base.add_latest(parser)
         confirmation.add_dry_run(
             parser, 'show what would be adopted, change nothing'
@@ -74,7 +75,9 @@ class AdoptImages(base.Lister):
         """
         manager = self.app.manager
         found = [
-            self.app.source.find(each, latest=parsed_args.latest)
+            self.app.source.find(
+                each, latest=parsed_args.latest, by_name=parsed_args.by_name
+            )
             for each in parsed_args.images
         ]
         images = list({each.id: each for each in found}.values())

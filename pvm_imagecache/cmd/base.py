@@ -45,6 +45,20 @@ _MAX_WIDTH: Final = 'CLIFF_MAX_TERM_WIDTH'
 IMAGE_HELP: Final = 'image ID, a unique prefix of it, or image name'
 
 
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """Add the option that takes each IMAGE for a name.
+
+    :param parser: parser of the command.
+    """
+    parser.add_argument(
+        '--name',
+        dest='by_name',
+        action='store_true',
+        help='IMAGE is a name, even if it looks like an image ID or a prefix '
+        'of one: hexadecimal digits and dashes',
+    )
+
+
 def add_latest(parser: argparse.ArgumentParser) -> None:
     """Add the option that selects one of several images with a name.
 

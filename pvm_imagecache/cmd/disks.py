@@ -64,6 +64,7 @@ class CreateDisk(base.ShowOne):
         """
         parser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
+        base.add_name(parser)
         parser.add_argument(
             'name',
             metavar='NAME',
@@ -89,7 +90,9 @@ class CreateDisk(base.ShowOne):
         :raises PVMImageCacheError: if it fails.
         """
         image = self.app.source.find(
-            parsed_args.image, latest=parsed_args.latest
+            parsed_args.image,
+            latest=parsed_args.latest,
+            by_name=parsed_args.by_name,
         )
         reporter = progress.Reporter(parsed_args.name, self.app.quiet)
         try:

@@ -56,6 +56,7 @@ class ExplainImage(base.ShowOne):
         """
         parser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
+        base.add_name(parser)
         return parser
 
     def take_action(
@@ -68,7 +69,9 @@ class ExplainImage(base.ShowOne):
         :raises PVMImageCacheError: if it fails.
         """
         manager = self.app.manager
-        found = manager.explain(manager.find(parsed_args.image))
+        found = manager.explain(
+            manager.find(parsed_args.image, by_name=parsed_args.by_name)
+        )
         choice, pin = found.choice, found.pin
         image = found.base_image.image
         code, verdict = _verdict(

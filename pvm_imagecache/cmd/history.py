@@ -97,6 +97,7 @@ class ShowHistory(base.Lister):
             help='only events of an image: its ID, a unique prefix of it, or '
             'a name, which matches all images that had it',
         )
+        base.add_name(parser)
         parser.add_argument(
             '--action',
             metavar='ACTION',
@@ -132,6 +133,7 @@ class ShowHistory(base.Lister):
         """
         events = self.app.reader.history(
             image=parsed_args.image,
+            by_name=parsed_args.by_name,
             since=parsed_args.since,
             actions=parsed_args.action,
             limit=parsed_args.limit or None,

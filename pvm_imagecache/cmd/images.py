@@ -154,6 +154,7 @@ class ShowImage(base.ShowOne):
         """
         parser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='IMAGE', help=base.IMAGE_HELP)
+        base.add_name(parser)
         return parser
 
     def take_action(
@@ -166,7 +167,7 @@ class ShowImage(base.ShowOne):
         :raises PVMImageCacheError: if it fails.
         """
         reader = self.app.reader
-        found = reader.find(parsed_args.image)
+        found = reader.find(parsed_args.image, by_name=parsed_args.by_name)
         image = found.image
         pin = reader.pins().get(image.id)
         return self.columns, (
@@ -220,6 +221,7 @@ class PrefetchImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
+        base.add_name(parser)
         base.add_latest(parser)
         return parser
 
@@ -233,7 +235,9 @@ class PrefetchImages(base.Lister):
         :raises PVMImageCacheError: if it fails.
         """
         found = [
-            self.app.source.find(each, latest=parsed_args.latest)
+            self.app.source.find(
+                each, latest=parsed_args.latest, by_name=parsed_args.by_name
+            )
             for each in parsed_args.images
         ]
         images = list({each.id: each for each in found}.values())

@@ -22,6 +22,8 @@ from typing import Final
 from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
+from pvm_imagecache import text as text_module
 from pvm_imagecache.glance import lookup
 
 if TYPE_CHECKING:
@@ -32,14 +34,17 @@ if TYPE_CHECKING:
 _ANSWERS: Final = (
     exceptions.ImageNotFound,
     exceptions.ImageNotActive,
-    exceptions.ImageAmbiguous,
     exceptions.ImageFormatUnsupported,
     exceptions.ImageHasNoData,
 )
 
 
 def find(
-    app: 'shell.Shell', text: str, *, latest: bool = False
+    app: 'shell.Shell',
+    text: str,
+    *,
+    latest: bool = False,
+    by_name: bool = False,
 ) -> tuple[str, str | None]:
     """Return ID and name of the image that a user means.
 
@@ -47,6 +52,7 @@ def find(
     :param text: ID of the image, a unique prefix of it, or its name.
     :param latest: whether a name that several active images have means the
         newest one.
+    :param by_name: whether the text is a name, whatever it looks like.
     :returns: ID and name.
     :raises ImageAmbiguous: if several images match.
     :raises ImageError: if Glance has no such image, cannot use it, or does
@@ -54,37 +60,65 @@ def find(
     :raises ConfigurationError: if there are no credentials for Glance, and
         no cached image matches.
     """
-    cached = _cached(app, text)
-    if cached is not None and cached.image.id == text:
+    is_id = not by_name and image_module.looks_like_id(text)
+    cached = _cached(app, text, is_id)
+    if cached is not None and is_id and cached.image.id == text:
         return text, cached.image.name
     try:
-        image = app.source.find(text, latest=latest)
-    except exceptions.ImageNameAmbiguous:
+        image = app.source.find(text, latest=latest, by_name=by_name)
+    except exceptions.ImageAmbiguous:
         raise
     except (exceptions.ImageError, exceptions.ConfigurationError) as error:
-        if cached is None and not isinstance(error, exceptions.ImageAmbiguous):
+        if cached is None:
             # Not found, or several cached images match.
-            _check_unambiguous(app, text, error)
-        found = _without_glance(app, text, cached, error)
+            _check_unambiguous(app, text, is_id, error)
+        found = _without_glance(app, text, is_id, cached, error)
         if found is None:
             raise
         return found
+    if is_id and image.id != text:
+        _check_same(app, text, image)
     return image.id, image.name
 
 
-def _cached(app: 'shell.Shell', text: str) -> 'models.BaseImage | None':
+def _cached(
+    app: 'shell.Shell', text: str, is_id: bool
+) -> 'models.BaseImage | None':
     try:
-        return app.manager.find(text)
+        return app.manager.find(text, by_name=not is_id)
     except (exceptions.ImageNotCached, exceptions.ImageAmbiguous):
         return None
 
 
+def _check_same(
+    app: 'shell.Shell', text: str, image: image_module.Image
+) -> None:
+    """Raise ImageAmbiguous if a prefix is that of another cached image.
+
+    Glance may not show that one to the credentials in use.
+    """
+    try:
+        cached = app.manager.find(text).image
+    except exceptions.ImageNotCached:
+        return
+    if cached.id != image.id:
+        raise exceptions.ImageAmbiguous(
+            image=text,
+            matches=text_module.listed(
+                {image.id: image.name, cached.id: cached.name}
+            ),
+        )
+
+
 def _check_unambiguous(
-    app: 'shell.Shell', text: str, error: exceptions.PVMImageCacheError
+    app: 'shell.Shell',
+    text: str,
+    is_id: bool,
+    error: exceptions.PVMImageCacheError,
 ) -> None:
     """Raise ImageAmbiguous if several cached images match."""
     try:
-        app.manager.find(text)
+        app.manager.find(text, by_name=not is_id)
     except exceptions.ImageNotCached:
         pass
     except exceptions.ImageAmbiguous as ambiguous:
@@ -94,6 +128,7 @@ def _check_unambiguous(
 def _without_glance(
     app: 'shell.Shell',
     text: str,
+    is_id: bool,
     cached: 'models.BaseImage | None',
     error: exceptions.PVMImageCacheError,
 ) -> tuple[str, str | None] | None:
@@ -104,13 +139,12 @@ def _without_glance(
     """
     answered = isinstance(error, _ANSWERS)
     if cached is None:
-        if answered or not lookup.is_uuid(text):
+        if answered or not (is_id and lookup.is_uuid(text)):
             return None
         app.LOG.warning('%s Using image %s by its ID.', error, text)
         return text, None
     image = cached.image
-    by_name = not image.id.startswith(text)
-    if by_name and answered and _was_renamed(app, cached):
+    if not is_id and answered and _was_renamed(app, cached):
         return None
     app.LOG.warning(
         '%s Using the cached image %s (%s).', error, image.id, image.name

@@ -53,6 +53,7 @@ class PinImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
+        base.add_name(parser)
         parser.add_argument(
             '--for',
             dest='seconds',
@@ -81,7 +82,12 @@ class PinImages(base.Lister):
         """
         manager = self.app.manager
         found = [
-            pinnable_image.find(self.app, each, latest=parsed_args.latest)
+            pinnable_image.find(
+                self.app,
+                each,
+                latest=parsed_args.latest,
+                by_name=parsed_args.by_name,
+            )
             for each in parsed_args.images
         ]
         for image_id, name in found:
@@ -109,6 +115,7 @@ class UnpinImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='+', help=base.IMAGE_HELP
         )
+        base.add_name(parser)
         return parser
 
     def take_action(
@@ -122,7 +129,8 @@ class UnpinImages(base.Lister):
         """
         reader = self.app.manager.reader()
         found = [
-            reader.find_pinned(each) or pinnable_image.find(self.app, each)
+            reader.find_pinned(each, by_name=parsed_args.by_name)
+            or pinnable_image.find(self.app, each, by_name=parsed_args.by_name)
             for each in parsed_args.images
         ]
         return self.columns, formatting.with_ids(

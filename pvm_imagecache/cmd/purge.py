@@ -75,6 +75,7 @@ class PurgeImages(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='*', help=base.IMAGE_HELP
         )
+        base.add_name(parser)
         parser.add_argument(
             '--all',
             action='store_true',
@@ -201,7 +202,10 @@ class PurgeImages(base.Lister):
             return list(
                 {
                     found.disk_name: found
-                    for found in map(reader.find, parsed_args.images)
+                    for found in (
+                        reader.find(each, by_name=parsed_args.by_name)
+                        for each in parsed_args.images
+                    )
                 }.values()
             )
         chosen = reader.list()

@@ -85,6 +85,7 @@ _DESCRIPTION: Final = (
 )
 _EPILOG: Final = (
     'IMAGE is an image ID, a unique prefix of an image ID, or an image name. '
+    'Hexadecimal digits and dashes are always an ID, unless you use --name. '
     '"pvm-imagecache help COMMAND" describes a command and shows examples.'
 )
 

@@ -73,6 +73,7 @@ class VerifyCache(base.Lister):
         parser.add_argument(
             'images', metavar='IMAGE', nargs='*', help=base.IMAGE_HELP
         )
+        base.add_name(parser)
         parser.add_argument(
             '--no-glance', action='store_true', help='do not query Glance'
         )
@@ -89,7 +90,10 @@ class VerifyCache(base.Lister):
         """
         manager = self.app.manager
         before = manager.list()
-        wanted = {manager.find(each).disk_name for each in parsed_args.images}
+        wanted = {
+            manager.find(each, by_name=parsed_args.by_name).disk_name
+            for each in parsed_args.images
+        }
         found = manager.reconcile()
         results = dict(_results(found))
         records = {each.disk_name: each for each in (*before, *manager.list())}

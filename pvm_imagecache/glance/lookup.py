@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Look-ups of images in Glance by ID, by name and by a prefix of an ID."""
+"""Look-ups of images in Glance by ID, by a prefix of an ID and by name."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from typing import Final
 import uuid
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache.glance import entry as entry_module
 from pvm_imagecache.glance import pages
 
@@ -38,76 +39,92 @@ def find(
     whose: Callable[[], str],
     *,
     latest: bool,
+    by_name: bool = False,
 ) -> entry_module.Entry:
-    """Return an image by ID, by name, or by a unique prefix of its ID.
+    """Return an image by ID, by a unique prefix of its ID, or by name.
 
-    The first of these that has an active image counts:
+    A text that looks like an ID, or the beginning of one, is never taken for
+    a name: any user may give an image the name that is the ID of another
+    image.
 
-    * the image with that ID, in any status;
-    * the images with exactly that name;
-    * the images whose IDs have that prefix.
-
-    :param wanted: the ID, name or prefix.
+    :param wanted: the ID, prefix or name.
     :param ask: asks for a page of the list of images.
     :param show_image: returns the image with an ID.
     :param whose: returns whose credentials they are, for the message.
     :param latest: whether a name that several active images have means the
         newest one.
-    :returns: the image.
+    :param by_name: whether the text is a name, whatever it looks like.
+    :returns: the image: that with the ID, in any status, or an active one.
     :raises ImageNameAmbiguous: if several active images have the name.
-    :raises ImageAmbiguous: if several active images have the prefix.
+    :raises ImageAmbiguous: if several active images have the prefix, in any
+        spelling.
     :raises NoActiveImage: if images match, but none is active.
     :raises NoImageMatches: if no visible image matches.
     :raises ImageError: if Glance fails.
     """
-    if is_uuid(wanted):
+    is_id = not by_name and image_module.looks_like_id(wanted)
+    if is_id and is_uuid(wanted):
         try:
             return show_image(wanted)
         except exceptions.ImageNotFound:
-            # An image may have a name that looks like an ID.
-            pass
-    named = _Matches()
+            matches = _Matches()
+    elif is_id:
+        matches = _with_prefix(wanted, ask)
+    else:
+        matches = _named(wanted, ask)
+    active = matches.active
+    if is_id and active and len(active) + len(matches.active_near) > 1:
+        raise exceptions.ImageAmbiguous(
+            image=wanted, matches=_listed([*active, *matches.active_near])
+        )
+    if len(active) > 1 and not latest:
+        raise exceptions.ImageNameAmbiguous(
+            image=wanted, matches=_listed([*active, *matches.inactive])
+        )
+    if active:
+        return matches.newest()
+    if matches.inactive:
+        raise exceptions.NoActiveImage(
+            image=wanted,
+            matches=_listed(matches.inactive),
+            status=', '.join(
+                sorted({each.status for each in matches.inactive})
+            ),
+        )
+    near = [*matches.near, *_with_other_spelling(wanted, show_image)]
+    hint = (
+        f' IDs and names must match exactly. Glance has {_listed(near)}.'
+        if near
+        else _name_hint(wanted, ask, is_id)
+    )
+    raise exceptions.NoImageMatches(image=wanted, whose=whose(), hint=hint)
+
+
+def _named(wanted: str, ask: pages.Ask) -> '_Matches':
+    """Return the images with a name."""
+    found = _Matches()
     if _may_be_a_name(wanted):
         # Without "eq:", Glance reads "word:" in a name as an operator.
         for each in pages.listing(ask, {'name': f'eq:{wanted}'}, wanted):
             # Databases may ignore case, accents and trailing spaces.
-            named.add(each, exact=each.name == wanted)
-    if len(named.active) == 1 or (named.active and latest):
-        return named.newest()
-    if named.active:
-        raise exceptions.ImageNameAmbiguous(
-            image=wanted, matches=_listed([*named.active, *named.inactive])
-        )
-    prefixed = _Matches()
-    if _looks_like_a_prefix(wanted):
-        for each in pages.listing(ask, {}, wanted):
-            if each.id.lower().startswith(wanted.lower()):
-                prefixed.add(each, exact=each.id.startswith(wanted))
-    if len(prefixed.active) == 1:
-        return prefixed.active[0]
-    if prefixed.active:
-        raise exceptions.ImageAmbiguous(
-            image=wanted, matches=_listed(prefixed.active)
-        )
-    inactive = [*named.inactive, *prefixed.inactive]
-    if inactive:
-        raise exceptions.NoActiveImage(
-            image=wanted,
-            matches=_listed(inactive),
-            status=', '.join(sorted({each.status for each in inactive})),
-        )
-    near = [
-        *named.near,
-        *prefixed.near,
-        *_with_other_spelling(wanted, show_image),
-    ]
-    raise exceptions.NoImageMatches(
-        image=wanted,
-        whose=whose(),
-        hint=f' IDs and names must match exactly. Glance has {_listed(near)}.'
-        if near
-        else '',
-    )
+            found.add(each, exact=each.name == wanted)
+    return found
+
+
+def _with_prefix(wanted: str, ask: pages.Ask) -> '_Matches':
+    """Return the images whose IDs have a prefix, in any spelling."""
+    found = _Matches()
+    digits = image_module.normalized_id(wanted)
+    if len(digits) < _SHORTEST_PREFIX:
+        return found
+    for each in pages.listing(ask, {}, wanted):
+        if image_module.normalized_id(each.id).startswith(digits):
+            found.add(each, exact=each.id.startswith(wanted))
+    return found
+
+
+def _name_hint(wanted: str, ask: pages.Ask, is_id: bool) -> str:
+    return exceptions.USE_NAME if is_id and _named(wanted, ask).active else ''
 
 
 class _Matches:
@@ -125,6 +142,10 @@ class _Matches:
             self.active.append(entry)
         else:
             self.inactive.append(entry)
+
+    @property
+    def active_near(self) -> list[entry_module.Entry]:
+        return [each for each in self.near if each.active]
 
     def newest(self) -> entry_module.Entry:
         # Times have no fractions of a second. Among equal ones the first
@@ -174,11 +195,3 @@ def _may_be_a_name(text: str) -> bool:
         # Bytes of the command line that are not UTF-8.
         return False
     return 0 < len(text) <= _LONGEST_NAME
-
-
-def _looks_like_a_prefix(text: str) -> bool:
-    return (
-        len(text) >= _SHORTEST_PREFIX
-        and not is_uuid(text)
-        and all(each in '0123456789abcdefABCDEF-' for each in text)
-    )

@@ -121,19 +121,21 @@ class ImageSource:
         context: identity.RequestContext | None = None,
         *,
         latest: bool = False,
+        by_name: bool = False,
     ) -> image_module.Image:
-        """Return an image by ID, by name, or by a unique prefix of its ID.
+        """Return an image by ID, by a unique prefix of its ID, or by name.
 
         Every active image that Glance serves to the credentials is found:
-        hidden, community and shared images too. An ID takes precedence over
-        a name, and a name over a prefix of an ID.
+        hidden, community and shared images too. What looks like an ID, or
+        the beginning of one, is never taken for a name.
 
-        :param name_or_id: ID, name, or the first characters (two or more) of
-            an ID. Case and spaces matter.
+        :param name_or_id: ID, the first characters of an ID, or name. Case
+            and spaces matter.
         :param context: whose permissions apply; None for the configured
             credentials.
         :param latest: whether a name that several active images have means
             the newest one.
+        :param by_name: whether the text is a name, whatever it looks like.
         :returns: the image.
         :raises ImageAmbiguous: if several active images match.
         :raises ImageNotFound: if no visible image matches.
@@ -153,6 +155,7 @@ class ImageSource:
             lambda image_id: self.entry(image_id, context),
             lambda: credentials.described(self._client_for(context), context),
             latest=latest,
+            by_name=by_name,
         ).image()
 
     def shows_images(self) -> bool:

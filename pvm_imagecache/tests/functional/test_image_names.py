@@ -174,8 +174,9 @@ class NamesTestCase(TenantTestCase):
             if text.endswith(' '):
                 name = f'{self.suffix}{text}'
             image_id = self.upload(name, visibility='public')
-            self.assertEqual(image_id, self.source.find(name).id, repr(name))
-            self.assertEqual(name, self.source.find(name).name)
+            found = self.source.find(name, by_name=True)
+            self.assertEqual(image_id, found.id, repr(name))
+            self.assertEqual(name, found.name)
 
     def test_names_are_compared_exactly(self) -> None:
         name = f'Caf\u00e9 {self.suffix}'
@@ -195,15 +196,20 @@ class NamesTestCase(TenantTestCase):
                 exceptions.ImageNotFound, self.source.find, other
             )
 
-    def test_a_name_may_look_like_an_id(self) -> None:
+    def test_a_name_that_looks_like_an_id_needs_an_option(self) -> None:
         for name in (
             str(uuid.uuid4()),
             str(uuid.uuid4()).upper(),
             uuid.uuid4().hex,
-            uuid.uuid4().hex[:6],
+            uuid.uuid4().hex[:12],
         ):
             image_id = self.upload(name, visibility='public')
-            self.assertEqual(image_id, self.source.find(name).id, name)
+            error = self.assertRaises(
+                exceptions.NoImageMatches, self.source.find, name
+            )
+            self.assertIn('use --name', str(error))
+            found = self.source.find(name, by_name=True)
+            self.assertEqual(image_id, found.id, name)
 
     def test_an_id_precedes_a_name(self) -> None:
         image_id = self.upload('x', visibility='public')
@@ -452,6 +458,37 @@ class CommandsTestCase(TenantTestCase):
         self.assertEqual(new, row['ID'])
         row = self.json('disk', 'create', '--latest', name, 'vm1')
         self.assertEqual((new, 'hit'), (row['image'], row['outcome']))
+
+    def test_no_command_takes_an_id_for_a_name(self) -> None:
+        victim = self.upload('debian-13', visibility='public')
+        self.json('prefetch', victim)
+        for name in (
+            victim[:11],
+            victim[:13].upper(),
+            victim.replace('-', ''),
+            victim.upper(),
+        ):
+            attacker = self.upload(name, self.stranger, visibility='community')
+            self.json('prefetch', attacker)
+            for command in (
+                'show',
+                'explain',
+                'verify',
+                'pin',
+                'unpin',
+                'prefetch',
+                'adopt --dry-run',
+                'purge --dry-run',
+                'history --image',
+            ):
+                done = self.run_shell(*command.split(), name, '-f', 'json')
+                self.assertNotIn(attacker, done.stdout, command)
+                self.assertNotIn('Traceback', done.stderr)
+            found = self.json('show', '--name', name)
+            self.assertEqual(attacker, found['id'])
+            (row,) = self.json('purge', '--name', name, '--yes')
+            self.assertEqual(attacker, row['ID'])
+        self.assertEqual(victim, self.json('show', victim)['id'])
 
     def test_a_missing_name_is_explained(self) -> None:
         name = f'in:"a {self.suffix}'

@@ -40,6 +40,31 @@ images = strategies.builds(
 )
 
 
+class LooksLikeIdTest(base.TestCase):
+    def test_ids_and_their_beginnings_in_any_spelling_look_like_ids(self):
+        for text in (
+            base.IMAGE_ID,
+            base.IMAGE_ID.upper(),
+            base.IMAGE_ID.replace('-', ''),
+            base.IMAGE_ID[:13],
+            f' {base.IMAGE_ID}\n',
+            'cafe',
+            '1',
+            '12-',
+        ):
+            self.assertTrue(image_module.looks_like_id(text), text)
+
+    def test_other_texts_do_not_look_like_ids(self):
+        for text in ('', ' ', '-', 'debian', 'cafe 1', 'i_12345678', '٣'):
+            self.assertFalse(image_module.looks_like_id(text), text)
+
+    def test_ids_that_collide_have_the_same_form(self):
+        self.assertEqual(
+            image_module.normalized_id('ABCD-12'),
+            image_module.normalized_id(' abcd12'),
+        )
+
+
 class DigestTest(base.TestCase):
     def test_digest_prefers_the_hash_of_glance(self):
         image = base.image_of(b'x')

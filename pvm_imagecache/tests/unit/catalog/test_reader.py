@@ -19,6 +19,7 @@ from hypothesis import strategies
 from oslo_config import cfg
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import reader
 from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.tests.unit.catalog import base
@@ -83,6 +84,41 @@ class FindTest(ReaderTestCase):
             )
         else:
             self.assertEqual([], found)
+
+    @base.generated
+    @hypothesis.given(
+        strategies.text('abAB1-', max_size=5),
+        strategies.dictionaries(
+            strategies.text('abAB1-', min_size=1, max_size=4),
+            strategies.sets(strategies.text('abAB1-', max_size=4), max_size=2),
+        ),
+    )
+    def test_matching_never_takes_an_id_for_a_name(self, text, names):
+        found = reader.matching(text, names)
+        if image_module.looks_like_id(text):
+            self.assertEqual(
+                found, reader.matching(text, dict.fromkeys(names, ()))
+            )
+        self.assertEqual(
+            [each for each, known in names.items() if text and text in known],
+            reader.matching(text, names, by_name=True),
+        )
+
+    def test_a_prefix_in_several_spellings_is_ambiguous(self):
+        self.assertEqual(
+            ['ab-1', 'AB12'],
+            reader.matching('ab', {'ab-1': (), 'AB12': (), 'ac': ()}),
+        )
+        self.assertEqual(['ab-1'], reader.matching('ab', {'ab-1': ()}))
+        self.assertEqual([], reader.matching('AB', {'ab-1': ()}))
+
+    def test_a_name_that_looks_like_an_id_is_hinted_at(self):
+        self.add('1a', 'cafe')
+        error = self.assertRaises(
+            exceptions.ImageNotCached, self.reader.find, 'cafe'
+        )
+        self.assertIn('use --name', str(error))
+        self.assertTrue(self.reader.find('cafe', by_name=True))
 
 
 class FindPinnedTest(ReaderTestCase):

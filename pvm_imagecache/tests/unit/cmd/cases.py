@@ -23,6 +23,7 @@ import sys
 import jsonschema
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
 from pvm_imagecache import plugins
 from pvm_imagecache.cmd import shell
@@ -88,10 +89,11 @@ class Images(fakes.FakeSource):
             raise found
         return _Entry(found)
 
-    def find(self, text, context=None, *, latest=False):
+    def find(self, text, context=None, *, latest=False, by_name=False):
         """Return an image by ID or name."""
+        is_id = not by_name and image_module.looks_like_id(text)
         for each in self.images.values():
-            if text in (each.id, each.name):
+            if text == (each.id if is_id else each.name):
                 return each
         raise exceptions.NoImageMatches(image=text, whose='ann/demo', hint='')
 

@@ -23,7 +23,7 @@ class PinnableImageTest(cases.CommandTestCase):
         return row['ID']
 
     def _fail(self, error):
-        def find(text, context=None, *, latest=False):
+        def find(text, context=None, **kwargs):
             raise error
 
         self.patch(self.source, 'find', find)
@@ -95,7 +95,41 @@ class PinnableImageTest(cases.CommandTestCase):
         for each in cases.IDS[:2]:
             self.assertIn(each, message)
 
-    def test_an_ambiguous_prefix_means_the_cached_image(self):
-        (image,) = self.cache('debian-13')
+    def test_an_ambiguous_prefix_is_refused_though_one_image_is_cached(self):
+        self.cache('debian-13')
         self._fail(exceptions.ImageAmbiguous(image='aaaa', matches='a, b'))
-        self.assertEqual(image.id, self._pinned('aaaa'))
+        self.assertIn('give the full ID', self.refused('pin', 'aaaa'))
+
+    def test_a_prefix_of_a_cached_and_of_another_image_is_refused(self):
+        # Glance does not show the cached one any more.
+        (image,) = self.cache('debian-13')
+        other = dataclasses.replace(image, id=image.id[:-4] + 'ffff')
+        self.patch(self.source, 'find', lambda *args, **kwargs: other)
+        message = self.refused('pin', image.id[:6])
+        for each in (image.id, other.id):
+            self.assertIn(each, message)
+
+    def test_a_name_that_looks_like_an_id_needs_an_option(self):
+        victim, attacker = self.cache('debian-13', 'debian-14')
+        for name in (victim.id.upper(), victim.id.replace('-', '')):
+            self.source.images[attacker.id] = dataclasses.replace(
+                attacker, name=name
+            )
+            self.run_command('verify')
+            for command in ('show', 'explain', 'purge --yes', 'pin'):
+                self.refused(*command.split(), name)
+            (row,) = self.json('pin', '--name', name)
+            self.assertEqual(attacker.id, row['ID'])
+
+    def test_a_name_that_is_a_prefix_of_an_id_is_not_chosen(self):
+        victim, attacker = self.cache('debian-13', 'debian-14')
+        self.source.images[attacker.id] = dataclasses.replace(
+            attacker, name=victim.id[:8]
+        )
+        self.run_command('verify')
+        self.assertEqual(victim.id, self.json('show', victim.id[:8])['id'])
+        self.assertEqual(
+            attacker.id, self.json('show', '--name', victim.id[:8])['id']
+        )
+        (row,) = self.json('purge', victim.id[:8], '--yes')
+        self.assertEqual(victim.id, row['ID'])

@@ -20,9 +20,14 @@ from pvm_imagecache.tests.unit.glance import listings
 
 
 class FindTest(base.TestCase):
-    def _find(self, server, wanted, *, latest=False):
+    def _find(self, server, wanted, *, latest=False, by_name=False):
         return lookup.find(
-            wanted, server.ask, server.show, lambda: 'ann/demo', latest=latest
+            wanted,
+            server.ask,
+            server.show,
+            lambda: 'ann/demo',
+            latest=latest,
+            by_name=by_name,
         ).id
 
     def _refused(self, kind, server, wanted, **kwargs):
@@ -33,14 +38,39 @@ class FindTest(base.TestCase):
         self.assertEqual(base.IMAGE_ID, self._find(server, base.IMAGE_ID))
         self.assertEqual([], server.queries)
 
-    def test_a_name_may_look_like_an_id(self):
-        server = listings.Server(listings.entry('a', base.IMAGE_ID))
-        self.assertEqual('a', self._find(server, base.IMAGE_ID))
+    def test_what_looks_like_an_id_is_no_name(self):
+        for name in (
+            base.IMAGE_ID,
+            base.IMAGE_ID.upper(),
+            base.IMAGE_ID.replace('-', ''),
+            base.IMAGE_ID[:9],
+            'cafe',
+            'f',
+        ):
+            server = listings.Server(listings.entry('0', name))
+            error = self._refused(exceptions.NoImageMatches, server, name)
+            self.assertIn('use --name', str(error))
+            self.assertEqual('0', self._find(server, name, by_name=True))
 
-    def test_a_name_precedes_a_prefix_of_an_id(self):
+    def test_a_prefix_of_an_id_precedes_a_name(self):
         server = listings.Server('cafe1', listings.entry('b', 'cafe'))
-        self.assertEqual('b', self._find(server, 'cafe'))
-        self.assertEqual(2, len(server.queries))
+        self.assertEqual('cafe1', self._find(server, 'cafe'))
+        self.assertEqual('b', self._find(server, 'cafe', by_name=True))
+
+    def test_an_id_is_no_name(self):
+        server = listings.Server(base.IMAGE_ID)
+        self._refused(
+            exceptions.NoImageMatches, server, base.IMAGE_ID, by_name=True
+        )
+
+    def test_a_prefix_in_several_spellings_is_ambiguous(self):
+        other = base.IMAGE_ID.upper()
+        server = listings.Server(base.IMAGE_ID, other)
+        error = self._refused(
+            exceptions.ImageAmbiguous, server, base.IMAGE_ID[:8]
+        )
+        self.assertIn(other, error.matches)
+        self.assertEqual(other, self._find(server, other))
 
     def test_names_are_compared_exactly(self):
         server = listings.Server(
@@ -98,22 +128,20 @@ class FindTest(base.TestCase):
         )
         self.assertNotIn('--latest', str(error))
 
-    def test_an_inactive_name_does_not_hide_a_prefix(self):
+    def test_an_inactive_image_does_not_make_a_prefix_ambiguous(self):
         server = listings.Server(
-            'cafe1',
-            listings.entry('b', 'cafe', 'queued'),
-            listings.entry('cafe2', status='killed'),
+            'cafe1', listings.entry('cafe2', status='killed')
         )
         self.assertEqual('cafe1', self._find(server, 'cafe'))
 
     def test_only_inactive_images_are_listed(self):
         server = listings.Server(
-            listings.entry('b', 'cafe', 'queued'),
+            listings.entry('cafe1', status='queued'),
             listings.entry('cafe2', status='deactivated'),
         )
         error = self._refused(exceptions.NoActiveImage, server, 'cafe')
         self.assertEqual('deactivated, queued', error.status)
-        for text in ('b (cafe, queued)', 'cafe2 (a name, deactivated)'):
+        for text in ('cafe1 (a name, queued)', 'cafe2 (a name, deactivated)'):
             self.assertIn(text, str(error))
 
     def test_nothing_says_whose_credentials_were_used(self):

@@ -247,8 +247,10 @@ class FindTest(base.TestCase):
         self.assertEqual(base.IMAGE_ID, self._found('3e865'))
         self.assertEqual(base.IMAGE_ID, self._found(base.IMAGE_ID[:-1]))
 
-    def test_a_name_precedes_a_prefix_of_an_id(self):
-        self.assertTrue(self._found('aaaa').startswith('cccc'))
+    def test_a_prefix_of_an_id_precedes_a_name(self):
+        self.assertTrue(self._found('aaaa').startswith('aaaa'))
+        found = self.source.find('aaaa', by_name=True)
+        self.assertTrue(found.id.startswith('cccc'))
 
     def test_find_refuses_several_matches(self):
         for text in ('twin', '3e86'):
