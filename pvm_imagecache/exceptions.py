@@ -322,6 +322,30 @@ class PurgeTooLarge(RequestRefused):
     )
 
 
+class DiskUnknown(RequestRefused):
+    """Raised if a disk is to be deleted that this project does not know.
+
+    :ivar description: name, size and origin of the disk.
+    """
+
+    msg_fmt = (
+        'The cache does not know this disk, which may belong to another '
+        'program. %(description)s. Use --force to delete it.'
+    )
+
+
+class DiskReplaced(RequestRefused):
+    """Raised if another disk has got the name of a disk meanwhile.
+
+    :ivar name: name of the disk.
+    """
+
+    msg_fmt = (
+        'Disk "%(name)s" was replaced by another disk of that name. Nothing '
+        'was deleted: check it again.'
+    )
+
+
 class ImageNotCached(RequestRefused):
     """Raised if no cached image has that ID, ID prefix or name.
 

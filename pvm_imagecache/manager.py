@@ -41,6 +41,7 @@ from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import reader as catalog_reader
 from pvm_imagecache.cleanup import adoption
 from pvm_imagecache.cleanup import evictor
+from pvm_imagecache.cleanup import origin
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.conf import cache as cache_conf
@@ -269,15 +270,33 @@ class ImageManager:
             self._notify(events.Kind.BYPASSED, image, name, deployment.reason)
         return deployment
 
+    def origin_of(self, name: str) -> origin.Origin:
+        """Return what is known of an instance disk, before it is deleted.
+
+        :param name: of the disk.
+        :returns: the disk and its origin.
+        :raises DiskNotFound: if there is no such disk.
+        :raises DiskNotOurs: if the disk is a cached image.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        return origin.find(self._cache, name)
+
     def delete_disk(
-        self, name: str, *, context: identity.RequestContext | None = None
+        self,
+        name: str,
+        *,
+        context: identity.RequestContext | None = None,
+        udid: str | None = None,
     ) -> base.Disk:
         """Delete an instance disk.
 
         :param name: of the disk.
         :param context: nova's request context, for the history.
+        :param udid: of the disk that is meant; None for any disk.
         :returns: the disk that was deleted.
         :raises DiskNotFound: if there is no such disk.
+        :raises DiskReplaced: if the disk has another UDID.
         :raises DiskNotOurs: if the disk is a cached image.
         :raises DiskInUse: if a partition uses the disk.
         :raises PowerVMError: if the disk cannot be deleted.
@@ -287,6 +306,8 @@ class ImageManager:
             raise exceptions.DiskNotFound(
                 name=name, pool=self._driver.pool().name
             )
+        if udid not in (None, disk.udid):
+            raise exceptions.DiskReplaced(name=name)
         if self.caches_images and naming.is_base_image_name(name):
             record = self._catalog.base_images.get(
                 self._driver.pool_id(), name

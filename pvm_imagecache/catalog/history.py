@@ -159,6 +159,25 @@ class History:
                 )
             ]
 
+    def last_of_disk(
+        self, pool: str, disk_name: str
+    ) -> models.HistoryEvent | None:
+        """Return the newest event about a disk.
+
+        :param pool: ID of the pool.
+        :param disk_name: name of the disk.
+        :returns: the event; None if the history has none.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            for row in connection.rows(
+                'SELECT * FROM history WHERE pool = ? AND disk_name = ?'
+                ' ORDER BY id DESC LIMIT 1',
+                (pool, disk_name),
+            ):
+                return _event(row)
+        return None
+
     def deploys(self, pool: str, since: float) -> dict[str, int]:
         """Return how often images were deployed.
 

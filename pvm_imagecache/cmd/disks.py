@@ -18,11 +18,14 @@ import decimal
 from typing import Any
 from typing import Final
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import base
+from pvm_imagecache.cmd import confirmation
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import progress
 from pvm_imagecache.policies import rules
 from pvm_imagecache.system import interrupts
+from pvm_imagecache.system import terminal
 
 _GIB: Final = 1 << 30
 #: Larger than any volume group.
@@ -124,11 +127,16 @@ class CreateDisk(base.ShowOne):
 class DeleteDisk(base.Command):
     """Delete an instance disk. Cached images are not affected.
 
-    The command does not ask for confirmation: check the name.
+    The command shows the size and the origin of the disk. A disk that the
+    cache does not know is refused, unless --force is used: it may belong to
+    another program.
     """
 
     rule = rules.DELETE_DISK
-    examples = (('disk delete smoketest', 'delete a test disk'),)
+    examples = (
+        ('disk delete smoketest', 'delete a test disk'),
+        ('disk delete smoketest --yes', 'in a script'),
+    )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser of the command.
@@ -138,15 +146,34 @@ class DeleteDisk(base.Command):
         """
         parser = super().get_parser(prog_name)
         parser.add_argument('name', metavar='NAME', help='name of the disk')
+        parser.add_argument(
+            '--force',
+            action='store_true',
+            help='delete the disk even if the cache does not know it',
+        )
+        confirmation.add_yes(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Delete the disk.
+        """Delete the disk, after confirmation.
 
         :param parsed_args: arguments of the command.
         :raises PVMImageCacheError: if it fails.
         """
-        disk = self.app.manager.delete_disk(parsed_args.name)
+        manager = self.app.manager
+        found = manager.origin_of(parsed_args.name)
+        if not found.known and not parsed_args.force:
+            raise exceptions.DiskUnknown(description=found.description)
+        if parsed_args.yes:
+            if not self.app.quiet:
+                terminal.write(f'{found.description}.')
+        else:
+            confirmation.ask(
+                'Delete this disk and its data?',
+                [f'{found.description}.'],
+                'Nothing was deleted.',
+            )
+        disk = manager.delete_disk(parsed_args.name, udid=found.disk.udid)
         print(f'Deleted disk {disk.name} ({disk.udid}).', file=self.app.stdout)
 
 

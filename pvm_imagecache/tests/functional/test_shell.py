@@ -329,7 +329,7 @@ class OutputTestCase(base.FunctionalTestCase):
     def test_cached_image_is_no_instance_disk(self) -> None:
         image_id = self.store_raw(units.Mi)
         name = self.json('prefetch', image_id)[0]['Disk']
-        done = self.run_shell('disk', 'delete', name)
+        done = self.run_shell('disk', 'delete', name, '--yes')
         self.assertEqual(1, done.returncode)
         self.assertIn(f'is the cached image {image_id}', done.stderr)
 

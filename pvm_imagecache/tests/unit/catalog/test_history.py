@@ -25,6 +25,15 @@ class HistoryTest(base.CatalogTestCase):
         super().setUp()
         self.history = self.catalog.history
 
+    def test_the_newest_event_of_a_disk_is_returned(self):
+        self.assertIsNone(self.history.last_of_disk('pool', 'vm1'))
+        for action in ('miss', 'delete'):
+            self.history.add('pool', action, disk_name='vm1', image_id='a')
+        self.history.add('pool', 'hit', disk_name='vm2')
+        self.history.add('other', 'hit', disk_name='vm1')
+        found = self.history.last_of_disk('pool', 'vm1')
+        self.assertEqual(('delete', 'a'), (found.action, found.image_id))
+
     def test_deploys_of_images_are_counted(self):
         for action in ('hit', 'miss', 'bypass', 'prefetch', 'pin', 'evict'):
             self.history.add('pool', action, image_id='a')

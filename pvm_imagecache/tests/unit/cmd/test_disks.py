@@ -73,12 +73,62 @@ class DiskTest(cases.CommandTestCase):
         self.store('debian-13')
         self.run_command('disk', 'create', 'debian-13', 'vm1')
         self.assertRegex(
-            self.run_command('disk', 'delete', 'vm1'),
+            self.run_command('disk', 'delete', 'vm1', '--yes'),
             r'^Deleted disk vm1 \(udid\d+\)\.\n$',
         )
         self.assertIn(
             'There is no disk "vm1"', self.refused('disk', 'delete', 'vm1')
         )
+
+    def test_a_deletion_asks_and_shows_the_origin_of_the_disk(self):
+        (image,) = self.store('debian-13')
+        self.run_command('disk', 'create', 'debian-13', 'vm1')
+        self.assertIn('use --yes', self.refused('disk', 'delete', 'vm1'))
+        message = self.refused_on_terminal('n', 'disk', 'delete', 'vm1')
+        for text in (
+            'Disk vm1 (1 GiB, UDID udid',
+            f'created from image debian-13 ({image.id}) at 20',
+            'it has the label "imagecache_',
+            'Delete this disk and its data? [y/N]',
+            'Nothing was deleted.',
+        ):
+            self.assertIn(text, message)
+        self.assertIn('vm1', self.driver.names())
+        self.run_command('disk', 'delete', 'vm1', stdin=cases.Terminal('y\n'))
+        self.assertNotIn('vm1', self.driver.names())
+
+    def refused_on_terminal(self, answer, *arguments):
+        self.run_command(
+            *arguments, code=1, stdin=cases.Terminal(f'{answer}\n')
+        )
+        return self.errors.getvalue()
+
+    def test_a_disk_that_the_cache_does_not_know_is_refused(self):
+        self.driver.add('oracle', 3)
+        for arguments in ((), ('--yes',)):
+            message = self.refused('disk', 'delete', 'oracle', *arguments)
+            for text in ('oracle (3 GiB', 'unknown origin', '--force'):
+                self.assertIn(text, message)
+        self.assertIn(
+            'use --yes', self.refused('disk', 'delete', 'oracle', '--force')
+        )
+        self.assertEqual(['oracle'], self.driver.names())
+        self.run_command('disk', 'delete', 'oracle', '--force', '--yes')
+        self.assertEqual([], self.driver.names())
+
+    def test_a_disk_that_was_replaced_meanwhile_is_kept(self):
+        self.store('debian-13')
+        self.run_command('disk', 'create', 'debian-13', 'vm1')
+
+        class Slow(cases.Terminal):
+            def readline(terminal, *args):
+                self.driver.vanish('vm1')
+                self.driver.add('vm1', 9)
+                return 'y\n'
+
+        self.run_command('disk', 'delete', 'vm1', code=1, stdin=Slow())
+        self.assertIn('was replaced', self.errors.getvalue())
+        self.assertEqual(9 * base.GIB, self.driver.find_disk('vm1').capacity)
 
     def test_a_cached_image_is_not_deleted(self):
         self.cache('debian-13')
