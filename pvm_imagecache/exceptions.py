@@ -1069,6 +1069,23 @@ class ImageInterrupted(ImageTruncated):
     """
 
 
+class ImageTooSlow(ImageError):
+    """Raised if the data of an image arrives too slowly.
+
+    Transient.
+
+    :ivar rate: bytes per second, as text.
+    :ivar minimum: bytes per second, as text.
+    """
+
+    msg_fmt = (
+        'The data of image %(image)s arrives with %(rate)s per second. The '
+        'minimum is %(minimum)s (min_transfer_rate in [pvm_imagecache]). '
+        'Check the network and the store of the image.'
+    )
+    transient = True
+
+
 class ImageIncomplete(ImageTruncated):
     """Raised if Glance sent the same part of an image twice, and no more.
 

@@ -26,6 +26,7 @@ directory.
 
 from collections.abc import Mapping
 import dataclasses
+import io
 import os
 from typing import Any
 from typing import Final
@@ -36,6 +37,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache.glance import location as location_module
 from pvm_imagecache.system import caller as caller_module
+from pvm_imagecache.system import yaml_files
 
 _DIRECTORIES: Final = ('.', '~/.config/openstack', '/etc/openstack')
 #: Bytes of clouds.yaml that are accepted.
@@ -259,7 +261,7 @@ def _read(
             )
         try:
             data = caller_module.read(path, caller, _MAX_SIZE)
-            content = yaml.safe_load(data.decode())
+            content = yaml_files.load(io.StringIO(data.decode()))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (
@@ -296,6 +298,8 @@ def _why(error: Exception) -> str:
     """Return a cause without a part of the file, which has passwords."""
     if isinstance(error, OSError):
         return error.strerror or text.one_line(error)
+    if isinstance(error, yaml_files.TooLarge):
+        return str(error)
     mark = getattr(error, 'problem_mark', None)
     where = (
         f' in line {mark.line + 1}, column {mark.column + 1}' if mark else ''

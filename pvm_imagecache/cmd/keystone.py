@@ -29,6 +29,7 @@ from pvm_imagecache.glance import keystone_errors
 from pvm_imagecache.system import caller as caller_module
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import retry
+from pvm_imagecache.system import streaming
 from pvm_imagecache.system import waiting
 
 _TIMEOUT: Final = 60
@@ -94,7 +95,7 @@ def session(
     )
     if caller is not None:
         _ignore_environment(made)
-    return glance_http.stay_on_server(made)
+    return _bounded(made)
 
 
 def configured_session(
@@ -114,7 +115,13 @@ def configured_session(
         timeout=_TIMEOUT,
     )
     _ignore_environment(made)
-    return glance_http.stay_on_server(made)
+    return _bounded(made)
+
+
+def _bounded(session: ksa_session.Session) -> ksa_session.Session:
+    """Limit the answers of Keystone, and follow it to no other server."""
+    streaming.use(session, _TIMEOUT)
+    return glance_http.stay_on_server(session)
 
 
 def _ignore_environment(session: ksa_session.Session) -> None:

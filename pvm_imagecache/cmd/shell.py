@@ -78,6 +78,8 @@ _CHATTY: Final = (
 )
 
 _HELP_WIDTH: Final = 79
+#: Characters of a configuration file. The sample of nova has half a million.
+_MAX_CONFIGURATION: Final = 8 * 1024 * 1024
 
 _DESCRIPTION: Final = (
     'Inspect and change the image cache of this PowerVM host. Safe to use '
@@ -592,7 +594,11 @@ def _read_configuration(
     for each in chosen:
         try:
             with open(each, encoding='utf-8') as file:
-                file.read()
+                if len(file.read(_MAX_CONFIGURATION + 1)) > _MAX_CONFIGURATION:
+                    raise exceptions.ConfigurationError(
+                        reason=f'The configuration file {each} has more than '
+                        f'{_MAX_CONFIGURATION} characters.'
+                    )
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, 'strerror', None) or str(error)
             raise exceptions.ConfigurationError(
@@ -610,6 +616,11 @@ def _read_configuration(
         # oslo.config validates values when they are first read.
         for option in conf.pvm_imagecache:
             getattr(conf.pvm_imagecache, option)
+    except RecursionError as error:
+        raise exceptions.ConfigurationError(
+            reason='Invalid configuration: the value of an option refers to '
+            'the option itself.'
+        ) from error
     except (cfg.Error, ValueError, OSError) as error:
         shown = str(error)
         if isinstance(error, cfg.ConfigFileParseError):

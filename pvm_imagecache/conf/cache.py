@@ -461,6 +461,25 @@ Related options:
 """,
     ),
     cfg.IntOpt(
+        'min_transfer_rate',
+        default=65536,
+        min=0,
+        help="""
+Rate below which the download of an image is aborted.
+
+The mean rate in 60 seconds of waiting for data counts. The time until the
+first byte, and the time for which disks are written, do not count. nova tries
+another host after such an error.
+
+Unit: bytes per second; 0 disables the limit
+
+Related options:
+
+* first_byte_timeout
+* [glance] timeout
+""",
+    ),
+    cfg.IntOpt(
         'fetch_timeout',
         default=900,
         min=1,

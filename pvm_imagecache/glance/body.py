@@ -14,14 +14,13 @@
 
 from collections.abc import Iterator
 import http.client
-from typing import Final
+import time
 
 import requests
 
 from pvm_imagecache.glance import http as glance_http
-
-#: Bytes that are read at a time.
-_PART_SIZE: Final = 64 * 1024
+from pvm_imagecache.glance import pace as pace_module
+from pvm_imagecache.system import content
 
 
 class Body:
@@ -30,11 +29,23 @@ class Body:
     :param response: the answer; :meth:`close` closes it.
     :param skip: how many bytes to leave out at the beginning: a server may
         send all of an image though it was asked for a part.
+    :param pace: measures the rate of the download; None for no minimum.
+    :param resumed_at: when a resumed download was requested, by
+        ``time.monotonic``; None at the begin of a download.
     """
 
-    def __init__(self, response: requests.Response, skip: int = 0) -> None:
+    def __init__(
+        self,
+        response: requests.Response,
+        skip: int = 0,
+        pace: pace_module.Pace | None = None,
+        resumed_at: float | None = None,
+    ) -> None:
         self._response = response
-        self._parts = _parts(response)
+        self._parts = content.parts(response)
+        self._pace = pace or pace_module.Pace(0, 0)
+        self._resumed_at = resumed_at
+        self._is_first = True
         self._restarted = skip > 0
         self._skip = skip
         self._new = False
@@ -62,6 +73,7 @@ class Body:
 
         :returns: one byte or more.
         :raises Interrupted: if the connection breaks.
+        :raises TooSlow: if the data arrives too slowly.
         """
         while True:
             part = self._read()
@@ -76,6 +88,19 @@ class Body:
         self._response.close()
 
     def _read(self) -> bytes:
+        began = time.monotonic()
+        part = self._next_part()
+        now = time.monotonic()
+        if not self._is_first:
+            self._pace.received(len(part), now - began)
+            return part
+        self._is_first = False
+        if self._resumed_at is not None:
+            self._pace.waited_for_resumption(now - self._resumed_at)
+        self._pace.received(len(part), 0)
+        return part
+
+    def _next_part(self) -> bytes:
         try:
             with glance_http.reading(self._response):
                 return next(self._parts)
@@ -85,16 +110,6 @@ class Body:
         except glance_http.Interrupted as error:
             self._ended = _is_end(error)
             raise
-
-
-def _parts(response: requests.Response) -> Iterator[bytes]:
-    """Return the parts of a content as they arrive, decoded if needed."""
-    parts: Iterator[bytes] = (
-        response.iter_content(_PART_SIZE)
-        if response.headers.get('Content-Encoding')
-        else response.raw.stream(_PART_SIZE, decode_content=False)
-    )
-    return parts
 
 
 def _is_end(error: BaseException | None) -> bool:

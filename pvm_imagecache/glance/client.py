@@ -125,6 +125,7 @@ def factory(
         return http.make_client(
             session,
             first_byte_timeout=conf.pvm_imagecache.first_byte_timeout,
+            min_rate=conf.pvm_imagecache.min_transfer_rate,
             transport=transport.GlanceAdapter,
             auth=auth,
             where=where,

@@ -30,6 +30,7 @@ from urllib3 import exceptions as urllib3_exceptions
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache.glance import http as glance_http
+from pvm_imagecache.glance import pace
 from pvm_imagecache.system import network_errors
 
 LOG = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def translated(
     :raises ImageForbidden: if Glance refused a request for the image (HTTP
         403).
     :raises ImageNotFound: if Glance does not know the image (HTTP 404).
+    :raises ImageTooSlow: if data arrives too slowly.
     :raises ImageTruncated: if the connection broke while data was read.
     :raises GlanceBusy: if Glance, or a proxy in front of it, cannot answer
         for the moment (HTTP 408, 429, 500, 502, 503 or 504).
@@ -101,6 +103,12 @@ def translated(
         yield
     except exceptions.PVMImageCacheError:
         raise
+    except pace.TooSlow as error:
+        raise exceptions.ImageTooSlow(
+            image=image,
+            rate=text.size(int(error.rate)),
+            minimum=text.size(int(error.minimum)),
+        ) from error
     except glance_http.BadAnswer as error:
         raise _of_answer(image, error) from error
     except _LOGON_FAILED as error:

@@ -40,6 +40,8 @@ import requests
 from urllib3 import exceptions as urllib3_exceptions
 from urllib3 import util as urllib3_util
 
+from pvm_imagecache.glance import pace as pace_module
+from pvm_imagecache.system import content as content_module
 from pvm_imagecache.system import network_errors
 from pvm_imagecache.system import streaming
 
@@ -48,15 +50,21 @@ from pvm_imagecache.system import streaming
 DEFAULT_TIMEOUT: Final = 60
 #: Seconds until the first byte of the data of an image.
 DEFAULT_FIRST_BYTE_TIMEOUT: Final = 600
+#: Bytes per second with which the data of an image must arrive.
+DEFAULT_MIN_RATE: Final = 64 * 1024
 
 #: The adapter that knows nothing but the type of the service.
 _ADAPTER: Final = functools.partial(adapter.Adapter, service_type='image')
 #: How many redirections of one request are followed.
 _REDIRECTS: Final = 3
-#: Bytes of JSON that are accepted, and that are read at a time. A page has
-#: 500 images of a few KiB each.
-_MAX_JSON: Final = 64 * 1024 * 1024
-_JSON_PART: Final = 64 * 1024
+#: Bytes of JSON that are accepted. A page has 500 images of a few KiB each.
+_MAX_JSON: Final = 16 * 1024 * 1024
+#: Seconds in which they must arrive.
+_MAX_JSON_SECONDS: Final = 300.0
+#: Values in them, each of which needs a hundred bytes of memory or more.
+_MAX_JSON_VALUES: Final = 500_000
+#: Characters of a header that a message shows.
+_SHOWN: Final = 40
 _OCTETS: Final = 'octet-stream'
 _HTML: Final = ('text/html', 'application/xhtml+xml')
 #: What requests and the libraries below it raise while content is read.
@@ -140,14 +148,29 @@ class Client:
     :param http_client: the adapter of keystoneauth1 that knows the endpoint
         and the credentials; kept as an attribute.
     :param first_byte_timeout: seconds until the first byte of data.
+    :param min_rate: bytes per second with which data must arrive; 0 for no
+        minimum.
     """
 
     def __init__(
-        self, http_client: adapter.Adapter, first_byte_timeout: float
+        self,
+        http_client: adapter.Adapter,
+        first_byte_timeout: float,
+        min_rate: float = DEFAULT_MIN_RATE,
     ) -> None:
         self.http_client = http_client
+        self._min_rate = min_rate
         self._timeout = http_client.session.timeout or DEFAULT_TIMEOUT
         self._first_byte_timeout = first_byte_timeout
+
+    def pace(self) -> pace_module.Pace:
+        """Return what measures the rate of a new download.
+
+        :returns: the object.
+        """
+        return pace_module.Pace(
+            self._min_rate, max(self._timeout, self._first_byte_timeout)
+        )
 
     def get(self, url: str) -> dict[str, Any]:
         """Return the answer to a request for JSON.
@@ -244,6 +267,7 @@ def make_client(
     session: ksa_session.Session,
     *,
     first_byte_timeout: float = DEFAULT_FIRST_BYTE_TIMEOUT,
+    min_rate: float = DEFAULT_MIN_RATE,
     transport: Callable[..., adapter.Adapter] = _ADAPTER,
     **where: Any,
 ) -> Client:
@@ -252,6 +276,7 @@ def make_client(
     :param session: session of keystoneauth1; its ``timeout`` is the limit
         of a request, and of each byte of data after the first one.
     :param first_byte_timeout: seconds until the first byte of data.
+    :param min_rate: bytes per second with which data must arrive.
     :param transport: creates the adapter of keystoneauth1.
     :param where: parameters of the adapter of keystoneauth1 that specify where
         Glance is, and whose credentials are used, such as ``auth``,
@@ -260,7 +285,7 @@ def make_client(
     """
     streaming.use(session, session.timeout or DEFAULT_TIMEOUT)
     where.setdefault('user_agent', 'pvm_imagecache')
-    return Client(transport(session, **where), first_byte_timeout)
+    return Client(transport(session, **where), first_byte_timeout, min_rate)
 
 
 def stay_on_server(session: ksa_session.Session) -> ksa_session.Session:
@@ -447,6 +472,17 @@ def _check_data(response: requests.Response, part: Part | None) -> None:
     kind = _media_type(response)
     if kind and kind.rpartition('/')[2] != _OCTETS:
         raise _bad(response, _instead_of('the data of an image', response))
+    _check_encoding(response)
+
+
+def _check_encoding(response: requests.Response) -> None:
+    """Raise BadAnswer if a content cannot be decoded in bounded memory."""
+    if not content_module.is_supported(response):
+        raise _bad(
+            response,
+            f'{_status(response)} with the unsupported content encoding '
+            f'{content_module.encoding(response)[:_SHOWN]!r}',
+        )
 
 
 def _instead_of(expected: str, response: requests.Response) -> str:
@@ -466,19 +502,24 @@ def _json(response: requests.Response) -> dict[str, Any]:
     kind = _media_type(response)
     if kind not in ('', 'application/json'):
         raise _bad(response, _instead_of('JSON', response))
-    with reading(response):
-        parts, size = [], 0
-        for part in response.iter_content(_JSON_PART):
-            parts.append(part)
-            size += len(part)
-            if size > _MAX_JSON:
-                raise _bad(
-                    response,
-                    f'{_status(response)} with more than {_MAX_JSON} bytes '
-                    'of JSON',
-                )
+    _check_encoding(response)
     try:
-        content = json.loads(b''.join(parts))
+        with reading(response):
+            text = content_module.read(response, _MAX_JSON, _MAX_JSON_SECONDS)
+    except Interrupted as error:
+        if isinstance(error.__cause__, content_module.TooMuch):
+            raise _bad(
+                response, f'{_status(response)}, but {error.__cause__}'
+            ) from error
+        raise
+    if content_module.has_many_values(text, _MAX_JSON_VALUES):
+        raise _bad(
+            response,
+            f'{_status(response)} with more than {_MAX_JSON_VALUES} values '
+            'of JSON',
+        )
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError):
         raise _bad(
             response, f'{_status(response)} with invalid JSON'

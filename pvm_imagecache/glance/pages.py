@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import http
+import time
 from typing import Final
 from typing import NoReturn
 
@@ -40,6 +41,10 @@ _PAGE_SIZE: Final = 500
 #: How often a listing continues after the images before the next page, which
 #: say where it begins, were deleted.
 _MAX_STEPS_BACK: Final = 100
+#: Images of a list, and seconds for it, after which a listing fails: a server
+#: may have a next page forever.
+MAX_IMAGES: Final = 100_000
+MAX_SECONDS: Final = 900.0
 #: Pages without a new image after which a listing fails.
 _MAX_IDLE_PAGES: Final = 3
 
@@ -77,15 +82,31 @@ def listing(
     :param filters: parameters that select images.
     :param wanted: what is searched, for the message.
     :returns: the images, newest first among the visible and the hidden ones.
-    :raises GlanceListFailed: if Glance refuses the list, or repeats pages.
+    :raises GlanceListFailed: if Glance refuses the list, or repeats pages,
+        or if the list is too long or takes too long.
     :raises ImageError: if Glance fails.
     """
     seen: set[str] = set()
+    end = time.monotonic() + MAX_SECONDS
+
+    def ask_in_time(query: Mapping[str, str]) -> Page:
+        if time.monotonic() > end:
+            raise exceptions.GlanceListFailed(
+                image=wanted,
+                reason=f'the list takes more than {MAX_SECONDS:g} s',
+            )
+        return ask(query)
+
     for hidden in HIDDEN:
         query = {**ALL, **filters, **hidden, 'limit': str(_PAGE_SIZE)}
-        for each in _pages(ask, query, wanted):
+        for each in _pages(ask_in_time, query, wanted):
             if each.id not in seen:
                 seen.add(each.id)
+                if len(seen) > MAX_IMAGES:
+                    raise exceptions.GlanceListFailed(
+                        image=wanted,
+                        reason=f'the list has more than {MAX_IMAGES} images',
+                    )
                 yield each
 
 

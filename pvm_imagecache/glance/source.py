@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import http
+import time
 from typing import Any
 from typing import Final
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from pvm_imagecache.glance import errors
 from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.glance import lookup
 from pvm_imagecache.glance import metadata
+from pvm_imagecache.glance import pace as pace_module
 from pvm_imagecache.glance import pages
 from pvm_imagecache.glance import presence as presence_module
 from pvm_imagecache.glance import signatures
@@ -214,9 +216,10 @@ class ImageSource:
         :raises ImageUnsafe: if the header is not that of a safe image.
         :raises ImageError: if Glance fails.
         """
+        paces: list[pace_module.Pace] = []
         stream = image_stream.ImageStream(
             image,
-            lambda position: self._data(image, position, context),
+            lambda position: self._data(image, position, context, paces),
             verifier,
             self._inspect_raw,
         )
@@ -281,19 +284,29 @@ class ImageSource:
         image: image_module.Image,
         position: int,
         context: identity.RequestContext | None,
+        paces: list[pace_module.Pace],
     ) -> Iterator[bytes]:
-        """Return the data of an image from a position in bytes on."""
+        """Return the data of an image from a position in bytes on.
+
+        :param paces: of the download: empty until it begins.
+        """
+        began = time.monotonic() if paces else None
         client = self._client_for(context)
+        if not paces:
+            paces.append(client.pace())
+        (pace,) = paces
         if position:
             response = _part(client, image, glance_http.Part(position))
             if response is not None:
                 whole = response.status_code == http.HTTPStatus.OK
-                return body.Body(response, position if whole else 0)
+                return body.Body(
+                    response, position if whole else 0, pace, began
+                )
         response = client.data(image.id)
         if response.status_code == http.HTTPStatus.NO_CONTENT:
             response.close()
             raise exceptions.ImageHasNoData(image=image.id)
-        return body.Body(response, skip=position)
+        return body.Body(response, position, pace, began)
 
 
 def _check(client: glance_http.Client, image: image_module.Image) -> None:

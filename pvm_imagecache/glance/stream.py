@@ -169,6 +169,9 @@ class ImageStream:
             except exceptions.ImageError as error:
                 no_more = getattr(self._body, 'no_more', False)
                 self._close_body()
+                if isinstance(error, exceptions.ImageTooSlow):
+                    # Resumed again and again, it would never end.
+                    raise
                 if error.transient and self._received == self.image.size:
                     # All of it is there, and is verified now.
                     return b''

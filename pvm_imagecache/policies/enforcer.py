@@ -139,6 +139,7 @@ def get_enforcer(
     from oslo_policy import policy
 
     from pvm_imagecache.conf import access
+    from pvm_imagecache.system import yaml_files
 
     if policy_file is None:
         policy_file = next(
@@ -160,6 +161,9 @@ def get_enforcer(
         enforcer.load_rules()
         return enforcer
     try:
+        # A few lines can describe rules of any size.
+        with open(policy_file, encoding='utf-8') as file:
+            yaml_files.load(file)
         enforcer.load_rules()
         enforcer.check_rules(raise_on_violation=True)
         remote.check(enforcer.rules)

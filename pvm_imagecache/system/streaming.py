@@ -26,14 +26,31 @@ they arrive.
 import functools
 import http.client
 import io
+import logging
 import socket
+import time
 from typing import Any
 from typing import Final
 
 from keystoneauth1 import session as ksa_session
+import requests
 from urllib3 import connectionpool
+from urllib3 import exceptions as urllib3_exceptions
 
+from pvm_imagecache.system import content
+
+#: Bytes of an answer that is read as a whole, such as one of Keystone, and
+#: values of JSON in them.
+MAX_ANSWER: Final = 4 * 1024 * 1024
+MAX_VALUES: Final = 200_000
+#: Bytes of an answer that keystoneauth1 reads to log it.
+MAX_LOGGED: Final = 16 * 1024 * 1024
+#: Seconds in which such answers must arrive.
+MAX_SECONDS: Final = 300.0
 _SCHEMES: Final = ('http://', 'https://')
+#: Where keystoneauth1 logs the content of these types.
+_LOG: Final = logging.getLogger('keystoneauth.session')
+_LOGGED: Final = ('application/json', 'text/plain')
 
 
 class StreamingAdapter(ksa_session.TCPKeepAliveAdapter):
@@ -48,6 +65,34 @@ class StreamingAdapter(ksa_session.TCPKeepAliveAdapter):
     def __init__(self, between_bytes: float, **kwargs: Any) -> None:
         self.between_bytes = between_bytes
         super().__init__(**kwargs)
+
+    def send(
+        self, request: Any, stream: Any = False, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Send a request; called by requests.
+
+        An answer that the libraries would read as a whole is read here, with
+        a limit. That includes the answers that keystoneauth1 logs.
+
+        :param request: as requests gives it.
+        :param stream: whether the caller reads the content.
+        :param args: as requests gives them.
+        :param kwargs: as requests gives them.
+        :returns: the answer.
+        :raises requests.exceptions.RequestException: if there is none, or if
+            it is too large.
+        """
+        response = super().send(request, stream, *args, **kwargs)
+        if response.is_redirect:
+            # requests reads its content, of any size, whatever is followed.
+            response._content = b''
+            response._content_consumed = True
+            response.raw.close()
+        elif not stream:
+            _read(response, MAX_ANSWER)
+        elif _LOG.isEnabledFor(logging.DEBUG) and _is_logged(response):
+            _read(response, MAX_LOGGED)
+        return response
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Create the pools; called by requests.
@@ -88,6 +133,36 @@ def use(session: ksa_session.Session, between_bytes: float) -> None:
         session.mount(scheme, StreamingAdapter(between_bytes, **tls))
 
 
+def _is_logged(response: requests.Response) -> bool:
+    kind = response.headers.get('Content-Type', '').lower()
+    return kind.startswith(_LOGGED)
+
+
+def _read(response: requests.Response, limit: int) -> None:
+    """Read the content of an answer, as ``Response.content`` would."""
+    try:
+        found = content.read(response, limit, MAX_SECONDS)
+        if limit <= MAX_ANSWER and content.has_many_values(found, MAX_VALUES):
+            raise content.TooMuch(
+                f'the answer has more than {MAX_VALUES} values'
+            )
+        response._content = found
+        response._content_consumed = True
+        # To guess it needs much memory.
+        response.encoding = response.encoding or 'utf-8'
+    except urllib3_exceptions.DecodeError as error:
+        response.close()
+        raise requests.exceptions.ContentDecodingError(error) from error
+    except urllib3_exceptions.ReadTimeoutError as error:
+        response.close()
+        raise requests.exceptions.ConnectionError(error) from error
+    except (urllib3_exceptions.HTTPError, OSError) as error:
+        response.close()
+        if isinstance(error, requests.exceptions.RequestException):
+            raise
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+
+
 def _pool_class(base: type[Any], between_bytes: float) -> type[Any]:
     """Return a class of pools whose connections have both limits."""
 
@@ -120,6 +195,12 @@ class _Response(http.client.HTTPResponse):
         if isinstance(self.fp, io.BufferedReader):
             self._received.expect_body(self.fp)
 
+    def _safe_read(self, amt: int) -> bytes:
+        # A chunk of negative size would mean everything that arrives.
+        if amt < 0:
+            raise http.client.IncompleteRead(b'')
+        return super()._safe_read(amt)  # type: ignore[misc]
+
     def read(self, amt: int | None = None) -> bytes:
         # Chunks are parsed by urllib3, or by the base class.
         if amt is None or self.chunked:
@@ -134,6 +215,9 @@ class _Received(io.RawIOBase):
         self._socket: socket.socket = sock
         self._raw = sock.makefile('rb', buffering=0)
         self._between_bytes = between_bytes
+        # A server may send a byte of the headers now and then.
+        limit = sock.gettimeout()
+        self._end = None if limit is None else time.monotonic() + 2 * limit
         self._in_body = False
         self._looking_ahead = False
 
@@ -143,6 +227,8 @@ class _Received(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if self._looking_ahead:
             return None
+        if self._end is not None and time.monotonic() > self._end:
+            raise TimeoutError('the headers take too long')
         count: int | None = self._raw.readinto(buffer)
         if self._in_body and count:
             self._shorten_limit()
@@ -159,6 +245,7 @@ class _Received(io.RawIOBase):
         The first bytes of it may have arrived with the headers.
         """
         self._in_body = True
+        self._end = None
         self._looking_ahead = True
         try:
             ahead = buffered.peek(1)

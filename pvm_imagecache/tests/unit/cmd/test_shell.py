@@ -95,6 +95,16 @@ class ReadConfigurationTest(base.TestCase):
             'Invalid configuration', self._refused(self._file('nonsense'))
         )
 
+    def test_an_option_that_refers_to_itself_is_refused(self):
+        path = self._file('[pvm_imagecache]\nstate_path = /x$state_path\n')
+        self.assertIn('refers to the option itself', self._refused(path))
+
+    def test_a_large_file_is_refused(self):
+        self.patch(shell, '_MAX_CONFIGURATION', 100)
+        self.assertIn(
+            'more than 100 characters', self._refused(self._file('#' * 101))
+        )
+
     def test_invalid_values_are_refused(self):
         for text in (
             'port = 70000',

@@ -21,6 +21,8 @@ import requests
 
 from pvm_imagecache.glance import body
 from pvm_imagecache.glance import http as glance_http
+from pvm_imagecache.glance import pace
+from pvm_imagecache.system import content as content_module
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.glance import responses
 
@@ -60,12 +62,12 @@ class BodyTest(base.TestCase):
         strategies.binary(max_size=100), strategies.integers(0, 120)
     )
     def test_the_beginning_is_skipped(self, content, skip):
-        self.patch(body, '_PART_SIZE', 7)
+        self.patch(content_module, 'PART_SIZE', 7)
         found = body.Body(_response(_Raw(content)), skip)
         self.assertEqual(content[skip:], b''.join(found))
 
     def test_no_part_is_empty(self):
-        self.patch(body, '_PART_SIZE', 7)
+        self.patch(content_module, 'PART_SIZE', 7)
         found = body.Body(_response(_Raw(bytes(100))), 50)
         self.assertNotIn(b'', list(found))
 
@@ -107,3 +109,58 @@ class BodyTest(base.TestCase):
         raw = _Raw(b'abc')
         body.Body(_response(raw)).close()
         self.assertTrue(raw.closed)
+
+
+class _Clock:
+    """Time that passes only in a read of a :class:`_Slow` server."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+class _Slow(_Raw):
+    """A server that needs some seconds for each byte."""
+
+    def __init__(self, content, clock, seconds):
+        super().__init__(content)
+        self._clock, self._seconds = clock, seconds
+
+    def read(self, size=-1):
+        self._clock.now += self._seconds
+        return super().read(1)
+
+
+class PaceTest(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.clock = _Clock()
+        self.patch(body, 'time', self.clock)
+
+    def read(self, seconds, minimum, resumed_at=None, between=0.0):
+        """Read 100 bytes, each of which takes some seconds."""
+        found = body.Body(
+            _response(_Slow(bytes(100), self.clock, seconds)),
+            pace=pace.Pace(minimum, 600),
+            resumed_at=resumed_at,
+        )
+        count = 0
+        for part in found:
+            count += len(part)
+            self.clock.now += between
+        return count
+
+    def test_a_byte_now_and_then_is_too_slow(self):
+        self.assertRaises(pace.TooSlow, self.read, 5, 1)
+
+    def test_an_answer_with_the_minimum_rate_is_complete(self):
+        self.assertEqual(100, self.read(5, 0.2))
+        self.assertEqual(100, self.read(5, 0))
+
+    def test_the_time_of_slow_disks_does_not_count(self):
+        self.assertEqual(100, self.read(0.1, 5, between=1000))
+
+    def test_the_first_byte_does_not_count(self):
+        self.clock.now = 500
+        self.assertEqual(100, self.read(0, 5, resumed_at=0))

@@ -14,7 +14,11 @@
 
 import datetime
 import email.utils
+import gzip
+import logging
 import types
+
+from keystoneauth1 import exceptions as ksa_exceptions
 
 from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.tests.unit import base
@@ -178,6 +182,57 @@ class JSONTest(HTTPTestCase):
         for call in (self._get, self._list):
             self.assertIn(
                 'more than 1000 bytes', str(self._refused(long, call))
+            )
+
+    def test_an_answer_with_many_values_uses_bounded_memory(self):
+        self.patch(glance_http, '_MAX_JSON_VALUES', 1000)
+        many = (200, {'Content-Type': 'application/json'}, b'[],' * 1001)
+        for call in (self._get, self._list):
+            self.assertIn(
+                'more than 1000 values', str(self._refused(many, call))
+            )
+
+    def test_an_answer_that_expands_uses_bounded_memory(self):
+        for level in (logging.DEBUG, logging.INFO):
+            # keystoneauth1 reads what it logs.
+            logging.getLogger('keystoneauth.session').setLevel(level)
+            self.addCleanup(
+                logging.getLogger('keystoneauth.session').setLevel,
+                logging.NOTSET,
+            )
+            bomb = (
+                200,
+                {
+                    'Content-Type': 'application/json',
+                    'Content-Encoding': 'gzip',
+                },
+                gzip.compress(b' ' * (20 << 20)),
+            )
+            self.server.answers[:] = [bomb]
+            error = self.assertRaises(
+                (glance_http.BadAnswer, ksa_exceptions.ConnectionError),
+                self._get,
+            )
+            self.assertIn('more than', str(error))
+
+    def test_an_unsupported_encoding_is_refused(self):
+        for encoding in ('br', 'gzip, gzip'):
+            answer = (
+                200,
+                {
+                    'Content-Type': 'application/json',
+                    'Content-Encoding': encoding,
+                },
+                b'{}',
+            )
+            logging.getLogger('keystoneauth.session').setLevel(logging.INFO)
+            self.addCleanup(
+                logging.getLogger('keystoneauth.session').setLevel,
+                logging.NOTSET,
+            )
+            self.assertIn(
+                f'content encoding {encoding!r}',
+                str(self._refused(answer, self._get)),
             )
 
     def test_redirections_without_end_are_refused(self):

@@ -76,6 +76,23 @@ class ListingTest(base.TestCase):
             self.assertIn(text, str(error))
             self.assertIn(f'HTTP {status}', str(error))
 
+    def test_a_list_that_is_too_long_is_refused(self):
+        self.patch(pages, 'MAX_IMAGES', 5)
+        self.assertEqual(5, len(self._ids(listings.Server(*'abcde', page=2))))
+        error = self.assertRaises(
+            exceptions.GlanceListFailed,
+            self._ids,
+            listings.Server(*'abcdef', page=2),
+        )
+        self.assertIn('more than 5 images', str(error))
+
+    def test_a_list_that_takes_too_long_is_refused(self):
+        self.patch(pages, 'MAX_SECONDS', -1)
+        error = self.assertRaises(
+            exceptions.GlanceListFailed, self._ids, listings.Server('a')
+        )
+        self.assertIn('takes more than', str(error))
+
     def test_a_server_that_repeats_a_page_forever_is_refused(self):
         page = pages.Page([listings.entry('a')], more=True)
         error = self.assertRaises(

@@ -25,6 +25,7 @@ import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.glance import http as glance_http
+from pvm_imagecache.glance import pace
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import retry
 from pvm_imagecache.tests import images
@@ -324,6 +325,24 @@ class StreamTest(base.TestCase):
         stream.begin()
         self.assertEqual((b'abc', None), self._read(stream))
         stream.close()
+
+
+class SlowTest(base.TestCase):
+    def test_a_slow_download_is_not_resumed(self):
+        opened = []
+
+        def open_at(position):
+            opened.append(position)
+            yield b'x' * 1000
+            raise pace.TooSlow(10, 1 << 16)
+
+        stream = image_stream.ImageStream(
+            base.image_of(b'x' * 5000), open_at, inspect_raw=False
+        )
+        error = self.assertRaises(exceptions.ImageTooSlow, stream.begin)
+        self.assertTrue(error.transient)
+        self.assertIn('10 B per second. The minimum is 64 KiB', str(error))
+        self.assertEqual([0], opened)
 
 
 class ResumeTest(base.TestCase):

@@ -84,7 +84,17 @@ class WithFileTest(base.TestCase):
         self.check('', rules.LIST, 'reader')
 
     def test_an_invalid_file_allows_nothing(self):
-        for text in ('[', 'x', '"pvm_imagecache:list": "rule:nothing"'):
+        levels = 'abcdefghi'
+        bomb = '\n'.join(
+            f'{two}: &{two} [{", ".join([f"*{one}"] * 9)}]'
+            for one, two in itertools.pairwise(levels)
+        )
+        for text in (
+            '[',
+            'x',
+            '"pvm_imagecache:list": "rule:nothing"',
+            f'a: &a [1, 1, 1, 1]\n{bomb}',
+        ):
             error = self.assertRaises(
                 exceptions.ConfigurationError,
                 self.check,

@@ -12,8 +12,12 @@
 
 """Answers that take long, or break, with real servers."""
 
+import gzip
+import itertools
 import threading
+import types
 
+from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import session as ksa_session
 import requests
 
@@ -24,6 +28,12 @@ from pvm_imagecache.tests.unit.glance import scripted
 #: Seconds; of no limit is it tested how long it is, only which one applies.
 _SHORT = 0.2
 _LONG = 20
+
+
+def _quick_clock():
+    """Return a clock that ticks an hour at each look."""
+    ticks = itertools.count(0, 3600)
+    return lambda: next(ticks)
 
 
 class StreamingTest(base.TestCase):
@@ -63,6 +73,66 @@ class StreamingTest(base.TestCase):
             **{'Transfer-Encoding': 'chunked'},
         )
         self.assertEqual(b'abcdef', response.content)
+
+    def test_an_answer_that_is_read_as_a_whole_is_bounded(self):
+        self.patch(streaming, 'MAX_ANSWER', 1000)
+        for size in (1000, 1001):
+            for encoded in (False, True):
+                data = bytes(size)
+                headers = {}
+                if encoded:
+                    data = gzip.compress(data)
+                    headers = {'Content-Encoding': 'gzip'}
+                self.server.answers[:] = [(200, headers, data)]
+                if size == 1000:
+                    found = self.session.get(self.server.url)
+                    self.assertEqual(bytes(size), found.content)
+                else:
+                    error = self.assertRaises(
+                        ksa_exceptions.ConnectFailure,
+                        self.session.get,
+                        self.server.url,
+                    )
+                    self.assertIn('more than 1000 bytes', str(error))
+
+    def test_the_content_of_a_redirection_is_not_read(self):
+        self.server.answers[:] = [
+            (
+                302,
+                {'Location': '/other', 'Content-Encoding': 'gzip'},
+                b'not gzip',
+                lambda: self.go_on.wait(_LONG),
+            )
+        ]
+        response = self.session.get(
+            self.server.url, stream=True, redirect=False
+        )
+        self.assertEqual((302, b''), (response.status_code, response.content))
+
+    def test_a_chunk_of_negative_size_is_refused(self):
+        response = self._get(
+            b'-1\r\n',
+            *[bytes(65536)] * 20,
+            **{'Transfer-Encoding': 'chunked'},
+        )
+        with response:
+            self.assertRaises(
+                requests.exceptions.RequestException,
+                b''.join,
+                response.iter_content(4096),
+            )
+
+    def test_headers_that_never_end_are_given_up(self):
+        self.patch(
+            streaming, 'time', types.SimpleNamespace(monotonic=_quick_clock())
+        )
+        self.server.answers[:] = [(200, {'X-Long': 'x' * 100}, b'')]
+        self.assertRaises(
+            ksa_exceptions.ConnectionError,
+            self.session.get,
+            self.server.url,
+            timeout=1,
+        )
 
     def _stalled(self, *parts, **headers):
         """The server sends these parts, and nothing for a long time."""
