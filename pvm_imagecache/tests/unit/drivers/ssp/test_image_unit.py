@@ -131,7 +131,7 @@ class GetOrUploadTest(ImageUnitTestCase):
             status=500,
             count=2,
         )
-        self.assertRaises(pvm_exceptions.Error, self.get, self.broken)
+        self.assertRaises(NoLuck, self.get, self.broken)
         (marker,) = set(self.units()) - {NAME}
         self.assertEqual({NAME, marker}, set(self.units()))
         self.assertIn('Could not delete the incomplete', self.log.output)
