@@ -17,7 +17,6 @@ from collections.abc import Iterable
 import time
 
 from pvm_imagecache.catalog import clock as catalog_clock
-from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
 
@@ -58,7 +57,7 @@ class Pins:
             ):
                 until = row.number_or_none('until_clock')
                 pin = models.Pin(
-                    image_id=row.matching('image_id', catalog_connection.NAME),
+                    image_id=row.text('image_id'),
                     note=row.text('note'),
                     who=row.text('who'),
                     pinned_at=row.number('pinned_at'),
@@ -147,9 +146,7 @@ class Pins:
         """
         with self._file.session() as connection:
             return {
-                row.matching('image_id', catalog_connection.NAME): row.number(
-                    'seen_at'
-                )
+                row.text('image_id'): row.number('seen_at')
                 for row in connection.rows(
                     'SELECT image_id, seen_at FROM in_use WHERE pool = ?',
                     (pool,),

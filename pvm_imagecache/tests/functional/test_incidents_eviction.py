@@ -796,7 +796,12 @@ class Incident21SharedStorageTestCase(EvictionTestCase):
         # Two volume groups with one state directory, by mistake.
         self.conf_file = self.write_conf(
             f'host = {self.powervm.host}\nport = {self.powervm.port}\n'
-            'protocol = http\nvolume_group_name = rootvg\n' + AGE
+            'protocol = http\nvolume_group_name = secondvg\n' + AGE
+        )
+        # Names of disks are unique on a VIOS.
+        second = self.powervm.control.add_vios('vios2')
+        self.powervm.control.add_volume_group(
+            second['uuid'], 'secondvg', 8 * units.Gi
         )
         down, up = self.make_manager(), self.manager
         image_id = self.store_raw(SIZE)
