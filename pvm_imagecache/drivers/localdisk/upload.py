@@ -22,13 +22,18 @@ repeats after HTTP 401 has an empty body.)
 from collections.abc import Callable
 from collections.abc import Iterator
 import http
+import re
 from typing import Any
+from typing import Final
 
 from pypowervm.wrappers import vios_file as pvm_file
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+
+#: Of the VIOS, if it fails for no reason.
+_NOTHING_WRITTEN: Final = re.compile(r'\b(0|no) bytes (were )?written', re.I)
 
 
 def upload(
@@ -53,8 +58,8 @@ def upload(
         deleted.
     :raises PowerVMSessionExpired: if the session expired; the upload can be
         repeated with new ``pieces``.
-    :raises UploadFailed: if PowerVM did not accept all bytes.
-    :raises PowerVMError: if PowerVM is busy or does not answer.
+    :raises UploadFailed: if the VIOS wrote nothing, as it sometimes does.
+    :raises PowerVMError: if PowerVM did not accept all bytes.
     """
     adapter = adapters()
     wanted = pvm_file.File.bld(
@@ -77,7 +82,7 @@ def upload(
             action=f'take the data of {disk.name}'
         ) from error
     except exceptions.PowerVMRequestFailed as error:
-        if error.transient:
+        if error.transient or not _NOTHING_WRITTEN.search(error.reason):
             raise
         raise exceptions.UploadFailed(
             action=f'take the data of {disk.name}', reason=error.reason

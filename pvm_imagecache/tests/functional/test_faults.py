@@ -260,23 +260,32 @@ class PowerVMFaultsTestCase(_Base):
             self.manager.purge(cached)
             self.assertNotIn('i_' + self.image_id[:8], ' '.join(self.disks()))
 
-    def test_refused_uploads_are_repeated_once(self) -> None:
+    def _refuse_uploads(self, count: int) -> None:
+        self.powervm.control.add_fault(
+            'status',
+            kind='File.upload',
+            status=500,
+            message='Upload failed: 0 bytes written to the disk.',
+            count=count,
+        )
+
+    def test_uploads_that_wrote_nothing_are_repeated_once(self) -> None:
         # Incident 49: one in a thousand ends with "0 bytes written".
-        self.fault('status', 'File.upload', status=500, count=2)
+        self._refuse_uploads(2)
         self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm1'))
         self.manager.purge(self.manager.list())
-        self.fault('status', 'File.upload', status=500)
+        self._refuse_uploads(1)
         self.manager.prefetch(self.image(self.image_id))
         self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
         self.manager.purge(self.manager.list())
         self.powervm.control.plant_disk(
             'cachevg', naming.base_image_name(self.image_id), 7 * units.Gi
         )
-        self.fault('status', 'File.upload', status=500)
+        self._refuse_uploads(1)
         self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy('vm3'))
 
     def test_both_uploads_break(self) -> None:
-        self.fault('status', 'File.upload', status=500, count=4)
+        self._refuse_uploads(4)
         self.assertRaises(
             exceptions.UploadFailed,
             self.manager.create_disk,
@@ -561,7 +570,8 @@ class CatalogFaultsTestCase(_Base):
                 pool,
                 name,
                 SIZE,
-                disk.label.removeprefix('imagecache_'),
+                # The label has the first half of a fill ID.
+                disk.label.removeprefix('imagecache_').ljust(32, '0'),
             )
             seams.set_udid(catalog, entry, disk.udid)
         self.map_disk(self.manager, 'vm1')
