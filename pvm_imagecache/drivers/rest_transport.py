@@ -19,6 +19,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import math
 import os
 import socket
 import threading
@@ -39,7 +40,7 @@ class Deadline:
     A limit of a socket bounds a single step. A server that sends a byte now
     and then would never reach it.
 
-    :param seconds: until then; :meth:`extend` starts them again.
+    :param seconds: until then; :meth:`suspended` starts them again.
     :ivar passed: whether the connections were ended.
     """
 
@@ -68,9 +69,19 @@ class Deadline:
             timer.cancel()
             timer.join()
 
-    def extend(self) -> None:
-        """Start the time again, after progress."""
-        self._end = time.monotonic() + self._seconds
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Do not count the time of the block, and start it again after.
+
+        The server waits in the block, not this process.
+
+        :returns: a context manager.
+        """
+        self._end = math.inf
+        try:
+            yield
+        finally:
+            self._end = time.monotonic() + self._seconds
 
     def watch(self, connection: socket.socket) -> None:
         """End a connection too, when the time is over.
@@ -81,9 +92,8 @@ class Deadline:
             self._descriptors.append(os.dup(connection.fileno()))
 
     def _start(self) -> None:
-        self._timer = threading.Timer(
-            max(0.01, self._end - time.monotonic()), self._look
-        )
+        left = min(self._seconds, self._end - time.monotonic())
+        self._timer = threading.Timer(max(0.01, left), self._look)
         self._timer.daemon = True
         self._timer.start()
 
@@ -137,16 +147,21 @@ class Session(requests.Session):
 
 
 def extending(pieces: Iterable[bytes], deadline: Deadline) -> Iterator[bytes]:
-    """Yield pieces of an upload; each one extends the deadline.
+    """Yield pieces of an upload; the time of each one counts by itself.
+
+    Where the pieces come from has time limits of its own.
 
     :param pieces: the data.
     :param deadline: of the request that takes it.
     :returns: the same pieces.
     """
-    for piece in pieces:
-        deadline.extend()
+    source = iter(pieces)
+    while True:
+        with deadline.suspended():
+            piece = next(source, None)
+        if piece is None:
+            return
         yield piece
-    deadline.extend()
 
 
 def _no_auth(request: Any) -> Any:

@@ -25,11 +25,11 @@ import os
 import pathlib
 import random
 import re
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -115,34 +115,29 @@ auth_strategy = local
         self.calls += 1
         command = self._random.choice(COMMANDS)
         began = time.monotonic()
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                '-m',
-                'pvm_imagecache.cmd.main',
-                '--config-file',
-                str(conf),
-                *command,
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, 'PYTHONFAULTHANDLER': '1'},
-        )
-        try:
-            output, _ = process.communicate(timeout=LONGEST_CALL)
-        except subprocess.TimeoutExpired:
-            # Shows where it waits.
-            process.send_signal(signal.SIGABRT)
-            output, _ = process.communicate()
+        with tempfile.TemporaryFile('w+') as shown:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    '-m',
+                    'pvm_imagecache.cmd.main',
+                    '--config-file',
+                    str(conf),
+                    *command,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=shown,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, 'PYTHONFAULTHANDLER': '1'},
+            )
+            ended, memory = _end(process)
+            shown.seek(0)
+            output = shown.read()
+        if not ended:
             self.faults.append(f'{command} did not end: {output[-3000:]}')
-        self.memory = max(
-            self.memory,
-            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10,
-        )
-        if self.memory > MOST_MEMORY:
-            self.faults.append(f'{command} took {self.memory >> 20} MiB')
+        self.memory = max(self.memory, memory)
+        if memory > MOST_MEMORY:
+            self.faults.append(f'{command} took {memory >> 20} MiB')
         if process.returncode not in (0, 1, 2):
             self.faults.append(f'{command} ended with {process.returncode}')
         if any(each in output for each in TRACES) or SECRET in output:
@@ -301,6 +296,29 @@ auth_strategy = local
                 return hostile.answer(error.read(), error.code)
         except ValueError:
             return hostile.answer(b'', 400)
+
+
+def _end(process: subprocess.Popen[bytes]) -> tuple[bool, int]:
+    """Wait for a process; return whether it ended, and its memory in bytes.
+
+    The system counts the memory of all children together otherwise.
+    """
+    killed = threading.Event()
+
+    def kill() -> None:
+        killed.set()
+        # Shows where it waits.
+        process.send_signal(signal.SIGABRT)
+
+    timer = threading.Timer(LONGEST_CALL, kill)
+    timer.start()
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        timer.cancel()
+        timer.join()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return not killed.is_set(), usage.ru_maxrss << 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
