@@ -1377,7 +1377,7 @@ class _OwnMount(Place):
                 '-t',
                 'tmpfs',
                 '-o',
-                f'size={cls.size}',
+                f'size={cls.size},mode=0750',
                 'tmpfs',
                 str(bench.state),
             ],

@@ -254,7 +254,9 @@ class Fuzz:
             return f'a traceback: {text[-3000:]}'
         if os.waitstatus_to_exitcode(status) not in (0, 1):
             return f'status {status}: {text[-1000:]}'
-        if usage.ru_maxrss > MEMORY:
+        # A new process begins with the figure of the one that starts it.
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if usage.ru_maxrss > max(MEMORY, ours):
             return f'{usage.ru_maxrss >> 10} MiB'
         if (
             self.victim.read_text() != 'kept'

@@ -31,7 +31,7 @@ import itertools
 import json
 import pathlib
 import random
-import resource
+import re
 import signal
 import sys
 import tempfile
@@ -466,8 +466,14 @@ def ini_file(chance: random.Random) -> bytes:
 
 
 def memory() -> int:
-    """The most memory that the process has needed so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    """The most memory that the process has needed so far, in MiB.
+
+    The figure of getrusage() can be that of the process which started it.
+    """
+    status = pathlib.Path('/proc/self/status').read_text()
+    found = re.search(r'^VmHWM:\s+(\d+) kB$', status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) >> 10
 
 
 def _too_long(*args: Any) -> None:

@@ -14,6 +14,7 @@ import array
 import contextlib
 import os
 import sqlite3
+import subprocess
 import sys
 
 from pvm_imagecache import exceptions
@@ -106,17 +107,13 @@ class SnapshotTest(base.TestCase):
             'sqlite3.connect(sys.argv[1], timeout=0).execute('
             '"SELECT * FROM t").fetchall()'
         )
-        self.assertEqual(
-            1,
-            os.spawnl(
-                os.P_WAIT,
-                sys.executable,
-                'python',
-                '-c',
-                f'import os; os.close(2)\n{other}',
-                self.database,
-            ),
+        done = subprocess.run(
+            [sys.executable, '-c', other, self.database],
+            capture_output=True,
+            text=True,
         )
+        self.assertEqual(1, done.returncode)
+        self.assertIn('database is locked', done.stderr)
 
     def test_no_descriptor_is_left_open(self):
         self.live.close()

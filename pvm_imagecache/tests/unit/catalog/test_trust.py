@@ -144,7 +144,7 @@ class TrustTest(base.TestCase):
             ('base_images', 'image_name', "printf('%.*c', 200000, 'x')"),
             ('instance_disks', 'fill_id', "'/etc/passwd'"),
             ('failed_downloads', 'error', "x'ff'"),
-            ('pins', 'image_id', "'../x'"),
+            ('pins', 'image_id', "x'ff'"),
             ('in_use', 'seen_at', "'x'"),
             ('history', 'action', "x'ff'"),
             ('history', 'at', "'x'"),
