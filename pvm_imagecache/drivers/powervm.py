@@ -137,6 +137,9 @@ class AdapterSource:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        # Whom this host trusts does not depend on where PowerVM is.
+        self._rest_user = connection.rest_user
+        self._token_directory = connection.token_directory
         self._guard = threading.Lock()
         self._adapter: Any = None
 
@@ -153,7 +156,9 @@ class AdapterSource:
         with self._guard:
             if self._adapter is None:
                 with translated(self.connection, 'log on'):
-                    self._adapter = _log_on(self.connection)
+                    self._adapter = _log_on(
+                        self.connection, self._rest_user, self._token_directory
+                    )
             return self._adapter
 
     def close(self) -> None:
@@ -187,7 +192,9 @@ class AdapterSource:
             raise
 
 
-def _log_on(connection: Connection) -> Any:
+def _log_on(
+    connection: Connection, rest_user: str, token_directory: str
+) -> Any:
     protocol = connection.protocol
     if protocol and protocol not in pvm_const.PORT_DEFAULT_BY_PROTO:
         raise exceptions.ConfigurationError(
@@ -195,8 +202,10 @@ def _log_on(connection: Connection) -> Any:
             'be http or https.'
         )
     session = rest_session.Session(
-        owners=_owners(connection),
-        token_directory=connection.token_directory,
+        owners=set()
+        if connection.password is not None
+        else _owners(rest_user),
+        token_directory=token_directory,
         verify_tls=connection.verify_tls,
         host=connection.host,
         username=connection.user,
@@ -213,16 +222,14 @@ def _log_on(connection: Connection) -> Any:
     )
 
 
-def _owners(connection: Connection) -> set[int]:
+def _owners(rest_user: str) -> set[int]:
     """Return the user IDs that are trusted with a logon without password."""
-    if connection.password is not None:
-        return set()
     try:
-        service = pwd.getpwnam(connection.rest_user).pw_uid
+        service = pwd.getpwnam(rest_user).pw_uid
     except KeyError:
         raise exceptions.ConfigurationError(
             reason='rest_user in [pvm_imagecache] is '
-            f'"{connection.rest_user}", which is no user of this host.'
+            f'"{rest_user}", which is no user of this host.'
         ) from None
     return {0, service, os.getuid()}
 
