@@ -123,13 +123,13 @@ class PrivateFilesTest(base.TestCase):
         self._create(path=self.path('open', 'state'))
 
     def test_loops_of_links_and_relative_paths_are_refused(self):
+        def open_directory(path):
+            with private_files.opened(path):
+                self.fail(path)
+
         os.symlink('loop', self.path('loop'))
         for path in (self.path('loop', 'x'), 'relative', '', '/x/../y'):
-            with (
-                self.assertRaises(exceptions.StateRefused),
-                private_files.opened(path),
-            ):
-                self.fail(path)
+            self.assertRaises(exceptions.StateRefused, open_directory, path)
 
     def test_a_file_instead_of_the_directory_is_an_error(self):
         with open(self.state, 'w'):

@@ -38,11 +38,11 @@ class ActingTest(base.TestCase):
         self.assertEqual(self.before, _identity())
 
     def test_it_ends_with_an_error_too(self):
-        with (
-            self.assertRaises(ValueError),
-            thread_identity.acting_as(UID, GID),
-        ):
-            raise ValueError
+        def fail():
+            with thread_identity.acting_as(UID, GID):
+                raise ValueError
+
+        self.assertRaises(ValueError, fail)
         self.assertEqual(self.before, _identity())
 
     def test_blocks_can_be_nested(self):
@@ -70,12 +70,12 @@ class ActingTest(base.TestCase):
         self.assertEqual([self.before, (UID, GID, [])], seen)
 
     def test_an_unknown_machine_is_refused(self):
+        def act():
+            with thread_identity.acting_as(UID, GID):
+                self.fail('acted as another user')
+
         self.patch(thread_identity, '_NUMBERS', {})
-        with (
-            self.assertRaises(exceptions.IdentityFailed),
-            thread_identity.acting_as(UID, GID),
-        ):
-            self.fail('acted as another user')
+        self.assertRaises(exceptions.IdentityFailed, act)
         self.assertEqual(self.before, _identity())
 
 
