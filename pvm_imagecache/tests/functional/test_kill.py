@@ -20,7 +20,7 @@ from oslotest import base
 from pvm_imagecache.tests.stress import kill
 
 #: Odd, so that it comes by points of every kind.
-EVERY = 9
+EVERY = 19
 
 
 class KillTestCase(base.BaseTestCase):
