@@ -137,9 +137,6 @@ class AdapterSource:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        # Whom this host trusts does not depend on where PowerVM is.
-        self._rest_user = connection.rest_user
-        self._token_directory = connection.token_directory
         self._guard = threading.Lock()
         self._adapter: Any = None
 
@@ -156,9 +153,7 @@ class AdapterSource:
         with self._guard:
             if self._adapter is None:
                 with translated(self.connection, 'log on'):
-                    self._adapter = _log_on(
-                        self.connection, self._rest_user, self._token_directory
-                    )
+                    self._adapter = _log_on(self.connection)
             return self._adapter
 
     def close(self) -> None:
@@ -192,9 +187,7 @@ class AdapterSource:
             raise
 
 
-def _log_on(
-    connection: Connection, rest_user: str, token_directory: str
-) -> Any:
+def _log_on(connection: Connection) -> Any:
     protocol = connection.protocol
     if protocol and protocol not in pvm_const.PORT_DEFAULT_BY_PROTO:
         raise exceptions.ConfigurationError(
@@ -202,10 +195,8 @@ def _log_on(
             'be http or https.'
         )
     session = rest_session.Session(
-        owners=set()
-        if connection.password is not None
-        else _owners(rest_user),
-        token_directory=token_directory,
+        owners=_owners(connection),
+        token_directory=connection.token_directory,
         verify_tls=connection.verify_tls,
         host=connection.host,
         username=connection.user,
@@ -222,14 +213,16 @@ def _log_on(
     )
 
 
-def _owners(rest_user: str) -> set[int]:
+def _owners(connection: Connection) -> set[int]:
     """Return the user IDs that are trusted with a logon without password."""
+    if connection.password is not None:
+        return set()
     try:
-        service = pwd.getpwnam(rest_user).pw_uid
+        service = pwd.getpwnam(connection.rest_user).pw_uid
     except KeyError:
         raise exceptions.ConfigurationError(
             reason='rest_user in [pvm_imagecache] is '
-            f'"{rest_user}", which is no user of this host.'
+            f'"{connection.rest_user}", which is no user of this host.'
         ) from None
     return {0, service, os.getuid()}
 

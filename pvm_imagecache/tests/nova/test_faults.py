@@ -128,6 +128,8 @@ class FaultsTestCase(base.NovaTestCase):
                 password=None,
                 timeout=60,
                 verify_tls=True,
+                rest_user='root',
+                token_directory='',
                 url='',
             )
         self._run_periodics()
