@@ -48,7 +48,7 @@ class Origin:
 
     @property
     def known(self) -> bool:
-        """Whether this project created the disk, as far as it can tell."""
+        """Whether this project created the disk, as far as that is known."""
         return bool(self.facts) and not self.label
 
     @property

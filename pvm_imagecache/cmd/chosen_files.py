@@ -13,7 +13,7 @@
 """Configuration files that the caller of a command under sudo names.
 
 The configuration decides who may do what, and where passwords are sent. A
-file that the caller names is accepted only if nobody but root can change it,
+file that the caller names is refused if other users can change it,
 if it is a configuration of this project, and if the default files, where
 they exist, give the same access.
 """

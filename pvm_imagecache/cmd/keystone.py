@@ -165,7 +165,7 @@ def _readable(
             reason=f'{path} of {credentials.source} cannot be read with the '
             f'permissions of {caller.name}: {error.strerror}'
         ) from error
-    # A file without a name, which nobody can replace. It is kept open for
+    # A file without a name, which no process can replace. It is kept open for
     # the connections to come.
     descriptor = os.memfd_create('certificate')
     with open(descriptor, 'wb', closefd=False) as file:

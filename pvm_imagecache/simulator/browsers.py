@@ -12,7 +12,7 @@
 
 """Requests that a page in a browser may have sent.
 
-A page of any site can send requests to this machine. With a name that leads
+A page of any site can send requests to this host. With a name that leads
 to 127.0.0.1 (DNS rebinding), it can also read the answers. No client of
 PowerVM sends what these requests have.
 """
@@ -36,7 +36,7 @@ _ADDED_BY_BROWSERS = (
 def is_suspect(headers: body.Headers, is_local: bool) -> bool:
     """Whether a browser may have sent a request.
 
-    :param is_local: whether the server listens on this machine only. Its
+    :param is_local: whether the server listens on this host only. Its
         clients then use an address, or localhost, as its name.
     """
     if any(headers.get(name) is not None for name in _ADDED_BY_BROWSERS):

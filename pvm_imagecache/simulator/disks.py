@@ -25,14 +25,14 @@ from pvm_imagecache.simulator import errors
 
 # Copies move and account for this many bytes at a time.
 _PIECE = 4 << 20
-# What the file system of this machine keeps free, whatever is uploaded.
+# What the file system of this host keeps free, whatever is uploaded.
 _RESERVE = 256 << 20
 _MOST_FREED = 16
 _NO_RANGE_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def check_room(where: str | int, size: int) -> None:
-    """Refuse to fill up the file system of this machine.
+    """Refuse to fill up the file system of this host.
 
     :param where: a path or descriptor in it.
     :raises RestError: when less than the reserve would be left.

@@ -71,7 +71,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this host reaches it."""
         return ipaddress.ip_address(str(self.server_address[0])).is_loopback
 
     @property
@@ -174,12 +174,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not address.is_loopback or (
             self.headers.get(control.HEADER) != control.HEADER_VALUE
         ):
-            # There is no authentication: only for this machine's users.
+            # There is no authentication: only for users of this host.
             self.close_connection = True
             self.send_error(
                 403,
                 f'{control.HEADER}: {control.HEADER_VALUE} is missing, or '
-                'the client is on another machine',
+                'the client is on another host',
             )
             return
         status, answer = self.server.control.handle(

@@ -1056,7 +1056,7 @@ class Incident45NoSpaceThatIsNoneTestCase(EvictionTestCase):
             )
             self.assertIn('0516-404', str(error))
         self.powervm.control.clear_faults()
-        # Images that nobody uses may go, as many as the disks need.
+        # Images that no instance uses are evicted, as many as are needed.
         self.assertEqual({self.stored[0]}, self.cached())
         self.assert_cached(self.stored[0])
         self.assertEqual(
@@ -1066,7 +1066,7 @@ class Incident45NoSpaceThatIsNoneTestCase(EvictionTestCase):
 
 
 class Incident46NameInAnotherGroupTestCase(EvictionTestCase):
-    """A name taken in another volume group failed the deploy for ever.
+    """A name taken in another volume group failed the deploy forever.
 
     Names of logical volumes are unique on a VIOS (AIX 0516-360).
     """

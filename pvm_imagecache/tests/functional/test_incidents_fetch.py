@@ -40,7 +40,7 @@ SIZE = 3 * units.Mi + 17
 
 
 class Incident01HalfWrittenImageTestCase(incidents.IncidentTestCase):
-    """A crash in the middle of an upload left half an image for ever.
+    """A crash in the middle of an upload left half an image forever.
 
     It had its final name from the beginning, and was served from then on:
     nova-powervm's localdisk driver; Glance LP 1031842; ironic 8c93d7d.

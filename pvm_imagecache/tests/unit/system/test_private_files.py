@@ -118,7 +118,7 @@ class PrivateFilesTest(base.TestCase):
             path=self.path('open', 'state'),
         )
         self.assertIn('chmod o-w', str(error))
-        # As in /tmp, nobody but the owner can replace it.
+        # As in /tmp, only the owner can replace it.
         os.chmod(self.path('open'), 0o1777)
         self._create(path=self.path('open', 'state'))
 

@@ -31,23 +31,23 @@ def _listen(address='127.0.0.1'):
 
 
 class _OtherUser:
-    """A process of another user that listens, and accepts if told to."""
+    """A process of another user that listens, and accepts if requested."""
 
     def __init__(self, address, accepts):
-        ready, told = os.pipe()
+        ready, report = os.pipe()
         self._child = os.fork()
         if not self._child:
             try:
                 os.setgroups([])
                 os.setuid(_NOBODY)
                 listener = _listen(address)
-                os.write(told, b'%d\n' % listener.getsockname()[1])
+                os.write(report, b'%d\n' % listener.getsockname()[1])
                 kept = [listener.accept() for _ in range(accepts)]
                 while kept is not None:
                     time.sleep(60)
             finally:
                 os._exit(1)
-        os.close(told)
+        os.close(report)
         self.port = int(os.read(ready, 10))
         os.close(ready)
 
