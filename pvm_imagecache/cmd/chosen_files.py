@@ -13,9 +13,11 @@
 """Configuration files that the caller of a command under sudo names.
 
 The configuration decides who may do what, and where passwords are sent. A
-file that the caller names is refused if other users can change it,
-if it is a configuration of this project, and if the default files, where
-they exist, give the same access.
+file that the caller names is accepted if all of these hold:
+
+* only root can change it;
+* it is a configuration of this project;
+* if there are default files, it gives the same access as they do.
 """
 
 from collections.abc import Sequence
