@@ -92,9 +92,13 @@ class WatchTest(base.TestCase):
 
     def test_nothing_is_printed_while_the_user_is_asked(self):
         asked = threading.Semaphore(0)
+        inside = threading.Event()
         real = wait_notice.notice
 
         def notice(what, elapsed):
+            if not inside.is_set():
+                # The thread works until the user is asked.
+                return ''
             asked.release()
             return real(what, elapsed)
 
@@ -103,6 +107,7 @@ class WatchTest(base.TestCase):
             # The thread is watched from now on.
             wait_notice.start()
             with waiting.on(waiting.NOT_REPORTED):
+                inside.set()
                 for _ in range(2):
                     self.assertTrue(asked.acquire(timeout=base.PATIENCE))
                 wait_notice.stop()
