@@ -74,6 +74,8 @@ VALUES = (
     'zeroblob(20000000)',
     "'ready'",
 )
+#: What the file beside the state directory holds.
+_VICTIM = b'kept'
 SCHEMAS = (
     'CREATE TRIGGER t AFTER UPDATE ON {0} BEGIN DELETE FROM {1}; END',
     'CREATE TRIGGER t AFTER DELETE ON {0} BEGIN DELETE FROM {1}; END',
@@ -109,7 +111,7 @@ class Fuzz:
         self.state = directory / 'state'
         self.path = self.state / 'catalog.sqlite'
         self.victim = directory / 'victim'
-        self.victim.write_text('kept')
+        self.victim.write_bytes(_VICTIM)
         self.conf = directory / 'fuzz.conf'
         self.conf.write_text(
             f'[pvm_imagecache]\nstate_path = {self.state}\n'
@@ -132,10 +134,15 @@ class Fuzz:
             self._put_beside,
             self._write_log,
         )
-        return ', '.join(
+        done = ', '.join(
             self.random.choice(kinds)()
             for _ in range(self.random.randint(1, 3))
         )
+        # A later damage may have been done through the link of an earlier
+        # one: only what the commands change counts.
+        self.victim.write_bytes(_VICTIM)
+        (self.directory / 'new').unlink(missing_ok=True)
+        return done
 
     def _run_sql(self, statement: str) -> str:
         with (
@@ -259,7 +266,7 @@ class Fuzz:
         if usage.ru_maxrss > max(MEMORY, ours):
             return f'{usage.ru_maxrss >> 10} MiB'
         if (
-            self.victim.read_text() != 'kept'
+            self.victim.read_bytes() != _VICTIM
             or (self.directory / 'new').exists()
         ):
             return 'a file outside was changed'
