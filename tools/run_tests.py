@@ -14,8 +14,13 @@
 
 The tests run under tox, which is installed into .venv/ of this checkout.
 Arguments are given to tox: ``run_tests.py -e py3`` runs the unit tests only.
+
+Without arguments, everything of tox.ini's envlist runs, in three steps: the
+environments are made, what keeps one core busy runs side by side, and the
+tests, which use all cores by themselves, run one after the other.
 """
 
+import configparser
 import os
 import re
 import subprocess
@@ -26,6 +31,8 @@ import environment
 VENV = environment.ROOT / '.venv'
 #: The line with which stestr sums up a run.
 _PASSED = re.compile(r'^ - (Passed|Skipped|Failed): (\d+)$')
+#: What keeps one core busy.
+_SINGLE = ('pep8', 'mypy', 'docs', 'releasenotes', 'examples')
 
 
 def main() -> int:
@@ -33,8 +40,39 @@ def main() -> int:
     environment.check_python()
     python = environment.prepare(VENV, ['tox>=4.28'], 'tox')
     counts = {'Passed': 0, 'Failed': 0, 'Skipped': 0}
+    steps = [['run', *sys.argv[1:]]] if sys.argv[1:] else _steps()
+    codes = [_run(python, step, counts) for step in steps]
+    print(
+        f'Tests: {counts["Passed"]} passed, {counts["Failed"]} failed, '
+        f'{counts["Skipped"]} skipped'
+    )
+    return max(codes)
+
+
+def _steps() -> list[list[str]]:
+    """Return the arguments of tox for each step of a whole run."""
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(environment.ROOT / 'tox.ini')
+    names = tox['tox']['envlist'].split(',')
+    parallel = ['run-parallel', '--parallel', 'auto', '--parallel-live', '-e']
+    return [
+        [*parallel, ','.join(names), '--notest'],
+        [*parallel, ','.join(name for name in names if name in _SINGLE)],
+        ['run', '-e', ','.join(n for n in names if n not in _SINGLE)],
+    ]
+
+
+def _run(python: str, arguments: list[str], counts: dict[str, int]) -> int:
+    """Run tox once, and add what its test runs have counted.
+
+    :param python: with tox.
+    :param arguments: of tox.
+    :param counts: by the word that stestr prints; changed.
+    :returns: the exit status; negative ones, of signals, as 1.
+    """
+    print('$ tox', *arguments, flush=True)
     tox = subprocess.Popen(
-        [python, '-m', 'tox', 'run', *sys.argv[1:]],
+        [python, '-m', 'tox', *arguments],
         cwd=environment.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,11 +86,7 @@ def main() -> int:
         if found:
             counts[found[1]] += int(found[2])
     code = tox.wait()
-    print(
-        f'Tests: {counts["Passed"]} passed, {counts["Failed"]} failed, '
-        f'{counts["Skipped"]} skipped'
-    )
-    return code
+    return code if code >= 0 else 1
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ from oslotest import base as test_base
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests.stress import interrupt
 
-EVERY = 271
+EVERY = 509
 
 
 class InterruptTestCase(test_base.BaseTestCase):

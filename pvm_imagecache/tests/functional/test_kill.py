@@ -20,7 +20,7 @@ from oslotest import base
 from pvm_imagecache.tests.stress import kill
 
 #: Odd, so that it comes by points of every kind.
-EVERY = 19
+EVERY = 37
 
 
 class KillTestCase(base.BaseTestCase):
