@@ -197,7 +197,9 @@ class Session(pvm_adapter.Session):
         with (
             rest_transport.Deadline(timeout) as deadline,
             rest_transport.Session(
-                deadline, self._check_peer, self._trusts_environment()
+                deadline,
+                self._check_peer,
+                trusts_environment(not self.use_file_auth),
             ) as session,
         ):
             if upload:
@@ -229,16 +231,6 @@ class Session(pvm_adapter.Session):
                 ):
                     raise
                 raise _translated(error, deadline, method, url) from error
-
-    def _trusts_environment(self) -> bool:
-        """Return whether proxies and certificates of variables are used.
-
-        A logon without password is local. Under sudo, the variables are
-        those of another user.
-        """
-        return not self.use_file_auth and not (
-            os.getuid() == 0 and 'SUDO_UID' in os.environ
-        )
 
     def _check_peer(self, connection: Any) -> None:
         """Raise an error if another user could receive the token."""
@@ -311,6 +303,18 @@ class Session(pvm_adapter.Session):
                 )
             # Requests in progress must not log on again.
             self._relogin_unsafe = True
+
+
+def trusts_environment(has_password: bool) -> bool:
+    """Return whether proxies and certificates of variables are used.
+
+    A logon without password is local. Under sudo, the variables are those of
+    another user.
+
+    :param has_password: whether the logon is one with a password.
+    :returns: whether they are used.
+    """
+    return has_password and not (os.getuid() == 0 and 'SUDO_UID' in os.environ)
 
 
 def _content(response: requests.Response, accept: str) -> str:

@@ -294,6 +294,16 @@ class SessionTest(base.TestCase):
         self.adapter(self.serve()).read('ManagedSystem')
         self.assertFalse(os.path.exists(marker))
 
+    def test_the_user_of_the_service_may_have_an_id_only(self):
+        self.adapter(self.serve(), rest_user='987654')
+        error = self.assertRaises(
+            exceptions.ConfigurationError,
+            self.adapter,
+            self.serve(),
+            rest_user='no-such-user',
+        )
+        self.assertIn('no-such-user', str(error))
+
     def test_a_local_logon_uses_no_proxy(self):
         proxy = self.serve(lambda request: hostile.answer(b''))
         self.useFixture(base.environment('http_proxy', proxy.url))
