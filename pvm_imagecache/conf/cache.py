@@ -400,6 +400,11 @@ User of this host that runs the service of the PowerVM REST API.
 A logon without password is refused if the process that listens on the port
 belongs to another user. The user of the process itself is accepted too.
 
+Possible values:
+
+* The name of a user
+* The ID of a user, for example in a container that does not know the name
+
 Related options:
 
 * password: this option has an effect only if it is not set

@@ -86,7 +86,7 @@ class Connection:
     :ivar timeout: of one request, in seconds.
     :ivar verify_tls: whether the certificate of the host is verified.
     :ivar token_directory: of the token files; '' for any that is protected.
-    :ivar rest_user: name of the user that runs the REST API on this host.
+    :ivar rest_user: name or ID of the user that runs the REST API here.
     """
 
     host: str = 'localhost'
@@ -218,7 +218,12 @@ def _owners(connection: Connection) -> set[int]:
     if connection.password is not None:
         return set()
     try:
-        service = pwd.getpwnam(connection.rest_user).pw_uid
+        # A container need not know the name of a user of the host.
+        service = (
+            int(connection.rest_user)
+            if connection.rest_user.isdecimal()
+            else pwd.getpwnam(connection.rest_user).pw_uid
+        )
     except KeyError:
         raise exceptions.ConfigurationError(
             reason='rest_user in [pvm_imagecache] is '
@@ -521,7 +526,9 @@ def _is_of_pypowervm(error: Exception) -> bool:
 
 
 def _proxy_hint(connection: Connection) -> str:
-    if connection.host not in _LOOPBACK:
+    if connection.host not in _LOOPBACK or not (
+        rest_session.trusts_environment(connection.password is not None)
+    ):
         return ''
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         if os.environ.get(name):

@@ -64,6 +64,9 @@ class Session(pvm_adapter.Session):
     :param kwargs: parameters of the base class.
     """
 
+    #: Of the base class.
+    _relogin_unsafe: bool
+
     def __init__(
         self,
         *,
@@ -146,7 +149,8 @@ class Session(pvm_adapter.Session):
             or filehandle
         ):
             raise error
-        self._log_on_again(token, response)
+        if not self._log_on_again(token, response):
+            raise error
         return self.request(
             method,
             path,
@@ -157,10 +161,14 @@ class Session(pvm_adapter.Session):
             relogin=False,
         )
 
-    def _log_on_again(self, token: str | None, response: Any) -> None:
+    def _log_on_again(self, token: str | None, response: Any) -> bool:
+        """Replace a token that has expired; return whether there is one."""
         with self._lock:
             if self._sessToken != token:
-                return
+                return True
+            if self._relogin_unsafe:
+                # The logon of another thread was refused meanwhile.
+                return False
             self._logged_in = False
             LOG.info('The session with PowerVM has expired; logging on again')
             try:
@@ -170,6 +178,7 @@ class Session(pvm_adapter.Session):
                 self._relogin_unsafe = True
                 error.orig_response = response
                 raise
+            return True
 
     def _exchange(
         self,
@@ -188,7 +197,9 @@ class Session(pvm_adapter.Session):
         with (
             rest_transport.Deadline(timeout) as deadline,
             rest_transport.Session(
-                deadline, self._check_peer, self._trusts_environment()
+                deadline,
+                self._check_peer,
+                trusts_environment(not self.use_file_auth),
             ) as session,
         ):
             if upload:
@@ -204,24 +215,22 @@ class Session(pvm_adapter.Session):
                     allow_redirects=False,
                     stream=True,
                 ) as response:
-                    return (
-                        response.status_code,
-                        _reason(response),
-                        response.headers,
-                        _content(response, headers.get('Accept', '')),
-                    )
-            except _BROKEN as error:
+                    content = _content(response, headers.get('Accept', ''))
+                if deadline.passed:
+                    raise TimeoutError
+                return (
+                    response.status_code,
+                    _reason(response),
+                    response.headers,
+                    content,
+                )
+            except (*_BROKEN, answers.BadAnswer) as error:
+                # The end of a connection can be the end of an answer.
+                if isinstance(error, answers.BadAnswer) and (
+                    not deadline.passed
+                ):
+                    raise
                 raise _translated(error, deadline, method, url) from error
-
-    def _trusts_environment(self) -> bool:
-        """Return whether proxies and certificates of variables are used.
-
-        A logon without password is local. Under sudo, the variables are
-        those of another user.
-        """
-        return not self.use_file_auth and not (
-            os.getuid() == 0 and 'SUDO_UID' in os.environ
-        )
 
     def _check_peer(self, connection: Any) -> None:
         """Raise an error if another user could receive the token."""
@@ -296,14 +305,28 @@ class Session(pvm_adapter.Session):
             self._relogin_unsafe = True
 
 
+def trusts_environment(has_password: bool) -> bool:
+    """Return whether proxies and certificates of variables are used.
+
+    A logon without password is local. Under sudo, the variables are those of
+    another user.
+
+    :param has_password: whether the logon is one with a password.
+    :returns: whether they are used.
+    """
+    return has_password and not (os.getuid() == 0 and 'SUDO_UID' in os.environ)
+
+
 def _content(response: requests.Response, accept: str) -> str:
     """Return the text of an answer, if it is what was asked for."""
     raw: Any = response.raw
     # That of urllib3 reads lines without a bound.
     source = raw._original_response
     encoding = response.headers.get('Content-Encoding', 'identity')
-    if not 200 <= response.status_code < 300 or encoding != 'identity':
+    if not 200 <= response.status_code < 300:
         return _description(answers.read(source, answers.MAX_ERROR))
+    if encoding != 'identity':
+        raise answers.BadAnswer('is compressed')
     body = answers.read(source, answers.MAX_DOCUMENT)
     if body is None:
         raise answers.BadAnswer(

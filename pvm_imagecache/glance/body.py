@@ -43,6 +43,8 @@ class Body:
     ) -> None:
         self._response = response
         self._parts = content.parts(response)
+        #: Whether waits are reported while a part is read.
+        self._watched = content.watch(response, self._waited)
         self._pace = pace or pace_module.Pace(0, 0)
         self._resumed_at = resumed_at
         self._is_first = True
@@ -90,15 +92,26 @@ class Body:
     def _read(self) -> bytes:
         began = time.monotonic()
         part = self._next_part()
-        now = time.monotonic()
-        if not self._is_first:
-            self._pace.received(len(part), now - began)
-            return part
+        waited = 0.0 if self._watched else time.monotonic() - began
+        if self._is_first:
+            self._begin()
+            waited = 0.0
+        self._pace.received(len(part), waited)
+        return part
+
+    def _waited(self, seconds: float) -> None:
+        """Count a wait for data, except the one for the first byte."""
+        if self._is_first:
+            self._begin()
+        else:
+            self._pace.waited(seconds)
+
+    def _begin(self) -> None:
         self._is_first = False
         if self._resumed_at is not None:
-            self._pace.waited_for_resumption(now - self._resumed_at)
-        self._pace.received(len(part), 0)
-        return part
+            self._pace.waited_for_resumption(
+                time.monotonic() - self._resumed_at
+            )
 
     def _next_part(self) -> bytes:
         try:

@@ -20,6 +20,8 @@ be as slow as they are.
 
 from typing import Final
 
+from pvm_imagecache.system import content
+
 #: Seconds of waiting in which the mean rate is measured.
 WINDOW: Final = 60.0
 
@@ -62,6 +64,18 @@ class Pace:
         self._grace -= granted
         self._seconds += seconds - granted
 
+    def waited(self, seconds: float) -> None:
+        """Count a wait while a part of the data is received.
+
+        :param seconds: of the wait.
+        :raises TooSlow: if the mean rate is less than the minimum, and the
+            part should be complete by now.
+        """
+        self._seconds += seconds
+        if self._minimum:
+            part = content.PART_SIZE / self._minimum
+            self._check(WINDOW + part)
+
     def received(self, count: int, seconds: float) -> None:
         """Count bytes.
 
@@ -72,7 +86,10 @@ class Pace:
         """
         self._count += count
         self._seconds += seconds
-        if self._seconds < WINDOW:
+        self._check(WINDOW)
+
+    def _check(self, window: float) -> None:
+        if self._seconds < window:
             return
         rate = self._count / self._seconds
         self._count, self._seconds = 0, 0.0

@@ -24,6 +24,7 @@ Json = dict[str, typing.Any]
 # does not allow it.
 HEADER = 'X-Simulator-Control'
 HEADER_VALUE = '1'
+_SCHEMES = ('http://', 'https://')
 
 
 class ControlError(Exception):
@@ -34,6 +35,8 @@ class Control:
     """Watch and steer a running simulator; proxies are never used."""
 
     def __init__(self, base_url: str, timeout: float = 60.0) -> None:
+        if not base_url.startswith(_SCHEMES):
+            raise ValueError(f'{base_url} is not a URL of HTTP')
         self._base = base_url.rstrip('/') + '/simulator/'
         self._timeout = timeout
         self._opener = urllib.request.build_opener(
@@ -43,7 +46,8 @@ class Control:
     def _call(
         self, method: str, path: str, wanted: Json | None = None
     ) -> typing.Any:
-        request = urllib.request.Request(
+        # The constructor has checked the scheme.
+        request = urllib.request.Request(  # noqa: S310
             self._base + path,
             method=method,
             data=None if wanted is None else json.dumps(wanted).encode(),

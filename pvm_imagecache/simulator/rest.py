@@ -101,7 +101,8 @@ def _route_type(method: str, path: str, parts: list[str]) -> Route:
     root, root_uuid, child, child_uuid = ([*parts, None, None, None])[:4]
     parent_type, parent = (root, root_uuid) if child else (None, None)
     name, uuid = (child, child_uuid) if child else (root, root_uuid)
-    assert name is not None
+    if name is None:
+        return Route('Unknown', path)
     if suffix == 'do':
         kind = 'Job.template' if method == 'GET' else 'Job.create'
     else:

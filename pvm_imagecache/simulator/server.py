@@ -76,8 +76,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     @property
     def url(self) -> str:
-        name, port = self.server_address[0], self.server_address[1]
-        assert isinstance(name, str)
+        name, port = str(self.server_address[0]), self.server_address[1]
         return (
             f'http://[{name}]:{port}'
             if ':' in name

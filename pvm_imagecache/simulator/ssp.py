@@ -138,18 +138,18 @@ class Pool:
     @property
     def free(self) -> int:
         """Bytes; thin units take what they hold, thick ones all."""
-        assert self.cluster is not None
+        cluster = self._present()
         taken = sum(
             min(self._files.allocated(unit.file), unit.capacity)
             if unit.thin
             else unit.capacity
             for unit in self.units()
         )
-        return max(0, self.cluster.capacity - taken)
+        return max(0, cluster.capacity - taken)
 
     def create(self, element: etree._Element) -> LogicalUnit:
         """From a client's LogicalUnit element."""
-        assert self.cluster is not None
+        cluster = self._present()
         kind = resource.text(element, 'LogicalUnitType') or _DISK
         name = resource.text(element, 'UnitName') or ''
         if kind not in _PREFIX or not _NAME.fullmatch(name):
@@ -165,8 +165,13 @@ class Pool:
             image = self._image(resource.text(element, 'ClonedFrom'))
             capacity = self._capacity(element, image)
             if not thin and capacity > self.free:
-                raise errors.no_space(self.cluster.name, capacity, self.free)
+                raise errors.no_space(cluster.name, capacity, self.free)
             return self._add(name, kind, capacity, image, thin=thin)
+
+    def _present(self) -> ClusterRecord:
+        if self.cluster is None:
+            raise errors.not_found('There is no Shared Storage Pool.')
+        return self.cluster
 
     def _image(self, udid: str | None) -> LogicalUnit | None:
         if udid is None:
@@ -199,13 +204,13 @@ class Pool:
         *,
         thin: bool,
     ) -> LogicalUnit:
-        assert self.cluster is not None
+        cluster = self._present()
         file = self._files.create(capacity)
         if image is not None:
             self._files.copy(image.file, file, lambda size: None)
         unit = LogicalUnit(
             str(uuidlib.uuid4()),
-            _PREFIX[kind] + self.cluster.serial + uuidlib.uuid4().hex,
+            _PREFIX[kind] + cluster.serial + uuidlib.uuid4().hex,
             name,
             kind,
             capacity,

@@ -254,7 +254,8 @@ class VolumeGroups(resource.Resource):
     # REST.
 
     def documents(self, parent: str | None) -> list[atom.Document]:
-        assert parent is not None
+        if parent is None:
+            raise errors.not_found('Volume groups belong to a VIOS.')
         self._check_vios(parent)
         with self._lock:
             return [
@@ -391,7 +392,8 @@ class VolumeGroups(resource.Resource):
 
     def _copy(self, base: str, disk: VirtualDisk) -> None:
         source = self.find(base)
-        assert source is not None
+        if source is None:
+            raise errors.bad_request(f'The base image {base} does not exist.')
         self._files.copy(source.file, disk.file, self._pace().spent)
 
     def _copy_side_by_side(

@@ -18,6 +18,7 @@ more than :data:`PART_SIZE` bytes, and only encodings with that property are
 accepted.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import time
@@ -38,6 +39,10 @@ _STRUCTURE: Final = (b',', b'[', b'{')
 
 class TooMuch(requests.exceptions.ConnectionError):
     """An answer that is larger, or takes longer, than allowed."""
+
+
+class _TakesTooLong(Exception):
+    """The same, as the libraries that read do not translate it."""
 
 
 def encoding(response: requests.Response) -> str:
@@ -81,6 +86,28 @@ def parts(response: requests.Response) -> Iterator[bytes]:
     return _inflated(raw, _BITS[found])
 
 
+def watch(
+    response: requests.Response, on_wait: Callable[[float], None]
+) -> bool:
+    """Have each wait for data of an answer reported.
+
+    One part of the content may need any number of waits: the libraries read
+    a chunk until a part is complete, and a part may expand to nothing.
+
+    :param response: the answer, whose content is not yet read.
+    :param on_wait: is called with the seconds of the wait; its exceptions
+        are raised where the content is read.
+    :returns: whether the answer can report them. It can if it was received
+        with :mod:`pvm_imagecache.system.streaming`.
+    """
+    original = getattr(response.raw, '_original_response', None)
+    received = getattr(original, 'received', None)
+    if received is None:
+        return False
+    received.on_wait = on_wait
+    return True
+
+
 def read(response: requests.Response, limit: int, seconds: float) -> bytes:
     """Return the whole content of an answer.
 
@@ -93,14 +120,22 @@ def read(response: requests.Response, limit: int, seconds: float) -> bytes:
     :raises Exception: what the libraries raise if the connection breaks.
     """
     end = time.monotonic() + seconds
-    found, size = [], 0
-    for part in parts(response):
-        size += len(part)
-        if size > limit:
-            raise TooMuch(f'the answer has more than {limit} bytes')
+
+    def check_time(waited: float = 0.0) -> None:
         if time.monotonic() > end:
-            raise TooMuch(f'the answer takes more than {seconds:g} s')
-        found.append(part)
+            raise _TakesTooLong
+
+    watch(response, check_time)
+    found, size = [], 0
+    try:
+        for part in parts(response):
+            size += len(part)
+            if size > limit:
+                raise TooMuch(f'the answer has more than {limit} bytes')
+            check_time()
+            found.append(part)
+    except _TakesTooLong:
+        raise TooMuch(f'the answer takes more than {seconds:g} s') from None
     return b''.join(found)
 
 

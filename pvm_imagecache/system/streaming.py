@@ -23,6 +23,7 @@ lose those that have if the connection breaks. Here bytes are returned as
 they arrive.
 """
 
+from collections.abc import Callable
 import functools
 import http.client
 import io
@@ -185,15 +186,16 @@ class _Response(http.client.HTTPResponse):
         self, sock: Any, *args: Any, between_bytes: float, **kwargs: Any
     ) -> None:
         super().__init__(sock, *args, **kwargs)
-        self._received = _Received(sock, between_bytes)
+        #: See :func:`pvm_imagecache.system.content.watch`.
+        self.received = _Received(sock, between_bytes)
         self.fp.close()
-        self.fp = io.BufferedReader(self._received)
+        self.fp = io.BufferedReader(self.received)
 
     def begin(self) -> None:
         super().begin()
         # None if the answer has no body.
         if isinstance(self.fp, io.BufferedReader):
-            self._received.expect_body(self.fp)
+            self.received.expect_body(self.fp)
 
     def _safe_read(self, amt: int) -> bytes:
         # A chunk of negative size would mean everything that arrives.
@@ -220,6 +222,7 @@ class _Received(io.RawIOBase):
         self._end = None if limit is None else time.monotonic() + 2 * limit
         self._in_body = False
         self._looking_ahead = False
+        self.on_wait: Callable[[float], None] | None = None
 
     def readable(self) -> bool:
         return True
@@ -229,7 +232,10 @@ class _Received(io.RawIOBase):
             return None
         if self._end is not None and time.monotonic() > self._end:
             raise TimeoutError('the headers take too long')
+        began = time.monotonic()
         count: int | None = self._raw.readinto(buffer)
+        if self.on_wait is not None:
+            self.on_wait(time.monotonic() - began)
         if self._in_body and count:
             self._shorten_limit()
         return count

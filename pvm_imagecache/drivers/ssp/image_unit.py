@@ -171,9 +171,14 @@ def _upload(
     size: int,
 ) -> Any:
     """Upload an image, unless another host started at the same time."""
-    _, made = pvm_storage_tasks.crt_lu(
-        tier, marker, _MARKER_SIZE, typ=pvm_storage.LUType.IMAGE
-    )
+    try:
+        _, made = pvm_storage_tasks.crt_lu(
+            tier, marker, _MARKER_SIZE, typ=pvm_storage.LUType.IMAGE
+        )
+    except Exception as error:
+        if not _is_refusal(error):
+            _delete_late(tier, marker)
+        raise
     # Without a marker, all hosts take the unit for complete.
     incomplete = False
     try:
@@ -184,7 +189,9 @@ def _upload(
         try:
             unit = _create(tier, name, size, pvm_storage.LUType.IMAGE)
         except Exception as error:
-            incomplete = not _is_refusal(error) and _may_exist(tier, name)
+            incomplete = not _is_refusal(error) and not _delete_late(
+                tier, name
+            )
             raise
         try:
             _write(unit, vios_uuid, open_image, size)
@@ -208,16 +215,26 @@ def _is_refusal(error: Exception) -> bool:
     )
 
 
-def _may_exist(tier: Any, name: str) -> bool:
+def _delete_late(tier: Any, name: str) -> bool:
+    """Delete a unit whose creation was not answered.
+
+    It is ours: a marker has a random name, which keeps all others from
+    creating the unit of the image.
+
+    :param tier: of the unit.
+    :param name: of the unit.
+    :returns: whether there is no such unit now.
+    """
     try:
-        return name in _units(tier, name)
+        found = _units(tier, name).get(name)
     except Exception as error:
         LOG.warning(
             'Could not check whether an incomplete logical unit %(name)s '
             'exists: %(error)s',
             {'name': name, 'error': text.one_line(error)},
         )
-        return True
+        return False
+    return found is None or _delete(found)
 
 
 def _units(tier: Any, name: str) -> dict[str, Any]:

@@ -168,12 +168,19 @@ class TranslatedTest(base.TestCase):
     def test_a_proxy_is_named_in_the_hint(self):
         self.useFixture(base.environment('http_proxy', 'http://proxy'))
         refused = pvm_exceptions.ConnectionError('refused')
+        self.useFixture(base.environment('SUDO_UID', None))
         self.assertIn(
-            'add localhost to no_proxy', str(self._translated(refused))
+            'add localhost to no_proxy',
+            str(self._translated(refused, password='p')),
         )
-        self.assertNotIn(
-            'no_proxy', str(self._translated(refused, host='elsewhere'))
-        )
+        for values in (
+            {'host': 'elsewhere', 'password': 'p'},
+            # No proxy is used without a password.
+            {},
+        ):
+            self.assertNotIn(
+                'no_proxy', str(self._translated(refused, **values))
+            )
 
     def test_a_refused_logon_names_the_user(self):
         for error in (

@@ -162,8 +162,14 @@ class SessionTest(base.TestCase):
         ):
             self.answer = hostile.answer(content)
             self.assertRaises(answers.BadAnswer, adapter.read, 'ManagedSystem')
+
+    def test_a_compressed_answer_is_not_an_empty_one(self):
+        adapter = self.adapter(self.serve())
         self.answer = hostile.answer(b'\x1f\x8b', Content_Encoding='gzip')
-        self.assertRaises(pvm_exceptions.Error, adapter.read, 'ManagedSystem')
+        for method in ('GET', 'POST', 'PUT'):
+            self.assertRaises(
+                answers.BadAnswer, adapter.session.request, method, _PATH
+            )
 
     def test_the_description_of_an_error_has_a_bound(self):
         adapter = self.adapter(self.serve())
@@ -179,16 +185,22 @@ class SessionTest(base.TestCase):
         gone = threading.Event()
         self.addCleanup(gone.set)
 
-        def drip():
-            yield b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n'
+        def drip(headers, data):
+            yield b'HTTP/1.1 200 OK\r\n' + headers + b'\r\n\r\n' + data
             while not gone.wait(0.02):
                 yield b' '
 
-        self.answer = drip()
         adapter = self.adapter(self.serve(), timeout=1)
-        self.assertRaises(
-            pvm_exceptions.TimeoutError, adapter.read, 'ManagedSystem'
-        )
+        for headers, data in (
+            (b'Content-Length: 100000', b''),
+            # The end of the connection is the end of the answer.
+            (b'Connection: close', b''),
+            (b'Connection: close', _EMPTY.encode()),
+        ):
+            self.answer = drip(headers, data)
+            self.assertRaises(
+                pvm_exceptions.TimeoutError, adapter.read, 'ManagedSystem'
+            )
 
     def test_an_expired_token_is_replaced_once(self):
         answers_left = [hostile.answer(b'', 401), hostile.answer(_EMPTY)]
@@ -210,6 +222,40 @@ class SessionTest(base.TestCase):
                 if not each.is_logon
             ],
         )
+
+    def test_a_refused_logon_is_not_repeated_by_other_threads(self):
+        # All requests are sent before one of them is answered.
+        threads = 3
+        all_sent = threading.Barrier(threads)
+
+        def decide(request):
+            if request.method == 'DELETE':
+                return hostile.answer(b'', 204)
+            if not request.is_logon:
+                all_sent.wait(base.PATIENCE)
+                return hostile.answer(b'', 401)
+            if len(server.requests) > 1:
+                return hostile.answer(b'', 401)
+            return hostile.logon('a-token', 'X-API-Session')
+
+        server = self.serve(decide)
+        session = self.adapter(server, user='u', password='p').session
+        errors = []
+
+        def send():
+            try:
+                session.request('GET', _PATH)
+            except pvm_exceptions.HttpUnauth as error:
+                errors.append(error)
+
+        senders = [threading.Thread(target=send) for _ in range(threads)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        self.assertEqual(threads, len(errors))
+        # The first logon, and one attempt to replace its token.
+        self.assertEqual(2, sum(each.is_logon for each in server.requests))
 
     def test_an_upload_is_not_repeated(self):
         self.answer = hostile.answer(b'', 401)
@@ -247,6 +293,16 @@ class SessionTest(base.TestCase):
         self.useFixture(base.environment('PYPOWERVM_SESSION_CONFIG', code))
         self.adapter(self.serve()).read('ManagedSystem')
         self.assertFalse(os.path.exists(marker))
+
+    def test_the_user_of_the_service_may_have_an_id_only(self):
+        self.adapter(self.serve(), rest_user='987654')
+        error = self.assertRaises(
+            exceptions.ConfigurationError,
+            self.adapter,
+            self.serve(),
+            rest_user='no-such-user',
+        )
+        self.assertIn('no-such-user', str(error))
 
     def test_a_local_logon_uses_no_proxy(self):
         proxy = self.serve(lambda request: hostile.answer(b''))

@@ -12,17 +12,24 @@
 
 """The data in one answer of Glance."""
 
+import gzip
 import http.client
 import io
+import threading
 
 import hypothesis
 from hypothesis import strategies
+from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1 import noauth
+from keystoneauth1 import session
 import requests
 
 from pvm_imagecache.glance import body
 from pvm_imagecache.glance import http as glance_http
 from pvm_imagecache.glance import pace
 from pvm_imagecache.system import content as content_module
+from pvm_imagecache.system import streaming
+from pvm_imagecache.tests.servers import hostile_powervm
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.glance import responses
 
@@ -164,3 +171,59 @@ class PaceTest(base.TestCase):
     def test_the_first_byte_does_not_count(self):
         self.clock.now = 500
         self.assertEqual(100, self.read(0, 5, resumed_at=0))
+
+
+class UnfinishedPartTest(base.TestCase):
+    """A server that sends bytes forever, and no part of the data."""
+
+    def client(self, headers, begin, forever):
+        gone = threading.Event()
+
+        def answer(request):
+            yield b'HTTP/1.1 200 OK\r\n' + headers + b'\r\n\r\n' + begin
+            while not gone.wait(0.01):
+                yield forever
+
+        server = hostile_powervm.HostilePowerVM(answer)
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+        self.addCleanup(gone.set)
+        return glance_http.make_client(
+            session.Session(noauth.NoAuth(), timeout=base.PATIENCE),
+            min_rate=1 << 20,
+            endpoint_override=server.url,
+        )
+
+    def test_image_data_is_too_slow(self):
+        self.patch(pace, 'WINDOW', 0.2)
+        octets = b'Content-Type: application/octet-stream\r\n'
+        chunked = octets + b'Transfer-Encoding: chunked'
+        for headers, begin, forever in (
+            (octets + b'Content-Length: 1000000', b'', b'x'),
+            (chunked, b'10000\r\n', b'x'),
+            (chunked, b'1\r\nx\r\n10000;', b'x'),
+            (chunked, b'1\r\nx\r\n0\r\n', b'a: b\r\n'),
+            (
+                octets + b'Content-Encoding: gzip\r\nContent-Length: 1000000',
+                gzip.compress(b'')[:10],
+                # An empty block of data.
+                b'\0\0\0\xff\xff',
+            ),
+        ):
+            client = self.client(headers, begin, forever)
+            found = body.Body(client.data('an-id'), pace=client.pace())
+            self.addCleanup(found.close)
+            self.assertRaises(pace.TooSlow, list, found)
+
+    def test_an_answer_of_json_takes_too_long(self):
+        # The tests log everything: JSON is read before it is asked for.
+        self.patch(streaming, 'MAX_SECONDS', 0.2)
+        client = self.client(
+            b'Content-Type: application/json\r\nTransfer-Encoding: chunked',
+            b'10000\r\n',
+            b' ',
+        )
+        error = self.assertRaises(
+            ksa_exceptions.ConnectFailure, client.get, '/v2/images'
+        )
+        self.assertIn('takes more than', str(error))

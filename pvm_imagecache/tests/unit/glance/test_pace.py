@@ -13,6 +13,7 @@
 """The minimum rate of a download."""
 
 from pvm_imagecache.glance import pace
+from pvm_imagecache.system import content
 from pvm_imagecache.tests.unit import base
 
 
@@ -30,6 +31,20 @@ class PaceTest(base.TestCase):
         for _ in range(10):
             found.received(200_000, 1)
             found.received(1, pace.WINDOW - 2)
+
+    def test_a_part_may_take_the_time_of_the_minimum_rate(self):
+        found = pace.Pace(1000, 0)
+        part = content.PART_SIZE
+        for _ in range(10):
+            for _ in range(part // 1000 - 1):
+                found.waited(1)
+            found.received(part, 0)
+        self.assertRaises(pace.TooSlow, found.waited, part)
+
+    def test_without_a_minimum_a_part_may_take_forever(self):
+        found = pace.Pace(0, 0)
+        found.waited(10**6)
+        found.received(1, 10**6)
 
     def test_resumptions_wait_no_longer_than_the_grace_in_all(self):
         # A server that breaks each answer after some bytes.

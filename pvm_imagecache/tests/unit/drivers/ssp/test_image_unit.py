@@ -138,9 +138,27 @@ class GetOrUploadTest(ImageUnitTestCase):
         self.assertIsNone(self.get())
         self.assertEqual(1, self.opened)
 
-    def test_a_unit_whose_creation_was_not_answered_is_incomplete(self):
+    def test_what_was_created_without_an_answer_is_deleted(self):
+        # The marker, and the unit of the image.
+        for skip in (0, 1):
+            self.powervm.control.add_fault(
+                'lose_answer',
+                method='PUT',
+                path_regex='LogicalUnit',
+                skip=skip,
+                count=1,
+            )
+            self.assertRaises(pvm_exceptions.Error, self.get)
+            self.assertEqual({}, self.units())
+        self.assertEqual(NAME, self.get().name)
+        self.assert_image(NAME)
+
+    def test_a_unit_that_was_not_answered_nor_deleted_is_incomplete(self):
         self.powervm.control.add_fault(
             'lose_answer', method='PUT', path_regex='LogicalUnit', skip=1
+        )
+        self.powervm.control.add_fault(
+            'status', method='DELETE', path_regex='LogicalUnit', status=500
         )
         self.assertRaises(pvm_exceptions.Error, self.get)
         self.assertEqual(2, len(self.units()))
