@@ -22,6 +22,7 @@ import logging
 import os
 import random
 import sqlite3
+import tempfile
 import threading
 import time
 from typing import Final
@@ -408,9 +409,24 @@ def _open_to_read(path: str) -> catalog_connection.Connection:
         content = snapshot.read(opened, name)
     connection = _connect(':memory:')
     if content:
-        connection.deserialize(content)
+        _load(connection, content)
     connection.execute('PRAGMA query_only = ON')
     return connection
+
+
+def _load(connection: catalog_connection.Connection, content: bytes) -> None:
+    """Fill a database in memory with the content of another one."""
+    deserialize = getattr(connection, 'deserialize', None)
+    if deserialize is not None:
+        deserialize(content)
+        return
+    # SQLite before 3.36, and some builds of Python, do not have it.
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'catalog')
+        with open(path, 'wb') as file:
+            file.write(content)
+        with contextlib.closing(_connect(path)) as copy:
+            copy.backup(connection)
 
 
 def _set_aside(

@@ -41,9 +41,15 @@ def exists(path: str) -> bool:
         if _is_missing(path):
             return False
         caller.check_trusted(path, (0, os.geteuid()))
-        with open(path, 'rb') as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        # A FIFO must not block.
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        )
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(0, 'it is not a regular file')
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise exceptions.PolicyFileRefused(
             path=path, reason=error.strerror or text.one_line(error)

@@ -36,9 +36,11 @@ def check(rules: Mapping[str, Any]) -> None:
             kind = getattr(each, 'kind', '')
             if kind not in ('http', 'https'):
                 continue
-            host = urllib.parse.urlsplit(f'{kind}:{each.match}').hostname
-            # Users choose their names.
-            if not host or '%' in host:
+            address = urllib.parse.urlsplit(f'{kind}:{each.match}')
+            host = address.hostname
+            # Users choose their names. What looks like a port, and is
+            # followed by "@" and a server, is a password.
+            if not host or '%' in address.netloc:
                 raise ValueError(
                     f'"{name}" needs the fixed name of a server, to which '
                     'facts of the token can add a path'

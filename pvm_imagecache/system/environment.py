@@ -86,18 +86,34 @@ def _restrict_variables(environment: MutableMapping[str, str]) -> None:
 
 
 def _restrict_modules(python_path: str) -> None:
-    chosen = {os.path.abspath(each) for each in python_path.split(os.pathsep)}
-    # An empty entry is the current directory.
-    chosen |= {os.path.abspath(''), site.getusersitepackages()}
+    here = _current_directory()
+    chosen = {site.getusersitepackages()}
+    if python_path:
+        # An empty entry is the current directory.
+        chosen |= {
+            os.path.normpath(os.path.join(here, each))
+            for each in python_path.split(os.pathsep)
+        }
+    # "python -m" begins with the current directory. Elsewhere in the list
+    # it is a directory of this installation that the caller works in.
+    first = sys.path[:1]
     sys.path[:] = [
         each
-        for each in sys.path
+        for each in (sys.path[1:] if first == [here] else sys.path)
         if each.startswith('/')
         and os.path.abspath(each) not in chosen
         # Import hooks of packages that are installed in place.
         or each.startswith('__editable__')
     ]
     sys.path_importer_cache.clear()
+
+
+def _current_directory() -> str:
+    """Return the current directory; '' if it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ''
 
 
 def _home() -> str:

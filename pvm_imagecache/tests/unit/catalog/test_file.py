@@ -18,6 +18,7 @@ import glob
 import os
 import sqlite3
 import stat
+import tempfile
 import threading
 import time
 
@@ -387,6 +388,18 @@ class ForkTest(FileTestCase):
 
 
 class ReadOnlyTest(FileTestCase):
+    def test_sqlite_without_deserialize_can_be_used(self):
+        self.patch(catalog_connection.Connection, 'deserialize', None)
+        self.patch(tempfile, 'tempdir', self.directory)
+        self.add('in the log')
+        before = os.listdir(self.directory)
+        file = self.open(read_only=True)
+        self.assertEqual(['in the log'], self.names(file))
+        self.assertRaises(
+            exceptions.CatalogError, self.add, 'other', file=file
+        )
+        self.assertEqual(before, os.listdir(self.directory))
+
     def test_a_missing_file_is_not_created(self):
         self.assertRaises(
             exceptions.CatalogError, self.names, self.open(read_only=True)

@@ -60,6 +60,9 @@ class ExistsTest(base.TestCase):
         self.refused(self.path('directory'))
         self.refused(os.path.join(self.write('file'), 'policy.yaml'))
         self.refused('/dev/null')
+        # Nothing waits until another process writes to it.
+        os.mkfifo(self.path('fifo'), 0o640)
+        self.assertIn('not a regular file', self.refused(self.path('fifo')))
 
     def test_a_file_that_others_can_change_is_refused(self):
         path = self.write('policy.yaml')

@@ -37,6 +37,10 @@ class RemoteTest(base.TestCase):
             'http://localhost@opa.example/x',
             'https://%(user_name)s/x',
             'http://%(user_name)s/x',
+            # A user with the name 1@opa.example chooses the server.
+            'https://opa.example:%(user_name)s/x',
+            'http://localhost:%(user_name)s/x',
+            'https://%(user_name)s@opa.example/x',
         ):
             error = self.assertRaises(
                 exceptions.ConfigurationError, self.load, rule

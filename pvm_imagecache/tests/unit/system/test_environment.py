@@ -90,6 +90,26 @@ class RestrictTest(base.TestCase):
         environment._restrict_modules('/of/caller:')
         self.assertEqual(['/usr/lib/python3'], sys.path)
 
+    def test_the_directory_of_python_m_is_not_searched(self):
+        self.patch(sys, 'path', [os.getcwd(), '/usr/lib/python3'])
+        environment._restrict_modules('')
+        self.assertEqual(['/usr/lib/python3'], sys.path)
+
+    def test_a_caller_can_work_in_a_directory_of_the_installation(self):
+        self.patch(sys, 'path', ['/usr/bin', '/usr/lib', os.getcwd()])
+        before = list(sys.path)
+        environment._restrict_modules('')
+        self.assertEqual(before, sys.path)
+
+    def test_a_caller_can_work_in_a_directory_that_was_deleted(self):
+        def deleted():
+            raise FileNotFoundError
+
+        self.patch(sys, 'path', ['here', '/of/caller', '/usr/lib/python3'])
+        self.patch(os, 'getcwd', deleted)
+        environment._restrict_modules('/of/caller:relative:')
+        self.assertEqual(['/usr/lib/python3'], sys.path)
+
     def test_a_process_of_its_own_user_keeps_everything(self):
         for name in ('SUDO_UID', 'PKEXEC_UID', 'DOAS_USER'):
             self.useFixture(base.environment(name, None))
