@@ -89,7 +89,13 @@ class Body:
 
     def _read(self) -> bytes:
         began = time.monotonic()
-        part = self._next_part()
+        try:
+            part = self._next_part()
+        except glance_http.Interrupted:
+            # Otherwise a server could be silent again and again.
+            if not self._is_first:
+                self._pace.waited_for_resumption(time.monotonic() - began)
+            raise
         now = time.monotonic()
         if not self._is_first:
             self._pace.received(len(part), now - began)

@@ -20,6 +20,7 @@ accepted.
 
 from collections.abc import Iterable
 from collections.abc import Iterator
+import math
 import time
 from typing import Final
 import zlib
@@ -29,6 +30,10 @@ from urllib3 import exceptions as urllib3_exceptions
 
 #: Bytes that are read, or that a piece expands to, at a time.
 PART_SIZE: Final = 64 * 1024
+#: Seconds in which a piece must arrive after the first byte of the content. A
+#: server can send without end what adds nothing to it, such as empty blocks
+#: of compressed data, or headers after the last chunk.
+PART_SECONDS: Final = 300.0
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB: Final = zlib.MAX_WBITS
 _BITS: Final = {'gzip': _GZIP, 'x-gzip': _GZIP, 'deflate': _ZLIB}
@@ -60,10 +65,16 @@ def is_supported(response: requests.Response) -> bool:
     return not found or found in _BITS
 
 
-def parts(response: requests.Response) -> Iterator[bytes]:
+def parts(
+    response: requests.Response, end: float = math.inf
+) -> Iterator[bytes]:
     """Yield the content of an answer as it arrives, decoded if needed.
 
+    The limits of time apply to answers of the adapter in
+    :mod:`pvm_imagecache.system.streaming`.
+
     :param response: the answer, whose content is not yet read.
+    :param end: when all of it must have arrived, by ``time.monotonic``.
     :returns: pieces of at most :data:`PART_SIZE` bytes, in about as much
         memory.
     :raises urllib3.exceptions.DecodeError: if it cannot be decoded.
@@ -74,11 +85,11 @@ def parts(response: requests.Response) -> Iterator[bytes]:
         return iter([response.content] if response.content else [])
     raw = _raw(response)
     found = encoding(response)
-    if not found:
-        return raw
-    if found not in _BITS:
+    if found and found not in _BITS:
         raise urllib3_exceptions.DecodeError('unsupported content encoding')
-    return _inflated(raw, _BITS[found])
+    return _limited(
+        response, _inflated(raw, _BITS[found]) if found else raw, end
+    )
 
 
 def read(response: requests.Response, limit: int, seconds: float) -> bytes:
@@ -94,7 +105,7 @@ def read(response: requests.Response, limit: int, seconds: float) -> bytes:
     """
     end = time.monotonic() + seconds
     found, size = [], 0
-    for part in parts(response):
+    for part in parts(response, end):
         size += len(part)
         if size > limit:
             raise TooMuch(f'the answer has more than {limit} bytes')
@@ -116,6 +127,21 @@ def has_many_values(text: bytes, limit: int) -> bool:
         be in strings, too.
     """
     return sum(text.count(each) for each in _STRUCTURE) > limit
+
+
+def _limited(
+    response: requests.Response, pieces: Iterator[bytes], end: float
+) -> Iterator[bytes]:
+    """Yield pieces, each of which must arrive in time."""
+    original = getattr(response.raw, '_original_response', None)
+    limit = getattr(original, 'limit_piece', None)
+    while True:
+        if limit is not None:
+            limit(PART_SECONDS, end)
+        piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
 
 
 def _raw(response: requests.Response) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ import functools
 import http.client
 import io
 import logging
+import math
 import socket
 import time
 from typing import Any
@@ -195,6 +196,15 @@ class _Response(http.client.HTTPResponse):
         if isinstance(self.fp, io.BufferedReader):
             self._received.expect_body(self.fp)
 
+    def limit_piece(self, seconds: float, end: float) -> None:
+        """Limit the time until the next piece of the body is complete.
+
+        :param seconds: after the first byte of the body, or from now.
+        :param end: when the whole body must have arrived, by
+            ``time.monotonic``.
+        """
+        self._received.limit_piece(seconds, end)
+
     def _safe_read(self, amt: int) -> bytes:
         # A chunk of negative size would mean everything that arrives.
         if amt < 0:
@@ -220,6 +230,8 @@ class _Received(io.RawIOBase):
         self._end = None if limit is None else time.monotonic() + 2 * limit
         self._in_body = False
         self._looking_ahead = False
+        self._piece_seconds = math.inf
+        self._piece_end = math.inf
 
     def readable(self) -> bool:
         return True
@@ -229,10 +241,17 @@ class _Received(io.RawIOBase):
             return None
         if self._end is not None and time.monotonic() > self._end:
             raise TimeoutError('the headers take too long')
+        if not self._in_body and time.monotonic() > self._piece_end:
+            raise TimeoutError('the content takes too long')
         count: int | None = self._raw.readinto(buffer)
         if self._in_body and count:
             self._shorten_limit()
         return count
+
+    def limit_piece(self, seconds: float, end: float) -> None:
+        """Limit the time of a piece, see :class:`_Response`."""
+        self._piece_seconds = seconds
+        self._piece_end = min(time.monotonic() + seconds, end)
 
     def close(self) -> None:
         if not self.closed:
@@ -256,6 +275,10 @@ class _Received(io.RawIOBase):
 
     def _shorten_limit(self) -> None:
         self._in_body = False
+        # The first byte has a limit of its own.
+        self._piece_end = max(
+            self._piece_end, time.monotonic() + self._piece_seconds
+        )
         limit = self._socket.gettimeout()
         if limit is None or limit > self._between_bytes:
             self._socket.settimeout(self._between_bytes)

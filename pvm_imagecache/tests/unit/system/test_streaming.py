@@ -20,7 +20,9 @@ import types
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1 import session as ksa_session
 import requests
+from urllib3 import exceptions as urllib3_exceptions
 
+from pvm_imagecache.system import content
 from pvm_imagecache.system import streaming
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.glance import scripted
@@ -61,10 +63,10 @@ class StreamingTest(base.TestCase):
             self.assertEqual(b'abcdef', response.content)
 
     def test_an_answer_without_pauses_is_complete(self):
-        content = bytes(range(256)) * 4096
-        for headers in ({}, {'Content-Length': len(content)}):
-            response = self._get(content, **headers)
-            self.assert_bytes(content, response.content)
+        data = bytes(range(256)) * 4096
+        for headers in ({}, {'Content-Length': len(data)}):
+            response = self._get(data, **headers)
+            self.assert_bytes(data, response.content)
 
     def test_a_chunked_answer_is_complete(self):
         response = self._get(
@@ -121,6 +123,53 @@ class StreamingTest(base.TestCase):
                 b''.join,
                 response.iter_content(4096),
             )
+
+    def test_what_adds_nothing_to_the_content_ends(self):
+        self.patch(content, 'PART_SECONDS', _SHORT)
+        chunked = {'Transfer-Encoding': 'chunked'}
+        header = b'\x1f\x8b\x08\0\0\0\0\0\0\3'
+        for first, repeated, headers in (
+            # Blocks of compressed data that are empty.
+            (header, b'\0\0\0\xff\xff' * 2000, {'Content-Encoding': 'gzip'}),
+            # Headers after the last chunk.
+            (b'0\r\n', b'a: b\r\n' * 2000, chunked),
+            # Chunks without data, each in a stream of its own.
+            (
+                header,
+                (b'\3\0' + bytes(8) + header) * 1000,
+                {'Content-Encoding': 'gzip'},
+            ),
+        ):
+            response = self._get(first, *[repeated] * 200_000, **headers)
+            with response:
+                self.assertRaises(
+                    urllib3_exceptions.ReadTimeoutError,
+                    b''.join,
+                    content.parts(response),
+                )
+
+    def test_a_piece_that_arrives_byte_by_byte_ends(self):
+        self.patch(content, 'PART_SECONDS', _SHORT)
+        for first in (b'1;', b'ffff\r\n'):
+            parts = [lambda: self.go_on.wait(_SHORT / 10), b'a'] * 1000
+            response = self._get(
+                first, *parts, **{'Transfer-Encoding': 'chunked'}
+            )
+            with response:
+                self.assertRaises(
+                    urllib3_exceptions.ReadTimeoutError,
+                    b''.join,
+                    content.parts(response),
+                )
+
+    def test_the_first_byte_of_a_piece_may_take_longer(self):
+        self.patch(content, 'PART_SECONDS', _SHORT)
+        response = self._get(
+            self._pause,
+            b'3\r\nabc\r\n0\r\n\r\n',
+            **{'Transfer-Encoding': 'chunked'},
+        )
+        self.assertEqual(b'abc', b''.join(content.parts(response)))
 
     def test_headers_that_never_end_are_given_up(self):
         self.patch(
