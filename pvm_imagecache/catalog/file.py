@@ -340,8 +340,8 @@ def _prepare(directory: private_files.Directory, name: str) -> None:
     group. SQLite keeps the mode of a file that is not empty.
     """
     trust.check_journal(directory, name)
-    if not directory.check(name):
-        os.close(directory.open(name, os.O_RDWR | os.O_CREAT))
+    if not directory.check(name) or _is_unused(directory, name):
+        _create(directory, name)
     for each in (name, f'{name}-wal'):
         if directory.check(each) and (
             directory.stat(each).st_size > snapshot.MAX_SIZE
@@ -360,6 +360,40 @@ def _prepare(directory: private_files.Directory, name: str) -> None:
             os.pwrite(descriptor, b'\0', 0)
         finally:
             os.close(descriptor)
+
+
+def _is_unused(directory: private_files.Directory, name: str) -> bool:
+    """Return whether there is only an empty file."""
+    return not directory.stat(name).st_size and not any(
+        directory.check(f'{name}{each}') for each in ('-wal', '-journal')
+    )
+
+
+def _create(directory: private_files.Directory, name: str) -> None:
+    """Create a catalog without records, in one step.
+
+    A user who may read a file can lock it. As long as SQLite has not put a
+    new file into WAL mode, that would keep all others from using it.
+    """
+    with contextlib.closing(_connect(':memory:')) as connection:
+        _upgrade(connection, name)
+        content = snapshot.with_log(connection.serialize())
+    new = f'{name}.new'
+    # What is left of another catalog would be taken for a part of this one.
+    for each in (new, f'{name}-wal', f'{name}-journal', f'{name}-shm'):
+        if directory.check(each):
+            directory.unlink(each)
+    descriptor = directory.open(new, os.O_WRONLY | os.O_CREAT)
+    try:
+        with open(descriptor, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        directory.rename(new, name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            directory.unlink(new)
+        raise
 
 
 def _connect(

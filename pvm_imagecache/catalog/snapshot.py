@@ -98,6 +98,17 @@ def read(directory: private_files.Directory, name: str) -> bytes:
     raise sqlite3.OperationalError('other processes write to it all the time')
 
 
+def with_log(database: bytes) -> bytes:
+    """Return a database that SQLite uses with a log (WAL mode).
+
+    :param database: the bytes of a database.
+    :returns: the bytes of the same database in that mode.
+    """
+    result = bytearray(database)
+    result[_VERSIONS] = b'\2\2'
+    return bytes(result)
+
+
 def _state(
     directory: private_files.Directory, name: str, with_content: bool = False
 ) -> tuple[_State, bytes]:

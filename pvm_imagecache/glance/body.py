@@ -47,6 +47,7 @@ class Body:
         self._watched = content.watch(response, self._waited)
         self._pace = pace or pace_module.Pace(0, 0)
         self._resumed_at = resumed_at
+        self._waiting_since = 0.0
         self._is_first = True
         self._restarted = skip > 0
         self._skip = skip
@@ -90,8 +91,16 @@ class Body:
         self._response.close()
 
     def _read(self) -> bytes:
-        began = time.monotonic()
-        part = self._next_part()
+        began = self._waiting_since = time.monotonic()
+        try:
+            part = self._next_part()
+        except glance_http.Interrupted:
+            # Otherwise a server could be silent again and again.
+            if not self._is_first:
+                self._pace.waited_for_resumption(
+                    time.monotonic() - self._waiting_since
+                )
+            raise
         waited = 0.0 if self._watched else time.monotonic() - began
         if self._is_first:
             self._begin()
@@ -105,6 +114,7 @@ class Body:
             self._begin()
         else:
             self._pace.waited(seconds)
+        self._waiting_since = time.monotonic()
 
     def _begin(self) -> None:
         self._is_first = False

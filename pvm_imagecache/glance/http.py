@@ -75,7 +75,9 @@ _BROKEN: Final = (
     OSError,
 )
 _OF_IMAGE: Final = re.compile(r'/v2/images/[^/]+(/file)?$')
-_CONTENT_RANGE: Final = re.compile(r'bytes (\d+)-(\d+)/(\d+)$')
+_CONTENT_RANGE: Final = re.compile(
+    r'bytes (\d{1,20})-(\d{1,20})/(\d{1,20})$', re.ASCII
+)
 
 
 class BadAnswer(Exception):
@@ -449,10 +451,10 @@ def _retry_after(response: requests.Response) -> float | None:
     if value.isdecimal():
         return float(value)
     try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        date = email.utils.parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
         return None
-    return max(0.0, date.timestamp() - time.time())
+    return max(0.0, date - time.time())
 
 
 def _media_type(response: requests.Response) -> str:

@@ -51,6 +51,22 @@ for each in pathlib.Path(sys.argv[1]).rglob('*'):
         continue
     print(each.name)
 """
+#: The same, which locks a file as soon as there is one.
+_LOCK_NEW = """
+import fcntl, os, sys, time
+os.setgroups([]); os.setresgid({group}, {group}, {group})
+os.setresuid({uid}, {uid}, {uid})
+print('ready', flush=True)
+while True:
+    try:
+        file = open(sys.argv[1], 'rb')
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        break
+    except OSError:
+        pass
+print('locked', flush=True)
+time.sleep(600)
+"""
 
 
 class StateDirectoryTestCase(base.FunctionalTestCase):
@@ -117,6 +133,24 @@ class StateDirectoryTestCase(base.FunctionalTestCase):
         self.assertEqual(
             set(), names - {'catalog.sqlite', 'catalog.sqlite-wal'}
         )
+
+    def test_a_lock_on_a_new_catalog_keeps_nobody_out(self) -> None:
+        with subprocess.Popen(
+            [
+                sys.executable,
+                '-c',
+                _LOCK_NEW.format(uid=READER, group=GROUP),
+                str(self.state / 'catalog.sqlite'),
+            ],
+            stdout=subprocess.PIPE,
+        ) as reader:
+            self.addCleanup(reader.kill)
+            assert reader.stdout
+            self.assertEqual(b'ready\n', reader.stdout.readline())
+            self.run_ok('prefetch', self.image_id)
+            self.assertEqual(b'locked\n', reader.stdout.readline())
+            self.run_ok('pin', self.image_id)
+            reader.kill()
 
     def test_readers_read_while_another_process_writes(self) -> None:
         self.run_ok('prefetch', self.image_id)

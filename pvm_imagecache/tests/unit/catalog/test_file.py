@@ -14,6 +14,7 @@
 """The file of the catalog."""
 
 import contextlib
+import errno
 import glob
 import os
 import sqlite3
@@ -26,6 +27,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import schema
+from pvm_imagecache.system import private_files
 from pvm_imagecache.tests.unit.catalog import base
 
 _ADD = 'INSERT INTO pool_names (name, pool) VALUES (?, ?)'
@@ -190,6 +192,35 @@ class OpenTest(FileTestCase):
         self.add()
         self.assertEqual([('wal',)], self.sql('PRAGMA journal_mode'))
         self.assertEqual([(schema.VERSION,)], self.sql('PRAGMA user_version'))
+
+    def test_a_new_file_is_complete_before_it_has_its_name(self):
+        def renamed(directory, name, new_name):
+            names = os.listdir(directory.path)
+            self.assertEqual([], [each for each in names if each == new_name])
+            with sqlite3.connect(f'{directory.path}/{name}') as opened:
+                found = opened.execute('PRAGMA journal_mode').fetchall()
+                found += opened.execute('PRAGMA user_version').fetchall()
+            opened.close()
+            self.assertEqual([('wal',), (schema.VERSION,)], found)
+            real(directory, name, new_name)
+
+        real = private_files.Directory.rename
+        self.patch(private_files.Directory, 'rename', renamed)
+        self.add()
+        self.assertEqual(['vg'], self.names())
+
+    def test_a_file_that_cannot_be_written_leaves_nothing(self):
+        def fail(*args):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+        self.patch(os, 'fsync', fail)
+        self.assertRaises(exceptions.CatalogError, self.add)
+        self.assertEqual(['locks'], os.listdir(self.path('state')))
+
+    def test_an_empty_file_is_replaced(self):
+        self.write_file(b'')
+        self.add()
+        self.assertEqual(['vg'], self.names())
 
     def test_a_link_is_refused(self):
         os.mkdir(self.path('state'))

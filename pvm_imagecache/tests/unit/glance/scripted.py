@@ -12,6 +12,7 @@
 
 """A web server that gives prepared answers, and a client of Glance for it."""
 
+import contextlib
 import http.server
 import json
 import threading
@@ -34,12 +35,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        for part in parts:
-            if callable(part):
-                self.wfile.flush()
-                part()
-            else:
-                self.wfile.write(part)
+        # The client may close the connection at any time.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                if callable(part):
+                    self.wfile.flush()
+                    part()
+                else:
+                    self.wfile.write(part)
 
     def log_message(self, *args):
         """Print nothing."""

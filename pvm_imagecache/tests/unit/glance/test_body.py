@@ -128,15 +128,18 @@ class _Clock:
 
 
 class _Slow(_Raw):
-    """A server that needs some seconds for each byte."""
+    """A server that needs some seconds for each byte, and for its error."""
 
-    def __init__(self, content, clock, seconds):
+    def __init__(self, content, clock, seconds, error=None):
         super().__init__(content)
-        self._clock, self._seconds = clock, seconds
+        self._clock, self._seconds, self._error = clock, seconds, error
 
     def read(self, size=-1):
         self._clock.now += self._seconds
-        return super().read(1)
+        part = super().read(1)
+        if not part and self._error:
+            raise self._error
+        return part
 
 
 class PaceTest(base.TestCase):
@@ -164,6 +167,23 @@ class PaceTest(base.TestCase):
     def test_an_answer_with_the_minimum_rate_is_complete(self):
         self.assertEqual(100, self.read(5, 0.2))
         self.assertEqual(100, self.read(5, 0))
+
+    def test_the_time_of_answers_that_break_counts(self):
+        limit = pace.Pace(1, 600)
+
+        def stalled():
+            """One byte, and a minute later the end of the connection."""
+            found = body.Body(
+                _response(_Slow(b'a', self.clock, 60, OSError())),
+                pace=limit,
+                resumed_at=self.clock.now,
+            )
+            list(found)
+
+        # Five answers take the ten minutes that are granted.
+        for _ in range(5):
+            self.assertRaises(glance_http.Interrupted, stalled)
+        self.assertRaises(pace.TooSlow, stalled)
 
     def test_the_time_of_slow_disks_does_not_count(self):
         self.assertEqual(100, self.read(0.1, 5, between=1000))

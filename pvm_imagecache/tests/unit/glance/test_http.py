@@ -256,7 +256,15 @@ class JSONTest(HTTPTestCase):
             answer = scripted.page(429, **{'Retry-After': value})
             found = self._refused(answer, self._get).retry_after
             self.assertTrue(low <= found <= high, found)
-        for value in ('soon', '-1', '1.5', '', 'Wed, 99 Oct'):
+        for value in (
+            'soon',
+            '-1',
+            '1.5',
+            '',
+            'Wed, 99 Oct',
+            'Wed, 21 Oct 2015 07:28:00 +9999999999999',
+            f'Wed, 21 Oct 2015 {"9" * 30}:28:00 GMT',
+        ):
             answer = scripted.page(503, **{'Retry-After': value})
             self.assertIsNone(self._refused(answer, self._get).retry_after)
 
@@ -341,6 +349,8 @@ class HoldsTest(base.TestCase):
             'items 3-8/9',
             '3-8/9',
             '',
+            # More digits than Python converts.
+            f'bytes 3-8/{"9" * 5000}',
         ):
             self.assertFalse(self._holds(3, None, 9, content_range))
 
