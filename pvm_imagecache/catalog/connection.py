@@ -19,12 +19,12 @@ the code that uses the values.
 """
 
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import enum
 import re
 import sqlite3
+from types import TracebackType
 from typing import Any
 from typing import Final
 from typing import NoReturn
@@ -153,6 +153,33 @@ class Row(sqlite3.Row):
         )
 
 
+class _Acting:
+    """The context manager of :meth:`Connection.acting`.
+
+    Each call of SQLite needs one, and generators are slow.
+    """
+
+    __slots__ = ('_identity',)
+
+    def __init__(self, owner: tuple[int, int]) -> None:
+        self._identity = thread_identity.acting_as(*owner)
+
+    def __enter__(self) -> None:
+        self._identity.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._identity.__exit__(kind, error, traceback)
+        if isinstance(error, UnicodeDecodeError):
+            raise sqlite3.DatabaseError(
+                'it has names that are not text'
+            ) from error
+
+
 class Connection(sqlite3.Connection):
     """A connection whose rows are :class:`Row` objects.
 
@@ -164,8 +191,7 @@ class Connection(sqlite3.Connection):
 
     owner: tuple[int, int] = (0, 0)
 
-    @contextlib.contextmanager
-    def acting(self) -> Iterator[None]:
+    def acting(self) -> contextlib.AbstractContextManager[None]:
         """Make a block of calls of SQLite act as the owner of the directory.
 
         :returns: a context manager.
@@ -173,13 +199,7 @@ class Connection(sqlite3.Connection):
         :raises sqlite3.DatabaseError: if SQLite reports an error whose
             message is not text, because it quotes a damaged file.
         """
-        try:
-            with thread_identity.acting_as(*self.owner):
-                yield
-        except UnicodeDecodeError as error:
-            raise sqlite3.DatabaseError(
-                'it has names that are not text'
-            ) from error
+        return _Acting(self.owner)
 
     def close(self) -> None:
         """Close the connection.

@@ -61,6 +61,8 @@ class CatalogFile:
         self._connection: catalog_connection.Connection | None = None
         self._pid = 0
         self._identity: tuple[int, int] | None = None
+        #: Of a copy in memory: the state of the files before it was made.
+        self._copied: snapshot.Change | None = None
         self._in_session = False
         self._may_be_corrupt = False
         _FILES.add(self)
@@ -176,15 +178,15 @@ class CatalogFile:
     def _open_if_needed(self) -> catalog_connection.Connection:
         connection = self._current()
         if connection:
-            if _identity(self._path) == self._identity:
+            if self._is_current():
                 return connection
             # The file was moved away: what is written to it from here on
-            # would be lost.
+            # would be lost. Or it was written since it was copied.
             self.close()
         if self._read_only or _is_read_only(self._path):
+            copied = snapshot.last_change(self._path)
             connection = self._keep(_open_current(self._path))
-            # What other processes write from here on is not seen.
-            self._identity = None
+            self._identity, self._copied = None, copied
             return connection
         directory, name = os.path.split(self._path)
         with (
@@ -200,6 +202,13 @@ class CatalogFile:
                 _set_aside(opened, name, error)
                 connection = _open(opened, name)
         return self._keep(connection)
+
+    def _is_current(self) -> bool:
+        if self._identity is not None:
+            return _identity(self._path) == self._identity
+        return self._copied is not None and (
+            snapshot.last_change(self._path) == self._copied
+        )
 
     def _keep(
         self, connection: catalog_connection.Connection

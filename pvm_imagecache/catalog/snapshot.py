@@ -43,6 +43,8 @@ _FRAME_HEADER: Final = 24
 _LITTLE: Final = 0x377F0682
 _BIG: Final = 0x377F0683
 _MAGIC: Final = b'SQLite format 3\0'
+#: Seconds within which two writes of a file may have the same time.
+_TICK: Final = 1.0
 #: Where a database says that it is used with a log: 2, without one: 1.
 _VERSIONS: Final = slice(18, 20)
 
@@ -60,6 +62,33 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+#: Device, inode, size and time of the database and of its log.
+Change = tuple[tuple[int, int, int, int] | None, ...]
+
+
+def last_change(path: str) -> Change | None:
+    """Return what differs after a catalog was written.
+
+    :param path: path of the database.
+    :returns: the state of its files; None if they were written a moment ago,
+        so that the next write may not be noticed.
+    :raises OSError: if they cannot be examined.
+    """
+    states: list[tuple[int, int, int, int] | None] = []
+    for each in (path, f'{path}-wal'):
+        try:
+            found = os.stat(each, follow_symlinks=False)
+        except FileNotFoundError:
+            states.append(None)
+            continue
+        if time.time() - found.st_mtime < _TICK:
+            return None
+        states.append(
+            (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        )
+    return tuple(states)
 
 
 class _State(NamedTuple):

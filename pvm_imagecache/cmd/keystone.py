@@ -112,6 +112,8 @@ def configured_session(
     made = ksa_session.Session(
         session.auth,
         verify=False if options.insecure else options.cafile or True,
+        # Of the user, read with the rights of the user.
+        cert=session.cert,
         timeout=_TIMEOUT,
     )
     _ignore_environment(made)

@@ -563,6 +563,9 @@ def read_configuration(
         return _read_configuration(files, directories)
     from pvm_imagecache.cmd import chosen_files
 
+    # What is checked is what is read: no "~", and no ".." after a link.
+    files = [os.path.abspath(each) for each in files]
+    directories = [os.path.abspath(each) for each in directories]
     chosen_files.check_files(files, directories, caller)
     conf = _read_configuration(files, directories)
     default = (

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import logging
 import os
 import sys
+from typing import Any
 from typing import Final
 from typing import TYPE_CHECKING
 import warnings
@@ -221,6 +222,18 @@ class Checks(upgradecheck.UpgradeCommands):
     )
 
 
+class _Configuration(cfg.ConfigOpts):
+    """Options that the environment does not override, as in the shell."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Read the configuration; called by oslo.upgradecheck.
+
+        :param args: as oslo.config has them.
+        :param kwargs: as oslo.config has them.
+        """
+        super().__call__(*args, **kwargs | {'use_env': False})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -244,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not any(each.startswith('--config-') for each in given)
         else []
     )
-    conf = cfg.ConfigOpts()
+    conf = _Configuration()
     cache.register(conf)
     access.register(conf)
     checks = Checks(conf)

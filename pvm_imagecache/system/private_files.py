@@ -367,9 +367,8 @@ def _check_owners(
         raise exceptions.StateRefused(
             path=path, reason='every user can write to it (chmod o-w)'
         )
-    trusted = {0, found.st_uid} | _unmapped()
     for each, owner in owners:
-        if owner not in trusted:
+        if owner not in (0, found.st_uid) and owner not in _unmapped():
             raise exceptions.StateRefused(
                 path=path,
                 reason=f'{each} belongs to uid {owner}, which could replace '

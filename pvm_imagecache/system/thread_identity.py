@@ -43,10 +43,10 @@ _NUMBERS: Final = {
 }
 #: Leaves a user or group as it is.
 _KEEP: Final = -1
+_UNCHANGED: Final = contextlib.nullcontext()
 
 
-@contextlib.contextmanager
-def acting_as(uid: int, gid: int) -> Iterator[None]:
+def acting_as(uid: int, gid: int) -> contextlib.AbstractContextManager[None]:
     """Make the block act with a user, a group and no supplementary groups.
 
     Only the effective identity of the calling thread changes. Nothing
@@ -57,9 +57,14 @@ def acting_as(uid: int, gid: int) -> Iterator[None]:
     :returns: a context manager.
     :raises IdentityFailed: if the identity cannot be changed.
     """
-    if os.geteuid() != 0 or uid == 0:
-        yield
-        return
+    if uid == 0 or os.geteuid() != 0:
+        # Hundreds of these are made in a cleanup run.
+        return _UNCHANGED
+    return _acting_as(uid, gid)
+
+
+@contextlib.contextmanager
+def _acting_as(uid: int, gid: int) -> Iterator[None]:
     group, groups = os.getegid(), os.getgroups()
     try:
         _become(uid, gid, ())

@@ -27,6 +27,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import schema
+from pvm_imagecache.catalog import snapshot
 from pvm_imagecache.system import private_files
 from pvm_imagecache.tests.unit.catalog import base
 
@@ -419,6 +420,26 @@ class ForkTest(FileTestCase):
 
 
 class ReadOnlyTest(FileTestCase):
+    def test_a_file_is_copied_again_only_if_it_was_written(self):
+        self.add('a')
+        copies = []
+        real = snapshot.read
+        self.patch(
+            snapshot, 'read', lambda *found: copies.append(1) or real(*found)
+        )
+        file = self.open(read_only=True)
+        for each in (self.catalog_path, f'{self.catalog_path}-wal'):
+            os.utime(each, (1, 1))
+        for _ in range(3):
+            self.assertEqual(['a'], self.names(file))
+        self.assertEqual(1, len(copies))
+        self.add('b')
+        self.assertEqual(['a', 'b'], self.names(file))
+        self.add('c')
+        # Maybe within the same tick of the clock.
+        self.assertEqual(['a', 'b', 'c'], self.names(file))
+        self.assertEqual(3, len(copies))
+
     def test_sqlite_without_deserialize_can_be_used(self):
         self.patch(catalog_connection.Connection, 'deserialize', None)
         self.patch(tempfile, 'tempdir', self.directory)

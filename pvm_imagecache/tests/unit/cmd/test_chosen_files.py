@@ -61,6 +61,26 @@ class ChosenFilesTest(base.TestCase):
         os.chmod(path, 0o666)
         self.assertIn('mode 0666', self.refused(directories=[self.path('d')]))
 
+    def test_the_file_that_is_checked_is_the_one_that_is_read(self):
+        os.makedirs(self.path('d', 'e'))
+        os.symlink('d/e', self.path('link'))
+        self.write('a.conf', '[pvm_imagecache]\nport = 1\n')
+        other = self.write('d/a.conf', '[pvm_imagecache]\nport = 2\n')
+        os.chmod(other, 0o666)
+        read = []
+        real = shell._read_configuration
+        self.patch(
+            shell,
+            '_read_configuration',
+            lambda *paths: read.append(paths) or real(*paths),
+        )
+        conf = self.read(
+            self.path('link', '..', 'a.conf'),
+            directories=[self.path('link', '..', 'link')],
+        )
+        self.assertEqual(1, conf.pvm_imagecache.port)
+        self.assertEqual([([self.path('a.conf')], [self.path('link')])], read)
+
     def test_a_device_is_refused(self):
         self.refused('/dev/zero')
 

@@ -245,6 +245,14 @@ class CallerTest(base.TestCase):
             self.assertEqual(verify, made.verify)
             self.assertIs(False, made.session.trust_env)
 
+    def test_a_keystone_can_require_the_certificate_of_the_user(self):
+        session = self.session()
+        session.cert = ('/proc/self/fd/8', '/proc/self/fd/9')
+        made = keystone.configured_session(
+            session, types.SimpleNamespace(insecure=False, cafile=None)
+        )
+        self.assertEqual(session.cert, made.cert)
+
 
 class ScopeTest(base.TestCase):
     def access(self, **facts):

@@ -12,6 +12,8 @@
 
 """The command ``pvm-imagecache-status``."""
 
+import contextlib
+import io
 import sqlite3
 
 from oslo_upgradecheck import upgradecheck
@@ -53,6 +55,26 @@ class ChecksTest(base.TestCase):
         code, details = self._check('Policy file')
         self.assertEqual(_SUCCESS, code)
         self.assertIn('defaults in use', details)
+
+    def test_the_environment_overrides_no_option(self):
+        self.patch(
+            status.Checks,
+            '_upgrade_checks',
+            (('Policy file', status.Checks._policy_file),),
+        )
+        self.useFixture(
+            base.environment('OS_PVM_IMAGECACHE__POLICY_FILE', 'relative')
+        )
+        path = self.useFixture(
+            base.TextFile(
+                self.path('c.conf'),
+                f'[pvm_imagecache]\npolicy_file = {self.path("p.yaml")}\n',
+            )
+        ).path
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            code = status.main(['--config-file', path, 'upgrade', 'check'])
+        self.assertIn('defaults in use', output.getvalue())
+        self.assertEqual(0, code)
 
     def test_an_unknown_rule_is_a_warning(self):
         self.useFixture(

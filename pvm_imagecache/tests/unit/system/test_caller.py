@@ -165,6 +165,15 @@ class OpenWithoutRootTest(CallerTestCase):
         )
         self.assertTrue(caller.read('/etc/passwd', self.caller, 1 << 20))
 
+    def test_a_forged_sign_opens_no_file_of_that_user(self):
+        os.chmod(self.file, 0o640)
+        owner = os.stat(self.file).st_uid
+        for users in ((_USER,), (_USER, owner), (owner, _USER)):
+            made = caller.Caller(users, {each: (each,) for each in users})
+            self.assertRaises(PermissionError, caller.read, self.file, made, 9)
+        made = caller.Caller((owner,), {owner: (owner,)})
+        self.assertEqual(b'text', caller.read(self.file, made, 9))
+
     def test_nothing_is_written(self):
         self.assertRaises(
             PermissionError, self.caller.open, self.file, os.O_WRONLY

@@ -164,6 +164,14 @@ class PrivateFilesTest(base.TestCase):
                 opened.check('missing')
         self.assertEqual(before, count())
 
+    def test_the_user_namespace_is_read_only_if_an_owner_is_unknown(self):
+        # A lock opens its directory, and a cleanup run takes hundreds.
+        read = []
+        self.patch(private_files, '_unmapped', lambda: read.append(1) or ())
+        with private_files.opened(self.state, create=True):
+            pass
+        self.assertEqual([], read)
+
 
 class RootTest(PrivateFilesTest):
     """Root acts as the owner of the directory."""
