@@ -27,6 +27,7 @@ import time
 from typing import Final
 
 from oslo_log import log as logging
+from oslo_utils import units
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
@@ -243,8 +244,7 @@ class InstanceDeploy:
                 if deployment:
                     return deployment
                 gone = record.fill_id
-            # A token of the user may expire during a wait.
-            with self._fill.claim(self._download.check_permission) as turn:
+            with self._fill.claim(self._before_wait) as turn:
                 record = self._fill.servable(gone)
                 if record is None:
                     return self._second_download.run(
@@ -259,6 +259,18 @@ class InstanceDeploy:
                     self._download.check_permission()
                     return self._hit(record)
         raise AssertionError('the last look returns')
+
+    def _before_wait(self) -> None:
+        """Raise if another fetch of the image is not worth a wait."""
+        # A token of the user may expire during the wait.
+        self._download.check_permission()
+        if not self._cache.settings.wipe_disks:
+            return
+        record = self._fill.record()
+        # PowerVM creates disks of whole GiB.
+        usual = -(-self._image.least_disk_size // units.Gi) * units.Gi
+        if self._size > ((record and record.capacity) or usual):
+            raise exceptions.DiskLargerThanBaseImage(name=self._fill.name)
 
     def _bypass(self, reason: str, key: str | None = None) -> Deployment:
         self._warn_of_bypass(reason, key)

@@ -29,6 +29,7 @@ from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.deploy import instance_disk
+from pvm_imagecache.deploy import new_disks
 from pvm_imagecache.deploy import transfer
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import pipeline
@@ -576,6 +577,31 @@ class DownloadPermissionTest(base.CacheTestCase):
         self._when_asked(lambda: self.deploy('of another process'))
         self.check(self._deploy_for('user'), HIT)
         self.assertEqual([(self.image.id, 'user')], self.source.asked)
+
+    def test_disk_that_cannot_be_a_copy_is_not_waited_for(self):
+        # The other fetch writes zeros for a long time.
+        self.patch(
+            new_disks.NewDisks,
+            '_wiped_destination',
+            lambda disks, image, disk: disks._destination(image, disk, False),
+        )
+        self.settings = cache_module.Settings(wipe_disks=True)
+        with self.cache.fill_lock(self.base_name, 0):
+            self.check(self.deploy(size=2 * base.GIB), BYPASS)
+            self.catalog.base_images.set_disk(
+                self.catalog.base_images.start_fill(
+                    'pool', self.base_name, self.image
+                ),
+                'udid',
+                3 * base.GIB,
+            )
+            self.check(self.deploy('larger', size=4 * base.GIB), BYPASS)
+        self.settings = cache_module.Settings(
+            wipe_disks=True, fetch_timeout=0.1
+        )
+        with self.cache.fill_lock(self.base_name, 0):
+            done = self.deploy('as large', size=3 * base.GIB)
+        self.assertIn('Waited', done.reason)
 
     def test_token_may_expire_during_a_wait(self):
         def expire():
