@@ -72,6 +72,10 @@ def dispose(
     """
     disks = cache.driver.snapshot().disks
     named = [disk for disk in disks if disk.name == record.disk_name]
+    if isinstance(
+        record, models.BaseImage
+    ) and not ownership.may_be_base_image(record):
+        return Disposal.FOREIGN if named else Disposal.ABSENT
     ours = _ours(cache, record, named, disks) if named else []
     if cache.driver.mapped(ours) if ours else ():
         return Disposal.MAPPED

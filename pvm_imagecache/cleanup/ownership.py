@@ -23,6 +23,7 @@ from typing import Final
 from oslo_utils import units
 
 from pvm_imagecache import image as image_module
+from pvm_imagecache import naming
 from pvm_imagecache import text
 from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base
@@ -131,6 +132,18 @@ def is_ours(
     if pool_keeps_labels:
         return False
     return is_created_for(disk.capacity, size)
+
+
+def may_be_base_image(record: models.BaseImage) -> bool:
+    """Return whether the disk of a record is named like a base image.
+
+    The catalog belongs to the user of nova-compute, and could name any disk.
+    The name tells base images from disks of instances and of others.
+
+    :param record: of the base image.
+    :returns: whether it is named as the cache names disks of images.
+    """
+    return naming.is_base_image_name(record.disk_name)
 
 
 def may_be_stale(disk: base.Disk) -> bool:

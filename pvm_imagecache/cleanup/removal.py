@@ -30,6 +30,7 @@ from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -142,6 +143,8 @@ def _lock(
     record: models.BaseImage,
     held: contextlib.ExitStack,
 ) -> None:
+    if not ownership.may_be_base_image(record):
+        raise disposal.name_taken(record)
     held.enter_context(cache.fill_lock(record.disk_name, 0))
 
 
