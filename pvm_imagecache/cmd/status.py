@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import logging
 import os
 import sys
+from typing import Any
 from typing import Final
 from typing import TYPE_CHECKING
 import warnings
@@ -49,6 +50,14 @@ _Result = upgradecheck.Result
 _NO_DRIVER: Final = _Result(
     _Code.FAILURE, 'Not checked: driver failed to load'
 )
+
+
+class _Options(cfg.ConfigOpts):
+    """Options that no variable of the environment overrides."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        # oslo.upgradecheck has no parameter for it.
+        super().__call__(*args, **{**kwargs, 'use_env': False})
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -244,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not any(each.startswith('--config-') for each in given)
         else []
     )
-    conf = cfg.ConfigOpts()
+    conf = _Options()
     cache.register(conf)
     access.register(conf)
     checks = Checks(conf)

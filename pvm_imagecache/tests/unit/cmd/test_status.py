@@ -14,6 +14,7 @@
 
 import sqlite3
 
+import fixtures
 from oslo_upgradecheck import upgradecheck
 
 from pvm_imagecache import exceptions
@@ -27,6 +28,16 @@ from pvm_imagecache.tests.unit import fakes
 _SUCCESS = upgradecheck.Code.SUCCESS
 _WARNING = upgradecheck.Code.WARNING
 _FAILURE = upgradecheck.Code.FAILURE
+
+
+class OptionsTest(base.TestCase):
+    def test_variables_override_no_option(self):
+        name = 'OS_PVM_IMAGECACHE__STATE_PATH'
+        self.useFixture(fixtures.EnvironmentVariable(name, '/other'))
+        conf = status._Options()
+        cache.register(conf)
+        conf([], default_config_files=[], default_config_dirs=[])
+        self.assertNotEqual('/other', conf.pvm_imagecache.state_path)
 
 
 class ChecksTest(base.TestCase):
