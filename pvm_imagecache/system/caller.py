@@ -148,7 +148,8 @@ class Caller:
         return descriptor
 
     def _check_mode(self, found: os.stat_result, needed: int) -> None:
-        if found.st_uid not in self.uids and not found.st_mode & needed:
+        is_owner = self.uids == (found.st_uid,)
+        if not is_owner and not found.st_mode & needed:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 

@@ -184,6 +184,32 @@ class StateDirectoryTestCase(base.FunctionalTestCase):
             self.assertEqual('kept', victim.read_text())
             self.assertEqual([], [*finished.iterdir()])
 
+    def test_a_record_of_another_disk_deletes_no_disk(self) -> None:
+        self.run_ok('prefetch', self.image_id)
+        self.powervm.control.plant_disk('cachevg', 'data', units.Gi)
+        (udid,) = (
+            each['udid']
+            for each in self.powervm.control.disks()
+            if each['name'] == 'data'
+        )
+        for state in ('ready', 'quarantined', 'populating', 'evicting'):
+            if state == 'evicting':
+                # The last run has removed the record.
+                self.run_ok('prefetch', self.image_id)
+            with sqlite3.connect(self.state / 'catalog.sqlite') as file:
+                file.execute(
+                    'UPDATE base_images SET disk_name = ?, udid = ?,'
+                    ' state = ?, capacity = ?',
+                    ('data', udid, state, units.Gi),
+                )
+            file.close()
+            for command in (
+                ('purge', self.image_id, '--yes'),
+                ('verify',),
+            ):
+                self.run_shell(*command, conf_file=self.conf_file)
+                self.assertIn('data', self.disks(), (state, command))
+
     def test_what_is_no_file_of_the_owner_is_refused(self) -> None:
         self.run_ok('prefetch', self.image_id)
         victim = self.directory / 'victim'
