@@ -271,9 +271,11 @@ The directory must be on a local file system of this host. nova-compute and
 the pvm-imagecache command must use the same directory.
 
 The directory must belong to the user of nova-compute, or be missing below a
-directory of that user. It is refused if every user can write to it, or if
-another user than its owner and root could replace it. Commands of root act
-in it as its owner.
+directory of that user. It is refused if every user can write to it or to a
+directory above it, or if a directory above it belongs to another user than
+its owner and root. A group that may write to a directory above it can replace
+it: give such rights to no other group than that of nova-compute. Commands of
+root act in it as its owner.
 
 Possible values:
 

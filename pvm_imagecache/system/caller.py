@@ -212,7 +212,8 @@ def check_trusted(path: str, owners: tuple[int, ...]) -> None:
     entries.
 
     :param path: an absolute path.
-    :param owners: IDs of the trusted users.
+    :param owners: IDs of the trusted users. In a user namespace, users of
+        the host are trusted too: they own what a container is given.
     :raises PermissionError: if another user can change it.
     :raises OSError: if it does not exist, or cannot be looked at.
     """
@@ -245,7 +246,9 @@ def _parts(path: str) -> list[str]:
 def _check_owner(
     path: str, found: os.stat_result, owners: tuple[int, ...]
 ) -> None:
-    if found.st_uid not in owners:
+    if found.st_uid not in owners and (
+        found.st_uid not in identity.unmapped_users()
+    ):
         raise PermissionError(
             errno.EPERM,
             f'{path} belongs to {_name(found.st_uid)}, who could change it',

@@ -168,6 +168,24 @@ def _is_host_namespace() -> bool:
         return False
 
 
+def unmapped_users() -> frozenset[int]:
+    """Return who owns, as this process sees it, what no user of it owns.
+
+    In a user namespace, such as that of a container, that is what belongs
+    to users of the host: the directories above a mounted file, for example.
+
+    :returns: the user ID that stands for all of them; nothing outside of a
+        user namespace.
+    """
+    if _is_host_namespace():
+        return frozenset()
+    try:
+        with open(_OVERFLOW_UID, encoding='ascii') as file:
+            return frozenset({int(file.read())})
+    except (OSError, ValueError):
+        return frozenset()
+
+
 def _owns(state_path: str, on_host: bool) -> bool:
     """Return whether the state directory belongs to this user."""
     owner = _owner(state_path)
@@ -175,13 +193,10 @@ def _owns(state_path: str, on_host: bool) -> bool:
         return False
     if on_host:
         return True
-    # All users of the host that the namespace does not have, root among
-    # them, are shown with one ID, which a user of the namespace can have.
-    try:
-        with open(_OVERFLOW_UID, encoding='ascii') as file:
-            return owner != int(file.read())
-    except (OSError, ValueError):
-        return False
+    # A user of the namespace can have the ID that stands for those of the
+    # host.
+    unmapped = unmapped_users()
+    return bool(unmapped) and owner not in unmapped
 
 
 def _in_any(groups: Iterable[str]) -> bool:

@@ -28,6 +28,7 @@ import stat
 from typing import Final
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.system import identity
 from pvm_imagecache.system import thread_identity
 
 #: Modes of what is created here, whatever the umask is.
@@ -368,21 +369,12 @@ def _check_owners(
             path=path, reason='every user can write to it (chmod o-w)'
         )
     for each, owner in owners:
-        if owner not in (0, found.st_uid) and owner not in _unmapped():
+        if (
+            owner not in (0, found.st_uid)
+            and owner not in identity.unmapped_users()
+        ):
             raise exceptions.StateRefused(
                 path=path,
                 reason=f'{each} belongs to uid {owner}, which could replace '
                 f'the directory of uid {found.st_uid}',
             )
-
-
-def _unmapped() -> set[int]:
-    """Return who owns what belongs to no user of this user namespace."""
-    try:
-        with open('/proc/self/uid_map', encoding='ascii') as file:
-            if file.read().split() == ['0', '0', '4294967295']:
-                return set()
-        with open('/proc/sys/kernel/overflowuid', encoding='ascii') as file:
-            return {int(file.read())}
-    except (OSError, ValueError):
-        return set()

@@ -228,6 +228,24 @@ class TrustedTest(base.TestCase):
         os.chown(self.file, _USER, -1)
         self.assertIn(f'belongs to uid {_USER}', self.refused(self.file))
 
+    def test_in_a_user_namespace_users_of_the_host_are_trusted(self):
+        owner = _USER if os.geteuid() == 0 else os.geteuid()
+        if os.geteuid() == 0:
+            os.chown(self.file, owner, -1)
+        self.useFixture(base.TextFile(self.path('overflow'), f'{owner}\n'))
+        self.patch(identity, '_OVERFLOW_UID', self.path('overflow'))
+        for uid_map, is_trusted in (
+            ('0 1001 1', True),
+            ('0 0 4294967295', False),
+        ):
+            map_file = self.path(f'map-{is_trusted}')
+            self.useFixture(base.TextFile(map_file, uid_map))
+            self.patch(identity, '_UID_MAP', map_file)
+            if is_trusted:
+                caller.check_trusted(self.file, (0,))
+            else:
+                self.refused(self.file, (0,))
+
     def test_a_loop_of_links_ends(self):
         os.symlink('loop', self.path('loop'))
         self.assertRaises(

@@ -16,6 +16,7 @@ import socket
 import stat
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.system import identity
 from pvm_imagecache.system import private_files
 from pvm_imagecache.tests.unit import base
 
@@ -167,7 +168,9 @@ class PrivateFilesTest(base.TestCase):
     def test_the_user_namespace_is_read_only_if_an_owner_is_unknown(self):
         # A lock opens its directory, and a cleanup run takes hundreds.
         read = []
-        self.patch(private_files, '_unmapped', lambda: read.append(1) or ())
+        self.patch(
+            identity, 'unmapped_users', lambda: read.append(1) or frozenset()
+        )
         with private_files.opened(self.state, create=True):
             pass
         self.assertEqual([], read)
