@@ -41,6 +41,7 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
+from pvm_imagecache import platform_facts
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import change_queue
@@ -77,6 +78,7 @@ class VolumeGroup:
         the longest update of another process.
     :ivar gone: whether the last read failed because the volume group no
         longer exists: it was created again, or another server owns it.
+    :ivar facts: returns what was measured of the platform.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class VolumeGroup:
         self.uuid = uuid
         self.name = name
         self.gone = False
+        self.facts: platform_facts.Source = platform_facts.PlatformFacts
         self._adapters = adapters
         self._locks = lock_directory
         self._lock_timeout = lock_timeout
@@ -251,7 +254,7 @@ class VolumeGroup:
                 attempt.pause()
                 self._undo_unanswered(pending, before)
             except exceptions.PowerVMRequestFailed as error:
-                changes.raise_if_full(error, document, pending)
+                changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
                 raise
         raise exceptions.VolumeGroupChanged(
@@ -333,7 +336,7 @@ class VolumeGroup:
                     raise exceptions.DiskExistsElsewhere(
                         name=name, pool=f'volume group {group.name}'
                     ) from error
-        taken = changes.name_in_use(error, names)
+        taken = changes.name_in_use(error, names, self.facts())
         if taken is not None:
             raise exceptions.DiskExistsElsewhere(
                 name=taken, pool='another volume group'
