@@ -42,7 +42,9 @@ class ShowUsage(base.ShowOne):
     downloaded at the average rate of this host, minus the time of the hits.
     It is negative if copies are slower than the network, and empty before the
     first download. last_run is the time of the last cleanup run of
-    nova-compute, last_run_error what failed in it.
+    nova-compute, last_run_error what failed in it. platform_facts is empty
+    before the first "platform check", and "out-of-date" if the platform was
+    upgraded since.
     """
 
     rule = rules.USAGE
@@ -59,6 +61,7 @@ class ShowUsage(base.ShowOne):
         'seconds_saved',
         'last_run',
         'last_run_error',
+        'platform_facts',
     )
     examples = (
         ('usage', 'statistics'),
@@ -141,4 +144,5 @@ class ShowUsage(base.ShowOne):
             None if saved is None else round(saved, 1),
             formatting.Time(last.at if last else None),
             last.error or None if last else None,
+            usage.platform.value if usage.platform else None,
         )

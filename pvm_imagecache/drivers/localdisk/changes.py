@@ -173,7 +173,7 @@ def confirm(
     for request in pending:
         try:
             request.disks = [
-                _created(after, new, before) for new in request.new_disks
+                created(after, new, before) for new in request.new_disks
             ]
             request.done = True
         except exceptions.PowerVMError as error:
@@ -333,9 +333,18 @@ def _apply(
     return True
 
 
-def _created(
+def created(
     after: vg_document.Document, new: base.NewDisk, before: Collection[str]
 ) -> base.Disk:
+    """Return the disk that an update created.
+
+    :param after: the answer of the update.
+    :param new: the disk that was requested.
+    :param before: the UDIDs of the disks that existed before the update.
+    :returns: the disk.
+    :raises DiskUnclear: if it is not the only one of its name, existed
+        before, or is smaller than requested.
+    """
     named = after.named(new.name)
     if len(named) != 1 or named[0].udid in before:
         raise exceptions.DiskUnclear(
