@@ -35,6 +35,8 @@ class Usage:
     :ivar totals: by action (hit, miss, bypass, shared-pool, prefetch, purge
         and others), what it came to since the catalog was created.
     :ivar last_run: the last cleanup run that could read the pool.
+    :ivar catalog_id: of the catalog; '' if there is none.
+    :ivar other_catalogs: other catalogs that have disks in the pool.
     """
 
     pool: base.Pool
@@ -42,6 +44,8 @@ class Usage:
     cached: int
     totals: dict[str, models.Total]
     last_run: models.LastRun | None = None
+    catalog_id: str = ''
+    other_catalogs: Sequence[models.OtherCatalog] = ()
 
     @property
     def bytes_fetched(self) -> int:

@@ -92,7 +92,9 @@ class Disk:
     :ivar udid: unique ID; no other disk of the pool ever has it.
     :ivar capacity: in bytes.
     :ivar label: of the :class:`NewDisk` that it was created from; '' if the
-        pool does not keep labels.
+        pool does not keep labels. If a method is given a disk with a label,
+        a disk of the same name and UDID that has another one is another
+        disk: a pool may use a UDID again. No label says nothing.
     """
 
     name: str

@@ -126,11 +126,16 @@ class Document:
     def has(self, disk: base.Disk) -> bool:
         """Return whether a disk exists.
 
-        :param disk: identified by its name and UDID.
-        :returns: True if both are those of one disk.
+        :param disk: identified by its name, its UDID, and its label if both
+            have one: PowerVM may use a UDID again.
+        :returns: True if these are those of one disk.
         """
         found = self._by_udid.get(disk.udid)
-        return found is not None and found.name == disk.name
+        return (
+            found is not None
+            and found.name == disk.name
+            and not differ(found.label, disk.label)
+        )
 
     def delete(self, disk: base.Disk) -> None:
         """Delete a disk from the document; the next update deletes it.
@@ -151,6 +156,20 @@ class Document:
         # Index the disks before there is one without UDID.
         _ = self._by_udid
         self.wrapper.virtual_disks.append(wrapper)
+
+
+def differ(one: str, other: str) -> bool:
+    """Return whether two labels show that they are of different disks.
+
+    :param one: the label of a disk.
+    :param other: the label of a disk.
+    :returns: False if one of them is no label.
+    """
+    return (
+        one != other
+        and one not in base.NO_LABEL
+        and other not in base.NO_LABEL
+    )
 
 
 def _disks(parent: Any) -> list[base.Disk]:
