@@ -734,7 +734,12 @@ class ImageManager:
         """
         disks = self.disks_of_other_catalog(catalog)
         digits = ownership.catalog_of(disks[0])
-        self._catalog.identity.take_over(digits)
+        with self._catalog.transaction():
+            self._catalog.identity.take_over(digits)
+            # Of its uploads, too.
+            self._catalog.pools.record_uploads(
+                self._driver.pool_id(), clean=False
+            )
         self._record(
             'take-over', detail=f'catalog {digits}: {len(disks)} disk(s)'
         )

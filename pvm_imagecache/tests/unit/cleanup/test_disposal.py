@@ -324,7 +324,7 @@ class DisposePropertyTest(DisposalTestCase):
 
 class NameTakenTest(DisposalTestCase):
     def test_the_error_names_the_disk_and_the_image(self):
-        error = disposal.name_taken(self.begin_base_image())
+        error = disposal.name_taken(self.cache, self.begin_base_image())
         self.assertIsInstance(error, exceptions.BaseImageOccupied)
         self.assertIn(self.base_name, str(error))
         self.assertIn(self.image.id, str(error))

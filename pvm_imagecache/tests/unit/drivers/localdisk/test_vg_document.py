@@ -10,6 +10,8 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
+
 from oslo_utils import units
 from pypowervm import const as pvm_const
 from pypowervm.wrappers import storage as pvm_storage
@@ -82,6 +84,23 @@ class DocumentTest(base.TestCase):
             self.assertFalse(
                 document.has(driver_base.Disk(name, udid, disk.capacity))
             )
+
+    def test_a_disk_with_another_label_is_another_disk(self):
+        volume_groups.change(self.wrapper, 'asdf', DiskLabel='ours')
+        document = self._document()
+        (disk,) = document.named('asdf')
+        for label, same in (
+            ('ours', True),
+            ('theirs', False),
+            ('', True),
+            ('None', True),
+        ):
+            wanted = dataclasses.replace(disk, label=label)
+            self.assertEqual(same, document.has(wanted))
+        (unlabelled,) = document.named('asdf2')
+        self.assertTrue(
+            document.has(dataclasses.replace(unlabelled, label='ours'))
+        )
 
     def test_delete_removes_one_element(self):
         document = self._document()
