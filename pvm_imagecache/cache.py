@@ -21,6 +21,8 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import events
+from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
@@ -99,6 +101,19 @@ class Cache:
     refused_space: cooldown.Cooldown = dataclasses.field(
         default_factory=lambda: cooldown.Cooldown(_REFUSED_SPACE)
     )
+
+    def platform_facts(self) -> platform_facts.PlatformFacts:
+        """Return what was measured of the platform of the pool.
+
+        Nothing depends on it: without a readable catalog nothing is known.
+
+        :returns: the facts.
+        """
+        try:
+            return self.catalog.platform_facts.read(self.driver.pool_id())
+        except exceptions.PVMImageCacheError as error:
+            LOG.debug('Nothing is known of the platform: %s', error)
+            return platform_facts.PlatformFacts()
 
     def notify(self, event: events.Event) -> None:
         """Notify the listener; its exceptions are logged and ignored.

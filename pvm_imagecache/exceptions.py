@@ -266,6 +266,15 @@ class UsageError(RequestRefused):
     msg_fmt = '%(reason)s'
 
 
+class PlatformCheckRunning(RequestRefused):
+    """Raised if another process measures the platform of the same pool."""
+
+    msg_fmt = (
+        'Another platform check of this pool is running: both would measure '
+        'wrong rates. Wait until it ends.'
+    )
+
+
 class OperationCancelled(RequestRefused):
     """Raised if the user answers "no", or there is no terminal to ask on.
 
@@ -763,6 +772,17 @@ class SpaceRefused(NotEnoughSpace):
         'space, such as the number of its disks or the strictness of their '
         'allocation.'
     )
+
+
+class FactNotMeasured(PVMImageCacheError):
+    """Raised if a platform check cannot find out a fact.
+
+    :ivar reason: why, without a final stop.
+    """
+
+    reason: str
+
+    msg_fmt = 'Not measured: %(reason)s.'
 
 
 class DiskExists(PowerVMError):

@@ -56,6 +56,8 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.platform_check import check as platform_check
+from pvm_imagecache.platform_check import report
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
 from pvm_imagecache.system import locks
@@ -110,6 +112,7 @@ class ImageManager:
             listener=listener,
             requirement_for=requirement_for,
         )
+        driver.use_facts(self._cache.platform_facts)
 
     @classmethod
     def from_conf(
@@ -445,6 +448,7 @@ class ImageManager:
             totals=self._catalog.history.totals(pool.id),
             last_run=self._catalog.pools.last_run(pool.id),
             catalog_id=self._catalog.catalog_id,
+            platform=self._platform_state(pool.id),
         )
 
     def reserved(self) -> int:
@@ -813,6 +817,66 @@ class ImageManager:
         adopted = adoption.adopt(self._cache, image, take_over)
         self._record('adopt', image=image, disk_name=adopted.disk_name)
         return adopted
+
+    # -- the platform
+
+    def check_platform(
+        self,
+        other_pool: str | None = None,
+        progress: platform_check.Progress | None = None,
+    ) -> platform_check.Outcome:
+        """Measure the platform of the pool with disks of its own.
+
+        :param other_pool: name of another volume group of the VIOS, in which
+            a disk may be created.
+        :param progress: is called before each probe, if given.
+        :returns: which facts could not be measured; :meth:`platform` returns
+            the others.
+        :raises NotSupported: if the pool caches images itself, or if the
+            driver cannot measure its platform.
+        :raises PlatformCheckRunning: if another process does the same.
+        :raises VolumeGroupNotFound: if the other volume group does not
+            exist.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be written.
+        """
+        self._need_cache('measure the platform')
+        with interrupts.deferred():
+            done = platform_check.run(
+                self._cache, other_pool, progress or (lambda *_: None)
+            )
+            self._record_pool()
+        return done
+
+    def platform(self) -> Sequence[report.Row]:
+        """Return what is known of the platform.
+
+        :returns: one row for each fact.
+        :raises NotSupported: if the pool caches images itself.
+        :raises PowerVMError: if the pool cannot be found.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        self._need_cache('measure the platform')
+        pool = self._driver.pool_id()
+        found = (
+            self._catalog.platform_facts.list(pool)
+            if self._catalog.exists
+            else {}
+        )
+        return report.rows(found, str(self._driver.platform_access().levels()))
+
+    def _platform_state(self, pool: str) -> report.State | None:
+        """Return the state of the facts; None if nothing was measured."""
+        records = self._catalog.platform_facts.list(pool).values()
+        if not records:
+            return None
+        try:
+            level = str(self._driver.platform_access().levels())
+        except exceptions.NotSupported:
+            return report.State.UNKNOWN
+        if report.is_out_of_date(records, level):
+            return report.State.OUT_OF_DATE
+        return report.State.MEASURED
 
     # -- inside
 

@@ -27,6 +27,8 @@ from pvm_imagecache import exceptions
 MAX_DISK_NAME: Final = 15
 #: How the name of every base image begins.
 BASE_IMAGE_PREFIX: Final = 'i_'
+#: How the name of every disk of a platform check begins.
+CHECK_DISK_PREFIX: Final = 'pvmic_chk_'
 
 _FORBIDDEN = re.compile(r'[^.0-9A-Z_a-z]')
 _BASE_IMAGE_NAME = re.compile(r'i_[0-9A-Fa-f]{8}_[0-9A-Fa-f]{4}')

@@ -81,6 +81,24 @@ class InstanceDisks:
                 self._unmark(entry)
         return [each for each in entries if each.fill_id not in finished]
 
+    def other_pools(self, pool: str, prefix: str) -> builtins.list[str]:
+        """Return the other pools with disks whose names begin in some way.
+
+        :param pool: ID of the pool that is left out.
+        :param prefix: of the names of the disks; letters, digits and "_".
+        :returns: the IDs of the pools.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return [
+                row.text('pool')
+                for row in connection.rows(
+                    'SELECT DISTINCT pool FROM instance_disks'
+                    ' WHERE pool <> ? AND substr(disk_name, 1, ?) = ?',
+                    (pool, len(prefix), prefix),
+                )
+            ]
+
     def start(
         self, pool: str, disk_name: str, size: int, fill_id: str | None = None
     ) -> models.InstanceDisk:

@@ -133,6 +133,8 @@ class _Reconciler:
         for entry in catalog.instance_disks.list(found.pool.id):
             with self._noting_failure(entry.disk_name):
                 self._check_instance_disk(entry)
+        with self._noting_failure(naming.CHECK_DISK_PREFIX):
+            self._check_other_pools(found.pool.id)
         with self._noting_failure('web/File'):
             self._remove_stale_uploads()
         snapshot = None
@@ -268,8 +270,24 @@ class _Reconciler:
                     self._cache.catalog.base_images.quarantine(record, fault)
                     self._quarantined.append((record.disk_name, fault))
 
-    def _check_instance_disk(self, entry: models.InstanceDisk) -> None:
-        cache = self._cache
+    def _check_other_pools(self, pool: str) -> None:
+        """Remove what a platform check left in another volume group."""
+        cache, prefix = self._cache, naming.CHECK_DISK_PREFIX
+        disks = cache.catalog.instance_disks
+        for other in disks.other_pools(pool, prefix):
+            driver = cache.driver.platform_access().sibling_with_id(other)
+            sibling = dataclasses.replace(cache, driver=driver)
+            for entry in disks.list(other):
+                if entry.disk_name.startswith(prefix):
+                    with self._noting_failure(entry.disk_name):
+                        self._check_instance_disk(entry, sibling)
+
+    def _check_instance_disk(
+        self,
+        entry: models.InstanceDisk,
+        cache: cache_module.Cache | None = None,
+    ) -> None:
+        cache = cache or self._cache
         with (
             contextlib.suppress(exceptions.LockTimeout),
             cache.instance_disk_lock(entry.disk_name),

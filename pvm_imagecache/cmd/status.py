@@ -47,6 +47,10 @@ LEAST_PYPOWERVM: Final = (1, 1, 27)
 _ERROR: Final = 255
 _Code = upgradecheck.Code
 _Result = upgradecheck.Result
+_NOT_MEASURED: Final = _Result(
+    _Code.SUCCESS,
+    'The platform was not measured. See "pvm-imagecache platform check".',
+)
 _NO_DRIVER: Final = _Result(
     _Code.FAILURE, 'Not checked: driver failed to load'
 )
@@ -237,6 +241,35 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         return _Result(_Code.SUCCESS)
 
+    def _platform_facts(self) -> _Result:
+        from pvm_imagecache.catalog import facade
+        from pvm_imagecache.platform_check import report
+
+        if self._driver is None:
+            return _NO_DRIVER
+        path = cache.catalog_path(self._conf)
+        if not os.path.lexists(path):
+            return _NOT_MEASURED
+        try:
+            access = self._driver.platform_access()
+            records = facade.Catalog(path, read_only=True).platform_facts.list(
+                self._driver.pool_id()
+            )
+            level = str(access.levels()) if records else ''
+        except exceptions.NotSupported as error:
+            return _Result(_Code.SUCCESS, str(error))
+        except exceptions.PVMImageCacheError as error:
+            return _Result(_Code.WARNING, f'Not checked: {error}')
+        if not records:
+            return _NOT_MEASURED
+        if report.is_out_of_date(records.values(), level):
+            return _Result(
+                _Code.WARNING,
+                f'The platform was measured at another level than {level}. '
+                'Run "pvm-imagecache platform check" again.',
+            )
+        return _Result(_Code.SUCCESS)
+
     _upgrade_checks = (
         ('Policy file', _policy_file),
         ('Catalog', _catalog),
@@ -247,6 +280,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Untracked disks', _untracked_disks),
         # After the check that reads the disks.
         ('Other catalogs', _other_catalogs),
+        ('Platform facts', _platform_facts),
     )
 
 

@@ -45,6 +45,8 @@ class ShowUsage(base.ShowOne):
     nova-compute, last_run_error what failed in it. other_catalogs shows
     which other catalogs have disks in the pool: of another host, of another
     state_path, or of a state directory that was deleted.
+    platform_facts is empty before the first "platform check", and
+    "out-of-date" if the platform was upgraded since.
     """
 
     rule = rules.USAGE
@@ -63,6 +65,7 @@ class ShowUsage(base.ShowOne):
         'last_run_error',
         'catalog_id',
         'other_catalogs',
+        'platform_facts',
     )
     examples = (
         ('usage', 'statistics'),
@@ -147,4 +150,5 @@ class ShowUsage(base.ShowOne):
             last.error or None if last else None,
             usage.catalog_id or None,
             formatting.OtherCatalogs(usage.other_catalogs),
+            usage.platform.value if usage.platform else None,
         )

@@ -41,6 +41,7 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
+from pvm_imagecache import platform_facts
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import change_queue
@@ -77,6 +78,9 @@ class VolumeGroup:
         the longest update of another process.
     :ivar gone: whether the last read failed because the volume group no
         longer exists: it was created again, or another server owns it.
+    :ivar vios_level: version of the VIOS when it was found; '' if it
+        reports none.
+    :ivar facts: returns what was measured of the platform.
     """
 
     def __init__(
@@ -92,11 +96,13 @@ class VolumeGroup:
         self.uuid = uuid
         self.name = name
         self.gone = False
+        self.vios_level = ''
+        self.facts: platform_facts.Source = platform_facts.PlatformFacts
         self._adapters = adapters
         self._locks = lock_directory
         self._lock_timeout = lock_timeout
         self._queue = change_queue.ChangeQueue(
-            name, self._update, self._exclusive
+            name, self._update, self.exclusive
         )
         self._guard = threading.Lock()
         self._kept: tuple[vg_document.Document, float] | None = None
@@ -196,11 +202,13 @@ class VolumeGroup:
         return self._queue.submit(changes.Request(operations))
 
     @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Hold the lock of the volume group.
 
         The ETag protects the disks even without it. So if the lock cannot
         be had, the change is made nevertheless.
+
+        :returns: a context manager that holds the lock.
         """
         with contextlib.ExitStack() as held:
             try:
@@ -251,7 +259,7 @@ class VolumeGroup:
                 attempt.pause()
                 self._undo_unanswered(pending, before)
             except exceptions.PowerVMRequestFailed as error:
-                changes.raise_if_full(error, document, pending)
+                changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
                 raise
         raise exceptions.VolumeGroupChanged(
@@ -333,7 +341,7 @@ class VolumeGroup:
                     raise exceptions.DiskExistsElsewhere(
                         name=name, pool=f'volume group {group.name}'
                     ) from error
-        taken = changes.name_in_use(error, names)
+        taken = changes.name_in_use(error, names, self.facts())
         if taken is not None:
             raise exceptions.DiskExistsElsewhere(
                 name=taken, pool='another volume group'
@@ -402,7 +410,9 @@ def find(
     if len(found) > 1:
         raise _ambiguous(name, [server for server, _ in found])
     server, group = found[0]
-    return VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
+    made = VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
+    made.vios_level = server.operating_system
+    return made
 
 
 def _groups_of(
