@@ -491,7 +491,8 @@ def _upgrade(
 ) -> None:
     """Create or upgrade the tables in one transaction.
 
-    A new catalog gets the ID of the one that was in the directory before.
+    A new catalog, and one that an earlier release created after a downgrade,
+    gets the ID of the one that was in the directory before.
     """
     if _version(connection) == schema.VERSION:
         return
@@ -508,7 +509,7 @@ def _upgrade(
     for version in range(found + 1, schema.VERSION + 1):
         for statement in schema.STEPS[version].split(';'):
             connection.execute(statement)
-    if not found and former_id:
+    if found < schema.FIRST_WITH_ID and former_id:
         connection.execute('UPDATE identity SET catalog_id = ?', (former_id,))
     connection.execute(f'PRAGMA user_version = {schema.VERSION}')
     connection.execute('COMMIT')

@@ -19,6 +19,8 @@ data. A new one goes through all steps.
 from typing import Final
 
 VERSION: Final = 8
+#: The first version whose catalogs have an ID.
+FIRST_WITH_ID: Final = 8
 
 #: By version: the statements that upgrade the version before to it.
 STEPS: Final = {

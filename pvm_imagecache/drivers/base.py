@@ -99,7 +99,8 @@ class Disk:
     :ivar label: of the :class:`NewDisk` that it was created from; '' if the
         pool does not keep labels. If a method is given a disk with a label,
         a disk of the same name and UDID that has another one is another
-        disk: a pool may use a UDID again. No label says nothing.
+        disk. A driver whose pool never uses a UDID again need not compare
+        labels.
     """
 
     name: str
