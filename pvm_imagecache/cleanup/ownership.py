@@ -26,7 +26,6 @@ characters, three more than those of earlier releases.
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
-import re
 from typing import Final
 
 from oslo_utils import units
@@ -40,17 +39,9 @@ from pvm_imagecache.drivers import base
 #: Seconds after which no request of a crashed process is still running:
 #: within one update of a volume group PowerVM copies whole disks.
 LONGEST_REQUEST: Final = 3600.0
-_LABEL_PREFIX: Final = 'imagecache_'
 _LABEL_DIGITS: Final = 10
 #: Of labels without catalog.
 _OLD_LABEL_DIGITS: Final = 16
-_OLD_LABEL: Final = re.compile(
-    f'{_LABEL_PREFIX}([0-9a-f]{{{_OLD_LABEL_DIGITS}}})'
-)
-_LABEL: Final = re.compile(
-    f'{_LABEL_PREFIX}([0-9a-f]{{{_LABEL_DIGITS}}})'
-    f'_([0-9a-f]{{{models.CATALOG_DIGITS}}})'
-)
 
 
 def label(fill_id: str) -> str:
@@ -62,8 +53,8 @@ def label(fill_id: str) -> str:
     """
     catalog = models.catalog_of(fill_id)
     if not catalog:
-        return _LABEL_PREFIX + fill_id[:_OLD_LABEL_DIGITS]
-    return f'{_LABEL_PREFIX}{fill_id[:_LABEL_DIGITS]}_{catalog}'
+        return naming.LABEL_PREFIX + fill_id[:_OLD_LABEL_DIGITS]
+    return f'{naming.LABEL_PREFIX}{fill_id[:_LABEL_DIGITS]}_{catalog}'
 
 
 def certain_label(fill_id: str) -> str:
@@ -83,7 +74,7 @@ def catalog_of(disk: base.Disk) -> str:
     :returns: the beginning of the ID of the catalog; '' if the disk has no
         label of this project, or the one of an earlier release.
     """
-    found = _LABEL.fullmatch(disk.label)
+    found = naming.LABEL.fullmatch(disk.label)
     return found[2] if found else ''
 
 
@@ -131,24 +122,24 @@ def adopted_fill_id(disk: base.Disk, fill_id: str) -> str:
         the fill ID with that label: a record with another one would not own
         the disk.
     """
-    if not has_our_label(disk):
-        return fill_id
-    found = _LABEL.fullmatch(disk.label)
+    found = naming.LABEL.fullmatch(disk.label)
     if found:
         return models.with_catalog(
             found[1] + fill_id[_LABEL_DIGITS:], found[2]
         )
-    found = _OLD_LABEL.fullmatch(disk.label)
+    found = naming.OLD_LABEL.fullmatch(disk.label)
     return found[1] + fill_id[_OLD_LABEL_DIGITS:] if found else fill_id
 
 
 def has_our_label(disk: base.Disk) -> bool:
     """Return whether a disk carries a label of this project.
 
+    A label that the platform has shortened is none: it says too little.
+
     :param disk: as the pool shows it.
     :returns: whether any process of this project created the disk.
     """
-    return disk.label.startswith(_LABEL_PREFIX)
+    return naming.is_label(disk.label)
 
 
 def has_label(disk: base.Disk) -> bool:
@@ -172,7 +163,7 @@ def is_disk_of(disk: base.Disk, record: models.BaseImage) -> bool:
     if (disk.name, disk.udid) != (record.disk_name, record.udid):
         return False
     expected = certain_label(record.fill_id)
-    return not expected or not has_label(disk) or disk.label == expected
+    return not expected or not has_our_label(disk) or disk.label == expected
 
 
 def may_still_appear(
@@ -235,14 +226,14 @@ def is_ours(
 def may_be_stale(disk: base.Disk, own: Collection[str]) -> bool:
     """Return whether a disk without a record may be a stale base image.
 
-    nova-powervm set no labels. A label of this catalog, or one that names
-    no catalog, belongs to a record that was lost.
+    nova-powervm set no labels. A label of this catalog, or one of this
+    project that names no catalog, belongs to a record that was lost.
 
     :param disk: that has the name of a base image.
     :param own: as for :func:`other_catalog_of`.
     :returns: False if the label shows that the disk belongs to others.
     """
-    if has_our_label(disk):
+    if disk.label.startswith(naming.LABEL_PREFIX):
         return not other_catalog_of(disk, own)
     return not has_label(disk)
 

@@ -126,15 +126,15 @@ class Document:
     def has(self, disk: base.Disk) -> bool:
         """Return whether a disk exists.
 
-        :param disk: identified by its name, its UDID, and its label if both
-            have one: PowerVM may use a UDID again.
+        :param disk: identified by its name, its UDID, and its label if it has
+            one: PowerVM may use a UDID again.
         :returns: True if these are those of one disk.
         """
         found = self._by_udid.get(disk.udid)
         return (
             found is not None
             and found.name == disk.name
-            and not differ(found.label, disk.label)
+            and not is_other(found.label, disk.label)
         )
 
     def delete(self, disk: base.Disk) -> None:
@@ -158,18 +158,15 @@ class Document:
         self.wrapper.virtual_disks.append(wrapper)
 
 
-def differ(one: str, other: str) -> bool:
-    """Return whether two labels show that they are of different disks.
+def is_other(label: str, expected: str) -> bool:
+    """Return whether a label shows that a disk is not the expected one.
 
-    :param one: the label of a disk.
-    :param other: the label of a disk.
-    :returns: False if one of them is no label.
+    :param label: of the disk.
+    :param expected: the label of the expected disk; '' if it is not known.
+    :returns: False for a label that is not of this project: it may have been
+        dropped or changed by the platform.
     """
-    return (
-        one != other
-        and one not in base.NO_LABEL
-        and other not in base.NO_LABEL
-    )
+    return bool(expected) and label != expected and naming.is_label(label)
 
 
 def _disks(parent: Any) -> list[base.Disk]:

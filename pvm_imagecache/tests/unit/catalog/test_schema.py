@@ -414,7 +414,6 @@ class UpgradeFrom7Test(UpgradeTestCase):
             self.catalog.close()
         self.assertEqual(7, len(set(found)))
 
-
     def test_a_catalog_of_a_downgrade_gets_the_id_of_the_directory(self):
         before = self.catalog.catalog_id
         for version in range(1, 8):

@@ -105,6 +105,10 @@ class LabelTest(base.TestCase):
         # Some platform may keep only the beginning.
         disk = disk_of(ownership.label(fill_id)[:length])
         self.assertEqual('', ownership.catalog_of(disk))
+        for udid, expected in (('udid', True), ('other', False)):
+            self.assertEqual(
+                expected, ownership.is_ours(disk, udid, fill_id, GIB, True)
+            )
         self.assertFalse(ownership.is_ours(disk, None, fill_id, GIB, True))
 
     @base.generated

@@ -129,7 +129,9 @@ class ApplyTest(base.TestCase):
         )
 
     def test_a_source_with_another_label_is_gone(self):
-        volume_groups.change(self.wrapper, 'asdf', DiskLabel='theirs')
+        volume_groups.change(
+            self.wrapper, 'asdf', DiskLabel='imagecache_bbbbbbbbbb_5e1f0c2a'
+        )
         (source,) = vg_document.Document(self.wrapper).named('asdf')
         self._last_fails(
             exceptions.BaseImageGone,
@@ -143,7 +145,9 @@ class ApplyTest(base.TestCase):
             [
                 Copy(
                     new('b'),
-                    dataclasses.replace(source, label='ours'),
+                    dataclasses.replace(
+                        source, label='imagecache_aaaaaaaaaa_5e1f0c2a'
+                    ),
                     lambda: True,
                 )
             ],

@@ -86,21 +86,27 @@ class DocumentTest(base.TestCase):
             )
 
     def test_a_disk_with_another_label_is_another_disk(self):
-        volume_groups.change(self.wrapper, 'asdf', DiskLabel='ours')
+        ours, theirs = (f'imagecache_{each * 10}_5e1f0c2a' for each in 'ab')
+        volume_groups.change(self.wrapper, 'asdf', DiskLabel=ours)
         document = self._document()
         (disk,) = document.named('asdf')
         for label, same in (
-            ('ours', True),
-            ('theirs', False),
+            (ours, True),
+            (theirs, False),
             ('', True),
-            ('None', True),
         ):
             wanted = dataclasses.replace(disk, label=label)
             self.assertEqual(same, document.has(wanted))
-        (unlabelled,) = document.named('asdf2')
-        self.assertTrue(
-            document.has(dataclasses.replace(unlabelled, label='ours'))
-        )
+
+    def test_a_label_that_the_platform_changed_says_nothing(self):
+        ours = 'imagecache_aaaaaaaaaa_5e1f0c2a'
+        for label in ('None', '', ours[:-1], ours.upper(), 'theirs'):
+            volume_groups.change(self.wrapper, 'asdf', DiskLabel=label)
+            document = self._document()
+            (disk,) = document.named('asdf')
+            self.assertTrue(
+                document.has(dataclasses.replace(disk, label=ours))
+            )
 
     def test_delete_removes_one_element(self):
         document = self._document()
