@@ -294,6 +294,35 @@ class DiskNameInvalid(RequestRefused):
     msg_fmt = '"%(name)s" cannot be the name of a virtual disk: %(reason)s.'
 
 
+class DiskOfOtherCatalog(RequestRefused):
+    """Raised if a command would change a disk of another catalog.
+
+    :ivar name: name of the disk.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Disk "%(name)s" belongs to another catalog (%(catalog)s): that of '
+        'another host, of another state_path, or of a state directory that '
+        'was deleted. "pvm-imagecache usage" shows the ID of the catalog of '
+        'a host. Nothing was changed. If that catalog is no longer used, add '
+        '--take-over.'
+    )
+
+
+class OtherCatalogUnknown(RequestRefused):
+    """Raised if no disk of the pool belongs to the other catalog.
+
+    :ivar catalog: what the user called the other catalog.
+    :ivar known: the other catalogs that have disks in the pool, as text.
+    """
+
+    msg_fmt = (
+        'No disk of the pool belongs to another catalog "%(catalog)s". Other '
+        'catalogs in the pool: %(known)s.'
+    )
+
+
 class DiskNotOurs(RequestRefused):
     """Raised if a base image is named where an instance disk is required.
 
@@ -1398,6 +1427,25 @@ class BaseImageOccupied(CacheFault):
     msg_fmt = (
         'The disk name %(name)s, under which image %(image)s would be '
         'cached, is taken: %(reason)s'
+    )
+
+
+class BaseImageOfOtherCatalog(BaseImageOccupied):
+    """Raised if another catalog has a base image of that disk name.
+
+    :ivar name: name of the disk.
+    :ivar image: ID of the image.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Image %(image)s is not cached by this host, because disk %(name)s '
+        'is the base image of another catalog (%(catalog)s). Possible '
+        'causes: another host caches images in this pool; state_path was '
+        'changed; the state directory was deleted. "pvm-imagecache usage" '
+        'shows the ID of the catalog of a host. Use another pool for each '
+        'host, or correct state_path. If the other catalog is no longer '
+        'used, run "pvm-imagecache verify --take-over %(catalog)s".'
     )
 
 

@@ -24,12 +24,12 @@ import os
 import sqlite3
 import time
 from typing import Final
-import uuid
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import clock as catalog_clock
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.catalog import identity
 from pvm_imagecache.catalog import models
 from pvm_imagecache.system import private_files
 
@@ -121,7 +121,8 @@ class InstanceDisks:
                 pool=pool,
                 disk_name=disk_name,
                 size=size,
-                fill_id=fill_id or uuid.uuid4().hex,
+                fill_id=fill_id
+                or models.new_fill_id(catalog_id=identity.read_id(self._file)),
                 holder=models.holder_name(),
                 udid=None,
                 started_at=time.time(),

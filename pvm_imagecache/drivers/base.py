@@ -97,7 +97,10 @@ class Disk:
     :ivar udid: unique ID; no other disk of the pool ever has it.
     :ivar capacity: in bytes.
     :ivar label: of the :class:`NewDisk` that it was created from; '' if the
-        pool does not keep labels.
+        pool does not keep labels. If a method is given a disk with a label,
+        a disk of the same name and UDID that has another label of this
+        project (:func:`pvm_imagecache.naming.is_label`) is another disk. A
+        driver whose pool never uses a UDID again need not compare labels.
     """
 
     name: str

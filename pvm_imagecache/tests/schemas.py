@@ -132,6 +132,20 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         seconds_saved=_MAYBE_SECONDS,
         last_run=_MAYBE_TIME,
         last_run_error=_MAYBE_TEXT,
+        catalog_id={'type': ['string', 'null'], 'pattern': '^[0-9a-f]{32}$'},
+        other_catalogs={
+            'type': 'array',
+            'items': {
+                'type': 'object',
+                'properties': {
+                    'catalog': {'type': 'string', 'pattern': '^[0-9a-f]{8}$'},
+                    'base_images': _COUNT,
+                    'other_disks': _COUNT,
+                },
+                'required': ['catalog', 'base_images', 'other_disks'],
+                'additionalProperties': False,
+            },
+        },
         platform_facts={'enum': ['measured', 'out-of-date', 'unknown', None]},
     ),
     'history': _rows(

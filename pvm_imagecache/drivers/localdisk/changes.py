@@ -303,6 +303,8 @@ def _check_source(document: vg_document.Document, operation: Copy) -> None:
         reason = 'there are several disks of that name'
     elif named[0].udid != source.udid:
         reason = f'it was replaced by another disk ({named[0].udid})'
+    elif vg_document.is_other(named[0].label, source.label):
+        reason = 'it was replaced by another disk with the same UDID'
     elif not operation.still_valid():
         reason = 'it was evicted or replaced meanwhile'
     else:
