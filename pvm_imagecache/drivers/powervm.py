@@ -124,7 +124,10 @@ class Connection:
         """The base URL, for messages."""
         protocol = self.protocol or ('https' if self.password else 'http')
         port = self.port or pvm_const.PORT_DEFAULT_BY_PROTO.get(protocol)
-        return f'{protocol}://{self.host}:{port}'
+        host = self.host
+        if ':' in host and not host.startswith('['):
+            host = f'[{host}]'
+        return f'{protocol}://{host}:{port}'
 
 
 class AdapterSource:
@@ -527,6 +530,6 @@ def _proxy_hint(connection: Connection) -> str:
         if os.environ.get(name):
             return (
                 f' {name} is set and applies to this host too: add '
-                f'{connection.host} to no_proxy.'
+                f'{connection.host.strip("[]")} to no_proxy.'
             )
     return ''

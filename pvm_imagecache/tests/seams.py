@@ -28,6 +28,7 @@ names of the product                  used for
 ``RETRY_DELAYS`` of three modules     pauses between attempts
 ``retry._LONGEST_BACKOFF``            the same, after a 412
 ``VolumeGroup(lock_timeout=...)``     its default
+``volume_group.COPY_TIMEOUT``         how long an answer is waited for
 ``ownership.LONGEST_REQUEST``         until when a late disk may appear
 ``ownership.label``                   label of a disk, from its fill id
 ``ImageSource._data``                 other bytes than Glance has sent
@@ -362,6 +363,13 @@ def short_waits(catalog: float, lock: float) -> Iterator[None]:
             (volume_group.VolumeGroup.__init__, '__defaults__', (lock,)),
         ):
             patches.enter_context(mock.patch.object(where, name, value))
+        yield
+
+
+@contextlib.contextmanager
+def short_copies(seconds: int) -> Iterator[None]:
+    """Wait only so long for the answer to an update with copies."""
+    with mock.patch.object(volume_group, 'COPY_TIMEOUT', seconds):
         yield
 
 

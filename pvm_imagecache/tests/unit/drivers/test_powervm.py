@@ -46,6 +46,9 @@ class ConnectionTest(base.TestCase):
             ({'password': 'p'}, 'https://localhost:12443'),
             ({'password': 'p', 'protocol': 'http'}, 'http://localhost:12080'),
             ({'protocol': 'https', 'port': 5, 'host': 'h'}, 'https://h:5'),
+            ({'host': '::1'}, 'http://[::1]:12080'),
+            ({'host': '[::1]'}, 'http://[::1]:12080'),
+            ({'host': 'fe80::1%eth0'}, 'http://[fe80::1%eth0]:12080'),
         ):
             self.assertEqual(url, powervm.Connection(**values).url)
 
@@ -170,6 +173,11 @@ class TranslatedTest(base.TestCase):
         refused = pvm_exceptions.ConnectionError('refused')
         self.assertIn(
             'add localhost to no_proxy', str(self._translated(refused))
+        )
+        # There it has no brackets.
+        self.assertIn(
+            'add ::1 to no_proxy',
+            str(self._translated(refused, host='[::1]')),
         )
         self.assertNotIn(
             'no_proxy', str(self._translated(refused, host='elsewhere'))
