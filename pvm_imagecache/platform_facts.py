@@ -17,6 +17,7 @@ platform check`` measures them. Code that depends on one of them reads the
 fact, and is correct for every value of it and for None.
 """
 
+from collections.abc import Callable
 import dataclasses
 import enum
 import re
@@ -113,6 +114,10 @@ class PlatformFacts:
     accepts_qcow2: bool | None = None
     logical_volume_limit: int | None = None
     new_disk_zeroed: bool | None = None
+
+
+#: Returns what is known at that moment.
+Source = Callable[[], PlatformFacts]
 
 
 def _types() -> dict[str, type]:
