@@ -28,13 +28,16 @@ from oslo_utils import units
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers import refusals
 from pvm_imagecache.drivers.localdisk import vg_document
 
 #: Of AIX: the name of a logical volume is in use on the VIOS.
 _NAME_IN_USE: Final = '0516-360'
+_NO_FACTS: Final = platform_facts.PlatformFacts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,12 +260,14 @@ def raise_if_full(
     error: exceptions.PowerVMError,
     document: vg_document.Document,
     pending: Iterable[Request],
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
 ) -> None:
     """Raise NotEnoughSpace if PowerVM refused an update for lack of space.
 
     :param error: of the update.
     :param document: the volume group as it was read before the update.
     :param pending: the requests that the update should carry out.
+    :param facts: what was measured of the platform.
     :raises NotEnoughSpace: if the error means that.
     """
     new = new_disks(pending)
@@ -273,20 +278,27 @@ def raise_if_full(
             needed=_needed(new),
             what=_listed(new),
             free=document.free,
+            facts=facts,
+            names=[document.name, *(each.name for each in new)],
         )
 
 
 def name_in_use(
-    error: exceptions.PowerVMRequestFailed, names: Collection[str]
+    error: exceptions.PowerVMRequestFailed,
+    names: Collection[str],
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
 ) -> str | None:
     """Return the name that PowerVM refused because it is in use.
 
     :param error: of an update.
     :param names: of the disks that it should create.
+    :param facts: what was measured of the platform.
     :returns: the only one that the message can mean; otherwise None.
     """
     message = str(error)
-    if _NAME_IN_USE not in message:
+    if _NAME_IN_USE not in message and not refusals.is_like(
+        message, facts.name_exists_words, facts.no_space_words, names
+    ):
         return None
     meant = [name for name in names if _contains(message, name)] or names
     return next(iter(meant)) if len(meant) == 1 else None

@@ -276,7 +276,7 @@ class VolumeGroup:
                 attempt.pause()
             except exceptions.PowerVMRequestFailed as error:
                 self._undo_refused(pending, before)
-                changes.raise_if_full(error, document, pending)
+                changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
                 raise
         raise exceptions.VolumeGroupChanged(
@@ -446,7 +446,7 @@ class VolumeGroup:
                     raise exceptions.DiskExistsElsewhere(
                         name=name, pool=f'volume group {group.name}'
                     ) from error
-        taken = changes.name_in_use(error, names)
+        taken = changes.name_in_use(error, names, self.facts())
         if taken is not None:
             raise exceptions.DiskExistsElsewhere(
                 name=taken, pool='another volume group'
