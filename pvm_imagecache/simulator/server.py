@@ -63,7 +63,11 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(address, _Handler)
         self.host = host
         self.api = rest.Api(
-            host.resources, host.files, host.jobs, host.sessions
+            host.resources,
+            host.files,
+            host.jobs,
+            host.sessions,
+            host.settings,
         )
         self.control = control_api.ControlApi(host)
         self._lock = threading.Lock()
