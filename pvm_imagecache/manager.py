@@ -109,6 +109,7 @@ class ImageManager:
             listener=listener,
             requirement_for=requirement_for,
         )
+        driver.use_facts(self._cache.platform_facts)
 
     @classmethod
     def from_conf(

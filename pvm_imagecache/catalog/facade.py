@@ -23,13 +23,16 @@ from collections.abc import Iterator
 import contextlib
 import os
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import base_images
 from pvm_imagecache.catalog import clock
+from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import failed_downloads
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import history
 from pvm_imagecache.catalog import instance_disks
 from pvm_imagecache.catalog import pins
+from pvm_imagecache.catalog import platform_facts
 from pvm_imagecache.catalog import pools
 from pvm_imagecache.system import identity
 
@@ -52,6 +55,7 @@ class Catalog:
         :class:`~.failed_downloads.FailedDownloads`.
     :ivar pins: see :class:`~.pins.Pins`.
     :ivar pools: see :class:`~.pools.Pools`.
+    :ivar platform_facts: see :class:`~.platform_facts.PlatformFacts`.
     :ivar history: see :class:`~.history.History`.
     :ivar clock: see :class:`~.clock.Clock`.
     """
@@ -71,12 +75,31 @@ class Catalog:
         )
         self.failed_downloads = failed_downloads.FailedDownloads(self._file)
         self.pools = pools.Pools(self._file)
+        self.platform_facts = platform_facts.PlatformFacts(
+            self._file, self.clock
+        )
         self.history = history.History(self._file, user)
 
     @property
     def path(self) -> str:
         """Path of the SQLite file."""
         return self._file.path
+
+    @property
+    def catalog_id(self) -> str:
+        """ID of this catalog: 32 hexadecimal digits that never change.
+
+        It is read each time: a corrupt catalog is replaced by a new one.
+
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            row = connection.row('SELECT catalog_id FROM identity')
+            if row is None:
+                raise exceptions.CatalogError(
+                    path=self.path, reason='it has no ID'
+                )
+            return row.matching('catalog_id', catalog_connection.FILL_ID)
 
     @property
     def exists(self) -> bool:

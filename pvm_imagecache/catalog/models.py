@@ -25,6 +25,7 @@ from typing import Final
 import uuid
 
 from pvm_imagecache import image as image_module
+from pvm_imagecache import platform_facts
 
 
 class State(enum.Enum):
@@ -206,6 +207,24 @@ class HistoryEvent:
     who: str
     detail: str | None
     code: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PlatformFact:
+    """One fact about the platform of a pool, as it was measured.
+
+    :ivar value: the value; None: the measurement failed.
+    :ivar reason: why the value is unknown; '' if it is known.
+    :ivar measured_at: when it was measured, in Unix seconds.
+    :ivar measured_clock: the same, by the clock of the catalog.
+    :ivar platform: identifies the levels of the platform at that time.
+    """
+
+    value: platform_facts.Value | None
+    reason: str
+    measured_at: float
+    measured_clock: float
+    platform: str
 
 
 #: Digit of a fill ID, in place of the version of a UUID, and its value if

@@ -18,7 +18,7 @@ data. A new one goes through all steps.
 
 from typing import Final
 
-VERSION: Final = 7
+VERSION: Final = 8
 
 #: By version: the statements that upgrade the version before to it.
 STEPS: Final = {
@@ -206,5 +206,24 @@ CREATE TABLE failed_downloads (
     signature TEXT,
     PRIMARY KEY (pool, disk_name)
 );
+""",
+    # What was measured of the platform of each pool; and the ID of this
+    # catalog, which the labels of its disks will carry.
+    8: """
+CREATE TABLE platform_facts (
+    pool TEXT NOT NULL,
+    fact TEXT NOT NULL,
+    value TEXT,
+    reason TEXT NOT NULL,
+    measured_at REAL NOT NULL,
+    measured_clock REAL NOT NULL,
+    platform TEXT NOT NULL,
+    PRIMARY KEY (pool, fact)
+);
+CREATE TABLE identity (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    catalog_id TEXT NOT NULL
+);
+INSERT INTO identity VALUES (1, lower(hex(randomblob(16))));
 """,
 }

@@ -35,6 +35,7 @@ from typing import Final
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
+from pvm_imagecache import platform_facts
 from pvm_imagecache.conf import types
 
 #: The version of this contract; see ``DiskDriver.api_version``.
@@ -217,6 +218,17 @@ class DiskDriver(abc.ABC):
 
     def close(self) -> None:
         """Release connections; a later call of a method may reopen them."""
+        return
+
+    def use_facts(self, facts: platform_facts.Source) -> None:
+        """Give the driver what was measured of its platform.
+
+        Override if the driver depends on a fact. It must be correct for
+        every value of it, and without any fact.
+
+        :param facts: returns what is known at that moment; it raises no
+            error, and can be called often.
+        """
         return
 
     # -- Capability.IMAGE_CACHE

@@ -23,6 +23,7 @@ from typing import Any
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
@@ -60,6 +61,7 @@ class LocalDiskDriver(base.DiskDriver):
         self._guard = threading.Lock()
         self._found: volume_group.VolumeGroup | None = None
         self._stale_uploads = False
+        self._facts: platform_facts.Source = platform_facts.PlatformFacts
 
     @classmethod
     def from_conf(cls, conf: types.Conf) -> 'LocalDiskDriver':
@@ -163,8 +165,8 @@ class LocalDiskDriver(base.DiskDriver):
             exceptions.PowerVMRequestFailed,
             exceptions.PowerVMBusy,
         ) as error:
-            if len(disks) == 1:
-                return [base.Deletion(disks[0], error)]
+            if len(disks) == 1 or isinstance(error, exceptions.UpdateNotMade):
+                return [base.Deletion(disk, error) for disk in disks]
             return [
                 deletion
                 for disk in disks
@@ -174,6 +176,9 @@ class LocalDiskDriver(base.DiskDriver):
 
     def close(self) -> None:
         self._adapters.close()
+
+    def use_facts(self, facts: platform_facts.Source) -> None:
+        self._facts = facts
 
     def _note_stale_upload(self) -> None:
         self._stale_uploads = True
@@ -192,6 +197,8 @@ class LocalDiskDriver(base.DiskDriver):
                         self._locks,
                     )
                 )
+                # One that is set later applies, too.
+                self._found.facts = lambda: self._facts()
             return self._found
 
     def _pool(self, document: vg_document.Document) -> base.Pool:

@@ -356,6 +356,7 @@ class BrokenCatalog(facade.Catalog):
             'failed_downloads',
             'instance_disks',
             'history',
+            'platform_facts',
             'pools',
         ):
             self._break(subject)
