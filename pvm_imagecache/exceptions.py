@@ -584,8 +584,8 @@ class UpdateNotMade(PowerVMRequestFailed):
     """
 
     msg_fmt = (
-        '%(pool)s: PowerVM did not confirm an update in time, and did not '
-        'carry it out for %(what)s: %(reason)s'
+        '%(pool)s: PowerVM did not confirm an update in time, and has not '
+        'certainly carried it out for %(what)s: %(reason)s'
     )
 
 

@@ -236,18 +236,22 @@ def take(
     """End the requests that an update without an answer carried out.
 
     Only a label shows for certain that a disk is the one of a request, and
-    not one of the same name that another client has created since.
+    not one of the same name that another client has created since. Nothing
+    shows that a copy is complete: a server that was rebooted during a copy
+    leaves a part of it in a disk of the full size. So no copy is taken.
 
     :param after: the volume group.
     :param pending: the requests that the update should carry out.
     :param before: the UDIDs of the disks that existed before the update.
-    :param is_final: whether the update has certainly ended. If not, a copy
-        may be incomplete, and no request is ended.
+    :param is_final: whether the update has certainly ended. If not, no
+        request is ended.
     :returns: the disks of other requests, which must be deleted.
     """
     surplus: dict[base.Disk, Request] = {}
     for request in pending:
-        disks = _carried_out(after, request, before) if is_final else None
+        disks = None
+        if is_final and not request.copies:
+            disks = _carried_out(after, request, before)
         if disks is not None:
             request.disks, request.done = disks, True
             continue
