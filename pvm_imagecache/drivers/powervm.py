@@ -414,6 +414,23 @@ def retry_read(call: Callable[[], _Result]) -> _Result:
         return retry(call)
 
 
+def may_be_done(error: exceptions.PowerVMError) -> bool:
+    """Return whether PowerVM may have carried out a request that failed.
+
+    :param error: of the request.
+    :returns: True if the answer was lost, or is an error of the server that
+        is not transient; False if PowerVM refused the request.
+    """
+    if isinstance(error, exceptions.PowerVMUnreachable):
+        return True
+    status = status_of(error)
+    return (
+        status is not None
+        and status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+        and not error.transient
+    )
+
+
 def is_conflict(error: exceptions.PowerVMRequestFailed) -> bool:
     """Return whether another process changed an object before our update.
 

@@ -275,7 +275,7 @@ class VolumeGroup:
                     raise
                 attempt.pause()
             except exceptions.PowerVMRequestFailed as error:
-                self._undo_refused(pending, before)
+                self._undo_refused(error, pending, before)
                 changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
                 raise
@@ -374,11 +374,18 @@ class VolumeGroup:
                 )
 
     def _undo_refused(
-        self, pending: Sequence[changes.Request], before: set[str]
+        self,
+        error: exceptions.PowerVMRequestFailed,
+        pending: Sequence[changes.Request],
+        before: set[str],
     ) -> None:
         """Delete the disks that PowerVM made before it refused an update."""
         wanted = changes.new_disks(pending)
-        if len(wanted) < 2 and not any(each.copies for each in pending):
+        if not wanted or (
+            len(wanted) == 1
+            and not any(each.copies for each in pending)
+            and not powervm.may_be_done(error)
+        ):
             return
         try:
             self._delete(changes.unanswered(wanted, self.read().disks, before))

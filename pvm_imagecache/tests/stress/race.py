@@ -87,6 +87,8 @@ _LEAST_IMAGES = 10
 _FOREIGN_DISKS = 40
 #: Images that are cached at most after a pass.
 _MOST_CACHED = 12
+#: Seconds that the stranger waits for a busy VIOS.
+_BUSY_DELAY = 0.1
 #: Failures of one kind fill the screen soon.
 _SHOWN = 40
 
@@ -773,6 +775,13 @@ class Stranger:
             try:
                 after = group.update()
             except pvm_exceptions.HttpError as error:
+                if (
+                    error.her_wrap is not None
+                    and error.her_wrap.is_vios_busy()
+                ):
+                    self.counts['foreign updates refused (busy)'] += 1
+                    time.sleep(_BUSY_DELAY)
+                    continue
                 if error.response.status != (
                     http.HTTPStatus.PRECONDITION_FAILED
                 ):

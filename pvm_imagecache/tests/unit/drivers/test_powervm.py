@@ -39,6 +39,21 @@ def _recorded(name):
     return pvm_exceptions.HttpError(pvmhttp.load_pvm_resp(name).get_response())
 
 
+class MayBeDoneTest(base.TestCase):
+    def test_only_a_refusal_shows_that_nothing_was_done(self):
+        lost = exceptions.PowerVMUnreachable(url='u', reason='r', hint='')
+        self.assertTrue(powervm.may_be_done(lost))
+        for status, kind, expected in (
+            (500, exceptions.PowerVMRequestFailed, True),
+            (503, exceptions.PowerVMBusy, False),
+            (400, exceptions.PowerVMRequestFailed, False),
+            (412, exceptions.PowerVMRequestFailed, False),
+        ):
+            error = kind(action='a', reason='r')
+            error.__cause__ = pvm_exceptions.HttpError(_answer(status))
+            self.assertEqual(expected, powervm.may_be_done(error), status)
+
+
 class ConnectionTest(base.TestCase):
     def test_the_url_follows_the_options(self):
         for values, url in (

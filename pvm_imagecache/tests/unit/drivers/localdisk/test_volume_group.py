@@ -493,13 +493,14 @@ class LostAnswerTest(VolumeGroupTestCase):
             self.powervm.before_answer = lambda answer: None
             raise volume_groups.refusal(500)
 
-        self.powervm.before_answer = refuse
-        self.assertRaises(
-            exceptions.PowerVMRequestFailed,
-            self.group.change,
-            [Create(new(name, label='ours')) for name in 'bc'],
-        )
-        self.assertEqual(self.before, self.powervm.names())
+        for names in ('bc', 'd'):
+            self.powervm.before_answer = refuse
+            self.assertRaises(
+                exceptions.PowerVMRequestFailed,
+                self.group.change,
+                [Create(new(name, label='ours')) for name in names],
+            )
+            self.assertEqual(self.before, self.powervm.names())
 
     def test_a_disk_is_not_trusted_as_long_as_the_update_may_run(self):
         # The disk is there, but PowerVM refuses all other updates.
