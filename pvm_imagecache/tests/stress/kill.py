@@ -67,6 +67,7 @@ from pvm_imagecache.platform_check import probes
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import platforms
 from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
@@ -235,8 +236,9 @@ class _Judge:
 class World:
     """A Glance, a PowerVM with disks of others, and a state directory."""
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, platform: str) -> None:
         self.directory = directory
+        self.platform = platform
         self.state = directory / 'state'
         self.trace = directory / 'trace'
         self._held = contextlib.ExitStack()
@@ -284,6 +286,7 @@ class World:
                 f'{GROUP}=1000',
                 '--volume-group',
                 f'{OTHER_GROUP}=100',
+                *platforms.options(self.platform),
             )
         )
         self.control, self.port = powervm.control, powervm.port
@@ -1519,6 +1522,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--verbose', action='store_true', help='show logs and tracebacks'
     )
+    platforms.add_argument(parser)
     parsed = parser.parse_args(arguments)
     for each in parsed.only:
         if each.partition(':')[0] not in OPERATIONS:
@@ -1531,7 +1535,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with (
         seams.short_retries(),
         tempfile.TemporaryDirectory(prefix='pvm-kill-') as directory,
-        World(pathlib.Path(directory)) as world,
+        World(pathlib.Path(directory), parsed.platform) as world,
     ):
         return Program(world, parsed).run()
 
