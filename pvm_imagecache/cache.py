@@ -21,6 +21,8 @@ from typing import Final
 from oslo_log import log as logging
 
 from pvm_imagecache import events
+from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
@@ -100,6 +102,19 @@ class Cache:
         default_factory=lambda: cooldown.Cooldown(_REFUSED_SPACE)
     )
 
+    def platform_facts(self) -> platform_facts.PlatformFacts:
+        """Return what was measured of the platform of the pool.
+
+        Nothing depends on it: without a readable catalog nothing is known.
+
+        :returns: the facts.
+        """
+        try:
+            return self.catalog.platform_facts.read(self.driver.pool_id())
+        except exceptions.PVMImageCacheError as error:
+            LOG.debug('Nothing is known of the platform: %s', error)
+            return platform_facts.PlatformFacts()
+
     def notify(self, event: events.Event) -> None:
         """Notify the listener; its exceptions are logged and ignored.
 
@@ -112,9 +127,20 @@ class Cache:
         except Exception as error:
             self.warn_once.log(f'Cache event listener failed: {error!r}')
 
+    def own_catalogs(self) -> frozenset[str]:
+        """Return the catalogs whose disks belong to this cache.
+
+        :returns: the beginnings of their IDs; empty if there is no catalog
+            yet, which is not created.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        if not self.catalog.exists:
+            return frozenset()
+        return self.catalog.identity.own()
+
     def fill_lock(
         self, disk_name: str, timeout: float | Callable[[], float]
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[object]:
         """Return the lock for filling or removing one base image.
 
         :param disk_name: of the base image.
@@ -131,7 +157,7 @@ class Cache:
 
     def instance_disk_lock(
         self, disk_name: str
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[object]:
         """Return the lock for creating one instance disk, without waiting.
 
         :param disk_name: of the instance disk.
@@ -146,7 +172,7 @@ class Cache:
 
     def eviction_lock(
         self, timeout: float
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[object]:
         """Return the lock for selecting and evicting images of the pool.
 
         Without it, one process would select on facts that another process

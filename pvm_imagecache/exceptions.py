@@ -266,6 +266,15 @@ class UsageError(RequestRefused):
     msg_fmt = '%(reason)s'
 
 
+class PlatformCheckRunning(RequestRefused):
+    """Raised if another process measures the platform of the same pool."""
+
+    msg_fmt = (
+        'Another platform check of this pool is running: both would measure '
+        'wrong rates. Wait until it ends.'
+    )
+
+
 class OperationCancelled(RequestRefused):
     """Raised if the user answers "no", or there is no terminal to ask on.
 
@@ -283,6 +292,35 @@ class DiskNameInvalid(RequestRefused):
     """
 
     msg_fmt = '"%(name)s" cannot be the name of a virtual disk: %(reason)s.'
+
+
+class DiskOfOtherCatalog(RequestRefused):
+    """Raised if a command would change a disk of another catalog.
+
+    :ivar name: name of the disk.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Disk "%(name)s" belongs to another catalog (%(catalog)s): that of '
+        'another host, of another state_path, or of a state directory that '
+        'was deleted. "pvm-imagecache usage" shows the ID of the catalog of '
+        'a host. Nothing was changed. If that catalog is no longer used, add '
+        '--take-over.'
+    )
+
+
+class OtherCatalogUnknown(RequestRefused):
+    """Raised if no disk of the pool belongs to the other catalog.
+
+    :ivar catalog: what the user called the other catalog.
+    :ivar known: the other catalogs that have disks in the pool, as text.
+    """
+
+    msg_fmt = (
+        'No disk of the pool belongs to another catalog "%(catalog)s". Other '
+        'catalogs in the pool: %(known)s.'
+    )
 
 
 class DiskNotOurs(RequestRefused):
@@ -480,6 +518,25 @@ class PowerVMTimedOut(PowerVMUnreachable):
     transient = False
 
 
+class UpdateUnanswered(PowerVMTimedOut):
+    """Raised if it remains unknown what an update of the pool did.
+
+    Permanent: PowerVM may still work on the update, so it must not be sent
+    again. The disks may appear later.
+
+    :ivar pool: the pool, as the subject of a sentence.
+    :ivar what: names of the disks.
+    :ivar reason: the error of the update, as a sentence.
+    """
+
+    msg_fmt = (
+        '%(pool)s: whether PowerVM creates or deletes %(what)s is not known: '
+        '%(reason)s The update is not sent again. The next cleanup runs '
+        'delete a new disk that appears later. Check the VIOS and its '
+        'storage if this occurs again.'
+    )
+
+
 class PowerVMLogonFailed(PowerVMError):
     """Raised if the REST API rejects the credentials.
 
@@ -552,6 +609,22 @@ class DiskUnclear(PowerVMRequestFailed):
     """
 
     msg_fmt = 'Disk "%(name)s" was not created as requested: %(reason)s.'
+
+
+class UpdateNotMade(PowerVMRequestFailed):
+    """Raised if an update was not answered, and its disks do not exist.
+
+    What PowerVM made of the update was deleted again.
+
+    :ivar pool: the pool, as the subject of a sentence.
+    :ivar what: names of the disks.
+    :ivar reason: the error of the update, as a sentence.
+    """
+
+    msg_fmt = (
+        '%(pool)s: PowerVM did not confirm an update in time, and has not '
+        'certainly carried it out for %(what)s: %(reason)s'
+    )
 
 
 class UploadFailed(PowerVMRequestFailed):
@@ -734,6 +807,17 @@ class SpaceRefused(NotEnoughSpace):
         'space, such as the number of its disks or the strictness of their '
         'allocation.'
     )
+
+
+class FactNotMeasured(PVMImageCacheError):
+    """Raised if a platform check cannot find out a fact.
+
+    :ivar reason: why, without a final stop.
+    """
+
+    reason: str
+
+    msg_fmt = 'Not measured: %(reason)s.'
 
 
 class DiskExists(PowerVMError):
@@ -1378,6 +1462,25 @@ class BaseImageOccupied(CacheFault):
     msg_fmt = (
         'The disk name %(name)s, under which image %(image)s would be '
         'cached, is taken: %(reason)s'
+    )
+
+
+class BaseImageOfOtherCatalog(BaseImageOccupied):
+    """Raised if another catalog has a base image of that disk name.
+
+    :ivar name: name of the disk.
+    :ivar image: ID of the image.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Image %(image)s is not cached by this host, because disk %(name)s '
+        'is the base image of another catalog (%(catalog)s). Possible '
+        'causes: another host caches images in this pool; state_path was '
+        'changed; the state directory was deleted. "pvm-imagecache usage" '
+        'shows the ID of the catalog of a host. Use another pool for each '
+        'host, or correct state_path. If the other catalog is no longer '
+        'used, run "pvm-imagecache verify --take-over %(catalog)s".'
     )
 
 

@@ -28,8 +28,10 @@ from pvm_imagecache.catalog import clock
 from pvm_imagecache.catalog import failed_downloads
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import history
+from pvm_imagecache.catalog import identity as catalog_identity
 from pvm_imagecache.catalog import instance_disks
 from pvm_imagecache.catalog import pins
+from pvm_imagecache.catalog import platform_facts
 from pvm_imagecache.catalog import pools
 from pvm_imagecache.system import identity
 
@@ -52,6 +54,8 @@ class Catalog:
         :class:`~.failed_downloads.FailedDownloads`.
     :ivar pins: see :class:`~.pins.Pins`.
     :ivar pools: see :class:`~.pools.Pools`.
+    :ivar identity: see :class:`~.identity.Identity`.
+    :ivar platform_facts: see :class:`~.platform_facts.PlatformFacts`.
     :ivar history: see :class:`~.history.History`.
     :ivar clock: see :class:`~.clock.Clock`.
     """
@@ -70,13 +74,27 @@ class Catalog:
             self._file, self.clock
         )
         self.failed_downloads = failed_downloads.FailedDownloads(self._file)
+        self.identity = catalog_identity.Identity(self._file, user)
         self.pools = pools.Pools(self._file)
+        self.platform_facts = platform_facts.PlatformFacts(
+            self._file, self.clock
+        )
         self.history = history.History(self._file, user)
 
     @property
     def path(self) -> str:
         """Path of the SQLite file."""
         return self._file.path
+
+    @property
+    def catalog_id(self) -> str:
+        """ID of this catalog: 32 hexadecimal digits that never change.
+
+        It is read each time: a corrupt catalog is replaced by a new one.
+
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        return self.identity.id
 
     @property
     def exists(self) -> bool:

@@ -30,6 +30,7 @@ import weakref
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import connection as catalog_connection
+from pvm_imagecache.catalog import identity_file
 from pvm_imagecache.catalog import schema
 from pvm_imagecache.catalog import snapshot
 from pvm_imagecache.catalog import trust
@@ -316,16 +317,32 @@ def _open_guarded(
         trust.check(connection, path)
         connection.rows('PRAGMA journal_mode = WAL')
         connection.execute('PRAGMA synchronous = FULL')
-        _upgrade(connection, path)
+        _upgrade(connection, path, identity_file.read(directory))
         trust.check(connection, path)
         found = connection.row('PRAGMA quick_check(1)')
         if found is None or 'ok' not in tuple(found):
             raise sqlite3.DatabaseError(*(found or ()))
         directory.keep_from_group(f'{name}-shm')
+        _keep_id(directory, connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _keep_id(
+    directory: private_files.Directory,
+    connection: catalog_connection.Connection,
+) -> None:
+    """Keep the ID of the catalog for the case that it must be replaced."""
+    row = connection.row('SELECT catalog_id FROM identity')
+    # What is wrong with it is reported when it is needed.
+    with contextlib.suppress(sqlite3.Error):
+        if row is not None:
+            identity_file.keep(
+                directory,
+                row.matching('catalog_id', catalog_connection.CATALOG_ID),
+            )
 
 
 def _check_way(directory: private_files.Directory, path: str) -> None:
@@ -385,8 +402,8 @@ def _create(directory: private_files.Directory, name: str) -> None:
     new file into WAL mode, that would keep all others from using it.
     """
     with contextlib.closing(_connect(':memory:')) as connection:
-        _upgrade(connection, name)
-        content = snapshot.with_log(connection.serialize())
+        _upgrade(connection, name, identity_file.read(directory))
+        content = snapshot.with_log(_content(connection))
     new = f'{name}.new'
     # What is left of another catalog would be taken for a part of this one.
     for each in (new, f'{name}-wal', f'{name}-journal', f'{name}-shm'):
@@ -455,6 +472,20 @@ def _open_to_read(path: str) -> catalog_connection.Connection:
         _load(connection, content)
     connection.execute('PRAGMA query_only = ON')
     return connection
+
+
+def _content(connection: catalog_connection.Connection) -> bytes:
+    """Return the content of a database in memory as a file has it."""
+    serialize = getattr(connection, 'serialize', None)
+    if serialize is not None:
+        return bytes(serialize())
+    # As in _load().
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'catalog')
+        with contextlib.closing(_connect(path)) as copy:
+            connection.backup(copy)
+        with open(path, 'rb') as file:
+            return file.read()
 
 
 def _load(connection: catalog_connection.Connection, content: bytes) -> None:
@@ -526,8 +557,16 @@ def _means_busy(error: sqlite3.OperationalError) -> bool:
     return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _upgrade(connection: catalog_connection.Connection, path: str) -> None:
-    """Create or upgrade the tables in one transaction."""
+def _upgrade(
+    connection: catalog_connection.Connection,
+    path: str,
+    former_id: str | None,
+) -> None:
+    """Create or upgrade the tables in one transaction.
+
+    A new catalog, and one that an earlier release created after a downgrade,
+    gets the ID of the one that was in the directory before.
+    """
     if _version(connection) == schema.VERSION:
         return
     _begin(connection)
@@ -543,6 +582,8 @@ def _upgrade(connection: catalog_connection.Connection, path: str) -> None:
     for version in range(found + 1, schema.VERSION + 1):
         for statement in schema.STEPS[version].split(';'):
             connection.execute(statement)
+    if found < schema.FIRST_WITH_ID and former_id:
+        connection.execute('UPDATE identity SET catalog_id = ?', (former_id,))
     connection.execute(f'PRAGMA user_version = {schema.VERSION}')
     connection.execute('COMMIT')
 

@@ -144,7 +144,7 @@ def _lock(
     held: contextlib.ExitStack,
 ) -> None:
     if not ownership.may_be_base_image(record):
-        raise disposal.name_taken(record)
+        raise disposal.name_taken(cache, record)
     held.enter_context(cache.fill_lock(record.disk_name, 0))
 
 
@@ -165,7 +165,7 @@ def _remove_incomplete(
     if result is disposal.Disposal.MAPPED:
         raise exceptions.DiskInUse(name=record.disk_name)
     if result is disposal.Disposal.FOREIGN:
-        raise disposal.name_taken(now)
+        raise disposal.name_taken(cache, now)
     cache.catalog.base_images.remove(now)
     return RemovalResult(record, True)
 
@@ -212,7 +212,10 @@ def _delete(
 ) -> list[RemovalResult]:
     disks = {
         record.disk_name: base.Disk(
-            record.disk_name, record.udid or '', record.capacity or 0
+            record.disk_name,
+            record.udid or '',
+            record.capacity or 0,
+            ownership.certain_label(record.fill_id),
         )
         for record in records
     }

@@ -339,7 +339,10 @@ class InstanceDeploy:
         with self._steps.timed('copy'), self._disks.changing(self._name):
             return self._driver.copy_disk(
                 base.Disk(
-                    record.disk_name, record.udid or '', record.capacity or 0
+                    record.disk_name,
+                    record.udid or '',
+                    record.capacity or 0,
+                    ownership.certain_label(record.fill_id),
                 ),
                 self._new_disk(record.image),
                 lambda: self._is_current(record),

@@ -17,6 +17,7 @@ of this project.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -36,9 +37,11 @@ from pypowervm import exceptions as pvm_exceptions
 from pypowervm.helpers import vios_busy
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache import text
 from pvm_imagecache.conf import types as conf_types
 from pvm_imagecache.drivers import answers
+from pvm_imagecache.drivers import refusals
 from pvm_imagecache.drivers import rest_session
 from pvm_imagecache.system import network_errors
 from pvm_imagecache.system import retry as retry_module
@@ -70,6 +73,7 @@ _NO_SPACE_SIGNS: Final = (
 #: Free space of this many times the size of a disk is enough for any of
 #: them: AIX keeps at most three copies of a logical volume.
 _PLENTY: Final = 4
+_NO_FACTS: Final = platform_facts.PlatformFacts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +128,10 @@ class Connection:
         """The base URL, for messages."""
         protocol = self.protocol or ('https' if self.password else 'http')
         port = self.port or pvm_const.PORT_DEFAULT_BY_PROTO.get(protocol)
-        return f'{protocol}://{self.host}:{port}'
+        host = self.host
+        if ':' in host and not host.startswith('['):
+            host = f'[{host}]'
+        return f'{protocol}://{host}:{port}'
 
 
 class AdapterSource:
@@ -306,14 +313,25 @@ def status_of(error: BaseException | None) -> int | None:
     return None
 
 
-def means_no_space(error: BaseException) -> bool:
+def means_no_space(
+    error: BaseException,
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
+    names: Collection[str] = (),
+) -> bool:
     """Return whether PowerVM refused a request for lack of space.
 
-    :param error: its message is compared with the texts of the VIOS.
-    :returns: True if one of them is in the message.
+    :param error: its message is compared with the texts of the VIOS, and
+        with the one that was measured.
+    :param facts: what was measured of the platform.
+    :param names: of the disks that were requested, and of their pool.
+    :returns: True if one of the texts is in the message.
     """
-    message = str(error).lower()
-    return any(sign in message for sign in _NO_SPACE_SIGNS)
+    message = str(error)
+    return any(
+        sign in message.lower() for sign in _NO_SPACE_SIGNS
+    ) or refusals.is_like(
+        message, facts.no_space_words, facts.name_exists_words, names
+    )
 
 
 def raise_if_full(
@@ -323,6 +341,8 @@ def raise_if_full(
     needed: int,
     what: str,
     free: int | None = None,
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
+    names: Collection[str] = (),
 ) -> None:
     """Raise NotEnoughSpace in place of an error that means a full pool.
 
@@ -331,10 +351,12 @@ def raise_if_full(
     :param needed: bytes that the request needed.
     :param what: what they were needed for.
     :param free: bytes that the pool reports as free, if known.
+    :param facts: what was measured of the platform.
+    :param names: of the disks that were requested, and of their pool.
     :raises NotEnoughSpace: if PowerVM refused the request for lack of space.
     :raises SpaceRefused: if it did so although enough space is free.
     """
-    if not means_no_space(error):
+    if not means_no_space(error, facts, names):
         return
     if free is not None and needed <= free:
         raise exceptions.SpaceRefused(
@@ -395,6 +417,23 @@ def retry_read(call: Callable[[], _Result]) -> _Result:
     except exceptions.PowerVMTimedOut as error:
         LOG.warning('Retrying once after a timeout: %s', error)
         return retry(call)
+
+
+def may_be_done(error: exceptions.PowerVMError) -> bool:
+    """Return whether PowerVM may have carried out a request that failed.
+
+    :param error: of the request.
+    :returns: True if the answer was lost, or is an error of the server that
+        is not transient; False if PowerVM refused the request.
+    """
+    if isinstance(error, exceptions.PowerVMUnreachable):
+        return True
+    status = status_of(error)
+    return (
+        status is not None
+        and status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+        and not error.transient
+    )
 
 
 def is_conflict(error: exceptions.PowerVMRequestFailed) -> bool:
@@ -534,6 +573,6 @@ def _proxy_hint(connection: Connection) -> str:
         if os.environ.get(name):
             return (
                 f' {name} is set and applies to this host too: add '
-                f'{connection.host} to no_proxy.'
+                f'{connection.host.strip("[]")} to no_proxy.'
             )
     return ''

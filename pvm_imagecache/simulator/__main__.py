@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
+import dataclasses
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from pvm_imagecache.simulator import errors
 from pvm_imagecache.simulator import settings as settings_module
 from pvm_imagecache.simulator import simulator as simulator_module
 from pvm_imagecache.simulator import state
+from pvm_imagecache.simulator import wordings
 
 _UNITS = {'': 1, 'k': 1 << 10, 'm': 1 << 20, 'g': 1 << 30}
 _RATE = re.compile(r'(\d+(?:\.\d+)?)([kmg]?)', re.IGNORECASE)
@@ -152,6 +154,28 @@ def _add_storage(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:
+    _add_transfers(group)
+    _add_updates(group)
+    _add_disks(group)
+    group.add_argument(
+        '--file-limit',
+        type=int,
+        metavar='N',
+        help='most web/File entries at a time (default: 100)',
+    )
+    group.add_argument(
+        '--vios-level',
+        metavar='TEXT',
+        help='version of each VIOS (default: VIOS 2.2.4.0)',
+    )
+    group.add_argument(
+        '--platform-level',
+        metavar='TEXT',
+        help='schema version that a logon is answered with (default: V1_3_0)',
+    )
+
+
+def _add_transfers(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--copy-rate',
         type=_rate,
@@ -170,6 +194,12 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         help='how copies in one update run (default: serial)',
     )
     group.add_argument(
+        '--copy-larger',
+        choices=list(settings_module.CopyLarger),
+        help='a copy to a disk that is larger than the base image '
+        '(default: accepted)',
+    )
+    group.add_argument(
         '--upload-rate',
         type=_rate,
         metavar='RATE',
@@ -182,10 +212,64 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         help='of all uploads together (default: unlimited)',
     )
     group.add_argument(
+        '--upload-limit',
+        type=int,
+        metavar='N',
+        help='most uploads at a time; 0 for no limit (default: 0)',
+    )
+    group.add_argument(
+        '--uploads-over-limit',
+        choices=list(settings_module.OverLimit),
+        help='an upload over the limit: refused with 503, or not read until '
+        'another one ends (default: refused)',
+    )
+
+
+def _add_updates(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--concurrent-updates',
+        choices=list(settings_module.ConcurrentUpdates),
+        help='an update while another one runs: it waits for the other one '
+        'of the same volume group, is refused with 412, or with HSCL3205 if '
+        'the other one is of the same VIOS (default: queued)',
+    )
+    group.add_argument(
+        '--if-match',
+        choices=list(settings_module.IfMatch),
+        help='refuse a stale If-Match with 412, or take the update as one '
+        'without If-Match (default: enforced)',
+    )
+    group.add_argument(
         '--unconditional-update',
         choices=list(settings_module.UnconditionalUpdate),
         help='what a volume group POST without If-Match does: take the body '
         'as the whole truth, or only create (default: overwrite)',
+    )
+
+
+def _add_disks(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--labels',
+        choices=list(settings_module.Labels),
+        help='whether disks keep their labels (default: kept)',
+    )
+    group.add_argument(
+        '--granularity',
+        type=_rate,
+        metavar='SIZE',
+        help='capacities of disks are rounded up to a multiple of it, in '
+        'bytes (default: 1m)',
+    )
+    group.add_argument(
+        '--fractions',
+        choices=list(settings_module.Fractions),
+        help='a capacity that is not a whole number of GiB; rounded: up to '
+        'whole GiB (default: accepted)',
+    )
+    group.add_argument(
+        '--file-formats',
+        choices=list(settings_module.FileFormats),
+        help='a new disk with a file format such as qcow2 (default: accepted)',
     )
     group.add_argument(
         '--new-disks',
@@ -194,30 +278,40 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         'blocks of deleted disks (default: zeroed)',
     )
     group.add_argument(
-        '--file-limit',
+        '--name-scope',
+        choices=list(settings_module.NameScope),
+        help='where the name of a disk must be unique: on its VIOS, or in '
+        'its volume group (default: vios)',
+    )
+    group.add_argument(
+        '--name-wording',
+        metavar='WORDING',
+        help='how the name of another disk is refused: '
+        f'{", ".join((wordings.MIXED, *wordings.NAME))}, or a text with '
+        '{name} and {group}; mixed: rest for a disk of the same volume '
+        'group, else mklv (default: mixed)',
+    )
+    group.add_argument(
+        '--space-wording',
+        metavar='WORDING',
+        help='how a disk is refused that does not fit: '
+        f'{", ".join(wordings.SPACE)}, or a text with {{group}}, '
+        '{wanted} and {free} (default: allocp)',
+    )
+    group.add_argument(
+        '--logical-volume-limit',
         type=int,
         metavar='N',
-        help='most web/File entries at a time (default: 100)',
+        help='most logical volumes of a volume group; 0 for no limit '
+        '(default: 0)',
     )
-
-
-_SETTINGS = (
-    'copy_rate',
-    'total_copy_rate',
-    'copies',
-    'upload_rate',
-    'total_upload_rate',
-    'unconditional_update',
-    'new_disks',
-    'file_limit',
-)
 
 
 def _simulator(args: argparse.Namespace) -> simulator_module.Simulator:
     settings = {
-        name: getattr(args, name)
-        for name in _SETTINGS
-        if getattr(args, name) is not None
+        field.name: value
+        for field in dataclasses.fields(settings_module.Settings)
+        if (value := getattr(args, field.name, None)) is not None
     }
     return simulator_module.Simulator(
         args.state_dir,

@@ -108,7 +108,9 @@ class ControlApi:
 
     def _plant(self, wanted: _Json) -> object:
         """Sizes in bytes; content is the path of a file to copy from."""
-        size = int(str(wanted['size']))
+        size = sizes.round_up(
+            int(str(wanted['size'])), self._host.settings.granularity
+        )
         content = wanted.get('content')
         kept = (
             {'FileFormat': str(wanted['file_format'])}
@@ -118,13 +120,11 @@ class ControlApi:
 
         def fill(path: str) -> None:
             if content is not None:
-                _copy(str(content), path, sizes.round_up(size))
+                _copy(str(content), path, size)
 
         disk = self._host.volume_groups.plant(
             str(wanted['vg']),
-            storage.NewDisk(
-                str(wanted['name']), sizes.round_up(size), kept=kept
-            ),
+            storage.NewDisk(str(wanted['name']), size, kept=kept),
             fill,
         )
         return self._host.describe_disk(disk)

@@ -18,6 +18,8 @@ server and the AIX commands behind it say, since clients look for their codes.
 
 from __future__ import annotations
 
+from pvm_imagecache.simulator import wordings
+
 UNKNOWN = 'Unknown internal error.'
 
 
@@ -68,23 +70,34 @@ def vios_busy(vios: str) -> RestError:
     )
 
 
-def name_in_use(name: str) -> RestError:
-    """What AIX says of a name in another volume group of the VIOS."""
+def name_in_use(name: str, group: str, wording: str) -> RestError:
+    """The name of a new disk belongs to a disk of the group already."""
+    words = wordings.text(wordings.NAME, wording, name=name, group=group)
+    return bad_request(words) if wording == 'rest' else RestError(500, words)
+
+
+def no_space(
+    group: str, wanted: int, free: int, wording: str = 'allocp'
+) -> RestError:
+    """Sizes in bytes."""
     return RestError(
         500,
-        f'0516-360 getlvname: The device name {name} is already used; choose '
-        'a different name. 0516-822 mklv: Unable to create logical volume.',
+        wordings.text(
+            wordings.SPACE, wording, group=group, wanted=wanted, free=free
+        ),
     )
 
 
-def no_space(group: str, wanted: int, free: int) -> RestError:
-    """Sizes in bytes. 0516-404 is what AIX's allocp says."""
+def no_logical_volume(group: str, limit: int) -> RestError:
+    """The volume group has as many logical volumes as it can have."""
     return RestError(
         500,
-        f'The volume group {group} does not have enough '
-        f'free space: {wanted} bytes wanted, {free} bytes free. '
-        '0516-404 allocp: This system cannot fulfill the '
-        'allocation request. There are not enough free '
-        'partitions or not enough physical volumes to keep '
-        'strictness and satisfy allocation requests.',
+        f'0516-1163 mklv: {group} already has the maximum number of logical '
+        f'volumes, {limit}. 0516-822 mklv: Unable to create logical volume.',
+    )
+
+
+def too_many_uploads(limit: int) -> RestError:
+    return RestError(
+        503, f'The maximum number of concurrent uploads, {limit}, is reached.'
     )

@@ -39,6 +39,7 @@ from pvm_imagecache.simulator import schema
 from pvm_imagecache.simulator import schema_tables
 from pvm_imagecache.simulator import settings as settings_module
 from pvm_imagecache.simulator import state
+from pvm_imagecache.simulator import turns
 
 _FILE = 'file'
 # How often the size that came is made to survive a kill -9.
@@ -89,6 +90,7 @@ class Files(resource.Resource):
         target: collections.abc.Callable[[str, str], Target | None],
         check_vios: collections.abc.Callable[[str], None],
         href: collections.abc.Callable[[str], str],
+        uploads: turns.Uploads,
     ) -> None:
         """Wire it up.
 
@@ -101,6 +103,7 @@ class Files(resource.Resource):
         self._target = target
         self._check_vios = check_vios
         self._href = href
+        self._uploads = uploads
         self._lock = threading.RLock()
         found = [File(**record) for record in store.load(_FILE).values()]
         self._files = {
@@ -198,6 +201,12 @@ class Files(resource.Resource):
                 f'The file {file.name} has no target device.'
             )
         target = self._check_target(file.vios, file.target, None)
+        with self._uploads.one():
+            self._receive(file, target, body)
+
+    def _receive(
+        self, file: File, target: Target, body: body_module.Body
+    ) -> None:
         upload = _Upload(file, target, self._pace(), self._progress)
         try:
             upload.run(body)

@@ -35,6 +35,7 @@ from pvm_imagecache.simulator import settings as settings_module
 from pvm_imagecache.simulator import ssp
 from pvm_imagecache.simulator import state
 from pvm_imagecache.simulator import storage
+from pvm_imagecache.simulator import turns
 from pvm_imagecache.simulator import vios
 
 
@@ -63,7 +64,10 @@ class Host:
             lambda: settings.new_disks == settings_module.NewDisks.STALE,
         )
         self.sessions = sessions.Sessions(
-            os.path.join(state_dir, 'sessions'), user, password
+            os.path.join(state_dir, 'sessions'),
+            user,
+            password,
+            lambda: settings.platform_level,
         )
         system = managed_system.load(self._store)
         self._make_partitions(system)
@@ -110,6 +114,7 @@ class Host:
             ],
             show_mappings=self.mappings.show,
             change_mappings=self.mappings.change,
+            level=lambda: self.settings.vios_level,
         )
 
     def _make_storage(self, settings: settings_module.Settings) -> None:
@@ -133,6 +138,7 @@ class Host:
             self._upload_target,
             self.vioses.check,
             self.href,
+            turns.Uploads(settings, self.stop),
         )
 
     @property

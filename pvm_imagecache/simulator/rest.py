@@ -32,6 +32,7 @@ from pvm_imagecache.simulator import files
 from pvm_imagecache.simulator import jobs
 from pvm_imagecache.simulator import resource
 from pvm_imagecache.simulator import sessions
+from pvm_imagecache.simulator import settings as settings_module
 
 PREFIX = '/rest/api/'
 # Anyone may send it.
@@ -132,6 +133,7 @@ class Request:
     body: body_module.Body
     # Scheme and host of links in the answer.
     base: str
+    work: resource.Work = dataclasses.field(default_factory=resource.Work)
 
     @property
     def group(self) -> str | None:
@@ -170,7 +172,9 @@ class Api:
         upload_files: files.Files,
         host_jobs: jobs.Jobs,
         host_sessions: sessions.Sessions,
+        settings: settings_module.Settings,
     ) -> None:
+        self._settings = settings
         self._resources = {
             (item.layout.service, item.layout.name): item for item in resources
         }
@@ -340,8 +344,9 @@ class Api:
             resource.Change(
                 element,
                 request.groups,
-                conditional=request.headers.get('If-Match') is not None,
+                conditional=self._condition(request) is not None,
                 check=self._check(found, request, (request.group or '',)),
+                work=request.work,
             ),
         )
         return self._entry(
@@ -350,13 +355,18 @@ class Api:
             links=found.has_links,
         )
 
+    def _condition(self, request: Request) -> str | None:
+        if self._settings.if_match == settings_module.IfMatch.IGNORED:
+            return None
+        return request.headers.get('If-Match')
+
     def _check(
         self,
         found: resource.Resource,
         request: Request,
         groups: tuple[str, ...],
     ) -> resource.Check:
-        wanted = request.headers.get('If-Match')
+        wanted = self._condition(request)
         here = request.route
 
         def check() -> None:

@@ -18,6 +18,7 @@ with the real server.
 
 from __future__ import annotations
 
+import collections.abc
 import contextlib
 import hmac
 import os
@@ -31,13 +32,19 @@ from pvm_imagecache.simulator import errors
 from pvm_imagecache.simulator import resource
 from pvm_imagecache.simulator import schema
 
-_VERSION = 'V1_3_0'
-
 
 class Sessions:
     """Tokens that are logged on; token files are in a directory of its own."""
 
-    def __init__(self, directory: str, user: str, password: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        user: str,
+        password: str,
+        level: collections.abc.Callable[[], str],
+    ) -> None:
+        """:param level: the schemaVersion of the platform."""
+        self._level = level
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory, 0o700)
         self._directory = directory
@@ -83,7 +90,7 @@ class Sessions:
         return (
             '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
             f'<LogonResponse xmlns="{schema.WEB_NS}" '
-            f'schemaVersion="{_VERSION}"><Metadata><Atom/></Metadata>'
+            f'schemaVersion={saxutils.quoteattr(self._level())}><Metadata><Atom/></Metadata>'
             f'<{tag} kb="ROR" kxe="false">{saxutils.escape(text)}</{tag}>'
             '</LogonResponse>'
         ).encode()

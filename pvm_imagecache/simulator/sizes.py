@@ -20,21 +20,34 @@ from pvm_imagecache.simulator import errors
 
 GIB = 1 << 30
 MIB = 1 << 20
-# The partition size of every volume group here: what disks are rounded to.
+# The partition size of a volume group unless it is set: what disks are rounded
+# to.
 GRANULE = MIB
 _FOUR_PLACES = decimal.Decimal('0.0001')
 
 
-def from_gb(text: str) -> int:
-    """Bytes of a size given in GB, rounded up to whole granules."""
+def from_gb(text: str, granule: int = GRANULE) -> int:
+    """Bytes of a size given in GB, rounded up to whole granules of bytes."""
+    granules = (_parse(text) * GIB / granule).to_integral_value(
+        decimal.ROUND_CEILING
+    )
+    return int(granules) * granule
+
+
+def is_fraction(text: str) -> bool:
+    """Whether a size given in GB is not a whole number."""
+    value = _parse(text)
+    return value != value.to_integral_value()
+
+
+def _parse(text: str) -> decimal.Decimal:
     try:
         value = decimal.Decimal(text)
     except decimal.InvalidOperation:
         raise errors.bad_request(f'{text!r} is not a size in GB') from None
     if not value.is_finite() or value <= 0 or value > 1 << 40:
         raise errors.bad_request(f'{text!r} is not a valid size in GB')
-    granules = (value * GIB / GRANULE).to_integral_value(decimal.ROUND_CEILING)
-    return int(granules) * GRANULE
+    return value
 
 
 def exact_gb(size: int) -> str:
@@ -55,6 +68,6 @@ def _plain(value: decimal.Decimal) -> str:
     return text.rstrip('0').rstrip('.') if '.' in text else text
 
 
-def round_up(size: int) -> int:
-    """Bytes rounded up to whole granules."""
-    return -(-size // GRANULE) * GRANULE
+def round_up(size: int, granule: int = GRANULE) -> int:
+    """Bytes rounded up to whole granules of bytes."""
+    return -(-size // granule) * granule

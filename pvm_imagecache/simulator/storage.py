@@ -38,6 +38,8 @@ from pvm_imagecache.simulator import schema_tables
 from pvm_imagecache.simulator import settings as settings_module
 from pvm_imagecache.simulator import sizes
 from pvm_imagecache.simulator import state
+from pvm_imagecache.simulator import turns
+from pvm_imagecache.simulator import wordings
 
 _GROUP = 'volume_group'
 _DISK = 'virtual_disk'
@@ -53,6 +55,7 @@ _KEPT = (
     'BackStoreType',
     'FileFormat',
 )
+_RAW = 'RAW'
 _NAMESPACE = uuidlib.UUID('6f1b40c8-5f0c-4c0e-9a55-0e51bb1a7e0f')
 
 
@@ -147,7 +150,7 @@ class VolumeGroups(resource.Resource):
         self._href = href
         self._check_vios = check_vios
         self._lock = lock
-        self._updates: dict[str, threading.Lock] = {}
+        self._updates = turns.Updates(settings)
         self._groups: dict[str, VolumeGroup] = {}
         self._load()
 
@@ -158,7 +161,6 @@ class VolumeGroups(resource.Resource):
         ]
         for group in sorted(found, key=lambda group: group.number):
             self._groups[group.uuid] = group
-            self._updates[group.uuid] = threading.Lock()
         rows = [
             VirtualDisk(**record)
             for record in self._store.load(_DISK).values()
@@ -224,7 +226,6 @@ class VolumeGroups(resource.Resource):
             with self._store.transaction():
                 self._save_group(group)
             self._groups[uuid] = group
-            self._updates[uuid] = threading.Lock()
             return group
 
     def remove_group(self, key: str) -> None:
@@ -243,7 +244,7 @@ class VolumeGroups(resource.Resource):
         :param fill: writes what the disk holds, given its file's path.
         """
         group = self.group(key)
-        with self._updates[group.uuid]:
+        with self._updates.queued(group.uuid, group.vios):
             plan = _Plan([new], [], {}, {})
             self._check_plan(group, plan)
             [disk] = self._make(group, plan)
@@ -278,7 +279,7 @@ class VolumeGroups(resource.Resource):
         self, uuid: str, parent: str | None, change: resource.Change
     ) -> None:
         group = self._find_group(uuid, parent)
-        with self._updates[group.uuid]:
+        with self._updates.set(group.uuid, group.vios):
             change.check()
             merge = not change.conditional and (
                 self._settings.unconditional_update
@@ -286,10 +287,10 @@ class VolumeGroups(resource.Resource):
             )
             with self._lock:
                 plan = (_plan_merge if merge else _plan_overwrite)(
-                    group, change.element
+                    group, change.element, self._settings
                 )
                 self._check_plan(group, plan)
-            made = self._make(group, plan)
+            made = self._make(group, plan, change.work.copy_limit)
             self._commit(group, plan, made)
 
     def _check_plan(self, group: VolumeGroup, plan: _Plan) -> None:
@@ -307,15 +308,14 @@ class VolumeGroups(resource.Resource):
                     'characters of [.0-9A-Za-z_] are allowed.'
                 )
             if name in names:
-                raise errors.bad_request(
-                    f'A virtual disk named {name} exists already in the '
-                    f'volume group {group.name}.'
-                )
+                raise self._name_in_use(name, group, 'rest')
             names.add(name)
-            self._check_unique(group, name)
+            if self._settings.name_scope == settings_module.NameScope.VIOS:
+                self._check_unique(group, name)
             self._check_base(group, new)
         self._check_unmapped(plan.delete)
         self._check_space(group, plan)
+        self._check_number(group, plan)
 
     def _check_unique(self, group: VolumeGroup, name: str) -> None:
         """Refuse the name of a disk of another group of the same VIOS."""
@@ -323,7 +323,18 @@ class VolumeGroups(resource.Resource):
             if other is not group and other.vios == group.vios:
                 for disk in other.disks.values():
                     if base_name(disk.name) == name:
-                        raise errors.name_in_use(name)
+                        raise self._name_in_use(name, other, 'mklv')
+
+    def _name_in_use(
+        self, name: str, group: VolumeGroup, mixed: str
+    ) -> errors.RestError:
+        """:param mixed: the wording if those of REST and AIX are mixed."""
+        wording = self._settings.name_wording
+        return errors.name_in_use(
+            name,
+            group.name,
+            mixed if wording == wordings.MIXED else wording,
+        )
 
     def _check_base(self, group: VolumeGroup, new: NewDisk) -> None:
         if new.base is None:
@@ -337,6 +348,16 @@ class VolumeGroups(resource.Resource):
             raise errors.bad_request(
                 f'The base image {base.name} of {base.capacity} bytes is '
                 f'larger than the new disk {new.name} of {new.capacity} '
+                'bytes.'
+            )
+        if (
+            base.capacity < new.capacity
+            and self._settings.copy_larger
+            == settings_module.CopyLarger.REFUSED
+        ):
+            raise errors.bad_request(
+                f'The new disk {new.name} of {new.capacity} bytes must have '
+                f'the size of the base image {base.name}, {base.capacity} '
                 'bytes.'
             )
 
@@ -356,10 +377,23 @@ class VolumeGroups(resource.Resource):
             for udid, capacity in plan.grow.items()
         )
         if wanted > free:
-            raise errors.no_space(group.name, wanted, free)
+            raise errors.no_space(
+                group.name, wanted, free, self._settings.space_wording
+            )
 
-    def _make(self, group: VolumeGroup, plan: _Plan) -> list[VirtualDisk]:
-        """Files of the new disks, with the bytes of their base images."""
+    def _check_number(self, group: VolumeGroup, plan: _Plan) -> None:
+        limit = self._settings.logical_volume_limit
+        number = len(group.disks) - len(plan.delete) + len(plan.create)
+        if plan.create and 0 < limit < number:
+            raise errors.no_logical_volume(group.name, limit)
+
+    def _make(
+        self, group: VolumeGroup, plan: _Plan, limit: int | None = None
+    ) -> list[VirtualDisk]:
+        """Files of the new disks, with the bytes of their base images.
+
+        :param limit: bytes after which each copy ends; None for all.
+        """
         first = group.next_disk
         made = [
             VirtualDisk(
@@ -380,30 +414,30 @@ class VolumeGroups(resource.Resource):
         ]
         try:
             if self._settings.copies == settings_module.Copies.PARALLEL:
-                self._copy_side_by_side(copies)
+                self._copy_side_by_side(copies, limit)
             else:
                 for base, disk in copies:
-                    self._copy(base, disk)
+                    self._copy(base, disk, limit)
         except BaseException:
             for disk in made:
                 self._files.remove(disk.file)
             raise
         return made
 
-    def _copy(self, base: str, disk: VirtualDisk) -> None:
+    def _copy(self, base: str, disk: VirtualDisk, limit: int | None) -> None:
         source = self.find(base)
         if source is None:
             raise errors.bad_request(f'The base image {base} does not exist.')
-        self._files.copy(source.file, disk.file, self._pace().spent)
+        self._files.copy(source.file, disk.file, self._pace().spent, limit)
 
     def _copy_side_by_side(
-        self, copies: list[tuple[str, VirtualDisk]]
+        self, copies: list[tuple[str, VirtualDisk]], limit: int | None
     ) -> None:
         failures: list[Exception] = []
 
         def run(base: str, disk: VirtualDisk) -> None:
             try:
-                self._copy(base, disk)
+                self._copy(base, disk, limit)
             except Exception as exc:
                 failures.append(exc)
 
@@ -479,7 +513,9 @@ class VolumeGroups(resource.Resource):
                 'GroupCapacity': sizes.rounded_gb(group.capacity),
                 'GroupName': group.name,
                 'GroupSerialID': group.serial,
-                'MaximumLogicalVolumes': '0',
+                'MaximumLogicalVolumes': str(
+                    self._settings.logical_volume_limit
+                ),
                 'MediaRepositories': {},
                 'PhysicalVolumes': {
                     'PhysicalVolume': [_physical_volume(group)]
@@ -532,14 +568,18 @@ def _number(udid: str) -> tuple[str, int]:
     return serial, int(number)
 
 
-def _plan_overwrite(group: VolumeGroup, element: etree._Element) -> _Plan:
+def _plan_overwrite(
+    group: VolumeGroup,
+    element: etree._Element,
+    settings: settings_module.Settings,
+) -> _Plan:
     """The body is the whole truth: what it lacks is deleted."""
     plan = _Plan([], [], {}, {})
     listed: set[str] = set()
     for item in resource.children(element, 'VirtualDisks/VirtualDisk'):
         udid = resource.text(item, 'UniqueDeviceID')
         if udid is None:
-            plan.create.append(_new_disk(item))
+            plan.create.append(_new_disk(item, settings))
             continue
         if udid in listed:
             raise errors.bad_request(f'The virtual disk {udid} occurs twice.')
@@ -549,18 +589,22 @@ def _plan_overwrite(group: VolumeGroup, element: etree._Element) -> _Plan:
                 f'{group.name}.'
             )
         listed.add(udid)
-        _plan_change(plan, group.disks[udid], item)
+        _plan_change(plan, group.disks[udid], item, settings)
     plan.delete = [
         disk for udid, disk in group.disks.items() if udid not in listed
     ]
     return plan
 
 
-def _plan_merge(group: VolumeGroup, element: etree._Element) -> _Plan:
+def _plan_merge(
+    group: VolumeGroup,
+    element: etree._Element,
+    settings: settings_module.Settings,
+) -> _Plan:
     """Only disks without UDID count."""
     return _Plan(
         [
-            _new_disk(item)
+            _new_disk(item, settings)
             for item in resource.children(element, 'VirtualDisks/VirtualDisk')
             if resource.text(item, 'UniqueDeviceID') is None
         ],
@@ -570,17 +614,29 @@ def _plan_merge(group: VolumeGroup, element: etree._Element) -> _Plan:
     )
 
 
-def _plan_change(plan: _Plan, disk: VirtualDisk, item: etree._Element) -> None:
+def _plan_change(
+    plan: _Plan,
+    disk: VirtualDisk,
+    item: etree._Element,
+    settings: settings_module.Settings,
+) -> None:
     name = resource.text(item, 'DiskName')
     if name is not None and base_name(name) != base_name(disk.name):
         raise errors.bad_request(
             f'The virtual disk {disk.name} cannot be renamed.'
         )
     label = resource.text(item, 'DiskLabel')
-    if label is not None and label != disk.label:
+    if (
+        label is not None
+        and label != disk.label
+        and settings.labels == settings_module.Labels.KEPT
+    ):
         plan.relabel[disk.udid] = label
     size = resource.text(item, 'DiskCapacity')
-    capacity = disk.capacity if size is None else sizes.from_gb(size)
+    if size is None or sizes.from_gb(size, 1) == disk.capacity:
+        # As it is, even if no new disk could be of that size.
+        return
+    capacity = _capacity(size, settings)
     if capacity < disk.capacity:
         raise errors.bad_request(
             f'The virtual disk {disk.name} cannot be made smaller.'
@@ -589,7 +645,24 @@ def _plan_change(plan: _Plan, disk: VirtualDisk, item: etree._Element) -> None:
         plan.grow[disk.udid] = capacity
 
 
-def _new_disk(item: etree._Element) -> NewDisk:
+def _capacity(size: str, settings: settings_module.Settings) -> int:
+    """Bytes that a disk gets whose size is given in GB."""
+    kinds = settings_module.Fractions
+    if sizes.is_fraction(size):
+        if settings.fractions == kinds.REFUSED:
+            raise errors.bad_request(
+                f'The capacity {size} is not a whole number of GB.'
+            )
+        if settings.fractions == kinds.ROUNDED:
+            return sizes.round_up(
+                sizes.from_gb(size, sizes.GIB), settings.granularity
+            )
+    return sizes.from_gb(size, settings.granularity)
+
+
+def _new_disk(
+    item: etree._Element, settings: settings_module.Settings
+) -> NewDisk:
     name = resource.text(item, 'DiskName')
     size = resource.text(item, 'DiskCapacity')
     if name is None or size is None:
@@ -601,10 +674,21 @@ def _new_disk(item: etree._Element) -> NewDisk:
         for tag in _KEPT
         if (value := resource.text(item, tag)) is not None
     }
+    if (
+        kept.get('FileFormat', _RAW).upper() != _RAW
+        and settings.file_formats == settings_module.FileFormats.REFUSED
+    ):
+        raise errors.bad_request(
+            f'The file format {kept["FileFormat"]} of the virtual disk '
+            f'{name} is not supported.'
+        )
+    label = resource.text(item, 'DiskLabel')
+    if settings.labels == settings_module.Labels.DROPPED:
+        label = None
     return NewDisk(
         name,
-        sizes.from_gb(size),
-        resource.text(item, 'DiskLabel') or 'None',
+        _capacity(size, settings),
+        label or 'None',
         resource.text(item, 'BaseImage'),
         kept,
     )

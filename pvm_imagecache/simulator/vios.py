@@ -74,8 +74,14 @@ class VirtualIOServers(resource.Resource):
         change_mappings: collections.abc.Callable[
             [Vios, resource.Change], None
         ],
+        level: collections.abc.Callable[[], str],
     ) -> None:
-        """:param volume_groups: UUIDs of a VIOS's volume groups."""
+        """Wire it up.
+
+        :param volume_groups: UUIDs of a VIOS's volume groups.
+        :param level: the version of all of them.
+        """
+        self._level = level
         self._store = store
         self._href = href
         self._system_uuid = system_uuid
@@ -140,7 +146,7 @@ class VirtualIOServers(resource.Resource):
                 **partition_values.common(),
                 'IsManagementPartition': 'false',
                 'LogicalSerialNumber': f'2125D4A{vios.id}',
-                'OperatingSystemVersion': 'VIOS 2.2.4.0',
+                'OperatingSystemVersion': self._level(),
                 'PartitionID': str(vios.id),
                 'PartitionIOConfiguration': {
                     'MaximumVirtualIOSlots': '2000',

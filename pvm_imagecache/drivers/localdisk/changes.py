@@ -28,13 +28,16 @@ from oslo_utils import units
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers import refusals
 from pvm_imagecache.drivers.localdisk import vg_document
 
 #: Of AIX: the name of a logical volume is in use on the VIOS.
 _NAME_IN_USE: Final = '0516-360'
+_NO_FACTS: Final = platform_facts.PlatformFacts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,23 @@ class Request:
     def copies(self) -> bool:
         """Whether one of the operations copies a disk."""
         return any(isinstance(each, Copy) for each in self.operations)
+
+    @property
+    def copied(self) -> int:
+        """Bytes that the copies of the request take."""
+        return sum(
+            max(whole_gib(each.new.size), each.source.capacity)
+            for each in self.operations
+            if isinstance(each, Copy)
+        )
+
+    @property
+    def names(self) -> str:
+        """Names of the disks of all operations, for messages."""
+        return _listed(
+            each.disk if isinstance(each, Delete) else each.new
+            for each in self.operations
+        )
 
     def fail(self, error: BaseException) -> None:
         """End the request with an error."""
@@ -170,7 +190,7 @@ def confirm(
     for request in pending:
         try:
             request.disks = [
-                _created(after, new, before) for new in request.new_disks
+                created(after, new, before) for new in request.new_disks
             ]
             request.done = True
         except exceptions.PowerVMError as error:
@@ -207,16 +227,51 @@ def unanswered(
     return [disk for disk in disks if is_one(disk)]
 
 
+def take(
+    after: vg_document.Document,
+    pending: Iterable[Request],
+    before: Collection[str],
+    is_final: bool,
+) -> dict[base.Disk, Request]:
+    """End the requests that an update without an answer carried out.
+
+    Only a label shows for certain that a disk is the one of a request, and
+    not one of the same name that another client has created since. Nothing
+    shows that a copy is complete: a server that was rebooted during a copy
+    leaves a part of it in a disk of the full size. So no copy is taken.
+
+    :param after: the volume group.
+    :param pending: the requests that the update should carry out.
+    :param before: the UDIDs of the disks that existed before the update.
+    :param is_final: whether the update has certainly ended. If not, no
+        request is ended.
+    :returns: the disks of other requests, which must be deleted.
+    """
+    surplus: dict[base.Disk, Request] = {}
+    for request in pending:
+        disks = None
+        if is_final and not request.copies:
+            disks = _carried_out(after, request, before)
+        if disks is not None:
+            request.disks, request.done = disks, True
+            continue
+        for disk in unanswered(request.new_disks, after.disks, before):
+            surplus[disk] = request
+    return surplus
+
+
 def raise_if_full(
     error: exceptions.PowerVMError,
     document: vg_document.Document,
     pending: Iterable[Request],
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
 ) -> None:
     """Raise NotEnoughSpace if PowerVM refused an update for lack of space.
 
     :param error: of the update.
     :param document: the volume group as it was read before the update.
     :param pending: the requests that the update should carry out.
+    :param facts: what was measured of the platform.
     :raises NotEnoughSpace: if the error means that.
     """
     new = new_disks(pending)
@@ -227,20 +282,27 @@ def raise_if_full(
             needed=_needed(new),
             what=_listed(new),
             free=document.free,
+            facts=facts,
+            names=[document.name, *(each.name for each in new)],
         )
 
 
 def name_in_use(
-    error: exceptions.PowerVMRequestFailed, names: Collection[str]
+    error: exceptions.PowerVMRequestFailed,
+    names: Collection[str],
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
 ) -> str | None:
     """Return the name that PowerVM refused because it is in use.
 
     :param error: of an update.
     :param names: of the disks that it should create.
+    :param facts: what was measured of the platform.
     :returns: the only one that the message can mean; otherwise None.
     """
     message = str(error)
-    if _NAME_IN_USE not in message:
+    if _NAME_IN_USE not in message and not refusals.is_like(
+        message, facts.name_exists_words, facts.no_space_words, names
+    ):
         return None
     meant = [name for name in names if _contains(message, name)] or names
     return next(iter(meant)) if len(meant) == 1 else None
@@ -291,6 +353,8 @@ def _check_source(document: vg_document.Document, operation: Copy) -> None:
         reason = 'there are several disks of that name'
     elif named[0].udid != source.udid:
         reason = f'it was replaced by another disk ({named[0].udid})'
+    elif vg_document.is_other(named[0].label, source.label):
+        reason = 'it was replaced by another disk with the same UDID'
     elif not operation.still_valid():
         reason = 'it was evicted or replaced meanwhile'
     else:
@@ -321,9 +385,39 @@ def _apply(
     return True
 
 
-def _created(
+def _carried_out(
+    after: vg_document.Document, request: Request, before: Collection[str]
+) -> list[base.Disk] | None:
+    """Return the disks of a request; None if it was not carried out."""
+    if any(
+        isinstance(each, Delete) and after.has(each.disk)
+        for each in request.operations
+    ):
+        return None
+    found: list[base.Disk] = []
+    for new in request.new_disks:
+        try:
+            disk = created(after, new, before)
+        except exceptions.DiskUnclear:
+            return None
+        if disk.label in base.NO_LABEL or disk.label != new.label:
+            return None
+        found.append(disk)
+    return found
+
+
+def created(
     after: vg_document.Document, new: base.NewDisk, before: Collection[str]
 ) -> base.Disk:
+    """Return the disk that an update created.
+
+    :param after: the answer of the update.
+    :param new: the disk that was requested.
+    :param before: the UDIDs of the disks that existed before the update.
+    :returns: the disk.
+    :raises DiskUnclear: if it is not the only one of its name, existed
+        before, or is smaller than requested.
+    """
     named = after.named(new.name)
     if len(named) != 1 or named[0].udid in before:
         raise exceptions.DiskUnclear(
@@ -344,8 +438,8 @@ def _needed(new: Iterable[base.NewDisk]) -> int:
     return sum(whole_gib(each.size) for each in new)
 
 
-def _listed(new: Iterable[base.NewDisk]) -> str:
-    return ' and '.join(each.name for each in new)
+def _listed(disks: Iterable[base.NewDisk | base.Disk]) -> str:
+    return ' and '.join(each.name for each in disks)
 
 
 def _pool(document: vg_document.Document) -> str:

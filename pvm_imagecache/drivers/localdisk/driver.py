@@ -23,9 +23,11 @@ from typing import Any
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import access
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.drivers.localdisk import upload
 from pvm_imagecache.drivers.localdisk import vg_document
@@ -60,6 +62,7 @@ class LocalDiskDriver(base.DiskDriver):
         self._guard = threading.Lock()
         self._found: volume_group.VolumeGroup | None = None
         self._stale_uploads = False
+        self._facts: platform_facts.Source = platform_facts.PlatformFacts
 
     @classmethod
     def from_conf(cls, conf: types.Conf) -> 'LocalDiskDriver':
@@ -163,8 +166,8 @@ class LocalDiskDriver(base.DiskDriver):
             exceptions.PowerVMRequestFailed,
             exceptions.PowerVMBusy,
         ) as error:
-            if len(disks) == 1:
-                return [base.Deletion(disks[0], error)]
+            if len(disks) == 1 or isinstance(error, exceptions.UpdateNotMade):
+                return [base.Deletion(disk, error) for disk in disks]
             return [
                 deletion
                 for disk in disks
@@ -174,6 +177,30 @@ class LocalDiskDriver(base.DiskDriver):
 
     def close(self) -> None:
         self._adapters.close()
+
+    def platform_access(self) -> access.VolumeGroupAccess:
+        return access.VolumeGroupAccess(
+            self._adapters, self._group(), self._driver_of
+        )
+
+    def use_facts(self, facts: platform_facts.Source) -> None:
+        self._facts = facts
+
+    def _driver_of(self, other: Any) -> 'LocalDiskDriver':
+        """Return the driver of another volume group of the same VIOS.
+
+        :param other: a ``pypowervm.wrappers.storage.VG``.
+        """
+        driver = LocalDiskDriver(
+            self._adapters, other.name, self._vios_name, self._locks
+        )
+        own = self._group()
+        found = volume_group.VolumeGroup(
+            self._adapters, own.vios_uuid, other.uuid, other.name, self._locks
+        )
+        found.vios_level = own.vios_level
+        driver._found = found
+        return driver
 
     def _note_stale_upload(self) -> None:
         self._stale_uploads = True
@@ -192,6 +219,8 @@ class LocalDiskDriver(base.DiskDriver):
                         self._locks,
                     )
                 )
+                # One that is set later applies, too.
+                self._found.facts = lambda: self._facts()
             return self._found
 
     def _pool(self, document: vg_document.Document) -> base.Pool:

@@ -58,6 +58,8 @@ TABLES = (
     'pools',
     'pool_names',
     'failed_downloads',
+    'platform_facts',
+    'identity',
 )
 VALUES = (
     'NULL',
@@ -301,6 +303,9 @@ def _write(catalog: facade.Catalog, image: image_module.Image) -> None:
     catalog.pins.set_in_use('pool', [image.id])
     catalog.history.add('pool', 'hit', image_id=image.id)
     catalog.failed_downloads.record('pool', 'd', 'data', 'error')
+    catalog.platform_facts.record(
+        'pool', {'granularity': 1 << 30}, {'keeps_labels': 'failed'}, 'level'
+    )
     catalog.pools.record_run('pool')
     with contextlib.suppress(exceptions.CatalogConflict):
         catalog.base_images.start_fill('pool', 'i_1', image)
@@ -355,6 +360,8 @@ def _operate(path: pathlib.Path, read_only: bool) -> None:
             lambda: catalog.base_images.states('pool'),
             lambda: catalog.pools.last_run('pool'),
             lambda: catalog.failed_downloads.get('pool', 'd'),
+            lambda: catalog.platform_facts.read('pool'),
+            lambda: catalog.catalog_id,
             lambda: catalog.instance_disks.list('pool'),
             lambda: [
                 catalog.instance_disks.finish(each)

@@ -17,10 +17,27 @@ import dataclasses
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
 LOGGER = 'pvm_imagecache'
+
+
+class PlatformFactsTest(base.CacheTestCase):
+    def test_the_facts_are_those_of_the_pool_at_this_moment(self):
+        self.assertIsNone(self.cache.platform_facts().granularity)
+        facts = self.catalog.platform_facts
+        facts.record('other', {'granularity': 9}, {}, '')
+        facts.record('pool', {'granularity': 5}, {}, '')
+        self.assertEqual(5, self.cache.platform_facts().granularity)
+
+    def test_nothing_is_known_without_a_readable_catalog(self):
+        self.catalog.platform_facts.record('pool', {'granularity': 5}, {}, '')
+        self.catalog.broken = {'platform_facts.read'}
+        self.assertEqual(
+            platform_facts.PlatformFacts(), self.cache.platform_facts()
+        )
 
 
 class NotifyTest(base.CacheTestCase):

@@ -324,6 +324,14 @@ class SharingTest(base.CatalogTestCase):
         self.assertIsNotNone(self.get('of_the_child'))
         images.remove(record)
 
+    def test_a_catalog_without_id_is_an_error_of_the_catalog(self):
+        self.assertEqual(32, len(self.catalog.catalog_id))
+        self.sql('DELETE FROM identity')
+        error = self.assertRaises(
+            exceptions.CatalogError, getattr, self.catalog, 'catalog_id'
+        )
+        self.assertIn('it has no ID', str(error))
+
     def test_a_forked_process_closes_nothing_of_its_parent(self):
         self.start_fill()
         self.in_child(self.catalog.close)

@@ -162,7 +162,13 @@ class OpenTest(FileTestCase):
             directory = self.path(f'{umask:o}')
             self.add(file=self.open(os.path.join(directory, 'c.sqlite')))
             self.assertEqual(
-                ['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal', 'locks'],
+                [
+                    'c.sqlite',
+                    'c.sqlite-shm',
+                    'c.sqlite-wal',
+                    'catalog.id',
+                    'locks',
+                ],
                 sorted(os.listdir(directory)),
             )
             self.assertEqual(0o750, stat.S_IMODE(os.stat(directory).st_mode))
@@ -170,6 +176,7 @@ class OpenTest(FileTestCase):
                 'c.sqlite': 0o640,
                 'c.sqlite-wal': 0o640,
                 'c.sqlite-shm': 0o600,
+                'catalog.id': 0o600,
                 'locks': 0o700,
             }.items():
                 found = os.stat(os.path.join(directory, name))
@@ -441,7 +448,8 @@ class ReadOnlyTest(FileTestCase):
         self.assertEqual(3, len(copies))
 
     def test_sqlite_without_deserialize_can_be_used(self):
-        self.patch(catalog_connection.Connection, 'deserialize', None)
+        for name in ('serialize', 'deserialize'):
+            self.patch(catalog_connection.Connection, name, None)
         self.patch(tempfile, 'tempdir', self.directory)
         self.add('in the log')
         before = os.listdir(self.directory)

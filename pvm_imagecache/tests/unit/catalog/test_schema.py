@@ -18,6 +18,7 @@ import os
 import sqlite3
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import schema
@@ -378,6 +379,48 @@ class UpgradeFrom6Test(UpgradeTestCase):
                 kept.verified_signature,
             ),
         )
+
+
+class UpgradeFrom7Test(UpgradeTestCase):
+    def test_records_are_kept_and_nothing_is_known_of_the_platform(self):
+        self.create(
+            7,
+            "INSERT INTO pools VALUES ('pool', 1, 1, 77.0, '', 0)",
+            "INSERT INTO failed_downloads VALUES ('pool', 'd', 't', 'i', 'e',"
+            ' NULL)',
+        )
+        self.assertEqual(
+            platform_facts.PlatformFacts(),
+            self.catalog.platform_facts.read('pool'),
+        )
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.assertEqual(
+            't', self.catalog.failed_downloads.get('pool', 'd').token
+        )
+
+    def test_each_catalog_gets_an_id_that_stays(self):
+        found = []
+        for version in range(1, 8):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.catalog_path)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.path('state', 'catalog.id'))
+            self.create(version)
+            found.append(self.catalog.catalog_id)
+            self.assertRegex(found[-1], '^[0-9a-f]{32}$')
+            self.catalog.close()
+            self.assertEqual(found[-1], self.catalog.catalog_id)
+            self.assertEqual(found[-1], self.open(read_only=True).catalog_id)
+            self.catalog.close()
+        self.assertEqual(7, len(set(found)))
+
+    def test_a_catalog_of_a_downgrade_gets_the_id_of_the_directory(self):
+        before = self.catalog.catalog_id
+        for version in range(1, 8):
+            self.catalog.close()
+            os.remove(self.catalog_path)
+            self.create(version)
+            self.assertEqual(before, self.catalog.catalog_id)
 
 
 class AllVersionsTest(UpgradeTestCase):

@@ -144,6 +144,14 @@ class TrustTest(base.TestCase):
             ('base_images', 'image_name', "printf('%.*c', 200000, 'x')"),
             ('instance_disks', 'fill_id', "'/etc/passwd'"),
             ('failed_downloads', 'error', "x'ff'"),
+            ('platform_facts', 'value', "'maybe'"),
+            ('platform_facts', 'value', '1'),
+            ('platform_facts', 'reason', "x'ff'"),
+            ('platform_facts', 'measured_at', "'x'"),
+            ('platform_facts', 'measured_clock', '9e999'),
+            ('platform_facts', 'platform', "x'ff'"),
+            ('identity', 'catalog_id', "'../../x'"),
+            ('identity', 'catalog_id', "x'ff'"),
             ('pins', 'image_id', "x'ff'"),
             ('in_use', 'seen_at', "'x'"),
             ('history', 'action', "x'ff'"),
@@ -166,6 +174,7 @@ class TrustTest(base.TestCase):
             catalog.pins.set_in_use('p', ['i'])
             catalog.history.add('p', 'hit')
             catalog.failed_downloads.record('p', 'd', 'data', 'error')
+            catalog.platform_facts.record('p', {'keeps_labels': True}, {}, '')
             self.assertEqual(1, len(catalog.base_images.list('p')))
 
     def _read_all(self, read_only):
@@ -179,3 +188,5 @@ class TrustTest(base.TestCase):
             catalog.history.list('p')
             catalog.history.totals('p')
             catalog.failed_downloads.get('p', 'd')
+            catalog.platform_facts.read('p')
+            self.assertTrue(catalog.catalog_id)

@@ -59,6 +59,18 @@ class ArgumentsTest(base.BaseTestCase):
         for address in ('127.0.0.1', '127.1.2.3', '::1', 'localhost'):
             self.assertTrue(simulator._is_loopback(address))
 
+    def test_an_invalid_wording_is_an_error(self):
+        stderr = self.useFixture(fixtures.MockPatch('sys.stderr')).mock
+        state_dir = self.useFixture(fixtures.TempDir()).path
+        self.assertEqual(
+            1,
+            main_module.main(
+                ['--state-dir', state_dir, '--space-wording', 'mlkv']
+            ),
+        )
+        words = ''.join(call.args[0] for call in stderr.write.mock_calls)
+        self.assertIn("'mlkv' is neither of allocp, mklv", words)
+
     def test_a_port_in_use_is_an_error(self):
         state_dir = self.useFixture(fixtures.TempDir()).path
         with simulator.Simulator(state_dir) as sim:

@@ -25,7 +25,9 @@ class SessionsTest(base.BaseTestCase):
     def setUp(self):
         super().setUp()
         self.directory = self.useFixture(fixtures.TempDir()).join('sessions')
-        self.sessions = sessions.Sessions(self.directory, 'user', 'secret')
+        self.sessions = sessions.Sessions(
+            self.directory, 'user', 'secret', lambda: 'V1_3_0'
+        )
 
     def log_on(self, **values):
         """Log on; returns the token, or the path of its file."""
@@ -88,6 +90,8 @@ class SessionsTest(base.BaseTestCase):
 
     def test_a_start_removes_old_token_files(self):
         path, token = self.log_on_by_file()
-        again = sessions.Sessions(self.directory, 'user', 'secret')
+        again = sessions.Sessions(
+            self.directory, 'user', 'secret', lambda: 'V1_3_0'
+        )
         self.assertFalse(os.path.exists(path))
         self.assertRaises(errors.RestError, again.check, token)

@@ -24,6 +24,13 @@ class SettingsTest(base.BaseTestCase):
             {'x': 1},
             {'copy_rate': 1.5},
             {'file_limit': -1},
+            {'granularity': 0},
+            {'granularity': 513},
+            {'vios_level': ''},
+            {'vios_level': 3},
+            {'space_wording': 'mlkv'},
+            {'name_wording': 'allocp'},
+            {'labels': 'lost'},
         ):
             self.assertRaises(
                 ValueError, found.change, {'upload_rate': 1, **wrong}

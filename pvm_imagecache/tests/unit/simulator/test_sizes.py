@@ -47,3 +47,17 @@ class SizesTest(base.BaseTestCase):
         self.assertEqual('1', sizes.exact_gb(sizes.GIB))
         self.assertEqual('100', sizes.rounded_gb(100 * sizes.GIB))
         self.assertEqual('0', sizes.rounded_gb(0))
+
+    def test_sizes_are_rounded_up_to_a_granule(self):
+        for text, granule, size in (
+            ('1', 64 * sizes.MIB, sizes.GIB),
+            ('1.001', 64 * sizes.MIB, sizes.GIB + 64 * sizes.MIB),
+            ('0.000001', 512, 3 * 512),
+            ('1.5', sizes.GIB, 2 * sizes.GIB),
+        ):
+            self.assertEqual(size, sizes.from_gb(text, granule))
+        self.assertEqual(1024, sizes.round_up(513, 512))
+
+    def test_fractions_are_no_whole_numbers(self):
+        for text, expected in (('1', False), ('2.000', False), ('1.5', True)):
+            self.assertEqual(expected, sizes.is_fraction(text))

@@ -10,10 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
+
 import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.drivers.localdisk import vg_document
@@ -124,6 +127,32 @@ class ApplyTest(base.TestCase):
             [Create(new('a'))],
             [Copy(new('b'), source, broken)],
         )
+
+    def test_a_source_with_another_label_is_gone(self):
+        volume_groups.change(
+            self.wrapper, 'asdf', DiskLabel='imagecache_bbbbbbbbbb_5e1f0c2a'
+        )
+        (source,) = vg_document.Document(self.wrapper).named('asdf')
+        self._last_fails(
+            exceptions.BaseImageGone,
+            [
+                Copy(
+                    new('a'),
+                    dataclasses.replace(source, label=''),
+                    lambda: True,
+                )
+            ],
+            [
+                Copy(
+                    new('b'),
+                    dataclasses.replace(
+                        source, label='imagecache_aaaaaaaaaa_5e1f0c2a'
+                    ),
+                    lambda: True,
+                )
+            ],
+        )
+        self.assertIn('same UDID', str(self.requests[-1].error))
 
     def test_a_deletion_of_a_missing_disk_is_done(self):
         gone = driver_base.Disk('gone', 'udid', GIB)
@@ -267,7 +296,7 @@ class NameInUseTest(base.TestCase):
 
 
 class RaiseIfFullTest(base.TestCase):
-    def _raise_if_full(self, reason):
+    def _raise_if_full(self, reason, **facts):
         changes.raise_if_full(
             exceptions.PowerVMRequestFailed(action='a', reason=reason),
             vg_document.Document(volume_groups.recorded()),
@@ -275,6 +304,7 @@ class RaiseIfFullTest(base.TestCase):
                 changes.Request([Create(new('a', 2)), Create(new('b'))]),
                 changes.Request([Delete(driver_base.Disk('c', 'u', 1))]),
             ],
+            platform_facts.PlatformFacts(**facts),
         )
 
     def test_lack_of_space_counts_all_requests(self):
@@ -291,3 +321,43 @@ class RaiseIfFullTest(base.TestCase):
 
     def test_other_refusals_are_left_alone(self):
         self._raise_if_full('no')
+        self._raise_if_full('0516-814 mklv: No other physical volumes')
+
+    def test_words_that_were_learned_mean_lack_of_space(self):
+        learned = '0516-814 mklv: No other physical volumes. 0516-822 mklv: x.'
+        self.assertRaises(
+            exceptions.NotEnoughSpace,
+            self._raise_if_full,
+            '0516-814 mklv: Andere Platten gibt es nicht.',
+            no_space_words=learned,
+        )
+        # The platform says the same if a name is in use.
+        self._raise_if_full(
+            learned, no_space_words=learned, name_exists_words=learned
+        )
+
+
+class LearnedNameInUseTest(base.TestCase):
+    def named(self, reason, *names, **facts):
+        return changes.name_in_use(
+            exceptions.PowerVMRequestFailed(action='a', reason=reason),
+            names,
+            platform_facts.PlatformFacts(**facts),
+        )
+
+    def test_words_that_were_learned_mean_a_name_in_use(self):
+        learned = 'A disk NAME exists already in group NAME.'
+        message = 'A disk web exists already in group rootvg2.'
+        self.assertIsNone(self.named(message, 'web', 'db'))
+        self.assertEqual(
+            'web',
+            self.named(message, 'web', 'db', name_exists_words=learned),
+        )
+        self.assertIsNone(
+            self.named(
+                message,
+                'web',
+                name_exists_words=learned,
+                no_space_words=learned,
+            )
+        )
