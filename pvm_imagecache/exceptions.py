@@ -1402,6 +1402,20 @@ class NoRoomForCopy(CacheFault):
     )
 
 
+class CopyFailed(CacheFault):
+    """Raised if a disk was not copied, and must not be copied again.
+
+    :ivar name: name of the disk that should be created.
+    :ivar image: ID of the image.
+    :ivar reason: the error of the copy, as a sentence.
+    """
+
+    msg_fmt = (
+        'Disk %(name)s could not be copied from the base image of image '
+        '%(image)s: %(reason)s'
+    )
+
+
 class BaseImageOccupied(CacheFault):
     """Raised if the disk name of a base image is used by another disk.
 

@@ -26,10 +26,11 @@ from pvm_imagecache import image as image_module
 from pvm_imagecache import text
 from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import copy_time
 
-#: Seconds after which no request of a crashed process is still running:
-#: within one update of a volume group PowerVM copies whole disks.
-LONGEST_REQUEST: Final = 3600.0
+#: Seconds after which no request of a crashed process is still running,
+#: unless it copies a large disk.
+LONGEST_REQUEST: Final = copy_time.LEAST_LIMIT
 _LABEL_PREFIX: Final = 'imagecache_'
 _LABEL_DIGITS: Final = 16
 
@@ -77,7 +78,11 @@ def has_label(disk: base.Disk) -> bool:
 
 
 def may_still_appear(
-    udid: str | None, started_clock: float, clock: float
+    udid: str | None,
+    started_clock: float,
+    clock: float,
+    copied: int = 0,
+    rate: int | None = None,
 ) -> bool:
     """Return whether the request that creates a disk may still be running.
 
@@ -86,9 +91,14 @@ def may_still_appear(
     :param started_clock: when the record was written, in seconds of the
         catalog's clock.
     :param clock: now, in seconds of the catalog's clock.
+    :param copied: bytes that the request may copy.
+    :param rate: bytes per second of a copy, if it was measured.
     :returns: whether the disk may appear later.
     """
-    return udid is None and clock - started_clock < LONGEST_REQUEST
+    longest = LONGEST_REQUEST * max(
+        1, copy_time.time_limit(copied, rate) / copy_time.LEAST_LIMIT
+    )
+    return udid is None and clock - started_clock < longest
 
 
 def is_created_for(capacity: int, size: int) -> bool:

@@ -142,6 +142,8 @@ class InstanceDeploy:
         )
         #: Why a miss became a bypass; '' as long as none did.
         self._uncached = ''
+        #: Why the disk is not copied from a base image any more.
+        self._uncopied: exceptions.CopyFailed | None = None
         self._entry: models.InstanceDisk | None = None
 
     def run(self) -> Deployment:
@@ -234,6 +236,8 @@ class InstanceDeploy:
     def _through_cache(self) -> Deployment:
         if not self._cache.settings.enabled:
             raise exceptions.CacheDisabled
+        if self._uncopied:
+            raise self._uncopied
         checks.check_cacheable(self._image)
         gone = None
         for looks_left in reversed(range(_LOOKS)):
@@ -324,18 +328,46 @@ class InstanceDeploy:
         return self._deployment(disk, Outcome.HIT)
 
     def _copy(self, record: models.BaseImage) -> base.Disk:
-        with self._steps.timed('copy'), self._disks.changing(self._name):
-            return self._driver.copy_disk(
-                base.Disk(
-                    record.disk_name, record.udid or '', record.capacity or 0
-                ),
-                self._new_disk(record.image),
-                lambda: self._is_current(record),
+        try:
+            with self._steps.timed('copy'), self._disks.changing(self._name):
+                return self._driver.copy_disk(
+                    base.Disk(
+                        record.disk_name,
+                        record.udid or '',
+                        record.capacity or 0,
+                    ),
+                    self._new_disk(record.image),
+                    lambda: self._is_current(record),
+                )
+        except (
+            exceptions.UpdateUnanswered,
+            exceptions.UpdateNotMade,
+        ) as error:
+            # PowerVM may have copied for hours, or still do so.
+            self._uncopied = exceptions.CopyFailed(
+                name=self._name, image=record.image.id, reason=str(error)
             )
+            raise self._uncopied from error
 
     def _is_current(self, record: models.BaseImage) -> bool:
         found = self._fill.servable()
-        return found is not None and found.fill_id == record.fill_id
+        if found is None or found.fill_id != record.fill_id:
+            return False
+        self._record_request()
+        return True
+
+    def _record_request(self) -> None:
+        """Record that the copy starts now: it may have waited for hours."""
+        if self._entry is None:
+            return
+        try:
+            self._cache.catalog.instance_disks.set_requested(self._entry)
+        except exceptions.CacheFault as error:
+            LOG.warning(
+                'Could not record the start of the copy to disk %(disk)s: '
+                '%(error)s',
+                {'disk': self._name, 'error': error},
+            )
 
     # -- misses
 
@@ -360,7 +392,12 @@ class InstanceDeploy:
                     ),
                     newcomer=stream.image,
                 )
-            except (exceptions.CacheFault, exceptions.NotEnoughSpace) as error:
+            except (
+                exceptions.CacheFault,
+                exceptions.NotEnoughSpace,
+                exceptions.UpdateUnanswered,
+                exceptions.UpdateNotMade,
+            ) as error:
                 # Other deploys of the image need not wait for this disk.
                 turn.close()
                 self._uncached = str(error)

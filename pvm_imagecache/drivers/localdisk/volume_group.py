@@ -59,6 +59,10 @@ LOG = logging.getLogger(__name__)
 LOST_ANSWERS: Final = 3
 #: Seconds that an update with copies may take at least.
 COPY_TIMEOUT: Final = copy_time.LEAST_LIMIT
+#: How many times its limit an update with copies is awaited after that, and
+#: how many seconds in addition.
+_PATIENCE: Final = 4
+_LEAST_PATIENCE: Final = 60.0
 #: Seconds for which a deletion may start from a document read before.
 _KEPT_FOR: Final = 10.0
 
@@ -323,7 +327,7 @@ class VolumeGroup:
                 after = unanswered.settled(
                     self.read,
                     self._adapters.translated,
-                    limit,
+                    self._patience(pending, limit),
                     self.facts().stale_etag_refused is not False,
                 )
             surplus = changes.take(
@@ -482,6 +486,18 @@ class VolumeGroup:
                 max(timeout, COPY_TIMEOUT),
             )
         )
+
+    def _patience(
+        self, pending: Sequence[changes.Request], limit: float
+    ) -> float:
+        """Return how long an update is awaited whose answer was lost.
+
+        A copy that takes longer than expected goes on. As long as PowerVM
+        works on it, a deploy cannot create another disk instead.
+        """
+        if any(request.copies for request in pending):
+            return _PATIENCE * limit + _LEAST_PATIENCE
+        return limit
 
     def _most_copied(self) -> int:
         return copy_time.size_in(COPY_TIMEOUT, self.facts().copy_rate)
