@@ -72,12 +72,17 @@ class Pool:
     :ivar name: for messages.
     :ivar capacity: bytes in all.
     :ivar free: bytes that new disks can use.
+    :ivar disks: number of disks of all kinds; None if it is unknown.
+    :ivar max_disks: number of disks that the pool can have; None if it is
+        unknown or has no limit.
     """
 
     id: str
     name: str
     capacity: int
     free: int
+    disks: int | None = None
+    max_disks: int | None = None
 
     @property
     def used(self) -> int:

@@ -207,4 +207,6 @@ class LocalDiskDriver(base.DiskDriver):
             name=self._group_name,
             capacity=document.capacity,
             free=document.free,
+            disks=document.disk_count,
+            max_disks=document.max_disks or self._facts().logical_volume_limit,
         )

@@ -198,6 +198,7 @@ class VolumeGroup:
         :raises DiskExistsElsewhere: if another volume group of the VIOS has
             a disk of that name.
         :raises NotEnoughSpace: if the new disks do not fit.
+        :raises TooManyDisks: if it has all the logical volumes that it can.
         :raises BaseImageGone: if the source of a copy no longer exists, is
             another disk, or is no longer valid.
         :raises VolumeGroupChanged: if other processes changed the volume
@@ -280,8 +281,21 @@ class VolumeGroup:
                 attempt.pause()
             except exceptions.PowerVMRequestFailed as error:
                 self._undo_refused(pending, before)
+                limit_known = (
+                    document.max_disks or self.facts().logical_volume_limit
+                )
+                changes.raise_if_too_many(
+                    error,
+                    document,
+                    pending,
+                    limit_known,
+                    is_unexplained=False,
+                )
                 changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
+                changes.raise_if_too_many(
+                    error, document, pending, limit_known, is_unexplained=True
+                )
                 raise
         raise exceptions.VolumeGroupChanged(
             name=self.name, attempts=powervm.UPDATE_ATTEMPTS
