@@ -598,6 +598,25 @@ class UploadFailed(PowerVMRequestFailed):
     """
 
 
+class FileListFull(PowerVMRequestFailed):
+    """Raised if PowerVM has no room for another upload. Transient.
+
+    It keeps a File entry for each upload, and a hundred of them at most.
+
+    :ivar action: what was requested, as it follows "refused to".
+    :ivar reason: the message of PowerVM.
+    :ivar count: number of File entries.
+    """
+
+    msg_fmt = (
+        'PowerVM refused to %(action)s: it has %(count)d File entries, one '
+        'for each upload, and no room for another one: %(reason)s. Wait '
+        'until other uploads end. If none is in progress, delete entries '
+        'that other software left.'
+    )
+    transient = True
+
+
 class PowerVMBusy(PowerVMRequestFailed):
     """Raised if the VIOS is busy, or the service unavailable. Transient.
 

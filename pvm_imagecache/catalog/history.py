@@ -185,6 +185,24 @@ class History:
             )
         return max(1, int(rates[len(rates) // 2])) if rates else None
 
+    def disk_names(self, pool: str, names: Collection[str]) -> set[str]:
+        """Return the names that the history knows as those of disks.
+
+        :param pool: ID of the pool.
+        :param names: names to look for.
+        :returns: those of them that an event is about.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return set(names) & {
+                row.text('disk_name')
+                for row in connection.rows(
+                    'SELECT DISTINCT disk_name FROM history'
+                    ' WHERE pool = ? AND disk_name IS NOT NULL',
+                    (pool,),
+                )
+            }
+
     def last_of_disk(
         self, pool: str, disk_name: str
     ) -> models.HistoryEvent | None:

@@ -25,12 +25,12 @@ from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
-from pvm_imagecache import naming
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import instance_records
 from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.cleanup import stale_uploads
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class _Reconciler:
             with self._noting_failure(entry.disk_name):
                 self._check_instance_disk(entry)
         with self._noting_failure('web/File'):
-            self._remove_stale_uploads()
+            stale_uploads.remove(self._cache)
         snapshot = None
         if self._mapped is not None and not self._removed:
             snapshot = Snapshot(found.pool, self._mapped, records)
@@ -243,35 +243,6 @@ class _Reconciler:
                     },
                 )
             cache.catalog.instance_disks.finish(entry)
-
-    def _remove_stale_uploads(self) -> None:
-        """Remove File entries that uploads could not remove in time.
-
-        Those of crashed uploads are removed with their incomplete disks.
-        """
-        cache = self._cache
-        pool = cache.driver.pool_id()
-        if cache.catalog.pools.uploads_are_clean(pool) and not (
-            cache.driver.has_stale_uploads()
-        ):
-            return
-        busy = False
-        targets = set(cache.driver.upload_targets())
-        disks = cache.driver.snapshot().disks if targets else []
-        for disk in disks:
-            if disk.udid not in targets or not ownership.has_our_label(disk):
-                continue
-            lock = (
-                cache.fill_lock(disk.name, 0)
-                if naming.is_base_image_name(disk.name)
-                else cache.instance_disk_lock(disk.name)
-            )
-            try:
-                with lock:
-                    cache.driver.remove_uploads(disk)
-            except exceptions.LockTimeout:
-                busy = True
-        cache.catalog.pools.record_uploads(pool, clean=not busy)
 
     @contextlib.contextmanager
     def _noting_failure(self, name: str) -> Iterator[None]:

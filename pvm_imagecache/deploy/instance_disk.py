@@ -36,6 +36,7 @@ from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import instance_records
 from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.cleanup import stale_uploads
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import download
@@ -56,6 +57,8 @@ LOG = logging.getLogger(__name__)
 _LOOKS: Final = 3
 #: Seconds before each repetition of a deploy after a transient error.
 RETRY_DELAYS: Final = (1.0, 5.0)
+#: How many times longer the end of other uploads is awaited.
+_FILE_LIST_FACTOR: Final = 10
 
 
 class Outcome(enum.Enum):
@@ -183,6 +186,9 @@ class InstanceDeploy:
                     _is_worth_a_retry(error) or self._delete_late_disk(error)
                 ):
                     raise
+                if isinstance(error, exceptions.FileListFull):
+                    delay *= _FILE_LIST_FACTOR
+                    self._remove_stale_uploads()
                 failure = str(error)
                 LOG.warning(
                     'Retrying to create disk %(disk)s in %(delay).1f s: '
@@ -193,6 +199,13 @@ class InstanceDeploy:
                     time.sleep(delay)
         # What keeps failing may be what is done for the cache.
         return self._bypass(f'it failed with the cache: {failure}')
+
+    def _remove_stale_uploads(self) -> None:
+        """Make room for an upload, as far as it is ours."""
+        try:
+            stale_uploads.remove(self._cache, is_certain=True)
+        except exceptions.PVMImageCacheError as error:
+            LOG.warning('Could not remove File entries: %s', error)
 
     def _attempt(self) -> Deployment:
         try:

@@ -386,6 +386,16 @@ class DiskDriver(abc.ABC):
         """
         return False
 
+    def disks_elsewhere(self) -> Sequence[tuple[Disk, str]]:
+        """Return disks of other pools whose names cannot be used in this one.
+
+        Override if names are unique across pools.
+
+        :returns: each disk, and its pool as text; empty by default.
+        :raises PowerVMError: if the other pools cannot be read.
+        """
+        return ()
+
     # -- Capability.OWN_IMAGE_CACHE
 
     def create_disk_from_image(

@@ -450,7 +450,7 @@ class VolumeGroup:
         if not names or error.transient:
             return
         try:
-            others = self._other_groups()
+            others = self.others()
         except exceptions.PowerVMError as failure:
             LOG.warning(
                 'Could not read the other volume groups of the Virtual I/O '
@@ -470,8 +470,12 @@ class VolumeGroup:
                 name=taken, pool='another volume group'
             ) from error
 
-    def _other_groups(self) -> list[vg_document.Document]:
-        """Return the other volume groups of the VIOS: one GET."""
+    def others(self) -> list[vg_document.Document]:
+        """Return the other volume groups of the VIOS: one GET.
+
+        :returns: their documents.
+        :raises PowerVMError: if they cannot be read.
+        """
         adapter = self._adapters()
 
         def get() -> Any:
