@@ -134,6 +134,17 @@ class Cache:
         except Exception as error:
             self.warn_once.log(f'Cache event listener failed: {error!r}')
 
+    def own_catalogs(self) -> frozenset[str]:
+        """Return the catalogs whose disks belong to this cache.
+
+        :returns: the beginnings of their IDs; empty if there is no catalog
+            yet, which is not created.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        if not self.catalog.exists:
+            return frozenset()
+        return self.catalog.identity.own()
+
     def fill_lock(
         self, disk_name: str, timeout: float | Callable[[], float]
     ) -> contextlib.AbstractContextManager[object]:

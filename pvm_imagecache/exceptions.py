@@ -266,6 +266,15 @@ class UsageError(RequestRefused):
     msg_fmt = '%(reason)s'
 
 
+class PlatformCheckRunning(RequestRefused):
+    """Raised if another process measures the platform of the same pool."""
+
+    msg_fmt = (
+        'Another platform check of this pool is running: both would measure '
+        'wrong rates. Wait until it ends.'
+    )
+
+
 class OperationCancelled(RequestRefused):
     """Raised if the user answers "no", or there is no terminal to ask on.
 
@@ -283,6 +292,35 @@ class DiskNameInvalid(RequestRefused):
     """
 
     msg_fmt = '"%(name)s" cannot be the name of a virtual disk: %(reason)s.'
+
+
+class DiskOfOtherCatalog(RequestRefused):
+    """Raised if a command would change a disk of another catalog.
+
+    :ivar name: name of the disk.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Disk "%(name)s" belongs to another catalog (%(catalog)s): that of '
+        'another host, of another state_path, or of a state directory that '
+        'was deleted. "pvm-imagecache usage" shows the ID of the catalog of '
+        'a host. Nothing was changed. If that catalog is no longer used, add '
+        '--take-over.'
+    )
+
+
+class OtherCatalogUnknown(RequestRefused):
+    """Raised if no disk of the pool belongs to the other catalog.
+
+    :ivar catalog: what the user called the other catalog.
+    :ivar known: the other catalogs that have disks in the pool, as text.
+    """
+
+    msg_fmt = (
+        'No disk of the pool belongs to another catalog "%(catalog)s". Other '
+        'catalogs in the pool: %(known)s.'
+    )
 
 
 class DiskNotOurs(RequestRefused):
@@ -584,8 +622,8 @@ class UpdateNotMade(PowerVMRequestFailed):
     """
 
     msg_fmt = (
-        '%(pool)s: PowerVM did not confirm an update in time, and did not '
-        'carry it out for %(what)s: %(reason)s'
+        '%(pool)s: PowerVM did not confirm an update in time, and has not '
+        'certainly carried it out for %(what)s: %(reason)s'
     )
 
 
@@ -809,6 +847,17 @@ class TooManyDisks(NotEnoughSpace):
         '%(reason)s. Remove disks that are no longer needed, purge cached '
         'images, or convert the volume group to one with a higher limit.'
     )
+
+
+class FactNotMeasured(PVMImageCacheError):
+    """Raised if a platform check cannot find out a fact.
+
+    :ivar reason: why, without a final stop.
+    """
+
+    reason: str
+
+    msg_fmt = 'Not measured: %(reason)s.'
 
 
 class DiskExists(PowerVMError):
@@ -1467,6 +1516,25 @@ class BaseImageOccupied(CacheFault):
     msg_fmt = (
         'The disk name %(name)s, under which image %(image)s would be '
         'cached, is taken: %(reason)s'
+    )
+
+
+class BaseImageOfOtherCatalog(BaseImageOccupied):
+    """Raised if another catalog has a base image of that disk name.
+
+    :ivar name: name of the disk.
+    :ivar image: ID of the image.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Image %(image)s is not cached by this host, because disk %(name)s '
+        'is the base image of another catalog (%(catalog)s). Possible '
+        'causes: another host caches images in this pool; state_path was '
+        'changed; the state directory was deleted. "pvm-imagecache usage" '
+        'shows the ID of the catalog of a host. Use another pool for each '
+        'host, or correct state_path. If the other catalog is no longer '
+        'used, run "pvm-imagecache verify --take-over %(catalog)s".'
     )
 
 

@@ -24,12 +24,12 @@ import os
 import sqlite3
 import time
 from typing import Final
-import uuid
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import clock as catalog_clock
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.catalog import identity
 from pvm_imagecache.catalog import models
 from pvm_imagecache.system import private_files
 
@@ -83,6 +83,24 @@ class InstanceDisks:
                 self._unmark(entry)
         return [each for each in entries if each.fill_id not in finished]
 
+    def other_pools(self, pool: str, prefix: str) -> builtins.list[str]:
+        """Return the other pools with disks whose names begin in some way.
+
+        :param pool: ID of the pool that is left out.
+        :param prefix: of the names of the disks; letters, digits and "_".
+        :returns: the IDs of the pools.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return [
+                row.text('pool')
+                for row in connection.rows(
+                    'SELECT DISTINCT pool FROM instance_disks'
+                    ' WHERE pool <> ? AND substr(disk_name, 1, ?) = ?',
+                    (pool, len(prefix), prefix),
+                )
+            ]
+
     def start(
         self, pool: str, disk_name: str, size: int, fill_id: str | None = None
     ) -> models.InstanceDisk:
@@ -105,7 +123,8 @@ class InstanceDisks:
                 pool=pool,
                 disk_name=disk_name,
                 size=size,
-                fill_id=fill_id or uuid.uuid4().hex,
+                fill_id=fill_id
+                or models.new_fill_id(catalog_id=identity.read_id(self._file)),
                 holder=models.holder_name(),
                 udid=None,
                 started_at=time.time(),

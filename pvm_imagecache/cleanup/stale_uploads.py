@@ -22,8 +22,8 @@ def remove(cache: cache_module.Cache, *, is_certain: bool = False) -> None:
     """Remove File entries that uploads could not remove in time.
 
     Those of crashed uploads are removed with their incomplete disks, too.
-    Entries of uploads in progress, and of disks without a label of this
-    project, are kept.
+    Entries of uploads in progress, of disks without a label of this project,
+    and of disks of other catalogs, are kept.
 
     :param cache: of the pool.
     :param is_certain: whether to look for entries even if no upload is known
@@ -38,11 +38,14 @@ def remove(cache: cache_module.Cache, *, is_certain: bool = False) -> None:
         and not cache.driver.has_stale_uploads()
     ):
         return
-    busy = False
+    busy, own = False, cache.catalog.identity.own()
     targets = set(cache.driver.upload_targets())
     disks = cache.driver.snapshot().disks if targets else []
     for disk in disks:
         if disk.udid not in targets or not ownership.has_our_label(disk):
+            continue
+        if ownership.other_catalog_of(disk, own):
+            # The locks say nothing about its uploads.
             continue
         lock = (
             cache.fill_lock(disk.name, 0)

@@ -45,7 +45,11 @@ class ShowUsage(base.ShowOne):
     downloaded at the average rate of this host, minus the time of the hits.
     It is negative if copies are slower than the network, and empty before the
     first download. last_run is the time of the last cleanup run of
-    nova-compute, last_run_error what failed in it.
+    nova-compute, last_run_error what failed in it. other_catalogs shows
+    which other catalogs have disks in the pool: of another host, of another
+    state_path, or of a state directory that was deleted.
+    platform_facts is empty before the first "platform check", and
+    "out-of-date" if the platform was upgraded since.
     """
 
     rule = rules.USAGE
@@ -64,6 +68,9 @@ class ShowUsage(base.ShowOne):
         'seconds_saved',
         'last_run',
         'last_run_error',
+        'catalog_id',
+        'other_catalogs',
+        'platform_facts',
     )
     examples = (
         ('usage', 'statistics'),
@@ -148,4 +155,7 @@ class ShowUsage(base.ShowOne):
             None if saved is None else round(saved, 1),
             formatting.Time(last.at if last else None),
             last.error or None if last else None,
+            usage.catalog_id or None,
+            formatting.OtherCatalogs(usage.other_catalogs),
+            usage.platform.value if usage.platform else None,
         )

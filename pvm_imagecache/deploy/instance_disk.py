@@ -348,6 +348,7 @@ class InstanceDeploy:
                         record.disk_name,
                         record.udid or '',
                         record.capacity or 0,
+                        ownership.certain_label(record.fill_id),
                     ),
                     self._new_disk(record.image),
                     lambda: self._is_current(record),

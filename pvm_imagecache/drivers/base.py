@@ -31,12 +31,16 @@ import enum
 from typing import Any
 from typing import ClassVar
 from typing import Final
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
 from pvm_imagecache import platform_facts
 from pvm_imagecache.conf import types
+
+if TYPE_CHECKING:
+    from pvm_imagecache.drivers import platform_access
 
 #: The version of this contract; see ``DiskDriver.api_version``.
 API_VERSION: Final = 1
@@ -98,7 +102,10 @@ class Disk:
     :ivar udid: unique ID; no other disk of the pool ever has it.
     :ivar capacity: in bytes.
     :ivar label: of the :class:`NewDisk` that it was created from; '' if the
-        pool does not keep labels.
+        pool does not keep labels. If a method is given a disk with a label,
+        a disk of the same name and UDID that has another label of this
+        project (:func:`pvm_imagecache.naming.is_label`) is another disk. A
+        driver whose pool never uses a UDID again need not compare labels.
     """
 
     name: str
@@ -224,6 +231,17 @@ class DiskDriver(abc.ABC):
     def close(self) -> None:
         """Release connections; a later call of a method may reopen them."""
         return
+
+    def platform_access(self) -> 'platform_access.PlatformAccess':
+        """Return what a measurement of the platform needs.
+
+        Override if ``pvm-imagecache platform check`` can measure the pool.
+
+        :returns: access to the platform of the pool.
+        :raises NotSupported: if the driver cannot measure its platform.
+        :raises PowerVMError: if the pool cannot be found.
+        """
+        raise self._unable('measure its platform')
 
     def use_facts(self, facts: platform_facts.Source) -> None:
         """Give the driver what was measured of its platform.

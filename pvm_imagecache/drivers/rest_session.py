@@ -16,6 +16,7 @@ names, and reads answers without a bound. This session sends its requests.
 """
 
 import contextlib
+import errno
 import http
 import http.client
 import os
@@ -270,6 +271,12 @@ class Session(pvm_adapter.Session):
         if not self.use_file_auth:
             return
         found = socket_owner.peers(connection)
+        if not found and not socket_owner.is_open(connection):
+            # The service ended before it accepted the connection. Not
+            # ECONNRESET: urllib3 ignores it in a request.
+            raise ConnectionAbortedError(
+                errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)
+            )
         if not found:
             raise exceptions.PowerVMNotLocal(
                 url=self.dest,

@@ -196,7 +196,7 @@ def confirm(
     for request in pending:
         try:
             request.disks = [
-                _created(after, new, before) for new in request.new_disks
+                created(after, new, before) for new in request.new_disks
             ]
             request.done = True
         except exceptions.PowerVMError as error:
@@ -242,18 +242,22 @@ def take(
     """End the requests that an update without an answer carried out.
 
     Only a label shows for certain that a disk is the one of a request, and
-    not one of the same name that another client has created since.
+    not one of the same name that another client has created since. Nothing
+    shows that a copy is complete: a server that was rebooted during a copy
+    leaves a part of it in a disk of the full size. So no copy is taken.
 
     :param after: the volume group.
     :param pending: the requests that the update should carry out.
     :param before: the UDIDs of the disks that existed before the update.
-    :param is_final: whether the update has certainly ended. If not, a copy
-        may be incomplete, and no request is ended.
+    :param is_final: whether the update has certainly ended. If not, no
+        request is ended.
     :returns: the disks of other requests, which must be deleted.
     """
     surplus: dict[base.Disk, Request] = {}
     for request in pending:
-        disks = _carried_out(after, request, before) if is_final else None
+        disks = None
+        if is_final and not request.copies:
+            disks = _carried_out(after, request, before)
         if disks is not None:
             request.disks, request.done = disks, True
             continue
@@ -401,6 +405,8 @@ def _check_source(document: vg_document.Document, operation: Copy) -> None:
         reason = 'there are several disks of that name'
     elif named[0].udid != source.udid:
         reason = f'it was replaced by another disk ({named[0].udid})'
+    elif vg_document.is_other(named[0].label, source.label):
+        reason = 'it was replaced by another disk with the same UDID'
     elif not operation.still_valid():
         reason = 'it was evicted or replaced meanwhile'
     else:
@@ -443,7 +449,7 @@ def _carried_out(
     found: list[base.Disk] = []
     for new in request.new_disks:
         try:
-            disk = _created(after, new, before)
+            disk = created(after, new, before)
         except exceptions.DiskUnclear:
             return None
         if disk.label in base.NO_LABEL or disk.label != new.label:
@@ -452,9 +458,18 @@ def _carried_out(
     return found
 
 
-def _created(
+def created(
     after: vg_document.Document, new: base.NewDisk, before: Collection[str]
 ) -> base.Disk:
+    """Return the disk that an update created.
+
+    :param after: the answer of the update.
+    :param new: the disk that was requested.
+    :param before: the UDIDs of the disks that existed before the update.
+    :returns: the disk.
+    :raises DiskUnclear: if it is not the only one of its name, existed
+        before, or is smaller than requested.
+    """
     named = after.named(new.name)
     if len(named) != 1 or named[0].udid in before:
         raise exceptions.DiskUnclear(

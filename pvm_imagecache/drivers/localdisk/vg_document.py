@@ -143,11 +143,16 @@ class Document:
     def has(self, disk: base.Disk) -> bool:
         """Return whether a disk exists.
 
-        :param disk: identified by its name and UDID.
-        :returns: True if both are those of one disk.
+        :param disk: identified by its name, its UDID, and its label if it has
+            one: PowerVM may use a UDID again.
+        :returns: True if these are those of one disk.
         """
         found = self._by_udid.get(disk.udid)
-        return found is not None and found.name == disk.name
+        return (
+            found is not None
+            and found.name == disk.name
+            and not is_other(found.label, disk.label)
+        )
 
     def delete(self, disk: base.Disk) -> None:
         """Delete a disk from the document; the next update deletes it.
@@ -168,6 +173,17 @@ class Document:
         # Index the disks before there is one without UDID.
         _ = self._by_udid
         self.wrapper.virtual_disks.append(wrapper)
+
+
+def is_other(label: str, expected: str) -> bool:
+    """Return whether a label shows that a disk is not the expected one.
+
+    :param label: of the disk.
+    :param expected: the label of the expected disk; '' if it is not known.
+    :returns: False for a label that is not of this project: it may have been
+        dropped or changed by the platform.
+    """
+    return bool(expected) and label != expected and naming.is_label(label)
 
 
 def _disks(parent: Any) -> list[base.Disk]:

@@ -86,6 +86,8 @@ class VolumeGroup:
         that holds it has announced an update that takes longer.
     :ivar gone: whether the last read failed because the volume group no
         longer exists: it was created again, or another server owns it.
+    :ivar vios_level: version of the VIOS when it was found; '' if it
+        reports none.
     :ivar facts: returns what was measured of the platform.
     """
 
@@ -102,12 +104,13 @@ class VolumeGroup:
         self.uuid = uuid
         self.name = name
         self.gone = False
+        self.vios_level = ''
         self.facts: platform_facts.Source = platform_facts.PlatformFacts
         self._adapters = adapters
         self._locks = lock_directory
         self._lock_timeout = lock_timeout
         self._queue = change_queue.ChangeQueue(
-            name, self._update, self._exclusive, self._most_copied
+            name, self._update, self.exclusive, self._most_copied
         )
         self._guard = threading.Lock()
         self._kept: tuple[vg_document.Document, float] | None = None
@@ -214,11 +217,13 @@ class VolumeGroup:
         return self._queue.submit(changes.Request(operations))
 
     @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Hold the lock of the volume group.
 
         The ETag protects the disks even without it. So if the lock cannot
         be had, the change is made nevertheless.
+
+        :returns: a context manager that holds the lock.
         """
         name, started = f'vg-{self.uuid}', time.monotonic()
 
@@ -280,7 +285,7 @@ class VolumeGroup:
                     raise
                 attempt.pause()
             except exceptions.PowerVMRequestFailed as error:
-                self._undo_refused(pending, before)
+                self._undo_refused(error, pending, before)
                 limit_known = (
                     document.max_disks or self.facts().logical_volume_limit
                 )
@@ -392,11 +397,18 @@ class VolumeGroup:
                 )
 
     def _undo_refused(
-        self, pending: Sequence[changes.Request], before: set[str]
+        self,
+        error: exceptions.PowerVMRequestFailed,
+        pending: Sequence[changes.Request],
+        before: set[str],
     ) -> None:
         """Delete the disks that PowerVM made before it refused an update."""
         wanted = changes.new_disks(pending)
-        if len(wanted) < 2 and not any(each.copies for each in pending):
+        if not wanted or (
+            len(wanted) == 1
+            and not any(each.copies for each in pending)
+            and not powervm.may_be_done(error)
+        ):
             return
         try:
             self._delete(changes.unanswered(wanted, self.read().disks, before))
@@ -558,7 +570,9 @@ def find(
     if len(found) > 1:
         raise _ambiguous(name, [server for server, _ in found])
     server, group = found[0]
-    return VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
+    made = VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
+    made.vios_level = server.operating_system
+    return made
 
 
 def _groups_of(

@@ -23,6 +23,7 @@ from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
+from pvm_imagecache.tests.unit.cmd import cases
 
 _SUCCESS = upgradecheck.Code.SUCCESS
 _WARNING = upgradecheck.Code.WARNING
@@ -109,6 +110,20 @@ class ChecksTest(base.TestCase):
         code, details = self._check('Untracked disks')
         self.assertEqual(_WARNING, code)
         self.assertIn('i_12345678_1234: untracked disks', details)
+
+    def test_disks_of_another_catalog_are_a_warning(self):
+        self.assertEqual((_SUCCESS, ''), self._check('Other catalogs'))
+        self.driver.add('i_12345678_1234', label=cases.LABEL_OF_OTHER)
+        self.assertEqual((_SUCCESS, ''), self._check('Untracked disks'))
+        code, details = self._check('Other catalogs')
+        self.assertEqual(_WARNING, code)
+        self.assertIn('5e1f0c2a (1 base images, 0 other disks)', details)
+
+    def test_other_catalogs_are_not_checked_without_the_disks(self):
+        self.driver = fakes.FakePool()
+        code, details = self._check('Other catalogs')
+        self.assertEqual(_SUCCESS, code)
+        self.assertIn('Not checked', details)
 
     def test_a_pool_that_caches_itself_has_no_untracked_disks(self):
         self.driver = fakes.FakePool()

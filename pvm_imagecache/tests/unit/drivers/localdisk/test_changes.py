@@ -10,6 +10,8 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
+
 import hypothesis
 from hypothesis import strategies
 
@@ -125,6 +127,32 @@ class ApplyTest(base.TestCase):
             [Create(new('a'))],
             [Copy(new('b'), source, broken)],
         )
+
+    def test_a_source_with_another_label_is_gone(self):
+        volume_groups.change(
+            self.wrapper, 'asdf', DiskLabel='imagecache_bbbbbbbbbb_5e1f0c2a'
+        )
+        (source,) = vg_document.Document(self.wrapper).named('asdf')
+        self._last_fails(
+            exceptions.BaseImageGone,
+            [
+                Copy(
+                    new('a'),
+                    dataclasses.replace(source, label=''),
+                    lambda: True,
+                )
+            ],
+            [
+                Copy(
+                    new('b'),
+                    dataclasses.replace(
+                        source, label='imagecache_aaaaaaaaaa_5e1f0c2a'
+                    ),
+                    lambda: True,
+                )
+            ],
+        )
+        self.assertIn('same UDID', str(self.requests[-1].error))
 
     def test_a_deletion_of_a_missing_disk_is_done(self):
         gone = driver_base.Disk('gone', 'udid', GIB)

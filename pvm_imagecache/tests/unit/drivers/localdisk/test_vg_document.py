@@ -10,6 +10,8 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
+
 from oslo_utils import units
 from pypowervm import const as pvm_const
 from pypowervm.wrappers import storage as pvm_storage
@@ -81,6 +83,29 @@ class DocumentTest(base.TestCase):
         for name, udid in (('asdf2', disk.udid), ('asdf', 'other')):
             self.assertFalse(
                 document.has(driver_base.Disk(name, udid, disk.capacity))
+            )
+
+    def test_a_disk_with_another_label_is_another_disk(self):
+        ours, theirs = (f'imagecache_{each * 10}_5e1f0c2a' for each in 'ab')
+        volume_groups.change(self.wrapper, 'asdf', DiskLabel=ours)
+        document = self._document()
+        (disk,) = document.named('asdf')
+        for label, same in (
+            (ours, True),
+            (theirs, False),
+            ('', True),
+        ):
+            wanted = dataclasses.replace(disk, label=label)
+            self.assertEqual(same, document.has(wanted))
+
+    def test_a_label_that_the_platform_changed_says_nothing(self):
+        ours = 'imagecache_aaaaaaaaaa_5e1f0c2a'
+        for label in ('None', '', ours[:-1], ours.upper(), 'theirs'):
+            volume_groups.change(self.wrapper, 'asdf', DiskLabel=label)
+            document = self._document()
+            (disk,) = document.named('asdf')
+            self.assertTrue(
+                document.has(dataclasses.replace(disk, label=ours))
             )
 
     def test_delete_removes_one_element(self):

@@ -433,19 +433,30 @@ class LostAnswerTest(VolumeGroupTestCase):
         )
 
     def test_the_disks_of_a_lost_answer_are_taken(self):
-        for name in ('a', 'b'):
+        self.lose('before_answer')
+        (disk,) = self.group.change([Create(new('a', label='ours'))])
+        self.assertEqual(self.powervm.disk('a').udid, disk.udid)
+        # The second one changes nothing: it shows that the first ended.
+        self.assertEqual([['a'], []], self.powervm.updates)
+
+    def test_a_copy_without_an_answer_is_not_taken(self):
+        # The server may have been rebooted during the copy.
+        for error in (
+            pvm_exceptions.ConnectionError('reset by peer'),
+            pvm_exceptions.TimeoutError('timed out'),
+        ):
             self.powervm.updates.clear()
-            self.lose('before_answer')
-            disks = self.group.change(
-                [Create(new(name, label='ours'))]
-                if name == 'a'
-                else [self.copy(name)]
+
+            def fail(answer, error=error):
+                self.powervm.before_answer = lambda answer: None
+                raise error
+
+            self.powervm.before_answer = fail
+            self.assertRaises(
+                exceptions.UpdateNotMade, self.group.change, [self.copy()]
             )
-            self.assertEqual(
-                [self.powervm.disk(name).udid], [each.udid for each in disks]
-            )
-            # The second one changes nothing: it shows that the first ended.
-            self.assertEqual([[name], []], self.powervm.updates)
+            self.assertEqual(self.before, self.powervm.names())
+            self.assertEqual([['a'], [], []], self.powervm.updates)
 
     def test_disks_without_label_are_created_again_but_not_copied(self):
         self.lose('before_answer')
@@ -482,13 +493,14 @@ class LostAnswerTest(VolumeGroupTestCase):
             self.powervm.before_answer = lambda answer: None
             raise volume_groups.refusal(500)
 
-        self.powervm.before_answer = refuse
-        self.assertRaises(
-            exceptions.PowerVMRequestFailed,
-            self.group.change,
-            [Create(new(name, label='ours')) for name in 'bc'],
-        )
-        self.assertEqual(self.before, self.powervm.names())
+        for names in ('bc', 'd'):
+            self.powervm.before_answer = refuse
+            self.assertRaises(
+                exceptions.PowerVMRequestFailed,
+                self.group.change,
+                [Create(new(name, label='ours')) for name in names],
+            )
+            self.assertEqual(self.before, self.powervm.names())
 
     def test_a_disk_is_not_trusted_as_long_as_the_update_may_run(self):
         # The disk is there, but PowerVM refuses all other updates.
@@ -518,7 +530,8 @@ class LostAnswerTest(VolumeGroupTestCase):
         self.patch(time, 'sleep', slept.append)
         self.lose('before_answer')
         self.powervm.before_update = busy
-        self.group.change([self.copy()])
+        (disk,) = self.group.change([Create(new('a', label='ours'))])
+        self.assertEqual(self.powervm.disk('a').udid, disk.udid)
         self.assertEqual([['a'], []], self.powervm.updates)
         self.assertEqual(4, len(slept))
 
