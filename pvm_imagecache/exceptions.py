@@ -647,8 +647,8 @@ class FileListFull(PowerVMRequestFailed):
     """
 
     msg_fmt = (
-        'PowerVM refused to %(action)s: it has %(count)d File entries, one '
-        'for each upload, and no room for another one: %(reason)s. Wait '
+        'PowerVM refused to %(action)s: it has no room for another File '
+        'entry beside %(count)d, and each upload needs one: %(reason)s. Wait '
         'until other uploads end. If none is in progress, delete entries '
         'that other software left.'
     )
