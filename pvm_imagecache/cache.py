@@ -140,7 +140,7 @@ class Cache:
 
     def fill_lock(
         self, disk_name: str, timeout: float | Callable[[], float]
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[object]:
         """Return the lock for filling or removing one base image.
 
         :param disk_name: of the base image.
@@ -157,7 +157,7 @@ class Cache:
 
     def instance_disk_lock(
         self, disk_name: str
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[object]:
         """Return the lock for creating one instance disk, without waiting.
 
         :param disk_name: of the instance disk.
@@ -172,7 +172,7 @@ class Cache:
 
     def eviction_lock(
         self, timeout: float
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[object]:
         """Return the lock for selecting and evicting images of the pool.
 
         Without it, one process would select on facts that another process

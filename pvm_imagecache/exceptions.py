@@ -518,6 +518,25 @@ class PowerVMTimedOut(PowerVMUnreachable):
     transient = False
 
 
+class UpdateUnanswered(PowerVMTimedOut):
+    """Raised if it remains unknown what an update of the pool did.
+
+    Permanent: PowerVM may still work on the update, so it must not be sent
+    again. The disks may appear later.
+
+    :ivar pool: the pool, as the subject of a sentence.
+    :ivar what: names of the disks.
+    :ivar reason: the error of the update, as a sentence.
+    """
+
+    msg_fmt = (
+        '%(pool)s: whether PowerVM creates or deletes %(what)s is not known: '
+        '%(reason)s The update is not sent again. The next cleanup runs '
+        'delete a new disk that appears later. Check the VIOS and its '
+        'storage if this occurs again.'
+    )
+
+
 class PowerVMLogonFailed(PowerVMError):
     """Raised if the REST API rejects the credentials.
 
@@ -590,6 +609,22 @@ class DiskUnclear(PowerVMRequestFailed):
     """
 
     msg_fmt = 'Disk "%(name)s" was not created as requested: %(reason)s.'
+
+
+class UpdateNotMade(PowerVMRequestFailed):
+    """Raised if an update was not answered, and its disks do not exist.
+
+    What PowerVM made of the update was deleted again.
+
+    :ivar pool: the pool, as the subject of a sentence.
+    :ivar what: names of the disks.
+    :ivar reason: the error of the update, as a sentence.
+    """
+
+    msg_fmt = (
+        '%(pool)s: PowerVM did not confirm an update in time, and has not '
+        'certainly carried it out for %(what)s: %(reason)s'
+    )
 
 
 class UploadFailed(PowerVMRequestFailed):

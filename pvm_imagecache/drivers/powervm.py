@@ -128,7 +128,10 @@ class Connection:
         """The base URL, for messages."""
         protocol = self.protocol or ('https' if self.password else 'http')
         port = self.port or pvm_const.PORT_DEFAULT_BY_PROTO.get(protocol)
-        return f'{protocol}://{self.host}:{port}'
+        host = self.host
+        if ':' in host and not host.startswith('['):
+            host = f'[{host}]'
+        return f'{protocol}://{host}:{port}'
 
 
 class AdapterSource:
@@ -411,6 +414,23 @@ def retry_read(call: Callable[[], _Result]) -> _Result:
         return retry(call)
 
 
+def may_be_done(error: exceptions.PowerVMError) -> bool:
+    """Return whether PowerVM may have carried out a request that failed.
+
+    :param error: of the request.
+    :returns: True if the answer was lost, or is an error of the server that
+        is not transient; False if PowerVM refused the request.
+    """
+    if isinstance(error, exceptions.PowerVMUnreachable):
+        return True
+    status = status_of(error)
+    return (
+        status is not None
+        and status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+        and not error.transient
+    )
+
+
 def is_conflict(error: exceptions.PowerVMRequestFailed) -> bool:
     """Return whether another process changed an object before our update.
 
@@ -546,6 +566,6 @@ def _proxy_hint(connection: Connection) -> str:
         if os.environ.get(name):
             return (
                 f' {name} is set and applies to this host too: add '
-                f'{connection.host} to no_proxy.'
+                f'{connection.host.strip("[]")} to no_proxy.'
             )
     return ''

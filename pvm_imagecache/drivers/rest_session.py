@@ -15,6 +15,8 @@ pypowervm follows redirections with the token, opens any file that the server
 names, and reads answers without a bound. This session sends its requests.
 """
 
+import contextlib
+import errno
 import http
 import http.client
 import os
@@ -33,12 +35,15 @@ from urllib3 import exceptions as urllib3_exceptions
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache.drivers import answers
+from pvm_imagecache.drivers import rest_liveness
 from pvm_imagecache.drivers import rest_transport
 from pvm_imagecache.drivers import token_file
 from pvm_imagecache.system import socket_owner
 
 LOG = logging.getLogger(__name__)
 
+#: A small resource that every platform has.
+_SIGN_OF_LIFE: Final = f'{pvm_const.API_BASE_PATH}uom/ManagedSystem'
 #: Executes a file, if it is set.
 _CONFIG_VARIABLE: Final = 'PYPOWERVM_SESSION_CONFIG'
 #: Seconds that a logoff may take.
@@ -190,6 +195,7 @@ class Session(pvm_adapter.Session):
             rest_transport.Session(
                 deadline, self._check_peer, self._trusts_environment()
             ) as session,
+            self._watched(timeout, headers, deadline),
         ):
             if upload:
                 body = rest_transport.extending(body, deadline)
@@ -213,6 +219,43 @@ class Session(pvm_adapter.Session):
             except _BROKEN as error:
                 raise _translated(error, deadline, method, url) from error
 
+    def _watched(
+        self,
+        timeout: float,
+        headers: dict[str, str],
+        deadline: rest_transport.Deadline,
+    ) -> contextlib.AbstractContextManager[object]:
+        """End a request that takes longer than others if the server died."""
+        if timeout <= self.timeout:
+            return contextlib.nullcontext()
+        token = headers.get('X-API-Session', '')
+        return rest_liveness.Watch(
+            lambda: self._ask_for_sign_of_life(token),
+            self.timeout,
+            deadline.end,
+        )
+
+    def _ask_for_sign_of_life(self, token: str) -> None:
+        """Send a small request; any answer will do."""
+        with (
+            rest_transport.Deadline(self.timeout) as deadline,
+            rest_transport.Session(
+                deadline, self._check_peer, self._trusts_environment()
+            ) as session,
+            session.get(
+                self.dest + _SIGN_OF_LIFE,
+                headers={
+                    'X-API-Session': token,
+                    'X-Audit-Memento': self.auditmemento,
+                },
+                timeout=self.timeout,
+                verify=self._verify_tls,
+                allow_redirects=False,
+                stream=True,
+            ),
+        ):
+            return
+
     def _trusts_environment(self) -> bool:
         """Return whether proxies and certificates of variables are used.
 
@@ -228,6 +271,12 @@ class Session(pvm_adapter.Session):
         if not self.use_file_auth:
             return
         found = socket_owner.peers(connection)
+        if not found and not socket_owner.is_open(connection):
+            # The service ended before it accepted the connection. Not
+            # ECONNRESET: urllib3 ignores it in a request.
+            raise ConnectionAbortedError(
+                errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)
+            )
         if not found:
             raise exceptions.PowerVMNotLocal(
                 url=self.dest,

@@ -91,6 +91,12 @@ class Deadline:
         with self._guard:
             self._descriptors.append(os.dup(connection.fileno()))
 
+    def end(self) -> None:
+        """End the connections now, as if the time were over."""
+        with self._guard:
+            if not self._over:
+                self._end_connections()
+
     def _start(self) -> None:
         left = min(self._seconds, self._end - time.monotonic())
         self._timer = threading.Timer(max(0.01, left), self._look)
@@ -104,12 +110,15 @@ class Deadline:
             if time.monotonic() < self._end:
                 self._start()
                 return
-            self.passed = True
-            for each in self._descriptors:
-                connection = socket.socket(fileno=each)
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-                connection.detach()
+            self._end_connections()
+
+    def _end_connections(self) -> None:
+        self.passed = True
+        for each in self._descriptors:
+            connection = socket.socket(fileno=each)
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.detach()
 
 
 class Session(requests.Session):

@@ -129,15 +129,16 @@ def _capacities(setting: Setting) -> None:
     bench = setting.bench
     try:
         (disk,) = bench.create(_FRACTION)
-        setting.values['fractional_capacity'] = True
+        is_accepted = True
     except exceptions.PowerVMRequestFailed as error:
         if not bench_module.is_refusal(error):
             raise
         (disk,) = bench.create()
-        setting.values['fractional_capacity'] = False
+        is_accepted = False
+    setting.values['fractional_capacity'] = is_accepted
     setting.disk = disk
     unit = disk.capacity
-    if setting.values['fractional_capacity'] and unit < _MOST_GRANULARITY:
+    if is_accepted and unit < _MOST_GRANULARITY:
         (second,) = bench.create(unit + _STEP)
         bench.delete(second)
         unit = second.capacity - unit
@@ -166,6 +167,7 @@ def _name_exists(setting: Setting) -> None:
         raise exceptions.FactNotMeasured(
             reason='PowerVM accepted a second disk of the same name'
         )
+    _check_cause(setting.bench)
     setting.values['name_exists_words'] = _words(setting.bench, refusal)
 
 
@@ -176,6 +178,7 @@ def _no_space(setting: Setting) -> None:
         raise exceptions.FactNotMeasured(
             reason='PowerVM accepted a disk that is larger than the pool'
         )
+    _check_cause(bench)
     setting.values['no_space_words'] = _words(bench, refusal)
 
 
@@ -186,6 +189,7 @@ def _qcow2(setting: Setting) -> None:
     except exceptions.PowerVMRequestFailed as error:
         if not bench_module.is_refusal(error):
             raise
+        _check_cause(bench)
         setting.values['accepts_qcow2'] = False
     else:
         setting.values['accepts_qcow2'] = True
@@ -340,10 +344,16 @@ def _disk(setting: Setting) -> base.Disk:
 
 def _source_of(setting: Setting) -> base.Disk:
     if setting.source is None:
+        why = setting.unknown.get('upload_rate')
         raise exceptions.FactNotMeasured(
-            reason='no disk of 1 GiB could be created'
+            reason=why or 'no disk of 1 GiB could be created'
         )
     return setting.source
+
+
+def _check_cause(bench: bench_module.Bench) -> None:
+    """Fail unless PowerVM creates disks: a refusal has a cause then."""
+    bench.delete(*bench.create())
 
 
 def _words(
@@ -386,12 +396,13 @@ ALL: Final = (
         ('name_exists_words',),
         _name_exists,
         'request a disk with a name that is in use',
-        _GIB,
+        2 * _GIB,
     ),
     Probe(
         ('no_space_words',),
         _no_space,
         'request a disk that is larger than the volume group',
+        2 * _GIB,
     ),
     Probe(
         ('accepts_qcow2',),

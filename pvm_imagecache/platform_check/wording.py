@@ -30,7 +30,7 @@ _IPV4: Final = re.compile(
 )
 _IPV6: Final = re.compile(
     r'(?<![\w:.])\[?(?=[0-9A-Fa-f:]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{2,39}'
-    r'(%\w+)?\]?(?![\w:])'
+    r'(%\w+)?(?![\w:])\]?'
 )
 #: A shorter host name may be a part of any text.
 _LEAST_HOST: Final = 3

@@ -114,17 +114,22 @@ class DiskFiles:
         source: str,
         target: str,
         spent: collections.abc.Callable[[int], None],
+        limit: int | None = None,
     ) -> None:
         """Copy a whole disk, holes included, to the start of another.
 
         :param spent: told of each piece, holes as well: real hardware moves
             every byte of the base disk.
+        :param limit: bytes after which the copy ends; None for all.
         """
         reader = os.open(self.path(source), os.O_RDONLY)
         try:
             writer = os.open(self.path(target), os.O_WRONLY)
             try:
-                _copy(reader, writer, spent)
+                size = os.fstat(reader).st_size
+                if limit is not None:
+                    size = min(size, limit)
+                _copy(reader, writer, spent, size)
             finally:
                 os.close(writer)
         finally:
@@ -132,9 +137,11 @@ class DiskFiles:
 
 
 def _copy(
-    reader: int, writer: int, spent: collections.abc.Callable[[int], None]
+    reader: int,
+    writer: int,
+    spent: collections.abc.Callable[[int], None],
+    size: int,
 ) -> None:
-    size = os.fstat(reader).st_size
     at = 0
     while at < size:
         data = _seek(reader, at, os.SEEK_DATA, size)

@@ -38,8 +38,14 @@ class Action(enum.StrEnum):
     RESET_BEFORE = 'reset_before'
     # Reset the connection after `bytes` of the body were taken.
     RESET_AFTER_BYTES = 'reset_after_bytes'
-    # Do the work, then reset the connection instead of answering.
+    # Do the work, then wait `seconds` and reset the connection instead of
+    # answering.
     LOSE_ANSWER = 'lose_answer'
+    # Do the work, then answer `status` with `message`.
+    FAIL_AFTER = 'fail_after'
+    # End each copy of the update after `bytes`, with its disk as it is then;
+    # go on as usual. With one of the two before, a VIOS that is rebooted.
+    BREAK_COPIES = 'break_copies'
     # Answer as a full volume group does, do nothing.
     NO_SPACE = 'no_space'
     # Forget the session's token and answer 401.
@@ -52,6 +58,8 @@ class Action(enum.StrEnum):
     STALL_AFTER_BYTES = 'stall_after_bytes'
 
 
+# Rules that let others hit the same request.
+_ADDING = (Action.LATENCY, Action.BREAK_COPIES)
 _MATCHES = ('kind', 'method', 'path_regex')
 
 
@@ -136,7 +144,7 @@ class Faults:
             return [dataclasses.asdict(rule) for rule in self._rules]
 
     def hitting(self, kind: str, method: str, path: str) -> list[Rule]:
-        """Latencies that hit a request, and the first other rule that does.
+        """What adds to other rules, and the first rule that does not.
 
         Rules after that one do not see the request.
         """
@@ -146,6 +154,6 @@ class Faults:
                 if not rule.wants(kind, method, path):
                     continue
                 found.append(dataclasses.replace(rule))
-                if rule.action != Action.LATENCY:
+                if rule.action not in _ADDING:
                     break
         return found

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 
 from lxml import etree
 
@@ -67,6 +68,16 @@ class Resource:
         )
 
 
+@dataclasses.dataclass
+class Work:
+    """What a fault changes in how a request is carried out.
+
+    :ivar copy_limit: bytes after which each copy ends; None for all.
+    """
+
+    copy_limit: int | None = None
+
+
 class Change:
     """A POST: the whole new document, for which groups, on what condition.
 
@@ -81,11 +92,13 @@ class Change:
         *,
         conditional: bool,
         check: Check,
+        work: Work,
     ) -> None:
         self.element = element
         self.groups = groups
         self.conditional = conditional
         self.check = check
+        self.work = work
 
     def covers(self, group: str) -> bool:
         return self.groups is None or group in self.groups

@@ -132,6 +132,7 @@ class Request:
     body: body_module.Body
     # Scheme and host of links in the answer.
     base: str
+    work: resource.Work = dataclasses.field(default_factory=resource.Work)
 
     @property
     def group(self) -> str | None:
@@ -344,6 +345,7 @@ class Api:
                 request.groups,
                 conditional=self._condition(request) is not None,
                 check=self._check(found, request, (request.group or '',)),
+                work=request.work,
             ),
         )
         return self._entry(

@@ -255,8 +255,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 errors.RestError(500, f'Unexpected error occurred: {exc!r}'),
                 request,
             )
-        if hits and hits[-1].action == faults.Action.LOSE_ANSWER:
+        return (
+            self._strike_answer(hits[-1], request, answer) if hits else answer
+        )
+
+    def _strike_answer(
+        self, rule: faults.Rule, request: rest.Request, answer: rest.Answer
+    ) -> rest.Answer:
+        if rule.action == faults.Action.LOSE_ANSWER:
+            self._sleep(rule.seconds)
             raise _Reset()
+        if rule.action == faults.Action.FAIL_AFTER:
+            return self._refusal(
+                errors.RestError(rule.status, rule.message), request
+            )
         return answer
 
     def _refusal(
@@ -287,6 +299,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Reset()
         elif rule.action == actions.EXPIRE_SESSION:
             self._expire(request)
+        elif rule.action == actions.BREAK_COPIES:
+            request.work.copy_limit = rule.bytes
         else:
             self._strike_later(rule, request)
 

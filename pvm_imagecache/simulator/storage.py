@@ -289,7 +289,7 @@ class VolumeGroups(resource.Resource):
                     group, change.element, self._settings
                 )
                 self._check_plan(group, plan)
-            made = self._make(group, plan)
+            made = self._make(group, plan, change.work.copy_limit)
             self._commit(group, plan, made)
 
     def _check_plan(self, group: VolumeGroup, plan: _Plan) -> None:
@@ -386,8 +386,13 @@ class VolumeGroups(resource.Resource):
         if plan.create and 0 < limit < number:
             raise errors.no_logical_volume(group.name, limit)
 
-    def _make(self, group: VolumeGroup, plan: _Plan) -> list[VirtualDisk]:
-        """Files of the new disks, with the bytes of their base images."""
+    def _make(
+        self, group: VolumeGroup, plan: _Plan, limit: int | None = None
+    ) -> list[VirtualDisk]:
+        """Files of the new disks, with the bytes of their base images.
+
+        :param limit: bytes after which each copy ends; None for all.
+        """
         first = group.next_disk
         made = [
             VirtualDisk(
@@ -408,29 +413,29 @@ class VolumeGroups(resource.Resource):
         ]
         try:
             if self._settings.copies == settings_module.Copies.PARALLEL:
-                self._copy_side_by_side(copies)
+                self._copy_side_by_side(copies, limit)
             else:
                 for base, disk in copies:
-                    self._copy(base, disk)
+                    self._copy(base, disk, limit)
         except BaseException:
             for disk in made:
                 self._files.remove(disk.file)
             raise
         return made
 
-    def _copy(self, base: str, disk: VirtualDisk) -> None:
+    def _copy(self, base: str, disk: VirtualDisk, limit: int | None) -> None:
         source = self.find(base)
         assert source is not None
-        self._files.copy(source.file, disk.file, self._pace().spent)
+        self._files.copy(source.file, disk.file, self._pace().spent, limit)
 
     def _copy_side_by_side(
-        self, copies: list[tuple[str, VirtualDisk]]
+        self, copies: list[tuple[str, VirtualDisk]], limit: int | None
     ) -> None:
         failures: list[Exception] = []
 
         def run(base: str, disk: VirtualDisk) -> None:
             try:
-                self._copy(base, disk)
+                self._copy(base, disk, limit)
             except Exception as exc:
                 failures.append(exc)
 

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import re
 import time
@@ -43,6 +44,27 @@ LOG = logging.getLogger(__name__)
 #: second value.
 _FIRST_DELAY: Final = 0.002
 _LONGEST_DELAY: Final = 0.02
+#: What :meth:`Held.announce` writes.
+_UNTIL: Final = re.compile(r', until ([0-9]{1,12})$')
+
+
+class Held:
+    """A lock that this thread holds.
+
+    :param descriptor: of the open file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def announce(self, seconds: float) -> None:
+        """Tell processes that wait how long the lock may be held.
+
+        :param seconds: from now.
+        """
+        _write_holder(
+            self._descriptor, f', until {math.ceil(_uptime() + seconds)}'
+        )
 
 
 class LockDirectory:
@@ -58,7 +80,7 @@ class LockDirectory:
     @contextlib.contextmanager
     def hold(
         self, name: str, timeout: float | Callable[[], float]
-    ) -> Iterator[None]:
+    ) -> Iterator[Held]:
         """Hold a lock for the length of the ``with`` block.
 
         :param name: name of the lock.
@@ -66,6 +88,7 @@ class LockDirectory:
             A callable returns how many seconds are left; it is called after
             each attempt, so a wait can depend on the progress of another
             process. Its exceptions are raised.
+        :returns: a context manager that gives the lock.
         :raises LockTimeout: if another thread or process still holds the
             lock after that time.
         :raises CatalogError: if the directory or the file cannot be used.
@@ -75,7 +98,7 @@ class LockDirectory:
             with waiting.on('another process'):
                 self._acquire(name, descriptor, timeout)
             _write_holder(descriptor)
-            yield
+            yield Held(descriptor)
         finally:
             # Closing releases the lock, unless a process that was forked
             # meanwhile has the file open too. The file is not removed: a
@@ -98,6 +121,21 @@ class LockDirectory:
                 return True
         except exceptions.LockTimeout:
             return False
+
+    def announced(self, name: str) -> float:
+        """Return for how long the holder of a lock has announced to need it.
+
+        :param name: name of the lock.
+        :returns: seconds from now, see :meth:`Held.announce`; 0 if the
+            holder has announced nothing, or the time is over.
+        :raises CatalogError: if the directory or the file cannot be used.
+        """
+        descriptor = self._open(name)
+        try:
+            found = _UNTIL.search(_holder(descriptor))
+        finally:
+            os.close(descriptor)
+        return max(0.0, int(found[1]) - _uptime()) if found else 0.0
 
     def _open(self, name: str) -> int:
         file_name = re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock'
@@ -135,7 +173,7 @@ class LockDirectory:
                 raise exceptions.LockTimeout(
                     seconds=waited,
                     what=f'the lock {name}',
-                    holder=_holder(descriptor),
+                    holder=_UNTIL.sub('', _holder(descriptor)),
                 )
             time.sleep(min(delay, left))
             delay = min(delay * 2, _LONGEST_DELAY)
@@ -161,11 +199,16 @@ def _unlock(descriptor: int) -> None:
         LOG.debug('Could not unlock a file before it is closed: %s', error)
 
 
-def _write_holder(descriptor: int) -> None:
-    """Write which process holds the lock; it is shown in messages only."""
+def _uptime() -> float:
+    """Return seconds of a clock that all processes of the host share."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _write_holder(descriptor: int, until: str = '') -> None:
+    """Write which process holds the lock, and how long it may need it."""
     try:
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f'process {os.getpid()}'.encode(), 0)
+        os.pwrite(descriptor, f'process {os.getpid()}{until}'.encode(), 0)
     except OSError as error:
         # The lock works without it, for example on a full disk.
         LOG.debug('Could not write the holder of a lock: %s', error)

@@ -27,6 +27,8 @@ from typing import Final
 _TABLES: Final = ('/proc/net/tcp', '/proc/net/tcp6')
 _LISTENING: Final = '0A'
 _TIME_WAIT: Final = '06'
+#: State of TCP_INFO.
+_ESTABLISHED: Final = 1
 #: The inode of a connection that no process has: not accepted, or closed.
 _NO_INODE: Final = '0'
 _MAPPED: Final = bytes(10) + b'\xff\xff'
@@ -79,6 +81,15 @@ def peers(connected: socket.socket) -> frozenset[int]:
         if time.monotonic() >= end:
             return frozenset(listeners)
         time.sleep(_INTERVAL)
+
+
+def is_open(connected: socket.socket) -> bool:
+    """Return whether the other end has neither closed nor reset a connection.
+
+    :param connected: a TCP socket that was connected.
+    """
+    (state,) = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return state == _ESTABLISHED
 
 
 def _listeners(entries: list[_Entry], there: list[str]) -> set[int]:

@@ -28,6 +28,8 @@ names of the product                  used for
 ``RETRY_DELAYS`` of three modules     pauses between attempts
 ``retry._LONGEST_BACKOFF``            the same, after a 412
 ``VolumeGroup(lock_timeout=...)``     its default
+``volume_group.COPY_TIMEOUT``         how long an answer is waited for
+``copy_time.SLOWEST_RATE``            the same
 ``ownership.LONGEST_REQUEST``         until when a late disk may appear
 ``ownership.label``                   label of a disk, from its fill id
 ``ImageSource._data``                 other bytes than Glance has sent
@@ -51,6 +53,8 @@ from typing import Any
 from typing import Final
 from unittest import mock
 
+from oslo_utils import units
+
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
 from pvm_imagecache import results
@@ -64,6 +68,7 @@ from pvm_imagecache.cleanup import removal
 from pvm_imagecache.conf import cache as cache_conf
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
+from pvm_imagecache.drivers import copy_time
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.glance import source as image_source
@@ -367,6 +372,16 @@ def short_waits(catalog: float, lock: float) -> Iterator[None]:
             (volume_group.VolumeGroup.__init__, '__defaults__', (lock,)),
         ):
             patches.enter_context(mock.patch.object(where, name, value))
+        yield
+
+
+@contextlib.contextmanager
+def short_copies(seconds: int) -> Iterator[None]:
+    """Wait only so long for the answer to an update with copies."""
+    with (
+        mock.patch.object(volume_group, 'COPY_TIMEOUT', seconds),
+        mock.patch.object(copy_time, 'SLOWEST_RATE', units.Ti),
+    ):
         yield
 
 

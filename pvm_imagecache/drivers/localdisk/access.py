@@ -137,7 +137,7 @@ class _Update(platform_access.Update):
         self._group = group
         self._new = new
         self._timeout = (
-            volume_group.COPY_TIMEOUT
+            int(volume_group.COPY_TIMEOUT)
             if source
             else adapters.connection.timeout
         )

@@ -18,10 +18,12 @@ of all threads that wait (group commit).
 
 from collections.abc import Callable
 import contextlib
+import sys
 import threading
 
 from oslo_log import log as logging
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers.localdisk import changes
 
@@ -35,6 +37,8 @@ class ChangeQueue:
     :param update: carries out a batch of requests with one update; marks
         each as done, or raises.
     :param exclusive: a context manager that is held during updates.
+    :param most_copied: returns how many bytes one update should copy: all of
+        its requests wait for the last copy.
     """
 
     def __init__(
@@ -42,10 +46,12 @@ class ChangeQueue:
         name: str,
         update: Callable[[list[changes.Request]], None],
         exclusive: Callable[[], contextlib.AbstractContextManager[None]],
+        most_copied: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         self._name = name
         self._update = update
         self._exclusive = exclusive
+        self._most_copied = most_copied
         self._turn = threading.Lock()
         self._guard = threading.Lock()
         self._waiting: list[changes.Request] = []
@@ -92,14 +98,30 @@ class ChangeQueue:
         """Return the requests for one update.
 
         An update with copies takes as long as the disks are large. So
-        requests without copies go first, and alone.
+        requests without copies go first, and alone. Copies are combined up
+        to a number of bytes, in the order in which they came.
         """
         with self._guard:
-            quick = [each for each in self._waiting if not each.copies]
-            batch = quick or list(self._waiting)
+            waiting = list(self._waiting)
+        batch = [each for each in waiting if not each.copies]
+        if not batch:
+            batch = self._copies_for_one_update(waiting)
+        with self._guard:
             self._waiting = [
                 each for each in self._waiting if each not in batch
             ]
+        return batch
+
+    def _copies_for_one_update(
+        self, waiting: list[changes.Request]
+    ) -> list[changes.Request]:
+        most, total = self._most_copied(), 0
+        batch: list[changes.Request] = []
+        for each in waiting:
+            total += each.copied
+            if batch and total > most:
+                break
+            batch.append(each)
         return batch
 
     def _carry_out(self, batch: list[changes.Request]) -> None:
@@ -107,8 +129,12 @@ class ChangeQueue:
             self._update(batch)
         except Exception as error:
             pending = [each for each in batch if not each.done]
-            if len(pending) == 1:
-                pending[0].fail(error)
+            if len(pending) == 1 or isinstance(
+                error, exceptions.PowerVMUnreachable
+            ):
+                # None of them is the reason why PowerVM does not answer.
+                for each in pending:
+                    each.fail(error)
             else:
                 # One of them may be the one that PowerVM refuses.
                 LOG.info(

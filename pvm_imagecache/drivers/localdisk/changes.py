@@ -99,6 +99,23 @@ class Request:
         """Whether one of the operations copies a disk."""
         return any(isinstance(each, Copy) for each in self.operations)
 
+    @property
+    def copied(self) -> int:
+        """Bytes that the copies of the request take."""
+        return sum(
+            max(whole_gib(each.new.size), each.source.capacity)
+            for each in self.operations
+            if isinstance(each, Copy)
+        )
+
+    @property
+    def names(self) -> str:
+        """Names of the disks of all operations, for messages."""
+        return _listed(
+            each.disk if isinstance(each, Delete) else each.new
+            for each in self.operations
+        )
+
     def fail(self, error: BaseException) -> None:
         """End the request with an error."""
         self.error, self.done = error, True
@@ -208,6 +225,39 @@ def unanswered(
         return disk.label == new.label
 
     return [disk for disk in disks if is_one(disk)]
+
+
+def take(
+    after: vg_document.Document,
+    pending: Iterable[Request],
+    before: Collection[str],
+    is_final: bool,
+) -> dict[base.Disk, Request]:
+    """End the requests that an update without an answer carried out.
+
+    Only a label shows for certain that a disk is the one of a request, and
+    not one of the same name that another client has created since. Nothing
+    shows that a copy is complete: a server that was rebooted during a copy
+    leaves a part of it in a disk of the full size. So no copy is taken.
+
+    :param after: the volume group.
+    :param pending: the requests that the update should carry out.
+    :param before: the UDIDs of the disks that existed before the update.
+    :param is_final: whether the update has certainly ended. If not, no
+        request is ended.
+    :returns: the disks of other requests, which must be deleted.
+    """
+    surplus: dict[base.Disk, Request] = {}
+    for request in pending:
+        disks = None
+        if is_final and not request.copies:
+            disks = _carried_out(after, request, before)
+        if disks is not None:
+            request.disks, request.done = disks, True
+            continue
+        for disk in unanswered(request.new_disks, after.disks, before):
+            surplus[disk] = request
+    return surplus
 
 
 def raise_if_full(
@@ -335,6 +385,27 @@ def _apply(
     return True
 
 
+def _carried_out(
+    after: vg_document.Document, request: Request, before: Collection[str]
+) -> list[base.Disk] | None:
+    """Return the disks of a request; None if it was not carried out."""
+    if any(
+        isinstance(each, Delete) and after.has(each.disk)
+        for each in request.operations
+    ):
+        return None
+    found: list[base.Disk] = []
+    for new in request.new_disks:
+        try:
+            disk = created(after, new, before)
+        except exceptions.DiskUnclear:
+            return None
+        if disk.label in base.NO_LABEL or disk.label != new.label:
+            return None
+        found.append(disk)
+    return found
+
+
 def created(
     after: vg_document.Document, new: base.NewDisk, before: Collection[str]
 ) -> base.Disk:
@@ -367,8 +438,8 @@ def _needed(new: Iterable[base.NewDisk]) -> int:
     return sum(whole_gib(each.size) for each in new)
 
 
-def _listed(new: Iterable[base.NewDisk]) -> str:
-    return ' and '.join(each.name for each in new)
+def _listed(disks: Iterable[base.NewDisk | base.Disk]) -> str:
+    return ' and '.join(each.name for each in disks)
 
 
 def _pool(document: vg_document.Document) -> str:

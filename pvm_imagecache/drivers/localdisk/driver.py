@@ -166,8 +166,8 @@ class LocalDiskDriver(base.DiskDriver):
             exceptions.PowerVMRequestFailed,
             exceptions.PowerVMBusy,
         ) as error:
-            if len(disks) == 1:
-                return [base.Deletion(disks[0], error)]
+            if len(disks) == 1 or isinstance(error, exceptions.UpdateNotMade):
+                return [base.Deletion(disk, error) for disk in disks]
             return [
                 deletion
                 for disk in disks

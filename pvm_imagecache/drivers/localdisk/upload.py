@@ -148,8 +148,9 @@ def _create(
     try:
         with adapters.translated(f'prepare the upload to {disk.name}'):
             return wanted.create()
-    except exceptions.PowerVMUnreachable:
-        # PowerVM may have created the entry nevertheless.
+    except exceptions.PowerVMError as error:
+        if not powervm.may_be_done(error):
+            raise
         if not powervm.log_and_continue(
             f'delete the File entries of {disk.name}',
             lambda: delete_entries(adapters, disk),

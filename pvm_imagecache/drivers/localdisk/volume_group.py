@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import http
+import math
 import threading
 import time
 from typing import Any
@@ -43,18 +44,21 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import platform_facts
 from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import copy_time
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import change_queue
 from pvm_imagecache.drivers.localdisk import changes
+from pvm_imagecache.drivers.localdisk import unanswered
 from pvm_imagecache.drivers.localdisk import vg_document
 from pvm_imagecache.system import locks
+from pvm_imagecache.system import waiting
 
 LOG = logging.getLogger(__name__)
 
 #: How often an update is repeated after its answer was lost.
 LOST_ANSWERS: Final = 3
-#: Seconds that an update with copies may take at least, as in pypowervm.
-COPY_TIMEOUT: Final = 3600
+#: Seconds that an update with copies may take at least.
+COPY_TIMEOUT: Final = copy_time.LEAST_LIMIT
 #: Seconds for which a deletion may start from a document read before.
 _KEPT_FOR: Final = 10.0
 
@@ -74,8 +78,8 @@ class VolumeGroup:
     :param uuid: of the volume group.
     :param name: of the volume group.
     :param lock_directory: serializes changes with those of other processes.
-    :param lock_timeout: seconds to wait for the lock, at least as long as
-        the longest update of another process.
+    :param lock_timeout: seconds to wait for the lock; longer if the process
+        that holds it has announced an update that takes longer.
     :ivar gone: whether the last read failed because the volume group no
         longer exists: it was created again, or another server owns it.
     :ivar vios_level: version of the VIOS when it was found; '' if it
@@ -102,10 +106,12 @@ class VolumeGroup:
         self._locks = lock_directory
         self._lock_timeout = lock_timeout
         self._queue = change_queue.ChangeQueue(
-            name, self._update, self.exclusive
+            name, self._update, self.exclusive, self._most_copied
         )
         self._guard = threading.Lock()
         self._kept: tuple[vg_document.Document, float] | None = None
+        #: While this process holds the lock of the volume group.
+        self._lock: locks.Held | None = None
 
     def read(self) -> vg_document.Document:
         """Return the volume group as it is now: one GET.
@@ -196,6 +202,10 @@ class VolumeGroup:
         :raises VolumeGroupChanged: if other processes changed the volume
             group during each attempt.
         :raises DiskUnclear: if the answer does not show a new disk.
+        :raises UpdateNotMade: if PowerVM did not answer the update in time,
+            and did not carry it out.
+        :raises UpdateUnanswered: if it did not answer the update, and
+            whether it carries it out is not known.
         :raises PowerVMUnreachable: if PowerVM does not answer.
         :raises PowerVMRequestFailed: if PowerVM refuses the update.
         """
@@ -210,11 +220,20 @@ class VolumeGroup:
 
         :returns: a context manager that holds the lock.
         """
+        name, started = f'vg-{self.uuid}', time.monotonic()
+
+        def seconds_left() -> float:
+            waited = time.monotonic() - started
+            return max(
+                self._lock_timeout - waited, self._locks.announced(name)
+            )
+
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(
-                    self._locks.hold(f'vg-{self.uuid}', self._lock_timeout)
+                self._lock = held.enter_context(
+                    self._locks.hold(name, self._lock_timeout and seconds_left)
                 )
+                held.callback(setattr, self, '_lock', None)
             except exceptions.CacheFault as error:
                 LOG.warning(
                     'Changing volume group %(name)s without locking: '
@@ -233,32 +252,35 @@ class VolumeGroup:
             if not pending:
                 return
             before = document.udids
+            limit = self._time_for(pending)
             try:
                 with attempt.update():
                     with self._adapters.translated(
                         f'change volume group {self.name}'
                     ):
                         after = vg_document.Document(
-                            document.wrapper.update(
-                                timeout=self._time_for(pending)
-                            )
+                            document.wrapper.update(timeout=limit)
                         )
                     changes.confirm(after, pending, before)
                     return
-            except exceptions.PowerVMTimedOut:
-                raise
             except exceptions.PowerVMUnreachable as error:
-                lost += 1
-                if lost > LOST_ANSWERS:
-                    raise
                 LOG.warning(
                     'Volume group %(name)s: the answer to an update was '
                     'lost: %(error)s',
                     {'name': self.name, 'error': error},
                 )
+                if changes.new_disks(pending):
+                    self._resolve(error, pending, before, limit)
+                elif isinstance(error, exceptions.PowerVMTimedOut):
+                    raise
+                if all(each.done for each in pending):
+                    return
+                lost += 1
+                if lost > LOST_ANSWERS:
+                    raise
                 attempt.pause()
-                self._undo_unanswered(pending, before)
             except exceptions.PowerVMRequestFailed as error:
+                self._undo_refused(error, pending, before)
                 changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
                 raise
@@ -286,23 +308,115 @@ class VolumeGroup:
             return document
         return self.read()
 
-    def _undo_unanswered(
-        self, pending: Sequence[changes.Request], before: set[str]
+    def _resolve(
+        self,
+        error: exceptions.PowerVMUnreachable,
+        pending: Sequence[changes.Request],
+        before: set[str],
+        limit: float,
     ) -> None:
-        """Delete the disks of an update whose answer was lost.
+        """End the requests of an update without an answer, as far as known.
 
-        Whether a copy was complete when the connection failed is unknown,
-        so it is made again. Other processes may have created disks of those
-        names since; see :func:`changes.unanswered`.
+        Those that were carried out are done. Those that were not are left
+        to be sent again, but only if PowerVM certainly does not work on
+        them, made no copy for them, and the time was not over. All others
+        fail.
         """
-        wanted = changes.new_disks(pending)
-        for attempt in powervm.update_attempts():
-            document = self.read()
-            ours = changes.unanswered(wanted, document.disks, before)
-            if not ours:
+        has_timed_out = isinstance(error, exceptions.PowerVMTimedOut)
+        try:
+            with waiting.on('PowerVM'):
+                after = unanswered.settled(
+                    self.read,
+                    self._adapters.translated,
+                    limit,
+                    self.facts().stale_etag_refused is not False,
+                )
+            surplus = changes.take(
+                after.document, pending, before, after.is_final
+            )
+            self._delete(surplus)
+        except exceptions.PowerVMError as failure:
+            LOG.warning(
+                'Volume group %(name)s: what became of an update is not '
+                'known: %(error)s',
+                {'name': self.name, 'error': failure},
+            )
+            # An empty disk may be created twice: its label identifies it.
+            self._fail(
+                [each for each in pending if has_timed_out or each.copies],
+                exceptions.UpdateUnanswered,
+                error,
+            )
+            if all(each.done for each in pending):
                 return
-            for disk in ours:
-                document.delete(disk)
+            raise
+        if not after.is_final:
+            self._fail(pending, exceptions.UpdateUnanswered, error)
+        elif has_timed_out:
+            self._fail(pending, exceptions.UpdateNotMade, error)
+        else:
+            self._fail(
+                [each for each in surplus.values() if each.copies],
+                exceptions.UpdateNotMade,
+                error,
+            )
+
+    def _fail(
+        self,
+        requests: Iterable[changes.Request],
+        kind: type[exceptions.UpdateUnanswered | exceptions.UpdateNotMade],
+        reason: exceptions.PowerVMError,
+    ) -> None:
+        for each in requests:
+            if not each.done:
+                each.fail(
+                    kind(
+                        pool=f'Volume group {self.name}',
+                        what=each.names,
+                        action=f'change volume group {self.name}',
+                        reason=str(reason),
+                    )
+                )
+
+    def _undo_refused(
+        self,
+        error: exceptions.PowerVMRequestFailed,
+        pending: Sequence[changes.Request],
+        before: set[str],
+    ) -> None:
+        """Delete the disks that PowerVM made before it refused an update."""
+        wanted = changes.new_disks(pending)
+        if not wanted or (
+            len(wanted) == 1
+            and not any(each.copies for each in pending)
+            and not powervm.may_be_done(error)
+        ):
+            return
+        try:
+            self._delete(changes.unanswered(wanted, self.read().disks, before))
+        except exceptions.PowerVMError as failure:
+            LOG.warning(
+                'Volume group %(name)s: could not delete what a refused '
+                'update may have made: %(error)s',
+                {'name': self.name, 'error': failure},
+            )
+
+    def _delete(self, disks: Iterable[base.Disk]) -> None:
+        """Delete disks that an update made, of which no caller knows."""
+        disks = list(disks)
+        for attempt in powervm.update_attempts():
+            if not disks:
+                return
+            document = self.read()
+            disks = [each for each in disks if document.has(each)]
+            for each in disks:
+                LOG.info(
+                    'Deleting disk %s, which an update without success made',
+                    each.name,
+                )
+                document.delete(each)
+            if not disks:
+                return
             with (
                 attempt.update(),
                 self._adapters.translated(f'change volume group {self.name}'),
@@ -311,6 +425,9 @@ class VolumeGroup:
                     timeout=self._adapters.connection.timeout
                 )
                 return
+        raise exceptions.VolumeGroupChanged(
+            name=self.name, attempts=powervm.UPDATE_ATTEMPTS
+        )
 
     def _raise_if_taken(
         self,
@@ -368,9 +485,18 @@ class VolumeGroup:
     def _time_for(self, pending: Sequence[changes.Request]) -> int:
         """Return the timeout of an update, in seconds."""
         timeout = self._adapters.connection.timeout
-        if any(request.copies for request in pending):
-            return max(timeout, COPY_TIMEOUT)
-        return timeout
+        if not any(request.copies for request in pending):
+            return timeout
+        return math.ceil(
+            copy_time.time_limit(
+                sum(request.copied for request in pending),
+                self.facts().copy_rate,
+                max(timeout, COPY_TIMEOUT),
+            )
+        )
+
+    def _most_copied(self) -> int:
+        return copy_time.size_in(COPY_TIMEOUT, self.facts().copy_rate)
 
 
 def find(

@@ -16,6 +16,7 @@ import io
 import os
 import threading
 
+from pypowervm import exceptions as pvm_exc
 from pypowervm.tasks import storage as pvm_storage
 from pypowervm.wrappers import storage as storage_wrappers
 from pypowervm.wrappers import virtual_io_server
@@ -392,3 +393,53 @@ class CommandLineTestCase(test_simulator.ProcessCase):
         settings = control_module.Control(url).settings()
         del settings['job_milliseconds']
         self.assertEqual(self.SETTINGS, settings)
+
+
+class RebootTestCase(SettingsCase):
+    """A VIOS that is rebooted while it copies."""
+
+    def setUp(self):
+        super().setUp()
+        self.base = self.create('base').udid
+        with open(self.path(self.base), 'r+b') as file:
+            file.write(b'x' * MIB)
+
+    def copy_broken(self, action, **fault):
+        self.control.add_fault(
+            'break_copies', kind='VolumeGroup.update', bytes=1000, count=1
+        )
+        self.control.add_fault(
+            action, kind='VolumeGroup.update', count=1, **fault
+        )
+        return self.assertRaises(
+            pvm_exc.Error, self.create, 'copy', base_image=self.base
+        )
+
+    def check_partly_copied(self):
+        copy = self.pick(self.fresh_vg(), 'copy')
+        self.assertEqual(1.0, copy.capacity)
+        self.assertEqual(b'x' * 1000 + bytes(1000), self.head(copy.udid, 2000))
+
+    def test_a_part_of_a_copy_is_left_without_an_answer(self):
+        self.copy_broken('lose_answer')
+        self.check_partly_copied()
+
+    def test_a_part_of_a_copy_is_left_by_an_error(self):
+        for copies in ('serial', 'parallel'):
+            self.set(copies=copies)
+            error = self.copy_broken(
+                'fail_after', status=500, message='The VIOS is down.'
+            )
+            self.assertIn('The VIOS is down.', str(error))
+            self.check_partly_copied()
+            pvm_storage.rm_vg_storage(
+                self.fresh_vg(), vdisks=[self.pick(self.fresh_vg(), 'copy')]
+            )
+
+    def test_an_error_can_follow_the_work(self):
+        self.control.add_fault(
+            'fail_after', kind='VolumeGroup.update', count=1
+        )
+        self.refused(500, self.create, 'whole', base_image=self.base)
+        whole = self.pick(self.fresh_vg(), 'whole')
+        self.assertEqual(b'x' * MIB, self.head(whole.udid, MIB))

@@ -43,10 +43,20 @@ simulated PowerVM. The functional tests run a small selection of each.
         python -m pvm_imagecache.tests.stress.fault_matrix \
             --only 'File.upload/base:401@mid.once:cold' --verbose
 
+``restarts``
+    Lets the session expire, restarts the REST service, or reboots the Virtual
+    I/O Server, at each request of each operation::
+
+        python -m pvm_imagecache.tests.stress.restarts hit,miss expire
+
 ``fuzz_shell``
     Runs random command lines; none may end in a traceback::
 
         python -m pvm_imagecache.tests.stress.fuzz_shell --count 2000
+
+``kill``, ``race`` and ``fault_matrix`` have an option ``--platform``: what the
+simulated platform does where real ones may differ, see
+:mod:`pvm_imagecache.tests.platforms`.
 
 The programs use public interfaces: methods of the manager and of the driver,
 the catalog, HTTP requests and system calls. What they use beyond that is in

@@ -90,6 +90,7 @@ from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import platforms
 from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import process as process_module
 from pvm_imagecache.tests.stress import database
@@ -614,8 +615,9 @@ class UnreadableCatalog(Exception):
 class Bench:
     """A PowerVM, a state directory and a manager for one cell."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, platform: str) -> None:
         self.cell = cell
+        self.platform = platform
         self.image_id = _image_id(cell.size)
         self.base_name = naming.base_image_name(self.image_id)
         self.stack = contextlib.ExitStack()
@@ -639,7 +641,10 @@ class Bench:
         self.glance.clear_faults()
         self.stack.callback(self.glance.clear_faults)
         self.powervm = self.stack.enter_context(
-            simulator.Simulator(str(self.directory / 'powervm'))
+            simulator.Simulator(
+                str(self.directory / 'powervm'),
+                **platforms.PLATFORMS[self.platform],
+            )
         )
         self.control = self.powervm.control
         self.proxy: _Proxy | None = None
@@ -1600,15 +1605,15 @@ def _same(image_id: str, path: pathlib.Path) -> str | None:
     return None
 
 
-def run(cell: Cell) -> Verdict:
-    """Run a cell and judge what became of it."""
-    with quick(), Bench(cell) as bench:
+def run(cell: Cell, platform: str = 'default') -> Verdict:
+    """Run a cell on a platform and judge what became of it."""
+    with quick(), Bench(cell, platform) as bench:
         return _Judge(bench).judge()
 
 
-def _works_bare(cell: Cell) -> bool:
+def _works_bare(cell: Cell, platform: str) -> bool:
     """Whether a deploy without cache survives a fault at such requests."""
-    key = (cell.row.kind, cell.row.leg, cell.column)
+    key = (cell.row.kind, cell.row.leg, cell.column, platform)
     if key not in _BARE:
         row = (
             dataclasses.replace(cell.row, skip=0)
@@ -1616,13 +1621,15 @@ def _works_bare(cell: Cell) -> bool:
             else cell.row
         )
         _BARE[key] = (
-            run(dataclasses.replace(cell, image='bare', row=row)).word
+            run(
+                dataclasses.replace(cell, image='bare', row=row), platform
+            ).word
             == 'bypass'
         )
     return _BARE[key]
 
 
-_BARE: Final[dict[tuple[str, str, str], bool]] = {}
+_BARE: Final[dict[tuple[str, str, str, str], bool]] = {}
 
 
 class _Judge:
@@ -1741,7 +1748,8 @@ class _Judge:
         if (
             cell.image in ('cold', 'warm', 'dead')
             and not cell.row.fatal
-            and (cell.row is not METADATA_ROW and _works_bare(cell))
+            and cell.row is not METADATA_ROW
+            and _works_bare(cell, self._bench.platform)
         ):
             self._bad(
                 'FAIL',
@@ -1939,16 +1947,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         '--jobs', type=int, default=2, help='processes to run at the same time'
     )
+    platforms.add_argument(parser)
     # What those processes are told.
     parser.add_argument('--part', help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _run_all(chosen: Sequence[Cell]) -> Iterator[tuple[Cell, Verdict]]:
+def _run_all(
+    chosen: Sequence[Cell], platform: str
+) -> Iterator[tuple[Cell, Verdict]]:
     """Run cells one after another."""
     for cell in chosen:
         try:
-            yield cell, run(cell)
+            yield cell, run(cell, platform)
         except Exception as error:
             LOG.exception(cell.name)
             yield (
@@ -1978,6 +1989,8 @@ def _run_in_processes(
                 f'{__spec__.name}',
                 '--part',
                 f'{number}/{arguments.jobs}',
+                '--platform',
+                arguments.platform,
                 *patterns,
                 *verbose,
             ],
@@ -2022,10 +2035,10 @@ def _run_in_processes(
         )
 
 
-def _run_part(chosen: Sequence[Cell], part: str) -> None:
+def _run_part(chosen: Sequence[Cell], part: str, platform: str) -> None:
     """Run every so-manieth cell, and tell the process that asked."""
     number, jobs = map(int, part.split('/'))
-    for cell, verdict in _run_all(chosen[number::jobs]):
+    for cell, verdict in _run_all(chosen[number::jobs], platform):
         print(
             json.dumps({'cell': cell.name} | dataclasses.asdict(verdict)),
             flush=True,
@@ -2077,7 +2090,7 @@ def main() -> int:
         return 0
     process_module.exit_on_sigterm()
     if arguments.part:
-        _run_part(chosen, arguments.part)
+        _run_part(chosen, arguments.part, arguments.platform)
         return 0
     if not chosen:
         print('No cell is called so; --list tells their names.')
@@ -2086,7 +2099,9 @@ def main() -> int:
     alone = arguments.jobs < 2 or len(chosen) < 10
     verdicts: dict[Cell, Verdict] = {}
     for cell, verdict in (
-        _run_all(chosen) if alone else _run_in_processes(chosen, arguments)
+        _run_all(chosen, arguments.platform)
+        if alone
+        else _run_in_processes(chosen, arguments)
     ):
         verdicts[cell] = verdict
         _report(cell, verdict, arguments.verbose)

@@ -68,6 +68,7 @@ from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.simulator import control as control_module
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import platforms
 from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
@@ -86,6 +87,8 @@ _LEAST_IMAGES = 10
 _FOREIGN_DISKS = 40
 #: Images that are cached at most after a pass.
 _MOST_CACHED = 12
+#: Seconds that the stranger waits for a busy VIOS.
+_BUSY_DELAY = 0.1
 #: Failures of one kind fill the screen soon.
 _SHOWN = 40
 
@@ -772,6 +775,13 @@ class Stranger:
             try:
                 after = group.update()
             except pvm_exceptions.HttpError as error:
+                if (
+                    error.her_wrap is not None
+                    and error.her_wrap.is_vios_busy()
+                ):
+                    self.counts['foreign updates refused (busy)'] += 1
+                    time.sleep(_BUSY_DELAY)
+                    continue
                 if error.response.status != (
                     http.HTTPStatus.PRECONDITION_FAILED
                 ):
@@ -866,8 +876,10 @@ class World:
         in_use: tuple[str, ...],
         data: dict[str, str],
         reading: str,
+        platform: str,
         verbose: bool,
     ) -> None:
+        self._platform = platform
         self._directory = directory
         self._glance = glance
         self._special = special
@@ -886,6 +898,7 @@ class World:
                     f'{GROUP}=1000',
                     '--unconditional-update',
                     self._reading,
+                    *platforms.options(self._platform),
                 )
             ).url
             content = self._directory / 'content'
@@ -1316,7 +1329,8 @@ def race(arguments: argparse.Namespace) -> int:
         data, special, in_use = make_images(glance, arguments.images)
         for reading in readings:
             print(
-                f'{reading}, seed {arguments.seed}, '
+                f'{reading}, platform {arguments.platform}, '
+                f'seed {arguments.seed}, '
                 f'{arguments.seconds:g} s, {arguments.processes} '
                 f'processes of {arguments.threads} threads, '
                 f'{arguments.images} images',
@@ -1326,7 +1340,14 @@ def race(arguments: argparse.Namespace) -> int:
             home = pathlib.Path(directory, reading)
             home.mkdir()
             with World(
-                home, glance, special, in_use, data, reading, arguments.verbose
+                home,
+                glance,
+                special,
+                in_use,
+                data,
+                reading,
+                arguments.platform,
+                arguments.verbose,
             ) as world:
                 try:
                     failures += Run(world, arguments).run()
@@ -1356,6 +1377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         '--images', type=int, default=20, help=f'at least {_LEAST_IMAGES}'
     )
     parser.add_argument('--verbose', action='store_true', help='show the log')
+    platforms.add_argument(parser)
     parsed = parser.parse_args(arguments)
     if parsed.images < _LEAST_IMAGES:
         parser.error('too few images')

@@ -39,6 +39,21 @@ def _recorded(name):
     return pvm_exceptions.HttpError(pvmhttp.load_pvm_resp(name).get_response())
 
 
+class MayBeDoneTest(base.TestCase):
+    def test_only_a_refusal_shows_that_nothing_was_done(self):
+        lost = exceptions.PowerVMUnreachable(url='u', reason='r', hint='')
+        self.assertTrue(powervm.may_be_done(lost))
+        for status, kind, expected in (
+            (500, exceptions.PowerVMRequestFailed, True),
+            (503, exceptions.PowerVMBusy, False),
+            (400, exceptions.PowerVMRequestFailed, False),
+            (412, exceptions.PowerVMRequestFailed, False),
+        ):
+            error = kind(action='a', reason='r')
+            error.__cause__ = pvm_exceptions.HttpError(_answer(status))
+            self.assertEqual(expected, powervm.may_be_done(error), status)
+
+
 class ConnectionTest(base.TestCase):
     def test_the_url_follows_the_options(self):
         for values, url in (
@@ -46,6 +61,9 @@ class ConnectionTest(base.TestCase):
             ({'password': 'p'}, 'https://localhost:12443'),
             ({'password': 'p', 'protocol': 'http'}, 'http://localhost:12080'),
             ({'protocol': 'https', 'port': 5, 'host': 'h'}, 'https://h:5'),
+            ({'host': '::1'}, 'http://[::1]:12080'),
+            ({'host': '[::1]'}, 'http://[::1]:12080'),
+            ({'host': 'fe80::1%eth0'}, 'http://[fe80::1%eth0]:12080'),
         ):
             self.assertEqual(url, powervm.Connection(**values).url)
 
@@ -170,6 +188,11 @@ class TranslatedTest(base.TestCase):
         refused = pvm_exceptions.ConnectionError('refused')
         self.assertIn(
             'add localhost to no_proxy', str(self._translated(refused))
+        )
+        # There it has no brackets.
+        self.assertIn(
+            'add ::1 to no_proxy',
+            str(self._translated(refused, host='[::1]')),
         )
         self.assertNotIn(
             'no_proxy', str(self._translated(refused, host='elsewhere'))

@@ -10,15 +10,18 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 import os
+import socket
 import subprocess
 import sys
 import threading
 
+import fixtures
 from pypowervm import exceptions as pvm_exceptions
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import answers
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.system import socket_owner
 from pvm_imagecache.tests.servers import hostile_powervm as hostile
 from pvm_imagecache.tests.unit import base
 
@@ -210,6 +213,25 @@ class SessionTest(base.TestCase):
                 if not each.is_logon
             ],
         )
+
+    def test_a_service_that_ends_before_it_accepts_is_not_another_one(self):
+        listener = socket.create_server(('127.0.0.1', 0))
+
+        def peers(connection):
+            listener.close()
+            return frozenset()
+
+        self.useFixture(fixtures.MockPatchObject(socket_owner, 'peers', peers))
+        adapters = powervm.AdapterSource(
+            powervm.Connection(
+                host='127.0.0.1',
+                port=listener.getsockname()[1],
+                protocol='http',
+            )
+        )
+        error = self.assertRaises(exceptions.PowerVMUnreachable, adapters)
+        self.assertEqual('connection aborted', error.reason)
+        self.assertTrue(error.transient)
 
     def test_an_upload_is_not_repeated(self):
         self.answer = hostile.answer(b'', 401)

@@ -11,6 +11,7 @@
 #    under the License.
 import os
 import socket
+import struct
 import time
 import unittest
 
@@ -85,6 +86,29 @@ class PeersTest(base.TestCase):
         accepted, _ = listener.accept()
         self.addCleanup(accepted.close)
         self.assertEqual({os.getuid()}, socket_owner.peers(connected))
+
+    def test_a_connection_is_open_until_the_other_end_closes_it(self):
+        listener = _listen()
+        self.addCleanup(listener.close)
+        port = listener.getsockname()[1]
+        for linger in (b'', struct.pack('ii', 1, 0)):
+            connected = self.connect('127.0.0.1', port)
+            accepted, _ = listener.accept()
+            self.assertTrue(socket_owner.is_open(connected))
+            if linger:
+                # Closing then resets the connection.
+                accepted.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+            accepted.close()
+            self.assertFalse(socket_owner.is_open(connected))
+
+    def test_a_listener_that_ends_closes_what_waits(self):
+        listener = _listen()
+        connected = self.connect('127.0.0.1', listener.getsockname()[1])
+        self.assertTrue(socket_owner.is_open(connected))
+        listener.close()
+        self.assertFalse(socket_owner.is_open(connected))
 
     def test_a_peer_that_is_not_here_has_no_owner(self):
         class Elsewhere:

@@ -203,3 +203,36 @@ class ChangeQueueTest(base.TestCase):
         queue = change_queue.ChangeQueue('vg', self._update, exclusive)
         queue.submit(create('a'))
         self.assertEqual(([[True]], []), (seen, held))
+
+    def test_copies_are_combined_up_to_a_number_of_bytes(self):
+        for most, expected in (
+            (2 * base.GIB, [['a', 'b'], ['c']]),
+            (2 * base.GIB - 1, [['a'], ['b'], ['c']]),
+            (0, [['a'], ['b'], ['c']]),
+        ):
+            self.updates.clear()
+            self.queue = change_queue.ChangeQueue(
+                'vg',
+                self._update,
+                contextlib.nullcontext,
+                lambda most=most: most,
+            )
+            self.submit_during(
+                create('first'), *(copy(each) for each in 'abc')
+            )
+            self.assertEqual([['first'], *expected], self.updates)
+
+    def test_no_request_is_tried_alone_if_powervm_does_not_answer(self):
+        tried = []
+
+        def time_out(names):
+            if names != ['first']:
+                tried.append(names)
+                raise exceptions.PowerVMTimedOut(url='u', reason='r', hint='')
+
+        self.before_update = time_out
+        requests = [copy(each) for each in 'ab']
+        self.submit_during(create('first'), *requests)
+        self.assertEqual([['a', 'b']], tried)
+        for each in requests:
+            self.assertIsInstance(each.error, exceptions.PowerVMTimedOut)

@@ -117,6 +117,16 @@ class UploadTest(base.TestCase):
         self.assertEqual(2, self.rest.delete.call_count)
         self.stale.assert_not_called()
 
+    def test_entries_of_a_failed_creation_are_deleted(self):
+        # An error of the server can follow the work; a refusal cannot.
+        other = types.SimpleNamespace(tdev_udid='other')
+        self.file.get.return_value = [other, self.entry]
+        for status, deleted in ((500, 1), (400, 0)):
+            self.rest.delete.reset_mock()
+            self.wanted.create.side_effect = volume_groups.refusal(status)
+            self.assertRaises(exceptions.PowerVMRequestFailed, self.upload)
+            self.assertEqual(deleted, self.rest.delete.call_count, status)
+
     def test_entries_without_disk_are_no_targets(self):
         self.file.get.return_value = [
             types.SimpleNamespace(tdev_udid=each)

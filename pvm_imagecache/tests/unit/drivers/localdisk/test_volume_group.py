@@ -10,7 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import http
+import itertools
 import threading
+import time
 from unittest import mock
 
 from lxml import etree
@@ -19,9 +22,12 @@ from pypowervm import exceptions as pvm_exceptions
 from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.localdisk import changes
+from pvm_imagecache.drivers.localdisk import unanswered
+from pvm_imagecache.drivers.localdisk import vg_document
 from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import retry
@@ -419,13 +425,147 @@ class LostAnswerTest(VolumeGroupTestCase):
         self.assertEqual([*self.before, 'a'], self.powervm.names())
         self.assertEqual(disk.udid, self.powervm.disk('a').udid)
 
-    def test_the_disks_of_a_lost_answer_are_created_again(self):
+    def copy(self, name='a', **kwargs):
+        return changes.Copy(
+            new(name, **{'label': 'ours', 'gib': 60} | kwargs),
+            self.find(self.before[0]),
+            lambda: True,
+        )
+
+    def test_the_disks_of_a_lost_answer_are_taken(self):
         self.lose('before_answer')
         (disk,) = self.group.change([Create(new('a', label='ours'))])
-        self.assertEqual([*self.before, 'a'], self.powervm.names())
+        self.assertEqual(self.powervm.disk('a').udid, disk.udid)
+        # The second one changes nothing: it shows that the first ended.
+        self.assertEqual([['a'], []], self.powervm.updates)
+
+    def test_a_copy_without_an_answer_is_not_taken(self):
+        # The server may have been rebooted during the copy.
+        for error in (
+            pvm_exceptions.ConnectionError('reset by peer'),
+            pvm_exceptions.TimeoutError('timed out'),
+        ):
+            self.powervm.updates.clear()
+
+            def fail(answer, error=error):
+                self.powervm.before_answer = lambda answer: None
+                raise error
+
+            self.powervm.before_answer = fail
+            self.assertRaises(
+                exceptions.UpdateNotMade, self.group.change, [self.copy()]
+            )
+            self.assertEqual(self.before, self.powervm.names())
+            self.assertEqual([['a'], [], []], self.powervm.updates)
+
+    def test_disks_without_label_are_created_again_but_not_copied(self):
+        self.lose('before_answer')
+        (disk,) = self.group.change([Create(new('a'))])
         self.assertEqual(disk.udid, self.powervm.disk('a').udid)
-        # Created, deleted, and created again.
-        self.assertEqual([['a'], [], ['a']], self.powervm.updates)
+        self.assertEqual([['a'], [], [], ['a']], self.powervm.updates)
+        self.lose('before_answer')
+        error = self.assertRaises(
+            exceptions.UpdateNotMade,
+            self.group.change,
+            [self.copy('b', label=None)],
+        )
+        self.assertIn('b', str(error))
+        self.assertEqual([*self.before, 'a'], self.powervm.names())
+
+    def test_an_incomplete_request_is_undone(self):
+        def half(answer):
+            wrapper = self.powervm.wrapper
+            wrapper.virtual_disks.remove(self.powervm.disk('c'))
+            self.powervm.before_answer = lambda answer: None
+            raise pvm_exceptions.TimeoutError('timed out')
+
+        self.powervm.before_answer = half
+        self.assertRaises(
+            exceptions.UpdateNotMade,
+            self.group.change,
+            [Create(new(name, label='ours')) for name in ('b', 'c')],
+        )
+        self.assertEqual(self.before, self.powervm.names())
+        self.assertEqual([['b', 'c'], [], []], self.powervm.updates)
+
+    def test_what_a_refused_update_made_is_deleted(self):
+        def refuse(answer):
+            self.powervm.before_answer = lambda answer: None
+            raise volume_groups.refusal(500)
+
+        for names in ('bc', 'd'):
+            self.powervm.before_answer = refuse
+            self.assertRaises(
+                exceptions.PowerVMRequestFailed,
+                self.group.change,
+                [Create(new(name, label='ours')) for name in names],
+            )
+            self.assertEqual(self.before, self.powervm.names())
+
+    def test_a_disk_is_not_trusted_as_long_as_the_update_may_run(self):
+        # The disk is there, but PowerVM refuses all other updates.
+        def busy(created, deleted):
+            if not created and not deleted:
+                raise volume_groups.refusal(500)
+
+        self.patch(time, 'sleep', lambda seconds: None)
+        self.lose('before_answer')
+        self.powervm.before_update = busy
+        self.assertRaises(
+            exceptions.UpdateUnanswered, self.group.change, [self.copy()]
+        )
+        self.assertEqual(self.before, self.powervm.names())
+        self.assertEqual([['a'], []], self.powervm.updates)
+
+    def test_an_update_in_progress_is_awaited(self):
+        refusals = [
+            volume_groups.refusal(http.HTTPStatus.PRECONDITION_FAILED)
+        ] * 3 + [volume_groups.refusal(http.HTTPStatus.SERVICE_UNAVAILABLE)]
+
+        def busy(created, deleted):
+            if refusals and not created:
+                raise refusals.pop()
+
+        slept = []
+        self.patch(time, 'sleep', slept.append)
+        self.lose('before_answer')
+        self.powervm.before_update = busy
+        (disk,) = self.group.change([Create(new('a', label='ours'))])
+        self.assertEqual(self.powervm.disk('a').udid, disk.udid)
+        self.assertEqual([['a'], []], self.powervm.updates)
+        self.assertEqual(4, len(slept))
+
+    def test_no_update_is_queued_that_may_be_outdated(self):
+        # If-Match is not respected: it would delete the new disks.
+        self.patch(unanswered, '_BLIND_WAIT', 0.0)
+        self.group.facts = lambda: platform_facts.PlatformFacts(
+            stale_etag_refused=False
+        )
+        self.lose('before_answer')
+        self.assertRaises(
+            exceptions.UpdateUnanswered, self.group.change, [self.copy()]
+        )
+        self.assertEqual([['a'], []], self.powervm.updates)
+        self.assertEqual(self.before, self.powervm.names())
+
+    def test_a_deletion_that_timed_out_is_not_repeated(self):
+        def time_out(answer):
+            self.powervm.before_answer = lambda answer: None
+            raise pvm_exceptions.TimeoutError('timed out')
+
+        self.powervm.before_answer = time_out
+        self.assertRaises(
+            exceptions.PowerVMTimedOut,
+            self.group.change,
+            [Delete(self.find(self.before[0]))],
+        )
+        self.assertEqual(self.before[1:], self.powervm.names())
+        self.assertEqual([[]], self.powervm.updates)
+
+    def test_a_deletion_whose_answer_was_lost(self):
+        self.lose('before_answer')
+        self.group.change([Delete(self.find(self.before[0]))])
+        self.assertEqual([[]], self.powervm.updates)
 
     def test_a_disk_of_another_process_is_not_deleted(self):
         def other_process(attempt):
@@ -442,15 +582,24 @@ class LostAnswerTest(VolumeGroupTestCase):
         self.assertEqual('their udid', self.powervm.disk('a').udid)
 
     def test_lost_answers_are_limited(self):
-        self.lose('before_update', times=100)
+        def fail(created, deleted):
+            if created:
+                raise pvm_exceptions.ConnectionError('reset by peer')
+
+        self.powervm.before_update = fail
         self.assertRaises(
             exceptions.PowerVMUnreachable,
             self.group.change,
             [Create(new('a'))],
         )
-        self.assertEqual(
-            volume_group.LOST_ANSWERS + 1,
-            self.powervm.requests.count('POST'),
+        self.assertEqual([[]] * 4, self.powervm.updates)
+        self.assertEqual(3, volume_group.LOST_ANSWERS)
+
+    def test_a_copy_without_answer_is_not_repeated(self):
+        self.patch(time, 'sleep', lambda seconds: None)
+        self.lose('before_update', times=100)
+        self.assertRaises(
+            exceptions.UpdateUnanswered, self.group.change, [self.copy()]
         )
 
     def test_an_update_that_timed_out_is_not_repeated(self):
@@ -459,9 +608,60 @@ class LostAnswerTest(VolumeGroupTestCase):
 
         self.powervm.before_update = time_out
         self.assertRaises(
-            exceptions.PowerVMTimedOut, self.group.change, [Create(new('a'))]
+            exceptions.UpdateUnanswered, self.group.change, [Create(new('a'))]
         )
-        self.assertEqual(['GET', 'POST'], self.powervm.requests)
+        # The last two ask what became of it.
+        self.assertEqual(['GET', 'POST'] * 2, self.powervm.requests)
+
+    def test_a_request_that_timed_out_and_was_not_carried_out(self):
+        def time_out(created, deleted):
+            if created:
+                raise pvm_exceptions.TimeoutError('timed out')
+
+        self.powervm.before_update = time_out
+        for each in (Create(new('a', label='ours')), self.copy()):
+            self.assertRaises(
+                exceptions.UpdateNotMade, self.group.change, [each]
+            )
+        self.assertEqual([[], []], self.powervm.updates)
+
+
+class TimeLimitTest(VolumeGroupTestCase):
+    def copy(self, rate, gib):
+        self.group.facts = lambda: platform_facts.PlatformFacts(copy_rate=rate)
+        self.group.change(
+            [
+                changes.Copy(
+                    new(f'a{next(self.serial)}', gib),
+                    self.find(self.before[0]),
+                    lambda: True,
+                )
+            ]
+        )
+        return self.powervm.timeouts[-1]
+
+    def test_it_grows_with_the_bytes_and_falls_with_the_rate(self):
+        self.serial = itertools.count()
+        self.patch(
+            vg_document.Document, '__init__', self._endless(vg_document)
+        )
+        self.assertEqual(3600, self.copy(None, 20))
+        self.assertEqual(1024 * 128, self.copy(None, 1024))
+        self.assertEqual(1024 * 4, self.copy(1 << 30, 1024))
+        self.assertEqual(1024 * 4096, self.copy(1 << 20, 1024))
+
+    def _endless(self, module):
+        init = module.Document.__init__
+
+        def endless(document, wrapper):
+            init(document, wrapper)
+            document.free = 1 << 60
+
+        return endless
+
+    def test_other_updates_have_the_usual_limit(self):
+        self.group.change([Create(new('a'))])
+        self.assertEqual([1200], self.powervm.timeouts)
 
 
 class LockTest(VolumeGroupTestCase):
