@@ -60,6 +60,11 @@ class VerifyCache(base.Lister):
     images become untracked disks, which deploys of their images replace. To
     use them instead, adopt them.
 
+    The names of disks are unique on a Virtual I/O Server. A disk in another
+    volume group that has the name of a base image, or of an instance disk
+    that the cache knows, is shown with its volume group: PowerVM creates no
+    disk of that name.
+
     The exit code is 1 if any check failed.
     """
 
@@ -125,7 +130,7 @@ class VerifyCache(base.Lister):
             for each in parsed_args.images
         }
         found = manager.reconcile()
-        results = dict(_results(found))
+        results = dict(_results(found)) | self._elsewhere()
         records = {each.disk_name: each for each in (*before, *manager.list())}
         shown = [
             name
@@ -177,6 +182,23 @@ class VerifyCache(base.Lister):
             len(disks),
             catalog,
         )
+
+    def _elsewhere(self) -> dict[str, str]:
+        """Return results of names that another volume group has."""
+        try:
+            found = self.app.manager.names_elsewhere()
+        except exceptions.PVMImageCacheError as error:
+            self.app.LOG.warning(
+                'Not checked for disks of the same name in other volume '
+                'groups: %s',
+                error,
+            )
+            self.fail()
+            return {}
+        return {
+            name: f'name taken by a disk in {where}'
+            for name, where in sorted(found.items())
+        }
 
     def _states_in_glance(
         self, images: 'Sequence[image_module.Image]', *, with_pins: bool
