@@ -831,6 +831,17 @@ class SpaceRefused(NotEnoughSpace):
     )
 
 
+class FactNotMeasured(PVMImageCacheError):
+    """Raised if a platform check cannot find out a fact.
+
+    :ivar reason: why, without a final stop.
+    """
+
+    reason: str
+
+    msg_fmt = 'Not measured: %(reason)s.'
+
+
 class TooManyDisks(NotEnoughSpace):
     """Raised if the pool cannot have another disk, whatever its size is.
 
@@ -847,17 +858,6 @@ class TooManyDisks(NotEnoughSpace):
         '%(reason)s. Remove disks that are no longer needed, purge cached '
         'images, or convert the volume group to one with a higher limit.'
     )
-
-
-class FactNotMeasured(PVMImageCacheError):
-    """Raised if a platform check cannot find out a fact.
-
-    :ivar reason: why, without a final stop.
-    """
-
-    reason: str
-
-    msg_fmt = 'Not measured: %(reason)s.'
 
 
 class DiskExists(PowerVMError):

@@ -297,6 +297,22 @@ class ImageManager:
         """
         return origin.find(self._cache, name)
 
+    def other_catalog_of(self, disk: base.Disk) -> str:
+        """Return the other catalog that a disk belongs to.
+
+        :param disk: as the pool shows it.
+        :returns: the beginning of the ID of the other catalog; '' if it
+            belongs to none, or if the catalog cannot be read.
+        """
+        try:
+            return ownership.other_catalog_of(disk, self._cache.own_catalogs())
+        except exceptions.CatalogError as error:
+            LOG.warning(
+                'The owner of disk %(disk)s is not known: %(error)s',
+                {'disk': disk.name, 'error': error},
+            )
+            return ''
+
     def delete_disk(
         self,
         name: str,
