@@ -338,12 +338,20 @@ class BypassTest(base.CacheTestCase):
                 copies.append(args)
                 raise error
 
+            busy = [exceptions.PowerVMBusy(action='a', reason='busy')]
+
+            def fail_once(new, busy=busy):
+                if busy:
+                    raise busy.pop()
+
             self.driver.before['copy_disk'] = fail
+            self.driver.before['create_disks'] = fail_once
             done = self.deploy(f'disk{number}')
             self.check(done, BYPASS)
             self.assertIn('could not be copied', done.reason)
             self.assertEqual(1, len(copies))
-            del self.driver.before['copy_disk']
+            self.assertEqual([], busy)
+            self.driver.before.clear()
 
     def test_a_miss_without_answer_bypasses_the_cache(self):
         def fail(new):
