@@ -51,6 +51,8 @@ MOST_BYTES: Final = 8 * units.Gi
 RESERVE: Final = 2 * units.Gi
 #: How often an update is sent while other clients change the pool.
 _ATTEMPTS: Final = 40
+#: How often the pool is read until it shows a change.
+_READS: Final = 8
 _PIECE: Final = units.Mi
 
 
@@ -202,12 +204,7 @@ class Bench:
             first, second = _new_disks(items, size, 'raw')
             etag = self.access.prepare([first]).etag
             self._keep(items[:1], self._send([first], None))
-            update = self.access.prepare([second])
-            if not etag or update.etag == etag:
-                raise exceptions.FactNotMeasured(
-                    reason='the platform has no ETag that changes with each '
-                    'update'
-                )
+            update = self._prepared_after(etag, second)
             self._mark_sent([second])
             try:
                 self._keep(items[1:], update.send(etag))
@@ -396,6 +393,20 @@ class Bench:
                 return disks
         raise exceptions.VolumeGroupChanged(
             name=self.cache.driver.pool().name, attempts=_ATTEMPTS
+        )
+
+    def _prepared_after(
+        self, etag: str, new: base.NewDisk
+    ) -> platform_access.Update:
+        """Prepare an update from a read with another ETag."""
+        for attempt in range(_READS):
+            update = self.access.prepare([new])
+            if etag and update.etag != etag:
+                return update
+            # The read may show the state before the last update.
+            retry.back_off(attempt)
+        raise exceptions.FactNotMeasured(
+            reason='the platform has no ETag that changes with each update'
         )
 
     def _mark_sent(self, new: Sequence[base.NewDisk]) -> None:
