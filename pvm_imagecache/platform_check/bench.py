@@ -257,6 +257,7 @@ class Bench:
             :attr:`left`, and stays on record.
         """
         try:
+            self._wait_for(disks)
             deletions = self.cache.driver.delete_disks(disks)
         except exceptions.PVMImageCacheError as error:
             deletions = [base.Deletion(each, error) for each in disks]
@@ -408,6 +409,19 @@ class Bench:
         raise exceptions.FactNotMeasured(
             reason='the platform has no ETag that changes with each update'
         )
+
+    def _wait_for(self, disks: Sequence[base.Disk]) -> None:
+        """Read the pool until it shows disks that were just created.
+
+        A disk that a read does not show is not deleted. On some platforms a
+        read shows the state before the last update for a moment.
+        """
+        udids = {each.udid for each in disks}
+        for attempt in range(_READS):
+            shown = self.cache.driver.snapshot().disks
+            if udids <= {each.udid for each in shown}:
+                return
+            retry.back_off(attempt)
 
     def _mark_sent(self, new: Sequence[base.NewDisk]) -> None:
         for each in new:
