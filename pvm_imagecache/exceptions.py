@@ -1379,6 +1379,19 @@ class DiskLargerThanBaseImage(CacheFault):
     )
 
 
+class LargerCopyRefused(CacheFault):
+    """Raised if the platform does not copy into larger disks.
+
+    :ivar name: name of the base image's disk.
+    """
+
+    msg_fmt = (
+        'The disk is larger than base image "%(name)s", and "pvm-imagecache '
+        'platform check" found that this platform does not copy into larger '
+        'disks.'
+    )
+
+
 class CatalogError(CacheFault):
     """Raised if the catalog, or a lock beside it, cannot be used.
 
