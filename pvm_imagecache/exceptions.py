@@ -266,6 +266,15 @@ class UsageError(RequestRefused):
     msg_fmt = '%(reason)s'
 
 
+class PlatformCheckRunning(RequestRefused):
+    """Raised if another process measures the platform of the same pool."""
+
+    msg_fmt = (
+        'Another platform check of this pool is running: both would measure '
+        'wrong rates. Wait until it ends.'
+    )
+
+
 class OperationCancelled(RequestRefused):
     """Raised if the user answers "no", or there is no terminal to ask on.
 
@@ -283,6 +292,35 @@ class DiskNameInvalid(RequestRefused):
     """
 
     msg_fmt = '"%(name)s" cannot be the name of a virtual disk: %(reason)s.'
+
+
+class DiskOfOtherCatalog(RequestRefused):
+    """Raised if a command would change a disk of another catalog.
+
+    :ivar name: name of the disk.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Disk "%(name)s" belongs to another catalog (%(catalog)s): that of '
+        'another host, of another state_path, or of a state directory that '
+        'was deleted. "pvm-imagecache usage" shows the ID of the catalog of '
+        'a host. Nothing was changed. If that catalog is no longer used, add '
+        '--take-over.'
+    )
+
+
+class OtherCatalogUnknown(RequestRefused):
+    """Raised if no disk of the pool belongs to the other catalog.
+
+    :ivar catalog: what the user called the other catalog.
+    :ivar known: the other catalogs that have disks in the pool, as text.
+    """
+
+    msg_fmt = (
+        'No disk of the pool belongs to another catalog "%(catalog)s". Other '
+        'catalogs in the pool: %(known)s.'
+    )
 
 
 class DiskNotOurs(RequestRefused):
@@ -598,6 +636,25 @@ class UploadFailed(PowerVMRequestFailed):
     """
 
 
+class FileListFull(PowerVMRequestFailed):
+    """Raised if PowerVM has no room for another upload. Transient.
+
+    It keeps a File entry for each upload, and a hundred of them at most.
+
+    :ivar action: what was requested, as it follows "refused to".
+    :ivar reason: the message of PowerVM.
+    :ivar count: number of File entries.
+    """
+
+    msg_fmt = (
+        'PowerVM refused to %(action)s: it has no room for another File '
+        'entry beside %(count)d, and each upload needs one: %(reason)s. Wait '
+        'until other uploads end. If none is in progress, delete entries '
+        'that other software left.'
+    )
+    transient = True
+
+
 class PowerVMBusy(PowerVMRequestFailed):
     """Raised if the VIOS is busy, or the service unavailable. Transient.
 
@@ -735,12 +792,18 @@ class NotEnoughSpace(PowerVMError):
     :ivar needed: required space, as text.
     :ivar what: what the space is required for.
     :ivar needed_bytes: space that must be free in the pool, in bytes.
+    :ivar needed_disks: number of disks that the pool must have room for, if
+        that is what it lacks, see :class:`TooManyDisks`.
     :ivar refused: whether PowerVM refused the disk although it reports
         enough free space, see :class:`SpaceRefused`.
+    :ivar plenty: whether far more is free than required, so that more free
+        space will probably not help.
     """
 
     needed_bytes: int = 0
+    needed_disks: int = 0
     refused: bool = False
+    plenty: bool = False
 
     msg_fmt = (
         '%(pool)s has %(free)s free, but %(needed)s are needed for '
@@ -756,12 +819,9 @@ class SpaceRefused(NotEnoughSpace):
     several copies of each disk, or another limit was reached.
 
     :ivar reason: the message of PowerVM.
-    :ivar plenty: whether far more space is free than required, so that more
-        free space will probably not help.
     """
 
     refused = True
-    plenty: bool = False
 
     msg_fmt = (
         '%(pool)s has %(free)s free, but PowerVM refused %(needed)s for '
@@ -769,6 +829,35 @@ class SpaceRefused(NotEnoughSpace):
         'space, such as the number of its disks or the strictness of their '
         'allocation.'
     )
+
+
+class TooManyDisks(NotEnoughSpace):
+    """Raised if the pool cannot have another disk, whatever its size is.
+
+    A standard volume group has at most 255 logical volumes.
+
+    :ivar disks: number of disks that it has, as text.
+    :ivar limit: number of disks that it can have, as text.
+    :ivar reason: the message of PowerVM.
+    """
+
+    msg_fmt = (
+        '%(pool)s has %(disks)s virtual disks and can have %(limit)s logical '
+        'volumes of all kinds, so PowerVM refused to create %(what)s: '
+        '%(reason)s. Remove disks that are no longer needed, purge cached '
+        'images, or convert the volume group to one with a higher limit.'
+    )
+
+
+class FactNotMeasured(PVMImageCacheError):
+    """Raised if a platform check cannot find out a fact.
+
+    :ivar reason: why, without a final stop.
+    """
+
+    reason: str
+
+    msg_fmt = 'Not measured: %(reason)s.'
 
 
 class DiskExists(PowerVMError):
@@ -1290,6 +1379,19 @@ class DiskLargerThanBaseImage(CacheFault):
     )
 
 
+class LargerCopyRefused(CacheFault):
+    """Raised if the platform does not copy into larger disks.
+
+    :ivar name: name of the base image's disk.
+    """
+
+    msg_fmt = (
+        'The disk is larger than base image "%(name)s", and "pvm-imagecache '
+        'platform check" found that this platform does not copy into larger '
+        'disks.'
+    )
+
+
 class CatalogError(CacheFault):
     """Raised if the catalog, or a lock beside it, cannot be used.
 
@@ -1402,6 +1504,20 @@ class NoRoomForCopy(CacheFault):
     )
 
 
+class CopyFailed(CacheFault):
+    """Raised if a disk was not copied, and must not be copied again.
+
+    :ivar name: name of the disk that should be created.
+    :ivar image: ID of the image.
+    :ivar reason: the error of the copy, as a sentence.
+    """
+
+    msg_fmt = (
+        'Disk %(name)s could not be copied from the base image of image '
+        '%(image)s: %(reason)s'
+    )
+
+
 class BaseImageOccupied(CacheFault):
     """Raised if the disk name of a base image is used by another disk.
 
@@ -1413,6 +1529,25 @@ class BaseImageOccupied(CacheFault):
     msg_fmt = (
         'The disk name %(name)s, under which image %(image)s would be '
         'cached, is taken: %(reason)s'
+    )
+
+
+class BaseImageOfOtherCatalog(BaseImageOccupied):
+    """Raised if another catalog has a base image of that disk name.
+
+    :ivar name: name of the disk.
+    :ivar image: ID of the image.
+    :ivar catalog: the beginning of the ID of the other catalog.
+    """
+
+    msg_fmt = (
+        'Image %(image)s is not cached by this host, because disk %(name)s '
+        'is the base image of another catalog (%(catalog)s). Possible '
+        'causes: another host caches images in this pool; state_path was '
+        'changed; the state directory was deleted. "pvm-imagecache usage" '
+        'shows the ID of the catalog of a host. Use another pool for each '
+        'host, or correct state_path. If the other catalog is no longer '
+        'used, run "pvm-imagecache verify --take-over %(catalog)s".'
     )
 
 

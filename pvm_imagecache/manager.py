@@ -42,6 +42,7 @@ from pvm_imagecache.catalog import reader as catalog_reader
 from pvm_imagecache.cleanup import adoption
 from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import origin
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.conf import cache as cache_conf
@@ -55,6 +56,8 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.platform_check import check as platform_check
+from pvm_imagecache.platform_check import report
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
 from pvm_imagecache.system import locks
@@ -230,15 +233,26 @@ class ImageManager:
         """
         naming.check_disk_name(name, self._driver.max_name_length)
         image_module.check_format(image)
-        deployment = instance_disk.InstanceDeploy(
-            self._cache,
-            image,
-            name,
-            size,
-            context,
-            progress,
-            trusted_certificates,
-        ).run()
+        try:
+            deployment = instance_disk.InstanceDeploy(
+                self._cache,
+                image,
+                name,
+                size,
+                context,
+                progress,
+                trusted_certificates,
+            ).run()
+        except exceptions.DiskExistsElsewhere as error:
+            # "verify" shows the disk as long as it exists.
+            self._record(
+                'refuse',
+                image=image,
+                disk_name=name,
+                detail=str(error),
+                who=identity.of_request(context),
+            )
+            raise
         LOG.info(
             'Created disk %(disk)s from image %(image)s: %(outcome)s, '
             '%(bytes)d bytes from Glance, %(seconds).1f s%(reason)s',
@@ -414,6 +428,7 @@ class ImageManager:
         :raises CatalogError: if the catalog cannot be read.
         """
         cached: list[int] = []
+        others: Sequence[models.OtherCatalog] = ()
         if self.caches_images:
             self._record_pool()
             # One read: other processes create and remove base images.
@@ -424,16 +439,54 @@ class ImageManager:
             cached += [
                 each.capacity for each in snapshot.disks if each.udid in udids
             ]
+            others = ownership.other_catalogs(
+                (each for each in snapshot.disks if each.udid not in udids),
+                self._cache.own_catalogs(),
+            )
         else:
             pool = self._driver.pool()
-        usage = results.Usage(pool, len(cached), sum(cached), totals={})
+        usage = results.Usage(
+            pool,
+            len(cached),
+            sum(cached),
+            totals={},
+            other_catalogs=others,
+        )
         if not self._catalog.exists:
             return usage
         return dataclasses.replace(
             usage,
             totals=self._catalog.history.totals(pool.id),
             last_run=self._catalog.pools.last_run(pool.id),
+            catalog_id=self._catalog.catalog_id,
+            platform=self._platform_state(pool.id),
         )
+
+    def names_elsewhere(self) -> dict[str, str]:
+        """Return names of this pool that disks of other pools have.
+
+        PowerVM creates no disk of such a name: a base image cannot be
+        cached, and an instance disk cannot be created.
+
+        :returns: by name of the disk, its pool as text. The names of base
+            images, and of instance disks that the catalog knows.
+        :raises PowerVMError: if the pools cannot be read.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        others = {
+            disk.name: pool for disk, pool in self._driver.disks_elsewhere()
+        }
+        if not others:
+            return {}
+        pool = self._driver.pool_id()
+        known = self._catalog.history.disk_names(pool, others) | {
+            each.disk_name for each in self._catalog.instance_disks.list(pool)
+        }
+        return {
+            name: where
+            for name, where in others.items()
+            if name in known or naming.is_base_image_name(name)
+        }
 
     def reserved(self) -> int:
         """Return how much of the pool no instance disk can get.
@@ -706,11 +759,69 @@ class ImageManager:
         self._catalog.pools.record_uploads(self._driver.pool_id(), clean=False)
         return self._reconcile()
 
-    def adoptable(self, image: image_module.Image) -> base.Disk:
+    def take_over(self, catalog: str) -> Sequence[base.Disk]:
+        """Treat the disks of another catalog as those of this one.
+
+        Deploys replace its base images then, as those of a catalog that was
+        lost.
+
+        :param catalog: ID of the other catalog, or the beginning of it that
+            labels have.
+        :returns: the disks that the other catalog has in the pool.
+        :raises OtherCatalogUnknown: if it has none.
+        :raises NotSupported: if the pool caches images itself.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be written.
+        """
+        disks = self.disks_of_other_catalog(catalog)
+        digits = ownership.catalog_of(disks[0])
+        with self._catalog.transaction():
+            self._catalog.identity.take_over(digits)
+            # Of its uploads, too.
+            self._catalog.pools.record_uploads(
+                self._driver.pool_id(), clean=False
+            )
+        self._record(
+            'take-over', detail=f'catalog {digits}: {len(disks)} disk(s)'
+        )
+        return disks
+
+    def disks_of_other_catalog(self, catalog: str) -> Sequence[base.Disk]:
+        """Return the disks that another catalog has in the pool.
+
+        :param catalog: as for :meth:`take_over`.
+        :returns: the disks, at least one.
+        :raises OtherCatalogUnknown: if it has none.
+        :raises NotSupported: if the pool caches images itself.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        self._need_cache('take over disks')
+        own = self._cache.own_catalogs()
+        disks = self._driver.snapshot().disks
+        digits = catalog[: models.CATALOG_DIGITS]
+        found = [
+            each
+            for each in disks
+            if ownership.other_catalog_of(each, own) == digits != ''
+        ]
+        if not found:
+            known = ownership.other_catalogs(disks, own)
+            raise exceptions.OtherCatalogUnknown(
+                catalog=catalog,
+                known=', '.join(each.catalog for each in known) or 'none',
+            )
+        return found
+
+    def adoptable(
+        self, image: image_module.Image, *, take_over: bool = False
+    ) -> base.Disk:
         """Return the disk that :meth:`adopt` would register.
 
         :param image: as Glance describes it.
+        :param take_over: whether the disk may belong to another catalog.
         :returns: the disk; nothing is changed.
+        :raises DiskOfOtherCatalog: if it does, and ``take_over`` is False.
         :raises ImageNotAdoptable: if the disk cannot hold the image, or may
             change.
         :raises ImageNotCacheable: if the image has no usable hash.
@@ -719,13 +830,17 @@ class ImageManager:
         :raises PowerVMError: if the pool cannot be read.
         """
         self._check_adoptable(image)
-        return adoption.candidate(self._cache, image)
+        return adoption.candidate(self._cache, image, take_over)
 
-    def adopt(self, image: image_module.Image) -> models.BaseImage:
+    def adopt(
+        self, image: image_module.Image, *, take_over: bool = False
+    ) -> models.BaseImage:
         """Register an existing disk as the base image of an image.
 
         :param image: as Glance describes it.
+        :param take_over: whether the disk may belong to another catalog.
         :returns: the record of the base image.
+        :raises DiskOfOtherCatalog: if it does, and ``take_over`` is False.
         :raises ImageNotAdoptable: if the disk cannot hold the image, or may
             change.
         :raises ImageNotCacheable: if the image has no usable hash.
@@ -736,9 +851,69 @@ class ImageManager:
         :raises CatalogError: if the catalog cannot be written.
         """
         self._check_adoptable(image)
-        adopted = adoption.adopt(self._cache, image)
+        adopted = adoption.adopt(self._cache, image, take_over)
         self._record('adopt', image=image, disk_name=adopted.disk_name)
         return adopted
+
+    # -- the platform
+
+    def check_platform(
+        self,
+        other_pool: str | None = None,
+        progress: platform_check.Progress | None = None,
+    ) -> platform_check.Outcome:
+        """Measure the platform of the pool with disks of its own.
+
+        :param other_pool: name of another volume group of the VIOS, in which
+            a disk may be created.
+        :param progress: is called before each probe, if given.
+        :returns: which facts could not be measured; :meth:`platform` returns
+            the others.
+        :raises NotSupported: if the pool caches images itself, or if the
+            driver cannot measure its platform.
+        :raises PlatformCheckRunning: if another process does the same.
+        :raises VolumeGroupNotFound: if the other volume group does not
+            exist.
+        :raises PowerVMError: if the pool cannot be read.
+        :raises CatalogError: if the catalog cannot be written.
+        """
+        self._need_cache('measure the platform')
+        with interrupts.deferred():
+            done = platform_check.run(
+                self._cache, other_pool, progress or (lambda *_: None)
+            )
+            self._record_pool()
+        return done
+
+    def platform(self) -> Sequence[report.Row]:
+        """Return what is known of the platform.
+
+        :returns: one row for each fact.
+        :raises NotSupported: if the pool caches images itself.
+        :raises PowerVMError: if the pool cannot be found.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        self._need_cache('measure the platform')
+        pool = self._driver.pool_id()
+        found = (
+            self._catalog.platform_facts.list(pool)
+            if self._catalog.exists
+            else {}
+        )
+        return report.rows(found, str(self._driver.platform_access().levels()))
+
+    def _platform_state(self, pool: str) -> report.State | None:
+        """Return the state of the facts; None if nothing was measured."""
+        records = self._catalog.platform_facts.list(pool).values()
+        if not records:
+            return None
+        try:
+            level = str(self._driver.platform_access().levels())
+        except exceptions.NotSupported:
+            return report.State.UNKNOWN
+        if report.is_out_of_date(records, level):
+            return report.State.OUT_OF_DATE
+        return report.State.MEASURED
 
     # -- inside
 

@@ -27,9 +27,26 @@ from pvm_imagecache import exceptions
 MAX_DISK_NAME: Final = 15
 #: How the name of every base image begins.
 BASE_IMAGE_PREFIX: Final = 'i_'
+#: How the name of every disk of a platform check begins.
+CHECK_DISK_PREFIX: Final = 'pvmic_chk_'
 
 _FORBIDDEN = re.compile(r'[^.0-9A-Z_a-z]')
 _BASE_IMAGE_NAME = re.compile(r'i_[0-9A-Fa-f]{8}_[0-9A-Fa-f]{4}')
+
+#: Labels of disks: the beginnings of a fill ID and of the ID of a catalog, or
+#: of a fill ID alone, in earlier releases.
+LABEL_PREFIX: Final = 'imagecache_'
+LABEL: Final = re.compile(f'{LABEL_PREFIX}([0-9a-f]{{10}})_([0-9a-f]{{8}})')
+OLD_LABEL: Final = re.compile(f'{LABEL_PREFIX}([0-9a-f]{{16}})')
+
+
+def is_label(text: str) -> bool:
+    """Return whether a label was written by this project, and is complete.
+
+    :param text: the label of a disk.
+    :returns: False also for one that the platform has shortened.
+    """
+    return bool(LABEL.fullmatch(text) or OLD_LABEL.fullmatch(text))
 
 
 def base_image_name(image_id: str) -> str:

@@ -23,6 +23,7 @@ from pvm_imagecache.cleanup import removal
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.platform_check import report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Usage:
     :ivar totals: by action (hit, miss, bypass, shared-pool, prefetch, purge
         and others), what it came to since the catalog was created.
     :ivar last_run: the last cleanup run that could read the pool.
+    :ivar catalog_id: of the catalog; '' if there is none.
+    :ivar other_catalogs: other catalogs that have disks in the pool.
+    :ivar platform: whether the facts about the platform are out of date;
+        None if nothing was measured.
     """
 
     pool: base.Pool
@@ -42,6 +47,9 @@ class Usage:
     cached: int
     totals: dict[str, models.Total]
     last_run: models.LastRun | None = None
+    catalog_id: str = ''
+    other_catalogs: Sequence[models.OtherCatalog] = ()
+    platform: report.State | None = None
 
     @property
     def bytes_fetched(self) -> int:

@@ -19,13 +19,13 @@ import json
 import sqlite3
 import time
 from typing import Final
-import uuid
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import clock as catalog_clock
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.catalog import identity
 from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import pins as catalog_pins
 
@@ -178,7 +178,7 @@ class BaseImages:
             _image_columns(pool, disk_name, image)
             | {
                 'state': models.State.POPULATING.value,
-                'fill_id': fill_id or models.new_fill_id(wiped),
+                'fill_id': fill_id or self._new_fill_id(wiped),
                 'holder': models.holder_name(),
                 'created_at': time.time(),
             },
@@ -213,7 +213,7 @@ class BaseImages:
             _image_columns(pool, disk_name, image)
             | {
                 'state': models.State.READY.value,
-                'fill_id': fill_id or uuid.uuid4().hex,
+                'fill_id': fill_id or models.new_fill_id(),
                 'holder': f'adopted by {self._who}',
                 'udid': udid,
                 'capacity': capacity,
@@ -397,6 +397,9 @@ class BaseImages:
                 ' WHERE pool = ? AND disk_name = ? AND fill_id = ?',
                 (record.pool, record.disk_name, record.fill_id),
             )
+
+    def _new_fill_id(self, wiped: bool) -> str:
+        return models.new_fill_id(wiped, identity.read_id(self._file))
 
     def _insert(
         self,

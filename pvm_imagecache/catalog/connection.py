@@ -45,7 +45,9 @@ MAX_TEXT: Final = 100_000
 MAX_NUMBER: Final = 6e10
 
 #: The forms of values that identify something.
-FILL_ID: Final = re.compile('[0-9a-f]{32}')
+FILL_ID: Final = re.compile('[0-9a-f]{32}(-[0-9a-f]{8})?')
+CATALOG_ID: Final = re.compile('[0-9a-f]{32}')
+SHORT_CATALOG_ID: Final = re.compile('[0-9a-f]{8}')
 NAME: Final = re.compile('[-.0-9A-Z_a-z]{1,255}')
 
 #: Errors of sqlite3 for parameters that SQLite cannot store: an integer of

@@ -23,13 +23,12 @@ from collections.abc import Iterator
 import contextlib
 import os
 
-from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import base_images
 from pvm_imagecache.catalog import clock
-from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import failed_downloads
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import history
+from pvm_imagecache.catalog import identity as catalog_identity
 from pvm_imagecache.catalog import instance_disks
 from pvm_imagecache.catalog import pins
 from pvm_imagecache.catalog import platform_facts
@@ -55,6 +54,7 @@ class Catalog:
         :class:`~.failed_downloads.FailedDownloads`.
     :ivar pins: see :class:`~.pins.Pins`.
     :ivar pools: see :class:`~.pools.Pools`.
+    :ivar identity: see :class:`~.identity.Identity`.
     :ivar platform_facts: see :class:`~.platform_facts.PlatformFacts`.
     :ivar history: see :class:`~.history.History`.
     :ivar clock: see :class:`~.clock.Clock`.
@@ -74,6 +74,7 @@ class Catalog:
             self._file, self.clock
         )
         self.failed_downloads = failed_downloads.FailedDownloads(self._file)
+        self.identity = catalog_identity.Identity(self._file, user)
         self.pools = pools.Pools(self._file)
         self.platform_facts = platform_facts.PlatformFacts(
             self._file, self.clock
@@ -93,13 +94,7 @@ class Catalog:
 
         :raises CatalogError: if the catalog cannot be read.
         """
-        with self._file.session() as connection:
-            row = connection.row('SELECT catalog_id FROM identity')
-            if row is None:
-                raise exceptions.CatalogError(
-                    path=self.path, reason='it has no ID'
-                )
-            return row.matching('catalog_id', catalog_connection.FILL_ID)
+        return self.identity.id
 
     @property
     def exists(self) -> bool:

@@ -29,6 +29,7 @@ import weakref
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import connection as catalog_connection
+from pvm_imagecache.catalog import identity_file
 from pvm_imagecache.catalog import schema
 from pvm_imagecache.catalog import snapshot
 from pvm_imagecache.catalog import trust
@@ -306,16 +307,32 @@ def _open_guarded(
         trust.check(connection, path)
         connection.rows('PRAGMA journal_mode = WAL')
         connection.execute('PRAGMA synchronous = FULL')
-        _upgrade(connection, path)
+        _upgrade(connection, path, identity_file.read(directory))
         trust.check(connection, path)
         found = connection.row('PRAGMA quick_check(1)')
         if found is None or 'ok' not in tuple(found):
             raise sqlite3.DatabaseError(*(found or ()))
         directory.keep_from_group(f'{name}-shm')
+        _keep_id(directory, connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _keep_id(
+    directory: private_files.Directory,
+    connection: catalog_connection.Connection,
+) -> None:
+    """Keep the ID of the catalog for the case that it must be replaced."""
+    row = connection.row('SELECT catalog_id FROM identity')
+    # What is wrong with it is reported when it is needed.
+    with contextlib.suppress(sqlite3.Error):
+        if row is not None:
+            identity_file.keep(
+                directory,
+                row.matching('catalog_id', catalog_connection.CATALOG_ID),
+            )
 
 
 def _check_way(directory: private_files.Directory, path: str) -> None:
@@ -467,8 +484,16 @@ def _means_busy(error: sqlite3.OperationalError) -> bool:
     return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _upgrade(connection: catalog_connection.Connection, path: str) -> None:
-    """Create or upgrade the tables in one transaction."""
+def _upgrade(
+    connection: catalog_connection.Connection,
+    path: str,
+    former_id: str | None,
+) -> None:
+    """Create or upgrade the tables in one transaction.
+
+    A new catalog, and one that an earlier release created after a downgrade,
+    gets the ID of the one that was in the directory before.
+    """
     if _version(connection) == schema.VERSION:
         return
     _begin(connection)
@@ -484,6 +509,8 @@ def _upgrade(connection: catalog_connection.Connection, path: str) -> None:
     for version in range(found + 1, schema.VERSION + 1):
         for statement in schema.STEPS[version].split(';'):
             connection.execute(statement)
+    if found < schema.FIRST_WITH_ID and former_id:
+        connection.execute('UPDATE identity SET catalog_id = ?', (former_id,))
     connection.execute(f'PRAGMA user_version = {schema.VERSION}')
     connection.execute('COMMIT')
 

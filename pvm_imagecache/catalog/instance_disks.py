@@ -24,17 +24,19 @@ import os
 import sqlite3
 import time
 from typing import Final
-import uuid
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import clock as catalog_clock
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
+from pvm_imagecache.catalog import identity
 from pvm_imagecache.catalog import models
 from pvm_imagecache.system import private_files
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds that a request may start after its entry was written.
+_SOON: Final = 60.0
 _COLUMNS: Final = (
     'pool, disk_name, size, fill_id, holder, udid, started_at, started_clock'
 )
@@ -81,6 +83,24 @@ class InstanceDisks:
                 self._unmark(entry)
         return [each for each in entries if each.fill_id not in finished]
 
+    def other_pools(self, pool: str, prefix: str) -> builtins.list[str]:
+        """Return the other pools with disks whose names begin in some way.
+
+        :param pool: ID of the pool that is left out.
+        :param prefix: of the names of the disks; letters, digits and "_".
+        :returns: the IDs of the pools.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return [
+                row.text('pool')
+                for row in connection.rows(
+                    'SELECT DISTINCT pool FROM instance_disks'
+                    ' WHERE pool <> ? AND substr(disk_name, 1, ?) = ?',
+                    (pool, len(prefix), prefix),
+                )
+            ]
+
     def start(
         self, pool: str, disk_name: str, size: int, fill_id: str | None = None
     ) -> models.InstanceDisk:
@@ -103,7 +123,8 @@ class InstanceDisks:
                 pool=pool,
                 disk_name=disk_name,
                 size=size,
-                fill_id=fill_id or uuid.uuid4().hex,
+                fill_id=fill_id
+                or models.new_fill_id(catalog_id=identity.read_id(self._file)),
                 holder=models.holder_name(),
                 udid=None,
                 started_at=time.time(),
@@ -136,6 +157,29 @@ class InstanceDisks:
                 'UPDATE instance_disks SET udid = ?'
                 ' WHERE pool = ? AND disk_name = ? AND fill_id = ?',
                 (udid, entry.pool, entry.disk_name, entry.fill_id),
+            )
+
+    def set_requested(self, entry: models.InstanceDisk) -> None:
+        """Record that the disk is requested of PowerVM now.
+
+        From then on, it is known how long a disk can appear whose process
+        has crashed. An entry that was just written is not written again.
+
+        :param entry: the entry of the disk.
+        :raises CatalogError: if the catalog cannot be written.
+        """
+        if self._clock.now() - entry.started_clock < _SOON:
+            return
+        with self._file.transaction() as connection:
+            connection.execute(
+                'UPDATE instance_disks SET started_clock = ?'
+                ' WHERE pool = ? AND disk_name = ? AND fill_id = ?',
+                (
+                    self._clock.save(),
+                    entry.pool,
+                    entry.disk_name,
+                    entry.fill_id,
+                ),
             )
 
     def finish(self, entry: models.InstanceDisk) -> None:

@@ -227,22 +227,63 @@ class PlatformFact:
     platform: str
 
 
+@dataclasses.dataclass(frozen=True)
+class OtherCatalog:
+    """Another catalog that has disks in the same pool.
+
+    :ivar catalog: the beginning of its ID.
+    :ivar base_images: number of disks with names of base images.
+    :ivar other_disks: number of other disks.
+    """
+
+    catalog: str
+    base_images: int
+    other_disks: int = 0
+
+
 #: Digit of a fill ID, in place of the version of a UUID, and its value if
 #: the whole disk is written.
 _WIPE_DIGIT: Final = 12
 _WIPED: Final = '8'
+#: Digits of the ID of a catalog in fill IDs, labels and messages.
+CATALOG_DIGITS: Final = 8
 
 
-def new_fill_id(wiped: bool = False) -> str:
+def new_fill_id(wiped: bool = False, catalog_id: str = '') -> str:
     """Return a token for an attempt to fill a disk.
 
     :param wiped: whether the attempt writes zeros after the image.
-    :returns: 32 hexadecimal digits.
+    :param catalog_id: of the catalog that has the record of the disk; '' for
+        a disk whose label does not name it.
+    :returns: 32 hexadecimal digits; after "-", the first ones of the ID of
+        the catalog.
     """
     token = uuid.uuid4().hex
-    if not wiped:
+    if wiped:
+        token = f'{token[:_WIPE_DIGIT]}{_WIPED}{token[_WIPE_DIGIT + 1 :]}'
+    return with_catalog(token, catalog_id)
+
+
+def with_catalog(token: str, catalog_id: str) -> str:
+    """Return a fill ID that names a catalog.
+
+    :param token: a fill ID without catalog.
+    :param catalog_id: ID of the catalog, or its beginning; '' for none.
+    :returns: the fill ID.
+    """
+    if not catalog_id:
         return token
-    return f'{token[:_WIPE_DIGIT]}{_WIPED}{token[_WIPE_DIGIT + 1 :]}'
+    return f'{token}-{catalog_id[:CATALOG_DIGITS]}'
+
+
+def catalog_of(fill_id: str) -> str:
+    """Return the catalog that a fill ID names.
+
+    :param fill_id: the token.
+    :returns: the beginning of the ID of the catalog; '' if it names none: of
+        attempts of earlier releases, and of some adopted disks.
+    """
+    return fill_id.partition('-')[2]
 
 
 def is_wiped(fill_id: str) -> bool:

@@ -20,6 +20,7 @@ import builtins
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import logging
 import os
 
@@ -172,6 +173,16 @@ class CatalogReader:
         if not self._catalog.exists:
             return {}
         return self._catalog.pins.in_use(self._pool)
+
+    def other_catalogs(self) -> Sequence[models.OtherCatalog]:
+        """Return the other catalogs that were seen last in the pool.
+
+        :returns: each catalog with the number of its base images.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        if not self._catalog.exists:
+            return ()
+        return self._catalog.identity.others(self._pool)
 
     def history(
         self,

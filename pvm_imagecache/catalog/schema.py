@@ -19,6 +19,8 @@ data. A new one goes through all steps.
 from typing import Final
 
 VERSION: Final = 8
+#: The first version whose catalogs have an ID.
+FIRST_WITH_ID: Final = 8
 
 #: By version: the statements that upgrade the version before to it.
 STEPS: Final = {
@@ -208,7 +210,8 @@ CREATE TABLE failed_downloads (
 );
 """,
     # What was measured of the platform of each pool; and the ID of this
-    # catalog, which the labels of its disks will carry.
+    # catalog, which the labels of its disks carry; the catalogs that it has
+    # taken over; and other catalogs that have base images in a pool.
     8: """
 CREATE TABLE platform_facts (
     pool TEXT NOT NULL,
@@ -225,5 +228,16 @@ CREATE TABLE identity (
     catalog_id TEXT NOT NULL
 );
 INSERT INTO identity VALUES (1, lower(hex(randomblob(16))));
+CREATE TABLE former_catalogs (
+    catalog_id TEXT PRIMARY KEY,
+    who TEXT NOT NULL,
+    taken_over_at REAL NOT NULL
+);
+CREATE TABLE other_catalogs (
+    pool TEXT NOT NULL,
+    catalog_id TEXT NOT NULL,
+    base_images INTEGER NOT NULL,
+    PRIMARY KEY (pool, catalog_id)
+);
 """,
 }

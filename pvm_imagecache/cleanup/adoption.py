@@ -19,7 +19,7 @@ nothing speaks against it. An operator who knows that one is complete can
 adopt it.
 """
 
-import uuid
+from collections.abc import Collection
 
 from oslo_log import log as logging
 
@@ -35,7 +35,11 @@ LOG = logging.getLogger(__name__)
 
 
 def delete_untracked(
-    driver: base.DiskDriver, image: image_module.Image, name: str
+    driver: base.DiskDriver,
+    image: image_module.Image,
+    name: str,
+    own: Collection[str],
+    granularity: int | None = None,
 ) -> None:
     """Delete the untracked disk that has the name of an image's base image.
 
@@ -44,15 +48,24 @@ def delete_untracked(
     :param driver: of the pool.
     :param image: whose base image needs the name.
     :param name: of the base image's disk.
+    :param own: the catalogs whose disks may be deleted, see
+        :func:`.ownership.other_catalog_of`.
+    :param granularity: see :func:`.ownership.is_created_for`.
+    :raises BaseImageOfOtherCatalog: if another catalog has a record of it.
     :raises BaseImageOccupied: if it may be anything but a stale base image.
     :raises PowerVMError: if the pool cannot be read or the disk cannot be
         deleted.
     """
     named = _named(driver, name)
+    check_other_catalogs(named, image.id, own)
     doubt = ownership.doubt_about(
-        named, image, driver.mapped(named), driver.upload_targets()
+        named,
+        image,
+        driver.mapped(named),
+        driver.upload_targets(),
+        granularity,
     )
-    if named and doubt is None and not ownership.may_be_stale(named[0]):
+    if named and doubt is None and not ownership.may_be_stale(named[0], own):
         doubt = f'it has the label "{named[0].label}"'
     if doubt:
         raise exceptions.BaseImageOccupied(
@@ -73,14 +86,36 @@ def delete_untracked(
             raise deletion.error
 
 
+def check_other_catalogs(
+    named: Collection[base.Disk], image_id: str, own: Collection[str]
+) -> None:
+    """Check that no base image of another catalog has the name.
+
+    :param named: the disks of the name of a base image.
+    :param image_id: ID of the image that needs the name.
+    :param own: as for :func:`delete_untracked`.
+    :raises BaseImageOfOtherCatalog: if one of them belongs to another one.
+    """
+    for disk in named:
+        catalog = ownership.other_catalog_of(disk, own)
+        if catalog:
+            raise exceptions.BaseImageOfOtherCatalog(
+                name=disk.name, image=image_id, catalog=catalog
+            )
+
+
 def adopt(
-    cache: cache_module.Cache, image: image_module.Image
+    cache: cache_module.Cache,
+    image: image_module.Image,
+    take_over: bool = False,
 ) -> models.BaseImage:
     """Register a disk that the cache did not fill as a base image.
 
     :param cache: of the pool.
     :param image: that the disk holds.
+    :param take_over: whether the disk may belong to another catalog.
     :returns: the record.
+    :raises DiskOfOtherCatalog: if it does, and ``take_over`` is False.
     :raises ImageNotAdoptable: if the disk cannot hold the image, or may
         change.
     :raises LockTimeout: if the image is being fetched.
@@ -90,7 +125,7 @@ def adopt(
     """
     name = naming.base_image_name(image.id)
     with cache.fill_lock(name, 0):
-        disk = candidate(cache, image)
+        disk = candidate(cache, image, take_over)
         LOG.info(
             'Disk %(disk)s is adopted as image %(image)s',
             {'disk': name, 'image': image.label},
@@ -104,18 +139,22 @@ def adopt(
                 image,
                 disk.udid,
                 disk.capacity,
-                ownership.adopted_fill_id(disk, uuid.uuid4().hex),
+                ownership.adopted_fill_id(disk, models.new_fill_id()),
             )
 
 
 def candidate(
-    cache: cache_module.Cache, image: image_module.Image
+    cache: cache_module.Cache,
+    image: image_module.Image,
+    take_over: bool = False,
 ) -> base.Disk:
     """Return the disk that can be adopted as an image.
 
     :param cache: of the pool.
     :param image: that the disk holds.
+    :param take_over: whether the disk may belong to another catalog.
     :returns: the disk.
+    :raises DiskOfOtherCatalog: if it does, and ``take_over`` is False.
     :raises ImageNotAdoptable: if the disk cannot hold the image, or may
         change.
     :raises CatalogError: if the catalog cannot be read.
@@ -144,12 +183,22 @@ def candidate(
         image,
         cache.driver.mapped(named),
         cache.driver.upload_targets(),
+        cache.platform_facts().granularity,
     )
     if not named:
         doubt = 'there is no such disk'
     if doubt:
         raise _not_adoptable(image, doubt)
+    if not take_over:
+        _check_own(cache, named[0])
     return named[0]
+
+
+def _check_own(cache: cache_module.Cache, disk: base.Disk) -> None:
+    """Check that a disk does not belong to another catalog."""
+    catalog = ownership.other_catalog_of(disk, cache.own_catalogs())
+    if catalog:
+        raise exceptions.DiskOfOtherCatalog(name=disk.name, catalog=catalog)
 
 
 def _not_adoptable(

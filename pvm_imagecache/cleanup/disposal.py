@@ -19,6 +19,7 @@ becomes of the record.
 """
 
 from collections.abc import Sequence
+import contextlib
 import enum
 
 from oslo_log import log as logging
@@ -84,18 +85,35 @@ def dispose(
     if ours:
         return Disposal.DELETED
     if ownership.may_still_appear(
-        record.udid, record.started_clock, cache.catalog.clock.now()
+        record.udid,
+        record.started_clock,
+        cache.catalog.clock.now(),
+        # A base image is created empty.
+        record.size if isinstance(record, models.InstanceDisk) else 0,
+        cache.platform_facts().copy_rate,
     ):
         return Disposal.MAY_APPEAR
     return Disposal.FOREIGN if named else Disposal.ABSENT
 
 
-def name_taken(record: models.BaseImage) -> exceptions.BaseImageOccupied:
+def name_taken(
+    cache: cache_module.Cache, record: models.BaseImage
+) -> exceptions.BaseImageOccupied:
     """Return the error for a name that a disk of others has.
 
+    :param cache: of the pool.
     :param record: of the base image that should have the name.
-    :returns: the error, not raised.
+    :returns: the error, not raised. It names the other catalog to which the
+        disk belongs, if PowerVM and the catalog can be read.
     """
+    with contextlib.suppress(exceptions.PVMImageCacheError):
+        own = cache.own_catalogs()
+        for disk in cache.driver.snapshot().disks:
+            catalog = ownership.other_catalog_of(disk, own)
+            if catalog and disk.name == record.disk_name:
+                return exceptions.BaseImageOfOtherCatalog(
+                    name=disk.name, image=record.image.id, catalog=catalog
+                )
     return exceptions.BaseImageOccupied(
         name=record.disk_name,
         image=record.image.id,
@@ -165,11 +183,12 @@ def _ours(
         if isinstance(record, models.InstanceDisk)
         else record.image.size
     )
+    granularity = cache.platform_facts().granularity
     return [
         disk
         for disk in named
         if ownership.is_ours(
-            disk, record.udid, record.fill_id, size, keeps_labels
+            disk, record.udid, record.fill_id, size, keeps_labels, granularity
         )
     ]
 

@@ -40,15 +40,21 @@ class Origin:
     :ivar facts: what this project knows of it, each one a phrase; empty if
         it does not know the disk.
     :ivar label: of another program; '' if the disk has none.
+    :ivar catalog: the beginning of the ID of the other catalog that the disk
+        belongs to; '' if it belongs to none.
     """
 
     disk: base.Disk
     facts: tuple[str, ...]
     label: str = ''
+    catalog: str = ''
 
     @property
     def known(self) -> bool:
-        """Whether this project created the disk, as far as that is known."""
+        """Whether this project created the disk, as far as that is known.
+
+        For this catalog, or for another one.
+        """
         return bool(self.facts) and not self.label
 
     @property
@@ -80,13 +86,17 @@ def find(cache: cache_module.Cache, name: str) -> Origin:
         raise exceptions.DiskNotFound(name=name, pool=driver.pool().name)
     pool = driver.pool_id()
     facts: list[str] = []
-    if cache.catalog.exists:
-        if naming.is_base_image_name(name):
-            record = cache.catalog.base_images.get(pool, name)
-            if record is not None:
-                raise exceptions.DiskNotOurs(
-                    name=name, image_id=record.image.id
-                )
+    if cache.catalog.exists and naming.is_base_image_name(name):
+        record = cache.catalog.base_images.get(pool, name)
+        if record is not None:
+            raise exceptions.DiskNotOurs(name=name, image_id=record.image.id)
+    catalog = ownership.other_catalog_of(disk, cache.own_catalogs())
+    if catalog:
+        facts.append(
+            f'it belongs to another catalog ({catalog}): that of another '
+            'host, of another state_path, or of a deleted state directory'
+        )
+    elif cache.catalog.exists:
         facts += [
             f'{each.holder} is creating it, or has crashed'
             for each in cache.catalog.instance_disks.list(pool)
@@ -95,11 +105,14 @@ def find(cache: cache_module.Cache, name: str) -> Origin:
         event = cache.catalog.history.last_of_disk(pool, name)
         if event and event.action in _CREATED:
             facts.append(_created(event))
-    if ownership.has_our_label(disk):
+    if ownership.has_our_label(disk) and not catalog:
         facts.append(f'it has the label "{disk.label}" of the cache')
     label = '' if ownership.has_our_label(disk) else disk.label
     return Origin(
-        disk, tuple(facts), label if ownership.has_label(disk) else ''
+        disk,
+        tuple(facts),
+        label if ownership.has_label(disk) else '',
+        catalog,
     )
 
 

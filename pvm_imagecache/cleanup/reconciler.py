@@ -31,6 +31,7 @@ from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import instance_records
 from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.cleanup import stale_uploads
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -72,7 +73,9 @@ class Reconciliation:
     :ivar quarantined: name of a base image that is no longer served, and
         the reason.
     :ivar untracked: names of disks that look like base images but have no
-        record.
+        record, except those of other catalogs.
+    :ivar of_others: name of a disk that looks like a base image, and the
+        other catalog that it belongs to.
     :ivar snapshot: the pool as it was found, if it is still like that.
     """
 
@@ -81,6 +84,7 @@ class Reconciliation:
     failed: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[tuple[str, str], ...] = ()
     untracked: tuple[str, ...] = ()
+    of_others: tuple[tuple[str, str], ...] = ()
     snapshot: Snapshot | None = dataclasses.field(
         default=None, compare=False, repr=False
     )
@@ -108,6 +112,8 @@ class _Reconciler:
         self._removed: list[str] = []
         self._failed: list[tuple[str, str]] = []
         self._quarantined: list[tuple[str, str]] = []
+        #: The catalogs whose disks belong to this one.
+        self._own: frozenset[str] = frozenset()
         #: Names of disks; None if PowerVM could not return the mappings.
         self._mapped: frozenset[str] | None = None
 
@@ -120,12 +126,18 @@ class _Reconciler:
         with self._noting_failure('labels'):
             disposal.record_labels(self._cache, found.disks)
             catalog.clock.save()
+        self._own = catalog.identity.own()
+        others = self._of_others(found.disks, records)
+        with self._noting_failure('other catalogs'):
+            self._note_others(found.pool, others)
         self._check_base_images(records, found.disks)
         for entry in catalog.instance_disks.list(found.pool.id):
             with self._noting_failure(entry.disk_name):
                 self._check_instance_disk(entry)
+        with self._noting_failure(naming.CHECK_DISK_PREFIX):
+            self._check_other_pools(found.pool.id)
         with self._noting_failure('web/File'):
-            self._remove_stale_uploads()
+            stale_uploads.remove(self._cache)
         snapshot = None
         if self._mapped is not None and not self._removed:
             snapshot = Snapshot(found.pool, self._mapped, records)
@@ -135,16 +147,49 @@ class _Reconciler:
             tuple(self._failed),
             tuple(self._quarantined),
             self._untracked(found, records),
+            tuple((disk.name, ownership.catalog_of(disk)) for disk in others),
             snapshot,
         )
+
+    def _of_others(
+        self,
+        disks: Sequence[base.Disk],
+        records: Sequence[models.BaseImage],
+    ) -> list[base.Disk]:
+        """Return the base images of other catalogs that were not adopted."""
+        known = {(each.disk_name, each.udid) for each in records}
+        return [
+            disk
+            for disk in disks
+            if ownership.other_catalog_of(disk, self._own)
+            and (disk.name, disk.udid) not in known
+        ]
+
+    def _note_others(
+        self, pool: base.Pool, disks: Sequence[base.Disk]
+    ) -> None:
+        """Record and report which other catalogs have base images."""
+        catalog = self._cache.catalog
+        others = ownership.other_catalogs(disks, self._own)
+        catalog.identity.record_others(pool.id, others)
+        for each in others:
+            self._cache.warn_once.log(
+                f'{pool.name} has {each.base_images} base image(s) of another '
+                f'catalog ({each.catalog}; the catalog of this host is '
+                f'{catalog.catalog_id}). They are not used and not changed. '
+                'Possible causes: another host caches images in this pool; '
+                'state_path was changed; the state directory was deleted.'
+            )
 
     def _untracked(
         self, found: base.PoolSnapshot, records: Sequence[models.BaseImage]
     ) -> tuple[str, ...]:
         """Return names of disks that had no record, and have none now."""
-        names = {disk.name for disk in found.disks} - {
-            each.disk_name for each in records
-        }
+        names = {
+            disk.name
+            for disk in found.disks
+            if not ownership.other_catalog_of(disk, self._own)
+        } - {each.disk_name for each in records}
         if names:
             names -= {
                 name
@@ -163,7 +208,11 @@ class _Reconciler:
         ready = []
         for record in records:
             disk = existing.get((record.disk_name, record.udid or ''))
-            if disk and record.state is models.State.READY:
+            if (
+                disk
+                and record.state is models.State.READY
+                and ownership.is_disk_of(disk, record)
+            ):
                 ready.append((record, disk))
                 continue
             with self._noting_failure(record.disk_name):
@@ -181,7 +230,10 @@ class _Reconciler:
             if images.get(record.pool, record.disk_name) != record:
                 return
             if record.state is models.State.READY:
-                if _exists(cache.driver.snapshot().disks, record):
+                if any(
+                    ownership.is_disk_of(disk, record)
+                    for disk in cache.driver.snapshot().disks
+                ):
                     return
             elif not self._is_disposed(record):
                 return
@@ -196,7 +248,7 @@ class _Reconciler:
         if result is disposal.Disposal.DELETED:
             self._removed.append(record.disk_name)
         if result is disposal.Disposal.FOREIGN:
-            LOG.warning('%s', disposal.name_taken(record))
+            LOG.warning('%s', disposal.name_taken(self._cache, record))
         return result is not disposal.Disposal.MAY_APPEAR
 
     def _quarantine(
@@ -219,8 +271,24 @@ class _Reconciler:
                     self._cache.catalog.base_images.quarantine(record, fault)
                     self._quarantined.append((record.disk_name, fault))
 
-    def _check_instance_disk(self, entry: models.InstanceDisk) -> None:
-        cache = self._cache
+    def _check_other_pools(self, pool: str) -> None:
+        """Remove what a platform check left in another volume group."""
+        cache, prefix = self._cache, naming.CHECK_DISK_PREFIX
+        disks = cache.catalog.instance_disks
+        for other in disks.other_pools(pool, prefix):
+            driver = cache.driver.platform_access().sibling_with_id(other)
+            sibling = dataclasses.replace(cache, driver=driver)
+            for entry in disks.list(other):
+                if entry.disk_name.startswith(prefix):
+                    with self._noting_failure(entry.disk_name):
+                        self._check_instance_disk(entry, sibling)
+
+    def _check_instance_disk(
+        self,
+        entry: models.InstanceDisk,
+        cache: cache_module.Cache | None = None,
+    ) -> None:
+        cache = cache or self._cache
         with (
             contextlib.suppress(exceptions.LockTimeout),
             cache.instance_disk_lock(entry.disk_name),
@@ -244,35 +312,6 @@ class _Reconciler:
                 )
             cache.catalog.instance_disks.finish(entry)
 
-    def _remove_stale_uploads(self) -> None:
-        """Remove File entries that uploads could not remove in time.
-
-        Those of crashed uploads are removed with their incomplete disks.
-        """
-        cache = self._cache
-        pool = cache.driver.pool_id()
-        if cache.catalog.pools.uploads_are_clean(pool) and not (
-            cache.driver.has_stale_uploads()
-        ):
-            return
-        busy = False
-        targets = set(cache.driver.upload_targets())
-        disks = cache.driver.snapshot().disks if targets else []
-        for disk in disks:
-            if disk.udid not in targets or not ownership.has_our_label(disk):
-                continue
-            lock = (
-                cache.fill_lock(disk.name, 0)
-                if naming.is_base_image_name(disk.name)
-                else cache.instance_disk_lock(disk.name)
-            )
-            try:
-                with lock:
-                    cache.driver.remove_uploads(disk)
-            except exceptions.LockTimeout:
-                busy = True
-        cache.catalog.pools.record_uploads(pool, clean=not busy)
-
     @contextlib.contextmanager
     def _noting_failure(self, name: str) -> Iterator[None]:
         try:
@@ -287,10 +326,3 @@ _WHY_KEPT = {
     disposal.Disposal.FOREIGN: 'cannot be verified as ours',
     disposal.Disposal.MAPPED: 'is mapped to a partition',
 }
-
-
-def _exists(disks: Sequence[base.Disk], record: models.BaseImage) -> bool:
-    return any(
-        (disk.name, disk.udid) == (record.disk_name, record.udid)
-        for disk in disks
-    )

@@ -30,6 +30,7 @@ from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _remove_incomplete(
     if result is disposal.Disposal.MAPPED:
         raise exceptions.DiskInUse(name=record.disk_name)
     if result is disposal.Disposal.FOREIGN:
-        raise disposal.name_taken(now)
+        raise disposal.name_taken(cache, now)
     cache.catalog.base_images.remove(now)
     return RemovalResult(record, True)
 
@@ -209,7 +210,10 @@ def _delete(
 ) -> list[RemovalResult]:
     disks = {
         record.disk_name: base.Disk(
-            record.disk_name, record.udid or '', record.capacity or 0
+            record.disk_name,
+            record.udid or '',
+            record.capacity or 0,
+            ownership.certain_label(record.fill_id),
         )
         for record in records
     }

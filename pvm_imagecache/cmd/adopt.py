@@ -37,6 +37,10 @@ class AdoptImages(base.Lister):
     not served, because they may be incomplete. Adopt a disk only if you know
     that it holds all bytes of its image: every later deploy of the image gets
     these bytes. "verify" lists the untracked disks.
+
+    A disk that belongs to another catalog is adopted only with --take-over.
+    Use it only if that catalog is no longer used. Otherwise both catalogs
+    have the disk, and each of them can delete it.
     """
 
     rule = rules.ADOPT
@@ -44,6 +48,10 @@ class AdoptImages(base.Lister):
     examples = (
         ('adopt rhel-9 --dry-run', 'check whether a disk can be adopted'),
         ('adopt rhel-9', 'register it'),
+        (
+            'adopt rhel-9 --take-over',
+            'register a disk of a state directory that was lost',
+        ),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -58,6 +66,12 @@ class AdoptImages(base.Lister):
         )
         base.add_name(parser)
         base.add_latest(parser)
+        parser.add_argument(
+            '--take-over',
+            action='store_true',
+            help='adopt disks even if they belong to another catalog, which '
+            'must no longer be used',
+        )
         confirmation.add_dry_run(
             parser, 'show what would be adopted, change nothing'
         )
@@ -82,7 +96,10 @@ class AdoptImages(base.Lister):
         ]
         images = list({each.id: each for each in found}.values())
         # If one disk cannot be adopted, none is.
-        disks = [manager.adoptable(each) for each in images]
+        disks = [
+            manager.adoptable(each, take_over=parsed_args.take_over)
+            for each in images
+        ]
         if parsed_args.dry_run:
             return self.columns, formatting.with_ids(
                 _row(image, disk, 'would be adopted')
@@ -99,7 +116,7 @@ class AdoptImages(base.Lister):
                 'Nothing was adopted.',
             )
         for each in images:
-            manager.adopt(each)
+            manager.adopt(each, take_over=parsed_args.take_over)
         return self.columns, formatting.with_ids(
             _row(image, disk, 'adopted')
             for image, disk in zip(images, disks, strict=True)

@@ -129,7 +129,8 @@ class DeleteDisk(base.Command):
 
     The command shows the size and the origin of the disk. A disk that the
     cache does not know is refused, unless --force is used: it may belong to
-    another program.
+    another program. A disk that belongs to another catalog, such as that of
+    another host, is refused, unless --take-over is used.
     """
 
     rule = rules.DELETE_DISK
@@ -151,6 +152,12 @@ class DeleteDisk(base.Command):
             action='store_true',
             help='delete the disk even if the cache does not know it',
         )
+        parser.add_argument(
+            '--take-over',
+            action='store_true',
+            help='delete the disk even if it belongs to another catalog, '
+            'which must no longer be used',
+        )
         confirmation.add_yes(parser)
         return parser
 
@@ -162,6 +169,10 @@ class DeleteDisk(base.Command):
         """
         manager = self.app.manager
         found = manager.origin_of(parsed_args.name)
+        if found.catalog and not parsed_args.take_over:
+            raise exceptions.DiskOfOtherCatalog(
+                name=found.disk.name, catalog=found.catalog
+            )
         if not found.known and not parsed_args.force:
             raise exceptions.DiskUnknown(description=found.description)
         if parsed_args.yes:

@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+import dataclasses
 import datetime
 import functools
 from typing import Any
@@ -62,6 +63,22 @@ class KeptElsewhere(_Sortable):
     def human_readable(self) -> str:
         """Return why there is no number."""
         return 'managed by the pool'
+
+
+class OtherCatalogs(columns.FormattableColumn[Any]):
+    """Other catalogs that have disks in the pool."""
+
+    def human_readable(self) -> str:
+        """Return the number of disks of each catalog."""
+        return ', '.join(
+            f'{each.catalog} ({each.base_images} base images, '
+            f'{each.other_disks} other disks)'
+            for each in self._value
+        )
+
+    def machine_readable(self) -> Any:
+        """Return a list of objects."""
+        return [dataclasses.asdict(each) for each in self._value]
 
 
 @functools.total_ordering

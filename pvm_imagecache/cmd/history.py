@@ -38,8 +38,10 @@ ACTIONS: Final = {
     'unpin': 'that protection was removed',
     'rename': 'the name of an image in Glance changed',
     'adopt': 'an untracked disk was registered as a cached image',
+    'take-over': 'the disks of another catalog became those of this one',
     'discard': 'a stale disk or record was removed',
     'quarantine': 'an image is no longer served',
+    'refuse': 'a disk was not created: another volume group has its name',
 }
 _DEFAULT_LIMIT: Final = 50
 

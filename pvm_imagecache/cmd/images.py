@@ -34,7 +34,9 @@ class ListImages(base.Lister):
     """List the cached images of this host.
 
     The least recently used image is first. In a table, IDs are shortened to
-    the prefix that distinguishes the images. Other formats have full IDs.
+    the prefix that distinguishes the images. Other formats have full IDs. A
+    warning is shown if the last check of the pool found base images of
+    another catalog: see "usage".
     """
 
     rule = rules.LIST
@@ -84,6 +86,13 @@ class ListImages(base.Lister):
         )
         reader = self.app.reader
         found = reader.list()
+        for each in reader.other_catalogs():
+            self.app.LOG.warning(
+                'The pool has %d base image(s) of another catalog (%s), '
+                'which are not listed: see "pvm-imagecache usage".',
+                each.base_images,
+                each.catalog,
+            )
         id_of = formatting.ids(each.image.id for each in found)
         rows = [
             (

@@ -38,6 +38,7 @@ from pvm_imagecache.system import environment
 from pvm_imagecache.system import terminal
 
 if TYPE_CHECKING:
+    from pvm_imagecache.catalog import models
     from pvm_imagecache.drivers import base as drivers
 
 #: The oldest tested version of pypowervm.
@@ -46,6 +47,10 @@ LEAST_PYPOWERVM: Final = (1, 1, 27)
 _ERROR: Final = 255
 _Code = upgradecheck.Code
 _Result = upgradecheck.Result
+_NOT_MEASURED: Final = _Result(
+    _Code.SUCCESS,
+    'The platform was not measured. See "pvm-imagecache platform check".',
+)
 _NO_DRIVER: Final = _Result(
     _Code.FAILURE, 'Not checked: driver failed to load'
 )
@@ -60,6 +65,8 @@ class Checks(upgradecheck.UpgradeCommands):
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf = conf
         self._driver: drivers.DiskDriver | None = None
+        #: None as long as the disks of the pool were not read.
+        self._others: Sequence[models.OtherCatalog] | None = None
 
     def close(self) -> None:
         """Close the session with PowerVM."""
@@ -179,6 +186,7 @@ class Checks(upgradecheck.UpgradeCommands):
         from pvm_imagecache import naming
         from pvm_imagecache.catalog import facade
         from pvm_imagecache.catalog import reader as catalog_reader
+        from pvm_imagecache.cleanup import ownership
         from pvm_imagecache.drivers import base
 
         if self._driver is None:
@@ -189,24 +197,76 @@ class Checks(upgradecheck.UpgradeCommands):
         try:
             found = self._driver.snapshot()
             pool, disks = found.pool, found.disks
-            known = {
-                each.disk_name
-                for each in catalog_reader.CatalogReader(
-                    opened, pool.id
-                ).list()
-            }
+            records = catalog_reader.CatalogReader(opened, pool.id).list()
+            own = opened.identity.own() if opened.exists else ()
         except exceptions.PVMImageCacheError as error:
             return _Result(_Code.WARNING, f'Not checked: {error}')
+        adopted = {each.udid for each in records}
+        self._others = ownership.other_catalogs(
+            (each for each in disks if each.udid not in adopted), own
+        )
+        known = {each.disk_name for each in records}
         names = sorted(
             each.name
             for each in disks
-            if naming.is_base_image_name(each.name) and each.name not in known
+            if naming.is_base_image_name(each.name)
+            and each.name not in known
+            and not ownership.other_catalog_of(each, own)
         )
         if names:
             return _Result(
                 _Code.WARNING,
                 f'{", ".join(names)}: untracked disks, which are not served. '
                 'See "pvm-imagecache adopt".',
+            )
+        return _Result(_Code.SUCCESS)
+
+    def _other_catalogs(self) -> _Result:
+        if self._driver is None:
+            return _NO_DRIVER
+        if self._others is None:
+            return _Result(_Code.SUCCESS, 'Not checked: no disks were read.')
+        if self._others:
+            found = ', '.join(
+                f'{each.catalog} ({each.base_images} base images, '
+                f'{each.other_disks} other disks)'
+                for each in self._others
+            )
+            return _Result(
+                _Code.WARNING,
+                f'The pool has disks of other catalogs: {found}. They are '
+                'not changed. Possible causes: another host caches images in '
+                'this pool; state_path was changed; the state directory was '
+                'deleted. See "pvm-imagecache verify --help".',
+            )
+        return _Result(_Code.SUCCESS)
+
+    def _platform_facts(self) -> _Result:
+        from pvm_imagecache.catalog import facade
+        from pvm_imagecache.platform_check import report
+
+        if self._driver is None:
+            return _NO_DRIVER
+        path = cache.catalog_path(self._conf)
+        if not os.path.lexists(path):
+            return _NOT_MEASURED
+        try:
+            access = self._driver.platform_access()
+            records = facade.Catalog(path, read_only=True).platform_facts.list(
+                self._driver.pool_id()
+            )
+            level = str(access.levels()) if records else ''
+        except exceptions.NotSupported as error:
+            return _Result(_Code.SUCCESS, str(error))
+        except exceptions.PVMImageCacheError as error:
+            return _Result(_Code.WARNING, f'Not checked: {error}')
+        if not records:
+            return _NOT_MEASURED
+        if report.is_out_of_date(records.values(), level):
+            return _Result(
+                _Code.WARNING,
+                f'The platform was measured at another level than {level}. '
+                'Run "pvm-imagecache platform check" again.',
             )
         return _Result(_Code.SUCCESS)
 
@@ -218,6 +278,9 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Watermarks', _watermarks),
         ('Pool', _pool),
         ('Untracked disks', _untracked_disks),
+        # After the check that reads the disks.
+        ('Other catalogs', _other_catalogs),
+        ('Platform facts', _platform_facts),
     )
 
 

@@ -37,12 +37,19 @@ _COUNTED: Final = (
 class ShowUsage(base.ShowOne):
     """Show the size of the cache and its statistics.
 
+    pool_disks is the number of virtual disks in the pool. pool_max_disks is
+    the number of logical volumes that the volume group can have, which also
+    counts those that are no virtual disks; empty if it is not known.
     The statistics start when the catalog is created. seconds_saved is an
     estimate: the time in which the images of all hits would have been
     downloaded at the average rate of this host, minus the time of the hits.
     It is negative if copies are slower than the network, and empty before the
     first download. last_run is the time of the last cleanup run of
-    nova-compute, last_run_error what failed in it.
+    nova-compute, last_run_error what failed in it. other_catalogs shows
+    which other catalogs have disks in the pool: of another host, of another
+    state_path, or of a state directory that was deleted.
+    platform_facts is empty before the first "platform check", and
+    "out-of-date" if the platform was upgraded since.
     """
 
     rule = rules.USAGE
@@ -51,6 +58,8 @@ class ShowUsage(base.ShowOne):
         'pool_size',
         'pool_used',
         'pool_free',
+        'pool_disks',
+        'pool_max_disks',
         'cached_images',
         'cache_size',
         *(key for _, key in _COUNTED),
@@ -59,6 +68,9 @@ class ShowUsage(base.ShowOne):
         'seconds_saved',
         'last_run',
         'last_run_error',
+        'catalog_id',
+        'other_catalogs',
+        'platform_facts',
     )
     examples = (
         ('usage', 'statistics'),
@@ -133,6 +145,8 @@ class ShowUsage(base.ShowOne):
             formatting.Size(usage.pool.capacity),
             formatting.Size(usage.pool.used),
             formatting.Size(usage.pool.free),
+            usage.pool.disks,
+            usage.pool.max_disks,
             usage.images if caches else formatting.KeptElsewhere(None),
             formatting.Size(usage.cached if caches else None),
             *(times.get(action, 0) for action, _ in _COUNTED),
@@ -141,4 +155,7 @@ class ShowUsage(base.ShowOne):
             None if saved is None else round(saved, 1),
             formatting.Time(last.at if last else None),
             last.error or None if last else None,
+            usage.catalog_id or None,
+            formatting.OtherCatalogs(usage.other_catalogs),
+            usage.platform.value if usage.platform else None,
         )

@@ -21,7 +21,9 @@ from typing import Final
 from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.cmd import base
+from pvm_imagecache.cmd import confirmation
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import glance_state
 from pvm_imagecache.policies import rules
@@ -51,6 +53,18 @@ class VerifyCache(base.Lister):
     use "purge" and "prefetch". The names of cached and pinned images are
     updated to those in Glance.
 
+    The names of disks are unique on a Virtual I/O Server. A disk in another
+    volume group that has the name of a base image, or of an instance disk
+    that the cache knows, is shown with its volume group: PowerVM creates no
+    disk of that name.
+
+    Disks of another catalog are listed, but not changed: they belong to
+    another host, to another state_path, or to a state directory that was
+    deleted. With --take-over, all disks of that catalog belong to this one
+    from now on. Use it only if the other catalog is no longer used. Its base
+    images become untracked disks, which deploys of their images replace. To
+    use them instead, adopt them.
+
     The exit code is 1 if any check failed.
     """
 
@@ -61,6 +75,10 @@ class VerifyCache(base.Lister):
         ('verify', 'all images'),
         ('verify debian-13 --no-glance', 'one image, without Glance'),
         ('verify -f json', 'machine-readable'),
+        (
+            'verify --take-over 5e1f0c2a',
+            'after the state directory was deleted',
+        ),
     )
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -77,7 +95,22 @@ class VerifyCache(base.Lister):
         parser.add_argument(
             '--no-glance', action='store_true', help='do not query Glance'
         )
+        parser.add_argument(
+            '--take-over',
+            metavar='CATALOG',
+            help='treat the disks of another catalog, which must no longer '
+            'be used, as those of this one ("usage" shows its ID)',
+        )
+        confirmation.add_yes(parser)
         return parser
+
+    def rule_for(self, parsed_args: argparse.Namespace) -> rules.Rule:
+        """Return the access policy rule for the arguments.
+
+        :param parsed_args: arguments of the command.
+        :returns: the rule of the command, or that of adopting disks.
+        """
+        return rules.ADOPT if parsed_args.take_over else self.rule
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -89,13 +122,15 @@ class VerifyCache(base.Lister):
         :raises PVMImageCacheError: if it fails.
         """
         manager = self.app.manager
+        if parsed_args.take_over is not None:
+            self._take_over(parsed_args)
         before = manager.list()
         wanted = {
             manager.find(each, by_name=parsed_args.by_name).disk_name
             for each in parsed_args.images
         }
         found = manager.reconcile()
-        results = dict(_results(found))
+        results = dict(_results(found)) | self._elsewhere()
         records = {each.disk_name: each for each in (*before, *manager.list())}
         shown = [
             name
@@ -126,6 +161,44 @@ class VerifyCache(base.Lister):
                 )
             )
         return self.columns, formatting.with_ids(rows)
+
+    def _elsewhere(self) -> dict[str, str]:
+        """Return results of names that another volume group has."""
+        try:
+            found = self.app.manager.names_elsewhere()
+        except exceptions.PVMImageCacheError as error:
+            self.app.LOG.warning(
+                'Not checked for disks of the same name in other volume '
+                'groups: %s',
+                error,
+            )
+            self.fail()
+            return {}
+        return {
+            name: f'name taken by a disk in {where}'
+            for name, where in sorted(found.items())
+        }
+
+    def _take_over(self, parsed_args: argparse.Namespace) -> None:
+        """Take over the disks of another catalog, after confirmation."""
+        manager = self.app.manager
+        catalog = parsed_args.take_over
+        disks = manager.disks_of_other_catalog(catalog)
+        if not parsed_args.yes:
+            confirmation.ask(
+                f'Is catalog {catalog} no longer used by any host?',
+                [
+                    f'Disk {each.name} ({text.size(each.capacity)})'
+                    for each in disks
+                ],
+                'Nothing was changed.',
+            )
+        manager.take_over(catalog)
+        self.app.LOG.info(
+            '%d disk(s) of catalog %s belong to this one now',
+            len(disks),
+            catalog,
+        )
 
     def _states_in_glance(
         self, images: 'Sequence[image_module.Image]', *, with_pins: bool
@@ -182,6 +255,8 @@ def _results(
     found: 'reconciler.Reconciliation',
 ) -> Iterator[tuple[str, str]]:
     """Yield disk names and results. The last result of a disk counts."""
+    for name, catalog in found.of_others:
+        yield name, f'of another catalog ({catalog}), not changed'
     for name in found.untracked:
         yield name, 'untracked: see "adopt"'
     for name in found.forgotten:

@@ -276,7 +276,7 @@ class BaseImageFill:
             return
         self._cache.catalog.base_images.remove(record)
         if result is disposal.Disposal.FOREIGN and record.udid is not None:
-            raise disposal.name_taken(record)
+            raise disposal.name_taken(self._cache, record)
 
     def create(
         self, image: image_module.Image, others: Sequence[base.NewDisk] = ()
@@ -287,7 +287,7 @@ class BaseImageFill:
         :param others: disks that are created in the same request.
         :returns: all the disks, that of the base image first.
         :raises BaseImageOccupied: if a disk that cannot be replaced has the
-            name.
+            name; BaseImageOfOtherCatalog, if it belongs to another catalog.
         :raises NotEnoughSpace: if the disks do not fit.
         :raises CacheLimitReached: if the cache would be too large.
         :raises PowerVMError: if PowerVM does not create them.
@@ -545,7 +545,13 @@ class BaseImageFill:
                 driver, self.name, self._carried
             ):
                 return
-            adoption.delete_untracked(driver, self._image, self.name)
+            adoption.delete_untracked(
+                driver,
+                self._image,
+                self.name,
+                self._cache.own_catalogs(),
+                self._cache.platform_facts().granularity,
+            )
         except exceptions.PowerVMError as error:
             raise self._occupied(
                 f'a stale disk of that name could not be removed: {error}'

@@ -31,12 +31,16 @@ import enum
 from typing import Any
 from typing import ClassVar
 from typing import Final
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
 from pvm_imagecache import platform_facts
 from pvm_imagecache.conf import types
+
+if TYPE_CHECKING:
+    from pvm_imagecache.drivers import platform_access
 
 #: The version of this contract; see ``DiskDriver.api_version``.
 API_VERSION: Final = 1
@@ -72,12 +76,17 @@ class Pool:
     :ivar name: for messages.
     :ivar capacity: bytes in all.
     :ivar free: bytes that new disks can use.
+    :ivar disks: number of disks of all kinds; None if it is unknown.
+    :ivar max_disks: number of disks that the pool can have; None if it is
+        unknown or has no limit.
     """
 
     id: str
     name: str
     capacity: int
     free: int
+    disks: int | None = None
+    max_disks: int | None = None
 
     @property
     def used(self) -> int:
@@ -93,7 +102,10 @@ class Disk:
     :ivar udid: unique ID; no other disk of the pool ever has it.
     :ivar capacity: in bytes.
     :ivar label: of the :class:`NewDisk` that it was created from; '' if the
-        pool does not keep labels.
+        pool does not keep labels. If a method is given a disk with a label,
+        a disk of the same name and UDID that has another label of this
+        project (:func:`pvm_imagecache.naming.is_label`) is another disk. A
+        driver whose pool never uses a UDID again need not compare labels.
     """
 
     name: str
@@ -219,6 +231,17 @@ class DiskDriver(abc.ABC):
     def close(self) -> None:
         """Release connections; a later call of a method may reopen them."""
         return
+
+    def platform_access(self) -> 'platform_access.PlatformAccess':
+        """Return what a measurement of the platform needs.
+
+        Override if ``pvm-imagecache platform check`` can measure the pool.
+
+        :returns: access to the platform of the pool.
+        :raises NotSupported: if the driver cannot measure its platform.
+        :raises PowerVMError: if the pool cannot be found.
+        """
+        raise self._unable('measure its platform')
 
     def use_facts(self, facts: platform_facts.Source) -> None:
         """Give the driver what was measured of its platform.
@@ -380,6 +403,16 @@ class DiskDriver(abc.ABC):
         :returns: False by default.
         """
         return False
+
+    def disks_elsewhere(self) -> Sequence[tuple[Disk, str]]:
+        """Return disks of other pools whose names cannot be used in this one.
+
+        Override if names are unique across pools.
+
+        :returns: each disk, and its pool as text; empty by default.
+        :raises PowerVMError: if the other pools cannot be read.
+        """
+        return ()
 
     # -- Capability.OWN_IMAGE_CACHE
 

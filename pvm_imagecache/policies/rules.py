@@ -99,9 +99,13 @@ EXPLAIN: Final = _for_readers(
     'evict --dry-run',
     'purge --dry-run',
     'adopt --dry-run',
+    'platform check --dry-run',
 )
 PLUGINS: Final = _for_readers(
     'plugins', 'List installed plugins.', 'plugin list'
+)
+PLATFORM: Final = _for_readers(
+    'platform', 'Show what was measured of the platform.', 'platform show'
 )
 PREFETCH: Final = _for_admins('prefetch', 'Fetch images into the cache.')
 PIN: Final = _for_admins(
@@ -119,6 +123,11 @@ VERIFY: Final = _for_admins(
 )
 ADOPT: Final = _for_admins(
     'adopt', 'Register existing base disks as cached images.'
+)
+CHECK_PLATFORM: Final = _for_admins(
+    'check_platform',
+    'Measure the platform with disks that are created and deleted.',
+    'platform check',
 )
 CREATE_DISK: Final = _for_admins(
     'create_disk', 'Create a disk from an image.', 'disk create'

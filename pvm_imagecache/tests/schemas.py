@@ -73,6 +73,18 @@ _LONG = {
 }
 _CHANGED = _rows({**_NAMED, 'Result': _TEXT})
 
+_FACTS = _rows(
+    {
+        'Fact': {'type': 'string', 'pattern': '^[a-z]+(_[a-z0-9]+)*$'},
+        'Value': {'type': ['boolean', 'integer', 'string', 'null']},
+        'State': {'enum': ['measured', 'out-of-date', 'unknown']},
+        'Measured At': _MAYBE_TIME,
+        'Effect': _TEXT,
+        'Reason': _TEXT,
+        'Platform': _TEXT,
+    }
+)
+
 #: By command, with the option that changes what it prints.
 SCHEMAS: dict[str, dict[str, Any]] = {
     'list': _rows(_LIST),
@@ -107,6 +119,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         pool_size=_BYTES,
         pool_used=_BYTES,
         pool_free=_BYTES,
+        pool_disks={'type': ['integer', 'null']},
+        pool_max_disks={'type': ['integer', 'null']},
         cached_images={'type': ['integer', 'null']},
         cache_size=_MAYBE_BYTES,
         hits=_COUNT,
@@ -120,6 +134,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         seconds_saved=_MAYBE_SECONDS,
         last_run=_MAYBE_TIME,
         last_run_error=_MAYBE_TEXT,
+        catalog_id={'type': ['string', 'null'], 'pattern': '^[0-9a-f]{32}$'},
+        other_catalogs={
+            'type': 'array',
+            'items': {
+                'type': 'object',
+                'properties': {
+                    'catalog': {'type': 'string', 'pattern': '^[0-9a-f]{8}$'},
+                    'base_images': _COUNT,
+                    'other_disks': _COUNT,
+                },
+                'required': ['catalog', 'base_images', 'other_disks'],
+                'additionalProperties': False,
+            },
+        },
+        platform_facts={'enum': ['measured', 'out-of-date', 'unknown', None]},
     ),
     'history': _rows(
         {
@@ -182,6 +211,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     'adopt': _rows(
         {**_NAMED, 'Disk': _TEXT, 'Disk Size': _BYTES, 'Result': _TEXT}
     ),
+    'platform check': _FACTS,
+    'platform show': _FACTS,
     'plugin list': _rows(
         {
             'Namespace': _TEXT,

@@ -37,6 +37,12 @@ from pvm_imagecache.drivers.localdisk import vg_document
 
 #: Of AIX: the name of a logical volume is in use on the VIOS.
 _NAME_IN_USE: Final = '0516-360'
+#: What PowerVM may say of a volume group with all its logical volumes.
+_TOO_MANY: Final = re.compile(
+    r'maximum (allowed )?(number of )?logical volumes', re.I
+)
+#: A tenth of the logical volumes may be no virtual disks.
+_NEAR: Final = 10
 _NO_FACTS: Final = platform_facts.PlatformFacts()
 
 
@@ -190,7 +196,7 @@ def confirm(
     for request in pending:
         try:
             request.disks = [
-                _created(after, new, before) for new in request.new_disks
+                created(after, new, before) for new in request.new_disks
             ]
             request.done = True
         except exceptions.PowerVMError as error:
@@ -287,6 +293,52 @@ def raise_if_full(
         )
 
 
+def raise_if_too_many(
+    error: exceptions.PowerVMError,
+    document: vg_document.Document,
+    pending: Iterable[Request],
+    limit: int | None,
+    *,
+    is_unexplained: bool,
+) -> None:
+    """Raise TooManyDisks if a volume group has all its logical volumes.
+
+    What PowerVM says of it depends on its level and language, so the number
+    of disks decides. There may be logical volumes that are no virtual disks:
+    a refusal near the limit that nothing else explains may be due to it.
+
+    :param error: of the update.
+    :param document: the volume group as it was read before the update.
+    :param pending: the requests that the update should carry out.
+    :param limit: how many logical volumes it can have, if that is known.
+    :param is_unexplained: whether the refusal has no other known cause.
+    :raises TooManyDisks: if the error means that.
+    """
+    new = new_disks(pending)
+    if not new or error.transient:
+        return
+    count = len(document.disks)
+    after = count + len(new)
+    is_over = limit is not None and after > limit
+    is_said = _TOO_MANY.search(str(error)) is not None
+    is_near = limit is not None and after >= limit - limit // _NEAR
+    if not (is_over or is_said or (is_unexplained and is_near)):
+        return
+    # The last logical volume of a volume group is not for disks.
+    is_full = is_over or is_said or (limit is not None and after >= limit)
+    raise exceptions.TooManyDisks(
+        pool=_pool(document),
+        disks=count,
+        limit='an unknown number of' if limit is None else limit,
+        what=_listed(new),
+        reason=text.one_line(getattr(error, 'reason', error)).rstrip('.'),
+        free=text.size(document.free),
+        needed=text.size(_needed(new)),
+        needed_disks=len(new),
+        plenty=not is_full,
+    ) from error
+
+
 def name_in_use(
     error: exceptions.PowerVMRequestFailed,
     names: Collection[str],
@@ -353,6 +405,8 @@ def _check_source(document: vg_document.Document, operation: Copy) -> None:
         reason = 'there are several disks of that name'
     elif named[0].udid != source.udid:
         reason = f'it was replaced by another disk ({named[0].udid})'
+    elif vg_document.is_other(named[0].label, source.label):
+        reason = 'it was replaced by another disk with the same UDID'
     elif not operation.still_valid():
         reason = 'it was evicted or replaced meanwhile'
     else:
@@ -395,7 +449,7 @@ def _carried_out(
     found: list[base.Disk] = []
     for new in request.new_disks:
         try:
-            disk = _created(after, new, before)
+            disk = created(after, new, before)
         except exceptions.DiskUnclear:
             return None
         if disk.label in base.NO_LABEL or disk.label != new.label:
@@ -404,9 +458,18 @@ def _carried_out(
     return found
 
 
-def _created(
+def created(
     after: vg_document.Document, new: base.NewDisk, before: Collection[str]
 ) -> base.Disk:
+    """Return the disk that an update created.
+
+    :param after: the answer of the update.
+    :param new: the disk that was requested.
+    :param before: the UDIDs of the disks that existed before the update.
+    :returns: the disk.
+    :raises DiskUnclear: if it is not the only one of its name, existed
+        before, or is smaller than requested.
+    """
     named = after.named(new.name)
     if len(named) != 1 or named[0].udid in before:
         raise exceptions.DiskUnclear(

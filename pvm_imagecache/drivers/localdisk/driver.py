@@ -27,6 +27,7 @@ from pvm_imagecache import platform_facts
 from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
+from pvm_imagecache.drivers.localdisk import access
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.drivers.localdisk import upload
 from pvm_imagecache.drivers.localdisk import vg_document
@@ -147,6 +148,15 @@ class LocalDiskDriver(base.DiskDriver):
         self._stale_uploads = False
         return upload.targets(self._adapters)
 
+    def disks_elsewhere(self) -> Sequence[tuple[base.Disk, str]]:
+        if self._facts().names_per_vios is False:
+            return ()
+        return [
+            (disk, f'volume group {group.name}')
+            for group in self._group().others()
+            for disk in group.disks
+        ]
+
     def servers(self) -> Sequence[str]:
         return [self._group().vios_uuid]
 
@@ -177,8 +187,29 @@ class LocalDiskDriver(base.DiskDriver):
     def close(self) -> None:
         self._adapters.close()
 
+    def platform_access(self) -> access.VolumeGroupAccess:
+        return access.VolumeGroupAccess(
+            self._adapters, self._group(), self._driver_of
+        )
+
     def use_facts(self, facts: platform_facts.Source) -> None:
         self._facts = facts
+
+    def _driver_of(self, other: Any) -> 'LocalDiskDriver':
+        """Return the driver of another volume group of the same VIOS.
+
+        :param other: a ``pypowervm.wrappers.storage.VG``.
+        """
+        driver = LocalDiskDriver(
+            self._adapters, other.name, self._vios_name, self._locks
+        )
+        own = self._group()
+        found = volume_group.VolumeGroup(
+            self._adapters, own.vios_uuid, other.uuid, other.name, self._locks
+        )
+        found.vios_level = own.vios_level
+        driver._found = found
+        return driver
 
     def _note_stale_upload(self) -> None:
         self._stale_uploads = True
@@ -207,4 +238,6 @@ class LocalDiskDriver(base.DiskDriver):
             name=self._group_name,
             capacity=document.capacity,
             free=document.free,
+            disks=document.disk_count,
+            max_disks=document.max_disks or self._facts().logical_volume_limit,
         )

@@ -13,6 +13,7 @@
 """The document of a volume group, and the disks in it."""
 
 import functools
+import re
 from typing import Any
 from typing import Final
 
@@ -28,12 +29,14 @@ _DISK_TAG: Final = f'{_UOM}VirtualDisk'
 NAME_TAG: Final = f'{_UOM}DiskName'
 UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
 #: The elements that are read of each disk, in the order of the schema.
+_LIMIT_TAG: Final = f'{_UOM}MaximumLogicalVolumes'
 _DISK_TAGS: Final = (
     f'{_UOM}DiskCapacity',
     f'{_UOM}DiskLabel',
     NAME_TAG,
     UDID_TAG,
 )
+_NUMBER: Final = re.compile('[0-9]{1,9}')
 
 
 class Document:
@@ -89,6 +92,20 @@ class Document:
         return str(self.wrapper.name)
 
     @property
+    def max_disks(self) -> int | None:
+        """How many logical volumes it can have; None if it does not say."""
+        found = self.wrapper.entry.element.element.findtext(_LIMIT_TAG)
+        text = (found or '').strip()
+        return (int(text) or None) if _NUMBER.fullmatch(text) else None
+
+    @property
+    def disk_count(self) -> int:
+        """How many disks the document has, without reading them."""
+        if self._parent is None:
+            return 0
+        return sum(1 for _ in self._parent.iterchildren(_DISK_TAG))
+
+    @property
     def disks(self) -> list[base.Disk]:
         """All disks that exist and were not deleted from the document."""
         return list(self._by_udid.values())
@@ -126,11 +143,16 @@ class Document:
     def has(self, disk: base.Disk) -> bool:
         """Return whether a disk exists.
 
-        :param disk: identified by its name and UDID.
-        :returns: True if both are those of one disk.
+        :param disk: identified by its name, its UDID, and its label if it has
+            one: PowerVM may use a UDID again.
+        :returns: True if these are those of one disk.
         """
         found = self._by_udid.get(disk.udid)
-        return found is not None and found.name == disk.name
+        return (
+            found is not None
+            and found.name == disk.name
+            and not is_other(found.label, disk.label)
+        )
 
     def delete(self, disk: base.Disk) -> None:
         """Delete a disk from the document; the next update deletes it.
@@ -151,6 +173,17 @@ class Document:
         # Index the disks before there is one without UDID.
         _ = self._by_udid
         self.wrapper.virtual_disks.append(wrapper)
+
+
+def is_other(label: str, expected: str) -> bool:
+    """Return whether a label shows that a disk is not the expected one.
+
+    :param label: of the disk.
+    :param expected: the label of the expected disk; '' if it is not known.
+    :returns: False for a label that is not of this project: it may have been
+        dropped or changed by the platform.
+    """
+    return bool(expected) and label != expected and naming.is_label(label)
 
 
 def _disks(parent: Any) -> list[base.Disk]:

@@ -59,9 +59,14 @@ LOG = logging.getLogger(__name__)
 LOST_ANSWERS: Final = 3
 #: Seconds that an update with copies may take at least.
 COPY_TIMEOUT: Final = copy_time.LEAST_LIMIT
+#: How many times its limit an update with copies is awaited after that, and
+#: how many seconds in addition.
+_PATIENCE: Final = 4
+_LEAST_PATIENCE: Final = 60.0
 #: Seconds for which a deletion may start from a document read before.
 _KEPT_FOR: Final = 10.0
 
+_REFUSED: Final = platform_facts.ConcurrentUpdates.REFUSED
 _UOM: Final = f'{{{pvm_const.UOM_NS}}}'
 _MAPPINGS_PATH: Final = f'{_UOM}VirtualSCSIMappings'
 _MAPPED_DISKS: Final = etree.XPath(
@@ -82,6 +87,8 @@ class VolumeGroup:
         that holds it has announced an update that takes longer.
     :ivar gone: whether the last read failed because the volume group no
         longer exists: it was created again, or another server owns it.
+    :ivar vios_level: version of the VIOS when it was found; '' if it
+        reports none.
     :ivar facts: returns what was measured of the platform.
     """
 
@@ -98,12 +105,13 @@ class VolumeGroup:
         self.uuid = uuid
         self.name = name
         self.gone = False
+        self.vios_level = ''
         self.facts: platform_facts.Source = platform_facts.PlatformFacts
         self._adapters = adapters
         self._locks = lock_directory
         self._lock_timeout = lock_timeout
         self._queue = change_queue.ChangeQueue(
-            name, self._update, self._exclusive, self._most_copied
+            name, self._update, self.exclusive, self._most_copied
         )
         self._guard = threading.Lock()
         self._kept: tuple[vg_document.Document, float] | None = None
@@ -194,6 +202,7 @@ class VolumeGroup:
         :raises DiskExistsElsewhere: if another volume group of the VIOS has
             a disk of that name.
         :raises NotEnoughSpace: if the new disks do not fit.
+        :raises TooManyDisks: if it has all the logical volumes that it can.
         :raises BaseImageGone: if the source of a copy no longer exists, is
             another disk, or is no longer valid.
         :raises VolumeGroupChanged: if other processes changed the volume
@@ -209,11 +218,13 @@ class VolumeGroup:
         return self._queue.submit(changes.Request(operations))
 
     @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Hold the lock of the volume group.
 
         The ETag protects the disks even without it. So if the lock cannot
         be had, the change is made nevertheless.
+
+        :returns: a context manager that holds the lock.
         """
         name, started = f'vg-{self.uuid}', time.monotonic()
 
@@ -239,7 +250,7 @@ class VolumeGroup:
 
     def _update(self, batch: list[changes.Request]) -> None:
         lost = 0
-        for attempt in powervm.update_attempts():
+        for attempt in powervm.update_attempts(self._met_another):
             document = (
                 self.read() if attempt.number else self._start_from(batch)
             )
@@ -276,11 +287,35 @@ class VolumeGroup:
                 attempt.pause()
             except exceptions.PowerVMRequestFailed as error:
                 self._undo_refused(error, pending, before)
+                limit_known = (
+                    document.max_disks or self.facts().logical_volume_limit
+                )
+                changes.raise_if_too_many(
+                    error,
+                    document,
+                    pending,
+                    limit_known,
+                    is_unexplained=False,
+                )
                 changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
+                changes.raise_if_too_many(
+                    error, document, pending, limit_known, is_unexplained=True
+                )
                 raise
         raise exceptions.VolumeGroupChanged(
             name=self.name, attempts=powervm.UPDATE_ATTEMPTS
+        )
+
+    def _met_another(self, error: exceptions.PowerVMRequestFailed) -> bool:
+        """Return whether an update was refused because of another one.
+
+        HTTP 409 has other causes, too, unless this platform was seen to
+        refuse one of two updates.
+        """
+        return powervm.is_conflict(error) or (
+            powervm.status_of(error) == http.HTTPStatus.CONFLICT
+            and self.facts().concurrent_updates is _REFUSED
         )
 
     def _start_from(
@@ -323,7 +358,7 @@ class VolumeGroup:
                 after = unanswered.settled(
                     self.read,
                     self._adapters.translated,
-                    limit,
+                    self._patience(pending, limit),
                     self.facts().stale_etag_refused is not False,
                 )
             surplus = changes.take(
@@ -399,7 +434,7 @@ class VolumeGroup:
     def _delete(self, disks: Iterable[base.Disk]) -> None:
         """Delete disks that an update made, of which no caller knows."""
         disks = list(disks)
-        for attempt in powervm.update_attempts():
+        for attempt in powervm.update_attempts(self._met_another):
             if not disks:
                 return
             document = self.read()
@@ -439,7 +474,7 @@ class VolumeGroup:
         if not names or error.transient:
             return
         try:
-            others = self._other_groups()
+            others = self.others()
         except exceptions.PowerVMError as failure:
             LOG.warning(
                 'Could not read the other volume groups of the Virtual I/O '
@@ -459,8 +494,12 @@ class VolumeGroup:
                 name=taken, pool='another volume group'
             ) from error
 
-    def _other_groups(self) -> list[vg_document.Document]:
-        """Return the other volume groups of the VIOS: one GET."""
+    def others(self) -> list[vg_document.Document]:
+        """Return the other volume groups of the VIOS: one GET.
+
+        :returns: their documents.
+        :raises PowerVMError: if they cannot be read.
+        """
         adapter = self._adapters()
 
         def get() -> Any:
@@ -489,6 +528,18 @@ class VolumeGroup:
                 max(timeout, COPY_TIMEOUT),
             )
         )
+
+    def _patience(
+        self, pending: Sequence[changes.Request], limit: float
+    ) -> float:
+        """Return how long an update is awaited whose answer was lost.
+
+        A copy that takes longer than expected goes on. As long as PowerVM
+        works on it, a deploy cannot create another disk instead.
+        """
+        if any(request.copies for request in pending):
+            return _PATIENCE * limit + _LEAST_PATIENCE
+        return limit
 
     def _most_copied(self) -> int:
         return copy_time.size_in(COPY_TIMEOUT, self.facts().copy_rate)
@@ -531,7 +582,9 @@ def find(
     if len(found) > 1:
         raise _ambiguous(name, [server for server, _ in found])
     server, group = found[0]
-    return VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
+    made = VolumeGroup(adapters, server.uuid, group.uuid, name, lock_directory)
+    made.vios_level = server.operating_system
+    return made
 
 
 def _groups_of(

@@ -21,12 +21,14 @@ from pvm_imagecache.tests.stress import kill
 
 #: Odd, so that it comes by points of every kind.
 EVERY = 19
+#: A check has a thousand points, and takes longer than other operations.
+EVERY_OF_A_CHECK = 97
 
 
 class KillTestCase(base.BaseTestCase):
     """Killed anywhere, nothing partial is left and nobody is blocked."""
 
-    def test_nothing_partial_remains_after_kills(self) -> None:
+    def kill(self, every: int, *operations: str) -> None:
         # A process of its own: it forks, and must have no threads.
         done = subprocess.run(
             [
@@ -36,20 +38,8 @@ class KillTestCase(base.BaseTestCase):
                 '-m',
                 kill.__name__,
                 '--every',
-                str(EVERY),
-                *(
-                    f'--only={name}'
-                    for name in (
-                        'miss',
-                        'hit',
-                        'prefetch',
-                        'purge-several',
-                        'purge-copied',
-                        'purge-unfinished',
-                        'reconcile',
-                        'hit-being-copied',
-                    )
-                ),
+                str(every),
+                *(f'--only={name}' for name in operations),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -58,3 +48,22 @@ class KillTestCase(base.BaseTestCase):
             check=False,
         )
         self.assertEqual(0, done.returncode, done.stdout)
+
+    def test_nothing_partial_remains_after_kills(self) -> None:
+        self.kill(
+            EVERY,
+            'miss',
+            'hit',
+            'prefetch',
+            'purge-several',
+            'purge-copied',
+            'purge-unfinished',
+            'reconcile',
+            'hit-being-copied',
+        )
+
+    def test_nothing_remains_of_a_platform_check(self) -> None:
+        self.kill(EVERY_OF_A_CHECK, 'platform-check')
+
+    def test_nothing_remains_in_another_volume_group(self) -> None:
+        self.kill(EVERY, 'platform-check-vg')

@@ -740,6 +740,7 @@ class StatusTestCase(OutputTestCase):
                 'Watermarks',
                 'Pool',
                 'Untracked disks',
+                'Platform facts',
             },
             set(found),
         )

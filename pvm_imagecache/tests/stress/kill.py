@@ -63,6 +63,7 @@ from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers import rest_session
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.platform_check import probes
 from pvm_imagecache.system import locks
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
@@ -77,6 +78,7 @@ from pvm_imagecache.tests.stress import database
 SIZE = 2 * units.Mi + units.Mi // 2 + 17
 IMAGES = 3
 GROUP = 'cachevg'
+OTHER_GROUP = 'othervg'
 #: Seconds that a process may take to reach its end, or to be killed.
 _PATIENCE = 60
 #: How often a run is made again that does not come to its point.
@@ -282,6 +284,8 @@ class World:
                 self.directory / 'powervm',
                 '--volume-group',
                 f'{GROUP}=1000',
+                '--volume-group',
+                f'{OTHER_GROUP}=100',
                 *platforms.options(self.platform),
             )
         )
@@ -394,6 +398,8 @@ token = {self.glance.token()}
             if disk.udid not in self.foreign
         ]
         self.driver.delete_disks(ours)
+        other = self.driver.platform_access().sibling(OTHER_GROUP)
+        other.delete_disks(other.snapshot().disks)
         for entry in self._entries():
             if entry.uuid not in self.files:
                 self._adapters().delete(
@@ -528,10 +534,10 @@ token = {self.glance.token()}
             for each in self.control.disks()
             if each['udid'] not in self.foreign
         ]
-        names = [each['name'] for each in found]
+        names = [(each['vg'], each['name']) for each in found]
         if len(set(names)) != len(names):
             raise Failure(f'two disks of one name: {sorted(names)}')
-        return dict(zip(names, found, strict=True))
+        return {each['name']: each for each in found}
 
     def check_others(self) -> None:
         """Nothing that belongs to others has been touched."""
@@ -1145,6 +1151,34 @@ class MissUsurped(Miss):
         ]
 
 
+class PlatformCheck(Operation):
+    """The platform is measured."""
+
+    def work(self) -> None:
+        # Neither rates nor durations matter.
+        probes.UPLOAD_SIZE = units.Mi
+        with self.world.manager() as manager:
+            manager.check_platform(OTHER_GROUP)
+
+
+class PlatformCheckVG(PlatformCheck):
+    """The same, where both volume groups can have disks of one name."""
+
+    def prepare(self) -> None:
+        self.world.control.change_settings(name_scope='vg')
+
+    def mend(self) -> None:
+        self.world.control.change_settings(name_scope='vios')
+
+    def work(self) -> None:
+        probes.ALL = tuple(  # type: ignore[misc]
+            each
+            for each in probes.ALL
+            if {'granularity', 'names_per_vios'} & set(each.facts)
+        )
+        super().work()
+
+
 def _first_update(points: Sequence[Point]) -> int:
     """How many points there are before the first change of the pool."""
     return 1 + next(
@@ -1188,6 +1222,8 @@ OPERATIONS: dict[str, type[Operation]] = {
     'purge-hasty': PurgeHasty,
     'miss-after-hasty': MissAfterHasty,
     'miss-usurped': MissUsurped,
+    'platform-check': PlatformCheck,
+    'platform-check-vg': PlatformCheckVG,
 }
 
 

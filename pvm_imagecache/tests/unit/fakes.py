@@ -42,6 +42,8 @@ class FakeDriver(base.DiskDriver):
     capabilities = frozenset({base.Capability.IMAGE_CACHE})
     #: Whether the pool tells what a disk was labelled with.
     keeps_labels = True
+    #: Characters that the pool keeps of a label; None for all.
+    label_length = None
 
     def __init__(self, gib=100):
         self.before = {}
@@ -80,7 +82,7 @@ class FakeDriver(base.DiskDriver):
                 name,
                 f'udid{next(self._serial)}',
                 gib * units.Gi,
-                label if self.keeps_labels else '',
+                label[: self.label_length] if self.keeps_labels else '',
             )
             self._disks[name] = disk
             self._contents[disk.udid] = bytearray(content)

@@ -15,7 +15,8 @@ r"""Stateful test of the whole cache against a model of it.
 The model is a dict of the bytes that each disk must hold. Catalog, locks and
 policies are real; pool and Glance are in memory. Images are deployed, purged,
 pinned and evicted, others change the pool, clocks are set, the host restarts,
-the catalog is lost, and the process crashes during any of these operations.
+the catalog or its ID is lost, another catalog has disks and is taken over,
+and the process crashes during any of these operations.
 
 A longer run takes more examples and more steps for each::
 
@@ -109,6 +110,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         self.instances, self.foreign = {}, {}
         #: Untracked disks that the cache may replace.
         self.stale = {}
+        #: UDIDs of disks of other catalogs that are being written.
+        self.written_by_others = set()
         self.pinned, self.used = set(), set()
         #: Instance disks whose deploy crashed or failed, and their bytes.
         self.unfinished = {}
@@ -391,7 +394,7 @@ class CacheMachine(stateful.RuleBasedStateMachine):
 
     def check_clean(self):
         """Check that a cleanup run leaves no incomplete disk."""
-        assert not self.driver.uploads
+        assert self.driver.uploads == self.written_by_others
         assert not self.catalog.instance_disks.list('pool')
         for name, content in self.unfinished.items():
             # The process may have crashed when the disk was complete.
@@ -427,7 +430,89 @@ class CacheMachine(stateful.RuleBasedStateMachine):
                 del self.stale[name]
                 assert image.id in self.ready()
 
+    @stateful.rule(number=which)
+    def adopt_from_other_catalog(self, number):
+        image = self.images[number]
+        name = naming.base_image_name(image.id)
+        content = self.contents[image.id, image.os_hash_value]
+        if name in self.others() and self.driver.content(name) == content:
+            try:
+                self.manager.adopt(image)
+                raise AssertionError('it belongs to another catalog')
+            except exceptions.RequestRefused:
+                pass
+            with contextlib.suppress(exceptions.ImageNotAdoptable):
+                self.manager.adopt(image, take_over=True)
+                self.adopted += 1
+                del self.foreign[name]
+                assert image.id in self.ready()
+
+    @stateful.rule(crash=sometimes, data=strategies.data())
+    def take_over(self, crash, data):
+        others = self.others()
+        if not others:
+            return
+        catalog = data.draw(strategies.sampled_from(sorted(others.values())))
+        with self.crashing(crash):
+            self.manager.take_over(catalog)
+        self.classify()
+
     # -- events around the cache
+
+    def others(self):
+        """Return the base images of other catalogs, with the catalogs."""
+        own = self.catalog.identity.own()
+        return {
+            name: ownership.other_catalog_of(disk, own)
+            for name, disk in self.foreign.items()
+            if ownership.other_catalog_of(disk, own)
+        }
+
+    def classify(self):
+        """Sort untracked base images by what their labels mean now."""
+        own = self.catalog.identity.own()
+        untracked = {**self.stale, **self.foreign}
+        for name, disk in untracked.items():
+            if not ownership.catalog_of(disk):
+                continue
+            if not naming.is_base_image_name(name):
+                continue
+            is_other = ownership.other_catalog_of(disk, own)
+            new, old = (
+                (self.foreign, self.stale)
+                if is_other
+                else (self.stale, self.foreign)
+            )
+            new[name] = disk
+            old.pop(name, None)
+            if not is_other:
+                self.written_by_others.discard(disk.udid)
+
+    @stateful.rule(
+        number=which,
+        catalog=strategies.sampled_from(['0a1b2c3d', '5e1f0c2a']),
+        content=strategies.sampled_from(['whole', 'half', 'being written']),
+    )
+    def add_base_image_of_other_catalog(self, number, catalog, content):
+        name = naming.base_image_name(IDS[number])
+        if (
+            name in self.driver.names()
+            or catalog in self.catalog.identity.own()
+            or self.driver.pool().free < base.GIB
+        ):
+            return
+        image = self.images[number]
+        whole = self.contents[image.id, image.os_hash_value]
+        # Nothing but its label distinguishes it from a stale base image.
+        disk = self.foreign[name] = self.driver.add(
+            name,
+            1,
+            whole if content == 'whole' else whole[: len(whole) // 2],
+            ownership.label(models.new_fill_id(catalog_id=catalog)),
+        )
+        if content == 'being written':
+            self.driver.uploads.add(disk.udid)
+            self.written_by_others.add(disk.udid)
 
     @stateful.rule(seconds=strategies.sampled_from([1, 60, 200]))
     def let_time_pass(self, seconds):
@@ -462,8 +547,10 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def delete_foreign_disk(self, data):
         if self.foreign:
             name = data.draw(strategies.sampled_from(sorted(self.foreign)))
-            del self.foreign[name]
+            udid = self.foreign.pop(name).udid
             self.driver.vanish(name)
+            self.driver.uploads.discard(udid)
+            self.written_by_others.discard(udid)
 
     @stateful.rule(number=which)
     def add_stale_disk(self, number):
@@ -494,8 +581,11 @@ class CacheMachine(stateful.RuleBasedStateMachine):
     def unmap_all(self):
         self.driver.taken = set()
 
-    @stateful.rule(content=strategies.sampled_from([None, b'', b'rubbish']))
-    def lose_the_catalog(self, content):
+    @stateful.rule(
+        content=strategies.sampled_from([None, b'', b'rubbish']),
+        with_id=strategies.booleans(),
+    )
+    def lose_the_catalog(self, content, with_id):
         known = {
             each.disk_name for each in self.catalog.base_images.list('pool')
         }
@@ -506,6 +596,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
         for ending in ('', '-wal', '-shm'):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.catalog.path + ending)
+        if with_id:
+            os.remove(self.test.path('state', 'catalog.id'))
         if content is not None:
             with open(self.catalog.path, 'wb') as file:
                 file.write(content)
@@ -518,7 +610,8 @@ class CacheMachine(stateful.RuleBasedStateMachine):
             self.unfinished.pop(name, None)
             self.foreign[name] = self.driver.find_disk(name)
             self.driver.uploads.discard(self.foreign[name].udid)
-        self.driver.uploads = set()
+        self.driver.uploads = set(self.written_by_others)
+        self.classify()
 
     @stateful.invariant()
     def instance_disks_hold_their_image(self):

@@ -143,3 +143,20 @@ class CheckDiskNameTest(base.TestCase):
                 **kwargs,
             )
         )
+
+
+class LabelTest(base.TestCase):
+    def test_complete_labels_of_both_forms_are_labels(self):
+        for text, expected in (
+            ('imagecache_0123456789_5e1f0c2a', True),
+            ('imagecache_0123456789abcdef', True),
+            ('imagecache_0123456789_5e1f0c2', False),
+            ('imagecache_0123456789abcde', False),
+            ('imagecache_0123456789_5E1F0C2A', False),
+            ('imagecache_0123456789_5e1f0c2a\n', False),
+            ('imagecache_', False),
+            ('theirs', False),
+            ('None', False),
+            ('', False),
+        ):
+            self.assertIs(expected, naming.is_label(text), text)

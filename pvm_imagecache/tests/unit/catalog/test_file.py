@@ -158,7 +158,13 @@ class OpenTest(FileTestCase):
             directory = self.path(f'{umask:o}')
             self.add(file=self.open(os.path.join(directory, 'c.sqlite')))
             self.assertEqual(
-                ['c.sqlite', 'c.sqlite-shm', 'c.sqlite-wal', 'locks'],
+                [
+                    'c.sqlite',
+                    'c.sqlite-shm',
+                    'c.sqlite-wal',
+                    'catalog.id',
+                    'locks',
+                ],
                 sorted(os.listdir(directory)),
             )
             self.assertEqual(0o750, stat.S_IMODE(os.stat(directory).st_mode))
@@ -166,6 +172,7 @@ class OpenTest(FileTestCase):
                 'c.sqlite': 0o640,
                 'c.sqlite-wal': 0o640,
                 'c.sqlite-shm': 0o600,
+                'catalog.id': 0o600,
                 'locks': 0o700,
             }.items():
                 found = os.stat(os.path.join(directory, name))

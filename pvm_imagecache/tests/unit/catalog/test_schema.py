@@ -403,6 +403,8 @@ class UpgradeFrom7Test(UpgradeTestCase):
         for version in range(1, 8):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.catalog_path)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.path('state', 'catalog.id'))
             self.create(version)
             found.append(self.catalog.catalog_id)
             self.assertRegex(found[-1], '^[0-9a-f]{32}$')
@@ -411,6 +413,14 @@ class UpgradeFrom7Test(UpgradeTestCase):
             self.assertEqual(found[-1], self.open(read_only=True).catalog_id)
             self.catalog.close()
         self.assertEqual(7, len(set(found)))
+
+    def test_a_catalog_of_a_downgrade_gets_the_id_of_the_directory(self):
+        before = self.catalog.catalog_id
+        for version in range(1, 8):
+            self.catalog.close()
+            os.remove(self.catalog_path)
+            self.create(version)
+            self.assertEqual(before, self.catalog.catalog_id)
 
 
 class AllVersionsTest(UpgradeTestCase):

@@ -21,6 +21,14 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
+#: The beginning of the ID of this catalog, for what does not open it.
+OWN = '0a1b2c3d'
+
+
+def of_other():
+    """Return a label of another catalog."""
+    return ownership.label(models.new_fill_id(catalog_id='5e1f0c2a'))
+
 
 class AdoptTest(base.CacheTestCase):
     def add(self, **values):
@@ -50,6 +58,45 @@ class AdoptTest(base.CacheTestCase):
         self.add(label='theirs')
         self.adopt()
         self.check(self.deploy(), instance_disk.Outcome.HIT)
+
+    def test_a_disk_of_another_catalog_is_adopted_only_if_told_so(self):
+        disk = self.add(label=of_other())
+        error = self.assertRaises(exceptions.DiskOfOtherCatalog, self.adopt)
+        self.assertIn('(5e1f0c2a)', str(error))
+        self.assertEqual([], self.catalog.base_images.list('pool'))
+        record = adoption.adopt(self.cache, self.image, take_over=True)
+        self.assertEqual(disk.label, ownership.certain_label(record.fill_id))
+        self.check(self.deploy(), instance_disk.Outcome.HIT)
+        self.assertEqual(disk.udid, self.record().udid)
+
+    def test_a_disk_of_a_catalog_that_was_taken_over_is_adopted(self):
+        self.add(label=of_other())
+        self.catalog.identity.take_over('5e1f0c2a')
+        self.adopt()
+        self.check(self.deploy(), instance_disk.Outcome.HIT)
+
+    def test_an_adopted_disk_of_another_catalog_is_evicted_and_replaced(self):
+        self.add(label=of_other())
+        record = adoption.adopt(self.cache, self.image, take_over=True)
+        self.catalog.base_images.start_eviction(record)
+        self.check(self.deploy(), instance_disk.Outcome.MISS)
+        self.check_cached()
+        self.assertEqual(
+            self.catalog.catalog_id[:8],
+            models.catalog_of(self.record().fill_id),
+        )
+
+    def test_a_deploy_bypasses_the_cache_for_a_disk_of_another_catalog(self):
+        disk = self.add(label=of_other())
+        for _ in range(2):
+            done = self.deploy()
+            self.check(done, instance_disk.Outcome.BYPASS)
+            self.assertIn('another catalog (5e1f0c2a)', done.reason)
+            self.driver.vanish(done.disk.name)
+        self.assertIn(disk, self.driver.snapshot().disks)
+        self.assertEqual(
+            self.content, self.driver.content(disk.name, len(self.content))
+        )
 
     def test_an_adopted_disk_is_evicted_as_any_other(self):
         self.add(label='theirs')
@@ -151,7 +198,9 @@ class DeleteUntrackedTest(base.CacheTestCase):
     """The disk that has the name of a base image which is to be created."""
 
     def delete(self):
-        adoption.delete_untracked(self.driver, self.image, self.base_name)
+        adoption.delete_untracked(
+            self.driver, self.image, self.base_name, {OWN}
+        )
 
     def check_occupied(self, word):
         error = self.assertRaises(exceptions.BaseImageOccupied, self.delete)
@@ -160,7 +209,12 @@ class DeleteUntrackedTest(base.CacheTestCase):
 
     def test_a_stale_base_image_is_deleted_with_a_warning(self):
         self.driver.add('other')
-        for label in ('', 'None', ownership.label('0' * 32)):
+        for label in (
+            '',
+            'None',
+            ownership.label('0' * 32),
+            ownership.label(models.new_fill_id(catalog_id=OWN)),
+        ):
             self.driver.add(self.base_name, label=label)
             with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
                 self.delete()
@@ -176,6 +230,12 @@ class DeleteUntrackedTest(base.CacheTestCase):
     def test_a_disk_with_a_foreign_label_is_kept(self):
         self.driver.add(self.base_name, label='theirs')
         self.check_occupied('label "theirs"')
+
+    def test_a_disk_of_another_catalog_is_kept(self):
+        # Whatever else speaks against it.
+        for gib in (1, 2):
+            self.driver.add(self.base_name, gib, label=of_other())
+            self.check_occupied('another catalog (5e1f0c2a)')
 
     def test_a_disk_of_another_size_is_kept(self):
         self.driver.add(self.base_name, 2)

@@ -18,6 +18,9 @@ from hypothesis import strategies
 from pvm_imagecache import exceptions
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.cleanup import reconciler
+from pvm_imagecache.cleanup import removal
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
@@ -322,9 +325,32 @@ class DisposePropertyTest(DisposalTestCase):
         self.assertIsNot(ABSENT, result)
 
 
+class ShortenedLabelsTest(base.CacheTestCase):
+    """A pool that keeps only the beginning of a label."""
+
+    def setUp(self):
+        super().setUp()
+        self.driver.label_length = 24
+
+    def test_images_are_served_and_removed(self):
+        self.check(self.deploy(), instance_disk.Outcome.MISS)
+        self.check(self.deploy('vm2'), instance_disk.Outcome.HIT)
+        self.assertEqual((), reconciler.reconcile(self.cache).of_others)
+        self.check(self.deploy('vm3'), instance_disk.Outcome.HIT)
+        (result,) = removal.remove(self.cache, [self.record()])
+        self.assertTrue(result.removed)
+        self.assertEqual(['disk', 'vm2', 'vm3'], self.driver.names())
+
+    def test_an_incomplete_disk_is_known_by_its_udid(self):
+        self.leave_behind()
+        found = reconciler.reconcile(self.cache)
+        self.assertEqual((self.base_name,), found.removed)
+        self.assertEqual([], self.driver.names())
+
+
 class NameTakenTest(DisposalTestCase):
     def test_the_error_names_the_disk_and_the_image(self):
-        error = disposal.name_taken(self.begin_base_image())
+        error = disposal.name_taken(self.cache, self.begin_base_image())
         self.assertIsInstance(error, exceptions.BaseImageOccupied)
         self.assertIn(self.base_name, str(error))
         self.assertIn(self.image.id, str(error))

@@ -13,6 +13,7 @@
 """What is known of a disk before an operator deletes it."""
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import origin
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.tests.unit import base
@@ -67,6 +68,27 @@ class FindTest(base.CacheTestCase):
     def test_a_label_of_the_cache_makes_a_disk_known(self):
         self.driver.add('vm1', label=ownership.label('a' * 32))
         self.assertTrue(self.find().known)
+
+    def test_a_disk_of_another_catalog_is_said_to_be_its(self):
+        fill_id = models.new_fill_id(catalog_id='5e1f0c2a')
+        for name in ('vm1', self.base_name):
+            self.driver.add(name, label=ownership.label(fill_id))
+            # What this host knows is of another disk.
+            self.record('miss', name)
+            found = self.find(name)
+            self.assertTrue(found.known)
+            self.assertEqual('5e1f0c2a', found.catalog)
+            self.assertIn('another catalog (5e1f0c2a)', found.description)
+            self.assertNotIn('debian', found.description)
+
+    def test_a_disk_of_this_catalog_is_of_no_other(self):
+        entry = self.catalog.instance_disks.start('pool', 'vm1', base.GIB)
+        self.driver.add('vm1', label=ownership.label(entry.fill_id))
+        self.assertEqual('', self.find().catalog)
+        self.catalog.identity.take_over('5e1f0c2a')
+        fill_id = models.new_fill_id(catalog_id='5e1f0c2a')
+        self.driver.add('vm2', label=ownership.label(fill_id))
+        self.assertEqual('', self.find('vm2').catalog)
 
     def test_a_label_of_another_program_contradicts_the_history(self):
         self.driver.add('vm1', label='theirs\n')

@@ -26,7 +26,11 @@ GIB = base.GIB
 FILL_ID = 'ab' * 16
 OTHER_FILL_ID = 'cd' * 16
 
-fill_ids = strategies.uuids().map(lambda each: each.hex)
+catalogs = strategies.text('0123456789abcdef', min_size=8, max_size=8)
+#: Of earlier releases: they name no catalog.
+old_fill_ids = strategies.uuids().map(lambda each: each.hex)
+new_fill_ids = strategies.builds(models.with_catalog, old_fill_ids, catalogs)
+fill_ids = strategies.one_of(old_fill_ids, new_fill_ids)
 sizes = strategies.integers(1, 1 << 45)
 udids = strategies.sampled_from([None, 'udid', 'other'])
 foreign_labels = strategies.one_of(
@@ -70,7 +74,45 @@ class LabelTest(base.TestCase):
         self.assertTrue(ownership.has_label(disk))
 
     @base.generated
-    @hypothesis.given(fill_ids, fill_ids)
+    @hypothesis.given(fill_ids)
+    def test_a_label_has_characters_that_were_seen_on_real_hosts(
+        self, fill_id
+    ):
+        self.assertRegex(ownership.label(fill_id), '^[a-z0-9_]{27,30}$')
+
+    @base.generated
+    @hypothesis.given(old_fill_ids, catalogs)
+    def test_a_label_names_the_catalog_of_the_fill(self, token, catalog):
+        disk = disk_of(ownership.label(models.with_catalog(token, catalog)))
+        self.assertEqual(catalog, ownership.catalog_of(disk))
+        self.assertEqual('', ownership.other_catalog_of(disk, {catalog}))
+        for own in ((), {'x'}, {catalog[:7]}):
+            self.assertEqual(catalog, ownership.other_catalog_of(disk, own))
+
+    @base.generated
+    @hypothesis.given(
+        strategies.one_of(foreign_labels, old_fill_ids.map(ownership.label)),
+        strategies.sets(catalogs, max_size=2),
+    )
+    def test_other_labels_name_no_catalog(self, label, own):
+        disk = disk_of(label)
+        self.assertEqual('', ownership.catalog_of(disk))
+        self.assertEqual('', ownership.other_catalog_of(disk, own))
+
+    @base.generated
+    @hypothesis.given(new_fill_ids, strategies.integers(0, 29))
+    def test_a_part_of_a_label_names_no_catalog(self, fill_id, length):
+        # Some platform may keep only the beginning.
+        disk = disk_of(ownership.label(fill_id)[:length])
+        self.assertEqual('', ownership.catalog_of(disk))
+        for udid, expected in (('udid', True), ('other', False)):
+            self.assertEqual(
+                expected, ownership.is_ours(disk, udid, fill_id, GIB, True)
+            )
+        self.assertFalse(ownership.is_ours(disk, None, fill_id, GIB, True))
+
+    @base.generated
+    @hypothesis.given(old_fill_ids, old_fill_ids)
     def test_labels_of_two_fills_differ_in_their_first_digits(
         self, first, second
     ):
@@ -78,6 +120,20 @@ class LabelTest(base.TestCase):
             first[:16] == second[:16],
             ownership.label(first) == ownership.label(second),
         )
+
+    @base.generated
+    @hypothesis.given(old_fill_ids, old_fill_ids, catalogs, catalogs)
+    def test_labels_of_two_catalogs_differ(self, first, second, one, other):
+        self.assertEqual(
+            (first[:10], one) == (second[:10], other),
+            ownership.label(models.with_catalog(first, one))
+            == ownership.label(models.with_catalog(second, other)),
+        )
+
+    @base.generated
+    @hypothesis.given(old_fill_ids, new_fill_ids)
+    def test_an_old_label_is_never_a_new_one(self, old, new):
+        self.assertNotEqual(ownership.label(old), ownership.label(new))
 
     def test_a_label_contains_the_first_digits_of_the_fill_id(self):
         self.assertEqual(
@@ -92,6 +148,113 @@ class LabelTest(base.TestCase):
     def test_the_word_of_pypowervm_for_no_label_is_no_label(self):
         for label, expected in (('', False), ('None', False), ('x', True)):
             self.assertEqual(expected, ownership.has_label(disk_of(label)))
+
+
+class AdoptedFillIdTest(base.TestCase):
+    @base.generated
+    @hypothesis.given(fill_ids, old_fill_ids)
+    def test_a_record_of_an_adopted_disk_owns_it(self, of_disk, new):
+        disk = disk_of(ownership.label(of_disk))
+        found = ownership.adopted_fill_id(disk, new)
+        self.assertEqual(disk.label, ownership.label(found))
+        for udid in (None, 'udid', 'other'):
+            self.assertTrue(ownership.is_ours(disk, udid, found, GIB, True))
+        self.assertEqual(models.catalog_of(of_disk), models.catalog_of(found))
+        self.assertRegex(found, '^[0-9a-f]{32}(-[0-9a-f]{8})?$')
+
+    @base.generated
+    @hypothesis.given(new_fill_ids)
+    def test_a_disk_of_another_catalog_is_not_taken_for_wiped(self, fill_id):
+        disk = disk_of(ownership.label(fill_id))
+        self.assertFalse(
+            models.is_wiped(
+                ownership.adopted_fill_id(disk, models.new_fill_id())
+            )
+        )
+
+    @base.generated
+    @hypothesis.given(
+        strategies.one_of(
+            foreign_labels,
+            strategies.sampled_from(
+                ['imagecache_', 'imagecache_x', 'imagecache_../../x']
+            ),
+        ),
+        old_fill_ids,
+    )
+    def test_any_other_label_leaves_the_new_fill_id(self, label, new):
+        self.assertEqual(new, ownership.adopted_fill_id(disk_of(label), new))
+
+
+class OtherCatalogsTest(base.TestCase):
+    @base.generated
+    @hypothesis.given(
+        strategies.lists(
+            strategies.tuples(
+                strategies.sampled_from(['i_3e865d14_8c1e', 'vm']),
+                strategies.one_of(
+                    strategies.just(FILL_ID),
+                    strategies.sampled_from('abc').map(
+                        lambda each: models.with_catalog(FILL_ID, each * 8)
+                    ),
+                ),
+            )
+        ),
+        strategies.sets(strategies.sampled_from(['a' * 8, 'b' * 8])),
+    )
+    def test_each_disk_of_another_catalog_is_counted_once(self, made, own):
+        found = ownership.other_catalogs(
+            [
+                disk_of(ownership.label(fill_id), name=name)
+                for name, fill_id in made
+            ],
+            own,
+        )
+        self.assertEqual(
+            sorted(found, key=lambda each: each.catalog), [*found]
+        )
+        for each in found:
+            self.assertNotIn(each.catalog, own)
+            names = [
+                name
+                for name, fill_id in made
+                if models.catalog_of(fill_id) == each.catalog
+            ]
+            self.assertEqual(
+                (names.count('i_3e865d14_8c1e'), names.count('vm')),
+                (each.base_images, each.other_disks),
+            )
+        others = {models.catalog_of(fill_id) for _, fill_id in made} - own
+        self.assertEqual(others - {''}, {each.catalog for each in found})
+
+
+class IsDiskOfTest(base.TestCase):
+    """Whether a disk is the one that a record of a base image names."""
+
+    @base.generated
+    @hypothesis.given(fill_ids, fill_ids, udids)
+    def test_a_label_shows_that_a_udid_was_used_again(
+        self, of_disk, of_record, udid
+    ):
+        record = dataclasses.replace(record_of(), fill_id=of_record)
+        disk = disk_of(ownership.label(of_disk), udid)
+        certain = bool(models.catalog_of(of_record))
+        self.assertEqual(
+            udid == 'udid'
+            and (
+                not certain
+                or ownership.label(of_disk) == ownership.label(of_record)
+            ),
+            ownership.is_disk_of(disk, record),
+        )
+
+    @base.generated
+    @hypothesis.given(fill_ids)
+    def test_no_label_says_nothing(self, fill_id):
+        record = dataclasses.replace(record_of(), fill_id=fill_id)
+        for label in ('', 'None'):
+            self.assertTrue(ownership.is_disk_of(disk_of(label), record))
+        self.assertFalse(ownership.is_disk_of(disk_of(name='another'), record))
 
 
 class MayStillAppearTest(base.TestCase):
@@ -120,6 +283,24 @@ class MayStillAppearTest(base.TestCase):
         self.assertTrue(ownership.may_still_appear(None, 10.0, 3609.0))
         self.assertFalse(ownership.may_still_appear(None, 10.0, 3610.0))
 
+    def test_a_copy_of_a_large_disk_may_take_long(self):
+        for size, rate, hours in (
+            (1 << 30, None, 1),
+            (1 << 40, None, 36),
+            (1 << 40, 1 << 20, 1165),
+            (1 << 40, 1 << 30, 1),
+        ):
+            self.assertTrue(
+                ownership.may_still_appear(
+                    None, 0.0, hours * 3600.0 - 1, size, rate
+                )
+            )
+            self.assertFalse(
+                ownership.may_still_appear(
+                    None, 0.0, (hours + 1) * 3600.0, size, rate
+                )
+            )
+
 
 class IsCreatedForTest(base.TestCase):
     @base.generated
@@ -133,6 +314,20 @@ class IsCreatedForTest(base.TestCase):
                 for gib in range(max(0, rounded - 2), rounded + 3)
                 if ownership.is_created_for(gib * GIB, size)
             ],
+        )
+
+    @base.generated
+    @hypothesis.given(sizes, strategies.integers(1, 4 * GIB))
+    def test_every_capacity_that_a_granularity_gives_fits(
+        self, size, granularity
+    ):
+        whole = -(-size // GIB) * GIB
+        capacity = -(-whole // granularity) * granularity
+        self.assertTrue(ownership.is_created_for(capacity, size, granularity))
+        self.assertFalse(
+            ownership.is_created_for(
+                capacity + GIB + granularity, size, granularity
+            )
         )
 
     @base.generated
@@ -155,7 +350,7 @@ class IsOursTest(base.TestCase):
     ):
         disk = disk_of(ownership.label(of_disk), capacity=capacity)
         self.assertEqual(
-            of_disk[:16] == of_record[:16],
+            ownership.label(of_disk) == ownership.label(of_record),
             ownership.is_ours(disk, udid, of_record, size, keeps_labels),
         )
 
@@ -222,14 +417,18 @@ class MayBeStaleTest(base.TestCase):
     @hypothesis.given(foreign_labels)
     def test_a_disk_with_a_foreign_label_is_not_stale(self, label):
         self.assertEqual(
-            label in ('', 'None'), ownership.may_be_stale(disk_of(label))
+            label in ('', 'None'),
+            ownership.may_be_stale(disk_of(label), {'0a1b2c3d'}),
         )
 
     @base.generated
-    @hypothesis.given(fill_ids)
-    def test_a_disk_with_our_label_may_be_stale(self, fill_id):
-        self.assertTrue(
-            ownership.may_be_stale(disk_of(ownership.label(fill_id)))
+    @hypothesis.given(fill_ids, catalogs)
+    def test_a_disk_of_no_other_catalog_may_be_stale(self, fill_id, other):
+        disk = disk_of(ownership.label(fill_id))
+        catalog = models.catalog_of(fill_id)
+        self.assertTrue(ownership.may_be_stale(disk, {catalog, other}))
+        self.assertEqual(
+            catalog in ('', other), ownership.may_be_stale(disk, {other})
         )
 
 

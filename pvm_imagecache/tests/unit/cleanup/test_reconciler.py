@@ -16,12 +16,14 @@ import dataclasses
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import adoption
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit.glance import responses
+from pvm_imagecache.tests.unit.platform_check import platforms
 
 GIB = base.GIB
 QUARANTINED = models.State.QUARANTINED
@@ -129,6 +131,93 @@ class ReconcileTest(ReconcilerTestCase):
         self.assertIs(models.State.POPULATING, self.record().state)
         del self.driver.before['delete']
         self.assertEqual((self.base_name,), self.reconcile().removed)
+
+
+def of_other(catalog):
+    """Return a label of another catalog."""
+    return ownership.label(models.new_fill_id(catalog_id=catalog))
+
+
+class OtherCatalogTest(ReconcilerTestCase):
+    """Base images of another catalog in the same pool."""
+
+    def test_they_are_reported_recorded_and_not_touched(self):
+        self.deploy()
+        disks = [
+            self.driver.add('i_00000000_0000', label=of_other('5e1f0c2a')),
+            self.driver.add('i_11111111_0000', label=of_other('0a1b2c3d')),
+            self.driver.add('i_22222222_0000', label=of_other('5e1f0c2a')),
+        ]
+        self.driver.add('i_33333333_0000')
+        self.driver.add('vm', label=of_other('5e1f0c2a'))
+        before = self.driver.names()
+        with self.assertLogs(LOGGER, 'WARNING') as logs:
+            for _ in range(3):
+                found = self.reconcile()
+        self.assertEqual(2, len(logs.records))
+        self.assertIn(
+            '2 base image(s) of another catalog (5e1f0c2a', str(logs)
+        )
+        self.assertEqual(('i_33333333_0000',), found.untracked)
+        self.assertEqual(
+            tuple((disk.name, ownership.catalog_of(disk)) for disk in disks),
+            found.of_others,
+        )
+        self.assertEqual(before, self.driver.names())
+        self.assertEqual(
+            [
+                models.OtherCatalog('0a1b2c3d', 1),
+                models.OtherCatalog('5e1f0c2a', 2),
+            ],
+            self.catalog.identity.others('pool'),
+        )
+
+    def test_they_are_no_longer_reported_when_they_are_gone(self):
+        self.driver.add('i_00000000_0000', label=of_other('5e1f0c2a'))
+        self.assertEqual(1, len(self.reconcile().of_others))
+        self.driver.vanish('i_00000000_0000')
+        self.assertEqual((), self.reconcile().of_others)
+        self.assertEqual([], self.catalog.identity.others('pool'))
+
+    def test_an_adopted_one_is_not_reported(self):
+        disk = self.driver.add(self.base_name, label=of_other('5e1f0c2a'))
+        adoption.adopt(self.cache, self.image, take_over=True)
+        self.assertEqual((), self.reconcile().of_others)
+        self.assertEqual([], self.catalog.identity.others('pool'))
+        self.assertEqual(disk, self.driver.find_disk(self.base_name))
+
+    def test_a_record_without_disk_does_not_claim_one_of_another(self):
+        for udid in (None, 'gone'):
+            record = self.start_fill()
+            if udid:
+                self.catalog.base_images.set_disk(record, udid, base.GIB)
+            disk = self.driver.add(self.base_name, label=of_other('5e1f0c2a'))
+            self.let_time_pass()
+            self.reconcile()
+            self.assertIsNone(self.record())
+            self.assertEqual(disk, self.driver.find_disk(self.base_name))
+            self.driver.vanish(self.base_name)
+
+    def test_a_udid_that_another_catalog_got_again_is_not_ours(self):
+        self.deploy()
+        record = self.record()
+        self.driver.vanish(self.base_name)
+        disk = dataclasses.replace(
+            self.driver.add(self.base_name, label=of_other('5e1f0c2a')),
+            udid=record.udid,
+        )
+        self.driver._disks[self.base_name] = disk
+        self.assertEqual((self.base_name,), self.reconcile().forgotten)
+        self.assertIsNone(self.record())
+        self.assertEqual(disk, self.driver.find_disk(self.base_name))
+
+    def test_an_instance_disk_of_another_catalog_is_kept(self):
+        self.catalog.instance_disks.start('pool', 'vm', base.GIB)
+        disk = self.driver.add('vm', label=of_other('5e1f0c2a'))
+        self.let_time_pass()
+        self.reconcile()
+        self.assertEqual([], self.entries())
+        self.assertEqual(disk, self.driver.find_disk('vm'))
 
 
 class BaseImageTest(ReconcilerTestCase):
@@ -331,6 +420,50 @@ class InstanceDiskTest(ReconcilerTestCase):
         self.assertEqual([], self.entries())
 
 
+class OtherPoolTest(ReconcilerTestCase):
+    """A platform check was killed while it had a disk in another pool."""
+
+    def setUp(self):
+        super().setUp()
+        self.driver = platforms.Platform()
+        self.driver.other = platforms.Platform()
+        self.driver.other.pool_id = lambda: 'other'
+        self.disks = self.catalog.instance_disks
+
+    def plant(self, name):
+        entry = self.disks.start('other', name, 5)
+        disk = self.driver.other.add(
+            name, label=ownership.label(entry.fill_id)
+        )
+        self.disks.set_udid(entry, disk.udid)
+        return entry
+
+    def test_its_disk_is_deleted_and_no_other_one(self):
+        self.plant('pvmic_chk_0001')
+        self.plant('b_vm1')
+        self.driver.other.add('pvmic_chk_0002')
+        found = reconciler.reconcile(self.cache)
+        self.assertEqual(('pvmic_chk_0001',), found.removed)
+        self.assertEqual(
+            ['b_vm1', 'pvmic_chk_0002'], self.driver.other.names()
+        )
+        self.assertEqual(
+            ['b_vm1'], [each.disk_name for each in self.disks.list('other')]
+        )
+
+    def test_a_pool_that_cannot_be_read_is_a_failure_of_its_own(self):
+        self.plant('pvmic_chk_0001')
+
+        def fail():
+            raise exceptions.PowerVMError(reason='down')
+
+        self.driver.other.snapshot = fail
+        found = reconciler.reconcile(self.cache)
+        self.assertEqual(
+            [('pvmic_chk_0001', 'PowerVM: down')], list(found.failed)
+        )
+
+
 class QuarantineTest(ReconcilerTestCase):
     """Base images that another user of the pool may have changed."""
 
@@ -484,6 +617,17 @@ class StaleUploadsTest(ReconcilerTestCase):
         self.driver.uploads.add(udid)
         self.check_found()
         self.assertEqual({udid}, self.driver.uploads)
+
+    def test_an_upload_to_a_disk_of_another_catalog_is_kept(self):
+        # No lock says that it is in progress on another host.
+        udid = self.driver.add(self.base_name, label=of_other('5e1f0c2a')).udid
+        self.driver.uploads.add(udid)
+        self.check_found()
+        self.assertEqual({udid}, self.driver.uploads)
+        self.catalog.identity.take_over('5e1f0c2a')
+        self.catalog.pools.record_uploads('pool', clean=False)
+        self.check_found()
+        self.assertEqual(set(), self.driver.uploads)
 
     def test_stale_uploads_of_this_process_are_always_looked_for(self):
         self.check_found()

@@ -26,6 +26,8 @@ from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
 from pvm_imagecache import plugins
+from pvm_imagecache.catalog import models
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import access
 from pvm_imagecache.glance import presence
@@ -38,6 +40,12 @@ IDS = (
     'aaaaaaaa-0000-4000-8000-000000000001',
     'bbbbbbbb-0000-4000-8000-000000000002',
     'cccccccc-0000-4000-8000-000000000003',
+)
+
+
+#: Of a disk that another catalog created.
+LABEL_OF_OTHER = ownership.label(
+    models.new_fill_id(catalog_id='5e1f0c2a' + '0' * 24)
 )
 
 

@@ -55,6 +55,28 @@ class AdoptTest(cases.CommandTestCase):
         self.run_command(*arguments, code=1, stdin=cases.Terminal('n\n'))
         return self.errors.getvalue()
 
+    def test_a_disk_of_another_catalog_needs_an_option(self):
+        self.driver.add(self.disk, label=cases.LABEL_OF_OTHER)
+        for arguments in ((), ('--yes',), ('--dry-run',)):
+            message = self.refused('adopt', 'rhel-9', *arguments)
+            for text in (self.disk, '(5e1f0c2a)', '--take-over'):
+                self.assertIn(text, message)
+        self.assertIn(
+            'use --yes', self.refused('adopt', 'rhel-9', '--take-over')
+        )
+        self.assertEqual([], self.json('list'))
+        self.assertEqual(
+            {'rhel-9': 'would be adopted'},
+            self.results('adopt', 'rhel-9', '--take-over', '--dry-run'),
+        )
+        self.assertEqual(
+            {'rhel-9': 'adopted'},
+            self.results('adopt', 'rhel-9', '--take-over', '--yes'),
+        )
+        self.assertEqual(
+            [self.image.id], [row['ID'] for row in self.json('list')]
+        )
+
     def test_a_missing_disk_is_refused(self):
         self.assertIn(
             f'cannot be adopted as image {self.image.id}',

@@ -97,6 +97,21 @@ class DiskTest(cases.CommandTestCase):
         self.run_command('disk', 'delete', 'vm1', stdin=cases.Terminal('y\n'))
         self.assertNotIn('vm1', self.driver.names())
 
+    def test_a_disk_of_another_catalog_is_deleted_only_with_an_option(self):
+        for name in ('vm1', 'i_3e865d14_8c1e'):
+            self.driver.add(name, label=cases.LABEL_OF_OTHER)
+            for arguments in ((), ('--yes',), ('--force', '--yes')):
+                message = self.refused('disk', 'delete', name, *arguments)
+                for text in (name, '(5e1f0c2a)', '--take-over'):
+                    self.assertIn(text, message)
+            message = self.refused_on_terminal(
+                'n', 'disk', 'delete', name, '--take-over'
+            )
+            self.assertIn('belongs to another catalog (5e1f0c2a)', message)
+            self.assertEqual([name], self.driver.names())
+            self.run_command('disk', 'delete', name, '--take-over', '--yes')
+            self.assertEqual([], self.driver.names())
+
     def refused_on_terminal(self, answer, *arguments):
         self.run_command(
             *arguments, code=1, stdin=cases.Terminal(f'{answer}\n')

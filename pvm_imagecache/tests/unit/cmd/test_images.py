@@ -16,6 +16,20 @@ from pvm_imagecache.tests.unit.cmd import cases
 
 
 class ListTest(cases.CommandTestCase):
+    def test_base_images_of_another_catalog_are_announced(self):
+        self.cache('debian-13')
+        self.driver.add('i_00000000_0000', label=cases.LABEL_OF_OTHER)
+        self.manager().run_cleanup([])
+        self.assertEqual(1, len(self.json('list')))
+        self.assertIn(
+            '1 base image(s) of another catalog (5e1f0c2a)',
+            self.errors.getvalue(),
+        )
+        self.driver.vanish('i_00000000_0000')
+        self.manager().run_cleanup([])
+        self.run_command('list')
+        self.assertNotIn('another catalog', self.errors.getvalue())
+
     def test_an_empty_cache_is_an_empty_list(self):
         self.assertEqual([], self.json('list'))
         self.assertEqual('', self.run_command('list'))

@@ -53,6 +53,35 @@ class UsageTest(cases.CommandTestCase):
         self.assertIsNotNone(usage['last_run'])
         self.assertIsNone(usage['last_run_error'])
 
+    def test_other_catalogs_are_shown_even_without_a_catalog(self):
+        self.driver.add('i_00000000_0000', label=cases.LABEL_OF_OTHER)
+        self.driver.add('vm1', label=cases.LABEL_OF_OTHER)
+        self.driver.add('vm2', label='theirs')
+        usage = self.json('usage')
+        self.assertIsNone(usage['catalog_id'])
+        for _ in range(2):
+            self.assertEqual(
+                [
+                    {
+                        'catalog': '5e1f0c2a',
+                        'base_images': 1,
+                        'other_disks': 1,
+                    }
+                ],
+                self.json('usage')['other_catalogs'],
+            )
+            self.assertIn(
+                '5e1f0c2a (1 base images, 1 other disks)',
+                self.run_command('usage'),
+            )
+            self.cache('debian-13')
+        self.assertRegex(self.json('usage')['catalog_id'], '^[0-9a-f]{32}$')
+
+    def test_disks_of_this_catalog_are_of_no_other(self):
+        (image,) = self.cache('debian-13')
+        self.manager().create_disk(image, 'vm1')
+        self.assertEqual([], self.json('usage')['other_catalogs'])
+
     def test_a_pool_of_its_own_has_no_numbers_of_ours(self):
         self.driver = fakes.FakePool()
         usage = self.json('usage')

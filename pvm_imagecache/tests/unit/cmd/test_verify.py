@@ -56,6 +56,53 @@ class VerifyTest(cases.CommandTestCase):
             (row['ID'], row['Disk'], row['Result']),
         )
 
+    def test_disks_of_another_catalog_are_reported(self):
+        self.cache('debian-12')
+        (image,) = self.store('debian-13')
+        name = naming.base_image_name(image.id)
+        self.driver.add(name, label=cases.LABEL_OF_OTHER)
+        for _ in range(2):
+            rows = {
+                row['Disk']: row['Result']
+                for row in self.json('verify', code=1)
+            }
+            self.assertEqual(
+                'of another catalog (5e1f0c2a), not changed', rows.pop(name)
+            )
+            self.assertEqual(['ok'], list(rows.values()))
+
+    def test_another_catalog_is_taken_over_after_confirmation(self):
+        (image,) = self.store('debian-13')
+        name = naming.base_image_name(image.id)
+        self.driver.add(name, label=cases.LABEL_OF_OTHER)
+        self.driver.add('vm', label=cases.LABEL_OF_OTHER)
+        command = ('verify', '--take-over', '5e1f0c2a')
+        self.assertIn('use --yes', self.refused(*command))
+        self.run_command(*command, code=1, stdin=cases.Terminal('n\n'))
+        message = self.errors.getvalue()
+        for text in (name, 'vm (1 GiB)', '5e1f0c2a', 'Nothing was changed'):
+            self.assertIn(text, message)
+        (row,) = self.json('verify', code=1)
+        self.assertIn('another catalog', row['Result'])
+        # Whole, as "usage" shows it on the other host.
+        (row,) = self.json(
+            *command[:2], '5e1f0c2a' + '0' * 24, '--yes', code=1
+        )
+        self.assertEqual('untracked: see "adopt"', row['Result'])
+        (event,) = self.json('history', '--action', 'take-over')
+        self.assertEqual('catalog 5e1f0c2a: 2 disk(s)', event['Reason'])
+        self.run_command('adopt', 'debian-13', '--yes')
+        self.assertEqual({'debian-13': 'ok'}, self.results('verify'))
+
+    def test_a_catalog_that_has_no_disks_is_not_taken_over(self):
+        (image,) = self.cache('debian-13')
+        own = self.json('usage')['catalog_id']
+        self.driver.add('vm', label=cases.LABEL_OF_OTHER)
+        for catalog in ('', 'ffffffff', '5e1f', own, own[:8]):
+            message = self.refused('verify', '--take-over', catalog, '--yes')
+            self.assertIn(f'"{catalog}"', message)
+            self.assertIn('Other catalogs in the pool: 5e1f0c2a', message)
+
     def test_a_mapped_disk_is_quarantined(self):
         (image,) = self.cache('debian-13')
         self.driver.taken.add(naming.base_image_name(image.id))

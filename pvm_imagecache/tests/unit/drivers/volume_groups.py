@@ -102,7 +102,11 @@ class MemoryPowerVM(powervm.AdapterSource):
         self._serial = itertools.count(1)
         self._etag = 'etag 0'
         self._rest = types.SimpleNamespace(
-            read=self._read, update_by_path=self._update
+            read=self._read,
+            update_by_path=self._update,
+            session=types.SimpleNamespace(
+                schema_version='V1_9_0', mc_type='PVM'
+            ),
         )
 
     def __call__(self):
@@ -157,7 +161,7 @@ class MemoryPowerVM(powervm.AdapterSource):
         response.entry = None
         return response
 
-    def _update(self, data, etag, path, timeout):
+    def _update(self, data, etag, path, timeout, helpers=None):
         self.requests.append('POST')
         self.timeouts.append(timeout)
         if etag != self._etag:

@@ -25,7 +25,16 @@ class RulesTest(base.TestCase):
             if enforcer.by_default(each, ['reader'])
         }
         self.assertEqual(
-            {'list', 'show', 'usage', 'history', 'explain', 'plugins'}, reading
+            {
+                'list',
+                'show',
+                'usage',
+                'history',
+                'explain',
+                'platform',
+                'plugins',
+            },
+            reading,
         )
         self.assertTrue(
             all(enforcer.by_default(each, ['admin']) for each in rules.ALL)

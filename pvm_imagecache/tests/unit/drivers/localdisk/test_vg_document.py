@@ -10,6 +10,8 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
+
 from oslo_utils import units
 from pypowervm import const as pvm_const
 from pypowervm.wrappers import storage as pvm_storage
@@ -55,6 +57,22 @@ class DocumentTest(base.TestCase):
         element.remove(element.find(f'{_UOM}AvailableSize'))
         self.assertEqual(0, self._document().free)
 
+    def test_the_limit_of_logical_volumes_may_be_unknown(self):
+        element = self.wrapper.entry.element.element.find(
+            f'{_UOM}MaximumLogicalVolumes'
+        )
+        for text, limit in (
+            ('256', 256),
+            ('0', None),
+            ('', None),
+            ('x', None),
+        ):
+            element.text = text
+            self.assertEqual(limit, self._document().max_disks)
+        element.getparent().remove(element)
+        self.assertIsNone(self._document().max_disks)
+        self.assertEqual(32, self._document().disk_count)
+
     def test_file_backed_disks_are_named_by_their_last_component(self):
         volume_groups.change(self.wrapper, 'asdf', DiskName=' /var/vio/a ')
         document = self._document()
@@ -81,6 +99,29 @@ class DocumentTest(base.TestCase):
         for name, udid in (('asdf2', disk.udid), ('asdf', 'other')):
             self.assertFalse(
                 document.has(driver_base.Disk(name, udid, disk.capacity))
+            )
+
+    def test_a_disk_with_another_label_is_another_disk(self):
+        ours, theirs = (f'imagecache_{each * 10}_5e1f0c2a' for each in 'ab')
+        volume_groups.change(self.wrapper, 'asdf', DiskLabel=ours)
+        document = self._document()
+        (disk,) = document.named('asdf')
+        for label, same in (
+            (ours, True),
+            (theirs, False),
+            ('', True),
+        ):
+            wanted = dataclasses.replace(disk, label=label)
+            self.assertEqual(same, document.has(wanted))
+
+    def test_a_label_that_the_platform_changed_says_nothing(self):
+        ours = 'imagecache_aaaaaaaaaa_5e1f0c2a'
+        for label in ('None', '', ours[:-1], ours.upper(), 'theirs'):
+            volume_groups.change(self.wrapper, 'asdf', DiskLabel=label)
+            document = self._document()
+            (disk,) = document.named('asdf')
+            self.assertTrue(
+                document.has(dataclasses.replace(disk, label=ours))
             )
 
     def test_delete_removes_one_element(self):
