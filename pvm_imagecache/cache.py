@@ -107,10 +107,17 @@ class Cache:
 
         Nothing depends on it: without a readable catalog nothing is known.
 
-        :returns: the facts.
+        :returns: the facts; if the rate of copies was not measured, the one
+            of the copies that deploys made.
         """
         try:
-            return self.catalog.platform_facts.read(self.driver.pool_id())
+            pool = self.driver.pool_id()
+            facts = self.catalog.platform_facts.read(pool)
+            if facts.copy_rate is None:
+                return dataclasses.replace(
+                    facts, copy_rate=self.catalog.history.copy_rate(pool)
+                )
+            return facts
         except exceptions.PVMImageCacheError as error:
             LOG.debug('Nothing is known of the platform: %s', error)
             return platform_facts.PlatformFacts()

@@ -636,6 +636,25 @@ class UploadFailed(PowerVMRequestFailed):
     """
 
 
+class FileListFull(PowerVMRequestFailed):
+    """Raised if PowerVM has no room for another upload. Transient.
+
+    It keeps a File entry for each upload, and a hundred of them at most.
+
+    :ivar action: what was requested, as it follows "refused to".
+    :ivar reason: the message of PowerVM.
+    :ivar count: number of File entries.
+    """
+
+    msg_fmt = (
+        'PowerVM refused to %(action)s: it has no room for another File '
+        'entry beside %(count)d, and each upload needs one: %(reason)s. Wait '
+        'until other uploads end. If none is in progress, delete entries '
+        'that other software left.'
+    )
+    transient = True
+
+
 class PowerVMBusy(PowerVMRequestFailed):
     """Raised if the VIOS is busy, or the service unavailable. Transient.
 
@@ -773,12 +792,18 @@ class NotEnoughSpace(PowerVMError):
     :ivar needed: required space, as text.
     :ivar what: what the space is required for.
     :ivar needed_bytes: space that must be free in the pool, in bytes.
+    :ivar needed_disks: number of disks that the pool must have room for, if
+        that is what it lacks, see :class:`TooManyDisks`.
     :ivar refused: whether PowerVM refused the disk although it reports
         enough free space, see :class:`SpaceRefused`.
+    :ivar plenty: whether far more is free than required, so that more free
+        space will probably not help.
     """
 
     needed_bytes: int = 0
+    needed_disks: int = 0
     refused: bool = False
+    plenty: bool = False
 
     msg_fmt = (
         '%(pool)s has %(free)s free, but %(needed)s are needed for '
@@ -794,18 +819,33 @@ class SpaceRefused(NotEnoughSpace):
     several copies of each disk, or another limit was reached.
 
     :ivar reason: the message of PowerVM.
-    :ivar plenty: whether far more space is free than required, so that more
-        free space will probably not help.
     """
 
     refused = True
-    plenty: bool = False
 
     msg_fmt = (
         '%(pool)s has %(free)s free, but PowerVM refused %(needed)s for '
         '%(what)s: %(reason)s. Look for a limit of the pool other than free '
         'space, such as the number of its disks or the strictness of their '
         'allocation.'
+    )
+
+
+class TooManyDisks(NotEnoughSpace):
+    """Raised if the pool cannot have another disk, whatever its size is.
+
+    A standard volume group has at most 255 logical volumes.
+
+    :ivar disks: number of disks that it has, as text.
+    :ivar limit: number of disks that it can have, as text.
+    :ivar reason: the message of PowerVM.
+    """
+
+    msg_fmt = (
+        '%(pool)s has %(disks)s virtual disks and can have %(limit)s logical '
+        'volumes of all kinds, so PowerVM refused to create %(what)s: '
+        '%(reason)s. Remove disks that are no longer needed, purge cached '
+        'images, or convert the volume group to one with a higher limit.'
     )
 
 
@@ -1461,6 +1501,20 @@ class NoRoomForCopy(CacheFault):
     msg_fmt = (
         'Disk %(name)s cannot be copied from cached image %(image)s: '
         '%(reason)s'
+    )
+
+
+class CopyFailed(CacheFault):
+    """Raised if a disk was not copied, and must not be copied again.
+
+    :ivar name: name of the disk that should be created.
+    :ivar image: ID of the image.
+    :ivar reason: the error of the copy, as a sentence.
+    """
+
+    msg_fmt = (
+        'Disk %(name)s could not be copied from the base image of image '
+        '%(image)s: %(reason)s'
     )
 
 

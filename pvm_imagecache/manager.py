@@ -233,15 +233,26 @@ class ImageManager:
         """
         naming.check_disk_name(name, self._driver.max_name_length)
         image_module.check_format(image)
-        deployment = instance_disk.InstanceDeploy(
-            self._cache,
-            image,
-            name,
-            size,
-            context,
-            progress,
-            trusted_certificates,
-        ).run()
+        try:
+            deployment = instance_disk.InstanceDeploy(
+                self._cache,
+                image,
+                name,
+                size,
+                context,
+                progress,
+                trusted_certificates,
+            ).run()
+        except exceptions.DiskExistsElsewhere as error:
+            # "verify" shows the disk as long as it exists.
+            self._record(
+                'refuse',
+                image=image,
+                disk_name=name,
+                detail=str(error),
+                who=identity.of_request(context),
+            )
+            raise
         LOG.info(
             'Created disk %(disk)s from image %(image)s: %(outcome)s, '
             '%(bytes)d bytes from Glance, %(seconds).1f s%(reason)s',
@@ -450,6 +461,32 @@ class ImageManager:
             catalog_id=self._catalog.catalog_id,
             platform=self._platform_state(pool.id),
         )
+
+    def names_elsewhere(self) -> dict[str, str]:
+        """Return names of this pool that disks of other pools have.
+
+        PowerVM creates no disk of such a name: a base image cannot be
+        cached, and an instance disk cannot be created.
+
+        :returns: by name of the disk, its pool as text. The names of base
+            images, and of instance disks that the catalog knows.
+        :raises PowerVMError: if the pools cannot be read.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        others = {
+            disk.name: pool for disk, pool in self._driver.disks_elsewhere()
+        }
+        if not others:
+            return {}
+        pool = self._driver.pool_id()
+        known = self._catalog.history.disk_names(pool, others) | {
+            each.disk_name for each in self._catalog.instance_disks.list(pool)
+        }
+        return {
+            name: where
+            for name, where in others.items()
+            if name in known or naming.is_base_image_name(name)
+        }
 
     def reserved(self) -> int:
         """Return how much of the pool no instance disk can get.

@@ -24,6 +24,10 @@ from pvm_imagecache.catalog import models
 
 #: Number of events that are kept.
 HISTORY_LENGTH: Final = 10_000
+#: Bytes of images whose copies show the rate of the storage.
+_LARGE: Final = 1 << 30
+#: How many hits are looked at.
+_HITS: Final = 20
 
 
 class History:
@@ -158,6 +162,46 @@ class History:
                     (*values, -1 if limit is None else limit),
                 )
             ]
+
+    def copy_rate(self, pool: str) -> int | None:
+        """Return the rate of copies, as the latest hits show it.
+
+        :param pool: ID of the pool.
+        :returns: bytes per second, the median of large images: it is lower
+            than the rate of the storage, since hits also wait. None if there
+            was no such hit.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            rates = sorted(
+                row.integer('bytes_saved') / row.number('seconds')
+                for row in connection.rows(
+                    'SELECT bytes_saved, seconds FROM history'
+                    " WHERE pool = ? AND action = 'hit'"
+                    ' AND bytes_saved >= ? AND seconds > 0'
+                    ' ORDER BY id DESC LIMIT ?',
+                    (pool, _LARGE, _HITS),
+                )
+            )
+        return max(1, int(rates[len(rates) // 2])) if rates else None
+
+    def disk_names(self, pool: str, names: Collection[str]) -> set[str]:
+        """Return the names that the history knows as those of disks.
+
+        :param pool: ID of the pool.
+        :param names: names to look for.
+        :returns: those of them that an event is about.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return set(names) & {
+                row.text('disk_name')
+                for row in connection.rows(
+                    'SELECT DISTINCT disk_name FROM history'
+                    ' WHERE pool = ? AND disk_name IS NOT NULL',
+                    (pool,),
+                )
+            }
 
     def last_of_disk(
         self, pool: str, disk_name: str

@@ -35,6 +35,8 @@ from pvm_imagecache.system import private_files
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds that a request may start after its entry was written.
+_SOON: Final = 60.0
 _COLUMNS: Final = (
     'pool, disk_name, size, fill_id, holder, udid, started_at, started_clock'
 )
@@ -155,6 +157,29 @@ class InstanceDisks:
                 'UPDATE instance_disks SET udid = ?'
                 ' WHERE pool = ? AND disk_name = ? AND fill_id = ?',
                 (udid, entry.pool, entry.disk_name, entry.fill_id),
+            )
+
+    def set_requested(self, entry: models.InstanceDisk) -> None:
+        """Record that the disk is requested of PowerVM now.
+
+        From then on, it is known how long a disk can appear whose process
+        has crashed. An entry that was just written is not written again.
+
+        :param entry: the entry of the disk.
+        :raises CatalogError: if the catalog cannot be written.
+        """
+        if self._clock.now() - entry.started_clock < _SOON:
+            return
+        with self._file.transaction() as connection:
+            connection.execute(
+                'UPDATE instance_disks SET started_clock = ?'
+                ' WHERE pool = ? AND disk_name = ? AND fill_id = ?',
+                (
+                    self._clock.save(),
+                    entry.pool,
+                    entry.disk_name,
+                    entry.fill_id,
+                ),
             )
 
     def finish(self, entry: models.InstanceDisk) -> None:

@@ -85,7 +85,12 @@ def dispose(
     if ours:
         return Disposal.DELETED
     if ownership.may_still_appear(
-        record.udid, record.started_clock, cache.catalog.clock.now()
+        record.udid,
+        record.started_clock,
+        cache.catalog.clock.now(),
+        # A base image is created empty.
+        record.size if isinstance(record, models.InstanceDisk) else 0,
+        cache.platform_facts().copy_rate,
     ):
         return Disposal.MAY_APPEAR
     return Disposal.FOREIGN if named else Disposal.ABSENT

@@ -35,6 +35,7 @@ from pvm_imagecache import text
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import reconciler
 from pvm_imagecache.cleanup import removal
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import admission
 from pvm_imagecache.eviction import base
 from pvm_imagecache.eviction import none
@@ -157,6 +158,7 @@ class Evictor:
         vetoes: Collection[base.Veto] = tuple(base.Veto),
         busy: Collection[str] = (),
         snapshot: reconciler.Snapshot | None = None,
+        demand_disks: int = 0,
     ) -> tuple[base.CacheView, dict[str, models.BaseImage]]:
         """Return the cache as policies see it, and the records behind it.
 
@@ -165,6 +167,8 @@ class Evictor:
         :param busy: IDs of images that are needed at this moment.
         :param snapshot: of a moment ago, to save requests: a use since then
             is noticed when the image is removed.
+        :param demand_disks: number of disks that a deploy needs to be
+            removed.
         :returns: the view, and the records by image ID.
         :raises PowerVMError: if the pool cannot be read.
         :raises CatalogError: if the catalog cannot be read.
@@ -198,11 +202,14 @@ class Evictor:
             now=now,
             pool_capacity=pool.capacity,
             pool_free=pool.free,
-            demand=demand,
+            demand=max(demand, min(1, demand_disks)),
             images=tuple(
                 _as_seen(record, now - clock, veto_of(record))
                 for record in records.values()
             ),
+            pool_disks=pool.disks,
+            pool_max_disks=pool.max_disks,
+            demand_disks=demand_disks,
         ), records
 
     def make_space(
@@ -213,6 +220,7 @@ class Evictor:
         for_image: str | None = None,
         last_resort: bool = False,
         newcomer: image_module.Image | None = None,
+        disks: int = 0,
     ) -> bool:
         """Evict images until the pool has space for a disk.
 
@@ -230,6 +238,8 @@ class Evictor:
         :param newcomer: the image that a deploy would cache with the space,
             which evicts no image that is deployed more often: see
             :mod:`pvm_imagecache.eviction.admission`.
+        :param disks: how many disks the pool could not take because it has
+            too many; 0 if it lacks only bytes.
         :returns: whether it is worth trying again.
         """
         if not self.automatic:
@@ -237,7 +247,7 @@ class Evictor:
         try:
             with self._cache.eviction_lock(LOCK_TIMEOUT):
                 return self._make_space(
-                    needed, refused, for_image, last_resort, newcomer
+                    needed, refused, for_image, last_resort, newcomer, disks
                 )
         except exceptions.PVMImageCacheError as error:
             LOG.warning('Could not make space in the pool: %s', error)
@@ -250,37 +260,56 @@ class Evictor:
         for_image: str | None,
         last_resort: bool,
         newcomer: image_module.Image | None,
+        disks: int,
     ) -> bool:
-        free = self._cache.driver.pool().free
+        pool = self._cache.driver.pool()
+        free = pool.free
         demand = needed if refused else needed - free
-        if demand <= 0:
+        if disks:
+            # The pool refused them: at least one is in the way.
+            disks = max(1, disks - _disks_left(pool))
+        elif demand <= 0:
             # Another thread or process has just freed it.
             return True
         kept = {for_image} if for_image else set()
         if newcomer:
             kept |= self._not_displaced_by(newcomer)
-        if not self._free(demand, kept, last_resort):
+        if not self._free(demand, kept, last_resort, disks):
             return False
         self._await(lambda: self._cache.driver.pool().free > free)
         return True
 
-    def _free(self, demand: int, kept: set[str], last_resort: bool) -> bool:
-        """Evict images that free a number of bytes, or none.
+    def _free(
+        self,
+        demand: int,
+        kept: set[str],
+        last_resort: bool,
+        disks: int = 0,
+    ) -> bool:
+        """Evict images that free bytes and remove disks, or none.
 
+        :param demand: bytes to free.
         :param kept: IDs of images that are not evicted.
+        :param disks: number of disks to remove.
         """
-        freed = 0
-        while freed < demand:
-            plan, records = self._plan_space(demand - freed, kept, last_resort)
+        while demand > 0 or disks > 0:
+            plan, records = self._plan_space(
+                max(0, demand), kept, last_resort, max(0, disks)
+            )
             if plan.lacking:
                 LOG.info(
                     'Cannot free enough space: %(lacking)s short even after '
                     'evicting every eligible image',
-                    {'lacking': text.size(plan.lacking)},
+                    {
+                        'lacking': f'{plan.lacking_disks} disk(s)'
+                        if plan.lacking_disks
+                        else text.size(plan.lacking)
+                    },
                 )
                 return False
             done = self._carry_out(plan, records)
-            freed += done.freed
+            demand -= done.freed
+            disks -= sum(each.removed for each in done.results)
             # Others may be evicted instead of what could not be removed.
             kept = kept | {
                 each.base_image.image.id
@@ -388,12 +417,15 @@ class Evictor:
         demand: int,
         kept: set[str],
         last_resort: bool,
+        disks: int,
     ) -> tuple[pipeline.Plan, dict[str, models.BaseImage]]:
-        """Select images that free a number of bytes."""
-        view, records = self.view(demand, busy=kept)
+        """Select images that free bytes and remove disks."""
+        view, records = self.view(demand, busy=kept, demand_disks=disks)
         plan = self._plan(view)
         if plan.lacking and last_resort:
-            view, records = self.view(demand, _LAST_RESORT_VETOES, kept)
+            view, records = self.view(
+                demand, _LAST_RESORT_VETOES, kept, demand_disks=disks
+            )
             plan = pipeline.make_room(view)
         return plan, records
 
@@ -477,6 +509,13 @@ class Evictor:
                 'history: %(error)s',
                 {'count': len(evicted), 'error': error},
             )
+
+
+def _disks_left(pool: driver_base.Pool) -> int:
+    """Return how many more disks a pool can have, as far as it says."""
+    if pool.max_disks is None or pool.disks is None:
+        return 0
+    return max(0, pool.max_disks - pool.disks)
 
 
 def _unused_since(selected: Sequence[models.BaseImage]) -> removal.Check:

@@ -35,10 +35,11 @@ from pvm_imagecache import naming
 from pvm_imagecache import text
 from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base
+from pvm_imagecache.drivers import copy_time
 
-#: Seconds after which no request of a crashed process is still running:
-#: within one update of a volume group PowerVM copies whole disks.
-LONGEST_REQUEST: Final = 3600.0
+#: Seconds after which no request of a crashed process is still running,
+#: unless it copies a large disk.
+LONGEST_REQUEST: Final = copy_time.LEAST_LIMIT
 _LABEL_DIGITS: Final = 10
 #: Of labels without catalog.
 _OLD_LABEL_DIGITS: Final = 16
@@ -167,7 +168,11 @@ def is_disk_of(disk: base.Disk, record: models.BaseImage) -> bool:
 
 
 def may_still_appear(
-    udid: str | None, started_clock: float, clock: float
+    udid: str | None,
+    started_clock: float,
+    clock: float,
+    copied: int = 0,
+    rate: int | None = None,
 ) -> bool:
     """Return whether the request that creates a disk may still be running.
 
@@ -176,9 +181,14 @@ def may_still_appear(
     :param started_clock: when the record was written, in seconds of the
         catalog's clock.
     :param clock: now, in seconds of the catalog's clock.
+    :param copied: bytes that the request may copy.
+    :param rate: bytes per second of a copy, if it was measured.
     :returns: whether the disk may appear later.
     """
-    return udid is None and clock - started_clock < LONGEST_REQUEST
+    longest = LONGEST_REQUEST * max(
+        1, copy_time.time_limit(copied, rate) / copy_time.LEAST_LIMIT
+    )
+    return udid is None and clock - started_clock < longest
 
 
 def is_created_for(

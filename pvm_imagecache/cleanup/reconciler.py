@@ -31,6 +31,7 @@ from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import instance_records
 from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.cleanup import stale_uploads
 from pvm_imagecache.drivers import base
 
 LOG = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class _Reconciler:
         with self._noting_failure(naming.CHECK_DISK_PREFIX):
             self._check_other_pools(found.pool.id)
         with self._noting_failure('web/File'):
-            self._remove_stale_uploads()
+            stale_uploads.remove(self._cache)
         snapshot = None
         if self._mapped is not None and not self._removed:
             snapshot = Snapshot(found.pool, self._mapped, records)
@@ -310,39 +311,6 @@ class _Reconciler:
                     },
                 )
             cache.catalog.instance_disks.finish(entry)
-
-    def _remove_stale_uploads(self) -> None:
-        """Remove File entries that uploads could not remove in time.
-
-        Those of crashed uploads are removed with their incomplete disks.
-        Those of other catalogs may be in progress: the locks say nothing
-        about them.
-        """
-        cache = self._cache
-        pool = cache.driver.pool_id()
-        if cache.catalog.pools.uploads_are_clean(pool) and not (
-            cache.driver.has_stale_uploads()
-        ):
-            return
-        busy = False
-        targets = set(cache.driver.upload_targets())
-        disks = cache.driver.snapshot().disks if targets else []
-        for disk in disks:
-            if disk.udid not in targets or not ownership.has_our_label(disk):
-                continue
-            if ownership.other_catalog_of(disk, self._own):
-                continue
-            lock = (
-                cache.fill_lock(disk.name, 0)
-                if naming.is_base_image_name(disk.name)
-                else cache.instance_disk_lock(disk.name)
-            )
-            try:
-                with lock:
-                    cache.driver.remove_uploads(disk)
-            except exceptions.LockTimeout:
-                busy = True
-        cache.catalog.pools.record_uploads(pool, clean=not busy)
 
     @contextlib.contextmanager
     def _noting_failure(self, name: str) -> Iterator[None]:

@@ -37,6 +37,9 @@ _COUNTED: Final = (
 class ShowUsage(base.ShowOne):
     """Show the size of the cache and its statistics.
 
+    pool_disks is the number of virtual disks in the pool. pool_max_disks is
+    the number of logical volumes that the volume group can have, which also
+    counts those that are no virtual disks; empty if it is not known.
     The statistics start when the catalog is created. seconds_saved is an
     estimate: the time in which the images of all hits would have been
     downloaded at the average rate of this host, minus the time of the hits.
@@ -55,6 +58,8 @@ class ShowUsage(base.ShowOne):
         'pool_size',
         'pool_used',
         'pool_free',
+        'pool_disks',
+        'pool_max_disks',
         'cached_images',
         'cache_size',
         *(key for _, key in _COUNTED),
@@ -140,6 +145,8 @@ class ShowUsage(base.ShowOne):
             formatting.Size(usage.pool.capacity),
             formatting.Size(usage.pool.used),
             formatting.Size(usage.pool.free),
+            usage.pool.disks,
+            usage.pool.max_disks,
             usage.images if caches else formatting.KeptElsewhere(None),
             formatting.Size(usage.cached if caches else None),
             *(times.get(action, 0) for action, _ in _COUNTED),

@@ -36,7 +36,8 @@ OPTIONS: Final = [
         mutable=True,
         help="""
 Usage of the pool, by disks of all kinds, above which cached images are
-evicted.
+evicted. If the volume group has a limit for the number of its logical volumes,
+such as 255, the same percentage applies to the number of its virtual disks.
 
 Unit: percent
 

@@ -36,6 +36,7 @@ from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import evictor
 from pvm_imagecache.cleanup import instance_records
 from pvm_imagecache.cleanup import ownership
+from pvm_imagecache.cleanup import stale_uploads
 from pvm_imagecache.deploy import base_image
 from pvm_imagecache.deploy import checks
 from pvm_imagecache.deploy import download
@@ -56,6 +57,8 @@ LOG = logging.getLogger(__name__)
 _LOOKS: Final = 3
 #: Seconds before each repetition of a deploy after a transient error.
 RETRY_DELAYS: Final = (1.0, 5.0)
+#: How many times longer the end of other uploads is awaited.
+_FILE_LIST_FACTOR: Final = 10
 
 
 class Outcome(enum.Enum):
@@ -142,6 +145,8 @@ class InstanceDeploy:
         )
         #: Why a miss became a bypass; '' as long as none did.
         self._uncached = ''
+        #: Why the disk is not copied from a base image any more.
+        self._uncopied: exceptions.CopyFailed | None = None
         self._entry: models.InstanceDisk | None = None
 
     def run(self) -> Deployment:
@@ -181,6 +186,9 @@ class InstanceDeploy:
                     _is_worth_a_retry(error) or self._delete_late_disk(error)
                 ):
                     raise
+                if isinstance(error, exceptions.FileListFull):
+                    delay *= _FILE_LIST_FACTOR
+                    self._remove_stale_uploads()
                 failure = str(error)
                 LOG.warning(
                     'Retrying to create disk %(disk)s in %(delay).1f s: '
@@ -191,6 +199,13 @@ class InstanceDeploy:
                     time.sleep(delay)
         # What keeps failing may be what is done for the cache.
         return self._bypass(f'it failed with the cache: {failure}')
+
+    def _remove_stale_uploads(self) -> None:
+        """Make room for an upload, as far as it is ours."""
+        try:
+            stale_uploads.remove(self._cache, is_certain=True)
+        except exceptions.PVMImageCacheError as error:
+            LOG.warning('Could not remove File entries: %s', error)
 
     def _attempt(self) -> Deployment:
         try:
@@ -234,6 +249,8 @@ class InstanceDeploy:
     def _through_cache(self) -> Deployment:
         if not self._cache.settings.enabled:
             raise exceptions.CacheDisabled
+        if self._uncopied:
+            raise self._uncopied
         checks.check_cacheable(self._image)
         gone = None
         for looks_left in reversed(range(_LOOKS)):
@@ -329,21 +346,47 @@ class InstanceDeploy:
         return self._deployment(disk, Outcome.HIT)
 
     def _copy(self, record: models.BaseImage) -> base.Disk:
-        with self._steps.timed('copy'), self._disks.changing(self._name):
-            return self._driver.copy_disk(
-                base.Disk(
-                    record.disk_name,
-                    record.udid or '',
-                    record.capacity or 0,
-                    ownership.certain_label(record.fill_id),
-                ),
-                self._new_disk(record.image),
-                lambda: self._is_current(record),
+        try:
+            with self._steps.timed('copy'), self._disks.changing(self._name):
+                return self._driver.copy_disk(
+                    base.Disk(
+                        record.disk_name,
+                        record.udid or '',
+                        record.capacity or 0,
+                        ownership.certain_label(record.fill_id),
+                    ),
+                    self._new_disk(record.image),
+                    lambda: self._is_current(record),
+                )
+        except (
+            exceptions.UpdateUnanswered,
+            exceptions.UpdateNotMade,
+        ) as error:
+            # PowerVM may have copied for hours, or still do so.
+            self._uncopied = exceptions.CopyFailed(
+                name=self._name, image=record.image.id, reason=str(error)
             )
+            raise self._uncopied from error
 
     def _is_current(self, record: models.BaseImage) -> bool:
         found = self._fill.servable()
-        return found is not None and found.fill_id == record.fill_id
+        if found is None or found.fill_id != record.fill_id:
+            return False
+        self._record_request()
+        return True
+
+    def _record_request(self) -> None:
+        """Record that the copy starts now: it may have waited for hours."""
+        if self._entry is None:
+            return
+        try:
+            self._cache.catalog.instance_disks.set_requested(self._entry)
+        except exceptions.CacheFault as error:
+            LOG.warning(
+                'Could not record the start of the copy to disk %(disk)s: '
+                '%(error)s',
+                {'disk': self._name, 'error': error},
+            )
 
     # -- misses
 
@@ -368,7 +411,12 @@ class InstanceDeploy:
                     ),
                     newcomer=stream.image,
                 )
-            except (exceptions.CacheFault, exceptions.NotEnoughSpace) as error:
+            except (
+                exceptions.CacheFault,
+                exceptions.NotEnoughSpace,
+                exceptions.UpdateUnanswered,
+                exceptions.UpdateNotMade,
+            ) as error:
                 # Other deploys of the image need not wait for this disk.
                 turn.close()
                 self._uncached = str(error)

@@ -59,15 +59,14 @@ def with_space(
         try:
             created = create()
         except exceptions.NotEnoughSpace as error:
-            plenty = isinstance(error, exceptions.SpaceRefused) and (
-                error.plenty
-            )
+            plenty = error.plenty
             if not attempts_left or (
                 plenty and not cache.refused_space.begin()
             ):
                 raise
             if not evictor.Evictor(cache).make_space(
                 error.needed_bytes,
+                disks=error.needed_disks,
                 refused=error.refused,
                 for_image=for_image,
                 last_resort=last_resort and not plenty,

@@ -76,12 +76,17 @@ class Pool:
     :ivar name: for messages.
     :ivar capacity: bytes in all.
     :ivar free: bytes that new disks can use.
+    :ivar disks: number of disks of all kinds; None if it is unknown.
+    :ivar max_disks: number of disks that the pool can have; None if it is
+        unknown or has no limit.
     """
 
     id: str
     name: str
     capacity: int
     free: int
+    disks: int | None = None
+    max_disks: int | None = None
 
     @property
     def used(self) -> int:
@@ -398,6 +403,16 @@ class DiskDriver(abc.ABC):
         :returns: False by default.
         """
         return False
+
+    def disks_elsewhere(self) -> Sequence[tuple[Disk, str]]:
+        """Return disks of other pools whose names cannot be used in this one.
+
+        Override if names are unique across pools.
+
+        :returns: each disk, and its pool as text; empty by default.
+        :raises PowerVMError: if the other pools cannot be read.
+        """
+        return ()
 
     # -- Capability.OWN_IMAGE_CACHE
 

@@ -88,7 +88,12 @@ class CacheView:
     :ivar pool_capacity: size of the pool, in bytes; 0 if unknown.
     :ivar pool_free: free space of the pool, in bytes.
     :ivar demand: bytes that a deploy needs to be freed; 0 in a cleanup run.
+        At least 1 if it needs a number of disks.
     :ivar images: all cached images, with and without a veto.
+    :ivar pool_disks: number of disks of all kinds; None if it is unknown.
+    :ivar pool_max_disks: number of disks that the pool can have; None if it
+        is unknown.
+    :ivar demand_disks: number of disks that a deploy needs to be removed.
     """
 
     now: float
@@ -96,6 +101,9 @@ class CacheView:
     pool_free: int
     demand: int
     images: tuple[CachedImage, ...]
+    pool_disks: int | None = None
+    pool_max_disks: int | None = None
+    demand_disks: int = 0
 
     @property
     def pool_used(self) -> int:
@@ -123,25 +131,28 @@ class CacheView:
             ),
         )
 
-    def to_free(self, size: int) -> list[CachedImage]:
+    def to_free(self, size: int, disks: int = 0) -> list[CachedImage]:
         """Return the first candidates that free enough space.
 
         The result is minimal: without any one image it would free less than
-        ``size``.
+        ``size``, or fewer disks than wanted.
 
         :param size: bytes to free.
+        :param disks: number of images to choose at least; never less than
+            :attr:`demand_disks`.
         :returns: in the order of :meth:`candidates`; all candidates if they
-            free less than ``size`` together.
+            free less than that together.
         """
+        disks = max(disks, self.demand_disks)
         chosen: list[CachedImage] = []
         freed = 0
         for each in self.candidates():
-            if freed >= size:
+            if freed >= size and len(chosen) >= disks:
                 break
             chosen.append(each)
             freed += each.capacity
         for each in reversed(list(chosen)):
-            if freed - each.capacity >= size:
+            if len(chosen) > disks and freed - each.capacity >= size:
                 chosen.remove(each)
                 freed -= each.capacity
         return chosen
@@ -153,13 +164,19 @@ class CacheView:
             are ignored.
         :returns: a view without these images, with their bytes free.
         """
-        freed = sum(
-            each.capacity for each in self.images if each.image_id in image_ids
-        )
+        evicted = [each for each in self.images if each.image_id in image_ids]
+        freed = sum(each.capacity for each in evicted)
+        demand_disks = max(0, self.demand_disks - len(evicted))
         return dataclasses.replace(
             self,
             pool_free=self.pool_free + freed,
-            demand=max(0, self.demand - freed),
+            pool_disks=(
+                None
+                if self.pool_disks is None
+                else max(0, self.pool_disks - len(evicted))
+            ),
+            demand=max(min(1, demand_disks), self.demand - freed),
+            demand_disks=demand_disks,
             images=tuple(
                 each for each in self.images if each.image_id not in image_ids
             ),

@@ -149,13 +149,17 @@ class Plan:
     """The images to evict.
 
     :ivar choices: in the order in which they are evicted.
-    :ivar lacking: bytes of the demand that the evictions do not free.
+    :ivar lacking: bytes of the demand that the evictions do not free; at
+        least 1 if disks are lacking.
+    :ivar lacking_disks: number of disks of the demand that they do not
+        remove.
     :ivar faults: name of each policy that was skipped, and its error.
     """
 
     choices: tuple[Choice, ...] = ()
     lacking: int = 0
     faults: tuple[tuple[str, str], ...] = ()
+    lacking_disks: int = 0
 
     @property
     def freed(self) -> int:
@@ -188,7 +192,7 @@ def plan(view: base.CacheView, policies: Sequence[NamedPolicy]) -> Plan:
             continue
         choices += chosen
         view = view.without({each.image.image_id for each in chosen})
-    return Plan(tuple(choices), view.demand, tuple(faults))
+    return Plan(tuple(choices), view.demand, tuple(faults), view.demand_disks)
 
 
 def make_room(view: base.CacheView) -> Plan:
@@ -201,12 +205,14 @@ def make_room(view: base.CacheView) -> Plan:
     :returns: the least recently used images without a veto.
     """
     chosen = view.to_free(view.demand)
+    after = view.without({each.image_id for each in chosen})
     return Plan(
         tuple(
             Choice(each, CORE, 'last-resort', 'no space for an instance disk')
             for each in chosen
         ),
-        view.without({each.image_id for each in chosen}).demand,
+        after.demand,
+        lacking_disks=after.demand_disks,
     )
 
 
@@ -236,7 +242,7 @@ def within_limit(plan: Plan, view: base.CacheView, limit: int) -> Plan:
 
 def _choices(view: base.CacheView, named: NamedPolicy) -> Iterator[Choice]:
     images = {each.image_id: each for each in view.images}
-    demand, freed = view.demand, 0
+    demand, freed, count = view.demand, 0, 0
     for decision in named.ask(view):
         image = images.pop(decision.image_id, None)
         if image is None or image.veto is not None:
@@ -250,9 +256,10 @@ def _choices(view: base.CacheView, named: NamedPolicy) -> Iterator[Choice]:
                 },
             )
             continue
-        if demand and freed >= demand:
+        if demand and freed >= demand and count >= view.demand_disks:
             return
         freed += image.capacity
+        count += 1
         yield Choice(image, named.name, decision.code, decision.reason)
 
 

@@ -24,7 +24,8 @@ class WatermarkPolicy(base.EvictionPolicy):
 
     Nothing is evicted while the usage of the pool is at or below the high
     mark. Above it, images are evicted until the usage is at or below the low
-    mark.
+    mark. Both marks apply to the bytes of the pool, and to the number of its
+    disks if the pool has a limit for them.
 
     :param high: the high mark, in percent of the pool's capacity.
     :param low: the low mark, in percent of the pool's capacity.
@@ -50,18 +51,30 @@ class WatermarkPolicy(base.EvictionPolicy):
                 )
                 for each in view.to_free(view.demand)
             ]
-        if view.pool_capacity <= 0:
+        size = self._surplus(view.pool_used, view.pool_capacity)
+        disks = self._surplus(view.pool_disks or 0, view.pool_max_disks or 0)
+        if not size and not disks:
             return []
-        used = 100 * view.pool_used / view.pool_capacity
-        if used <= self._high:
-            return []
-        surplus = view.pool_used - int(view.pool_capacity * self._low / 100)
+        if size:
+            used = 100 * view.pool_used / view.pool_capacity
+            usage = f'the pool is {used:.4g} % full'
+        else:
+            usage = (
+                f'the pool has {view.pool_disks} of at most '
+                f'{view.pool_max_disks} disks'
+            )
         return [
             base.Decision(
                 each.image_id,
                 'high-watermark',
-                f'least recently used while the pool is {used:.4g} % full: '
-                f'the high mark is {self._high:g} %',
+                f'least recently used while {usage}: the high mark is '
+                f'{self._high:g} %',
             )
-            for each in view.to_free(surplus)
+            for each in view.to_free(size, disks)
         ]
+
+    def _surplus(self, used: int, limit: int) -> int:
+        """Return what is above the low mark, if it is above the high one."""
+        if limit <= 0 or 100 * used / limit <= self._high:
+            return 0
+        return used - int(limit * self._low / 100)

@@ -37,6 +37,12 @@ from pvm_imagecache.drivers.localdisk import vg_document
 
 #: Of AIX: the name of a logical volume is in use on the VIOS.
 _NAME_IN_USE: Final = '0516-360'
+#: What PowerVM may say of a volume group with all its logical volumes.
+_TOO_MANY: Final = re.compile(
+    r'maximum (allowed )?(number of )?logical volumes', re.I
+)
+#: A tenth of the logical volumes may be no virtual disks.
+_NEAR: Final = 10
 _NO_FACTS: Final = platform_facts.PlatformFacts()
 
 
@@ -285,6 +291,52 @@ def raise_if_full(
             facts=facts,
             names=[document.name, *(each.name for each in new)],
         )
+
+
+def raise_if_too_many(
+    error: exceptions.PowerVMError,
+    document: vg_document.Document,
+    pending: Iterable[Request],
+    limit: int | None,
+    *,
+    is_unexplained: bool,
+) -> None:
+    """Raise TooManyDisks if a volume group has all its logical volumes.
+
+    What PowerVM says of it depends on its level and language, so the number
+    of disks decides. There may be logical volumes that are no virtual disks:
+    a refusal near the limit that nothing else explains may be due to it.
+
+    :param error: of the update.
+    :param document: the volume group as it was read before the update.
+    :param pending: the requests that the update should carry out.
+    :param limit: how many logical volumes it can have, if that is known.
+    :param is_unexplained: whether the refusal has no other known cause.
+    :raises TooManyDisks: if the error means that.
+    """
+    new = new_disks(pending)
+    if not new or error.transient:
+        return
+    count = len(document.disks)
+    after = count + len(new)
+    is_over = limit is not None and after > limit
+    is_said = _TOO_MANY.search(str(error)) is not None
+    is_near = limit is not None and after >= limit - limit // _NEAR
+    if not (is_over or is_said or (is_unexplained and is_near)):
+        return
+    # The last logical volume of a volume group is not for disks.
+    is_full = is_over or is_said or (limit is not None and after >= limit)
+    raise exceptions.TooManyDisks(
+        pool=_pool(document),
+        disks=count,
+        limit='an unknown number of' if limit is None else limit,
+        what=_listed(new),
+        reason=text.one_line(getattr(error, 'reason', error)).rstrip('.'),
+        free=text.size(document.free),
+        needed=text.size(_needed(new)),
+        needed_disks=len(new),
+        plenty=not is_full,
+    ) from error
 
 
 def name_in_use(

@@ -148,6 +148,15 @@ class LocalDiskDriver(base.DiskDriver):
         self._stale_uploads = False
         return upload.targets(self._adapters)
 
+    def disks_elsewhere(self) -> Sequence[tuple[base.Disk, str]]:
+        if self._facts().names_per_vios is False:
+            return ()
+        return [
+            (disk, f'volume group {group.name}')
+            for group in self._group().others()
+            for disk in group.disks
+        ]
+
     def servers(self) -> Sequence[str]:
         return [self._group().vios_uuid]
 
@@ -229,4 +238,6 @@ class LocalDiskDriver(base.DiskDriver):
             name=self._group_name,
             capacity=document.capacity,
             free=document.free,
+            disks=document.disk_count,
+            max_disks=document.max_disks or self._facts().logical_volume_limit,
         )

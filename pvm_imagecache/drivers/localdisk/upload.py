@@ -33,6 +33,10 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 
 #: Of the VIOS, if it fails for no reason.
+#: File entries that PowerVM can have.
+_MOST_ENTRIES: Final = 100
+#: What it says if it has as many.
+_LIST_FULL: Final = re.compile(r'(maximum|too many).* files\b', re.I)
 _NOTHING_WRITTEN: Final = re.compile(r'\b(0|no) bytes (were )?written', re.I)
 
 
@@ -59,6 +63,7 @@ def upload(
     :raises PowerVMSessionExpired: if the session expired; the upload can be
         repeated with new ``pieces``.
     :raises UploadFailed: if the VIOS wrote nothing, as it sometimes does.
+    :raises FileListFull: if PowerVM has no room for another upload.
     :raises PowerVMError: if PowerVM did not accept all bytes.
     """
     adapter = adapters()
@@ -71,9 +76,13 @@ def upload(
         f_size=size,
         tdev_udid=disk.udid,
     )
-    entry = powervm.retry(
-        lambda: _create(adapters, disk, wanted, on_stale_entry)
-    )
+    try:
+        entry = powervm.retry(
+            lambda: _create(adapters, disk, wanted, on_stale_entry)
+        )
+    except exceptions.PowerVMRequestFailed as error:
+        _raise_if_list_is_full(adapters, error, disk)
+        raise
     try:
         with adapters.translated(f'take the data of {disk.name}'):
             adapter.upload_file(entry.element, pieces, helpers=[_once])
@@ -157,6 +166,27 @@ def _create(
         ):
             on_stale_entry()
         raise
+
+
+def _raise_if_list_is_full(
+    adapters: powervm.AdapterSource,
+    error: exceptions.PowerVMRequestFailed,
+    disk: base.Disk,
+) -> None:
+    """Raise FileListFull if that is why an entry was refused."""
+    if isinstance(error, exceptions.PowerVMBusy):
+        return
+    try:
+        count = len(_entries(adapters))
+    except exceptions.PowerVMError:
+        # The refusal is what matters.
+        return
+    if count >= _MOST_ENTRIES or _LIST_FULL.search(error.reason):
+        raise exceptions.FileListFull(
+            action=f'prepare the upload to {disk.name}',
+            reason=error.reason.rstrip('.'),
+            count=count,
+        ) from error
 
 
 def _delete(

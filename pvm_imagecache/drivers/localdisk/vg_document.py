@@ -13,6 +13,7 @@
 """The document of a volume group, and the disks in it."""
 
 import functools
+import re
 from typing import Any
 from typing import Final
 
@@ -28,12 +29,14 @@ _DISK_TAG: Final = f'{_UOM}VirtualDisk'
 NAME_TAG: Final = f'{_UOM}DiskName'
 UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
 #: The elements that are read of each disk, in the order of the schema.
+_LIMIT_TAG: Final = f'{_UOM}MaximumLogicalVolumes'
 _DISK_TAGS: Final = (
     f'{_UOM}DiskCapacity',
     f'{_UOM}DiskLabel',
     NAME_TAG,
     UDID_TAG,
 )
+_NUMBER: Final = re.compile('[0-9]{1,9}')
 
 
 class Document:
@@ -87,6 +90,20 @@ class Document:
     def name(self) -> str:
         """The name of the volume group."""
         return str(self.wrapper.name)
+
+    @property
+    def max_disks(self) -> int | None:
+        """How many logical volumes it can have; None if it does not say."""
+        found = self.wrapper.entry.element.element.findtext(_LIMIT_TAG)
+        text = (found or '').strip()
+        return (int(text) or None) if _NUMBER.fullmatch(text) else None
+
+    @property
+    def disk_count(self) -> int:
+        """How many disks the document has, without reading them."""
+        if self._parent is None:
+            return 0
+        return sum(1 for _ in self._parent.iterchildren(_DISK_TAG))
 
     @property
     def disks(self) -> list[base.Disk]:

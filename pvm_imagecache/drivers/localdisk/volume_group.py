@@ -59,6 +59,10 @@ LOG = logging.getLogger(__name__)
 LOST_ANSWERS: Final = 3
 #: Seconds that an update with copies may take at least.
 COPY_TIMEOUT: Final = copy_time.LEAST_LIMIT
+#: How many times its limit an update with copies is awaited after that, and
+#: how many seconds in addition.
+_PATIENCE: Final = 4
+_LEAST_PATIENCE: Final = 60.0
 #: Seconds for which a deletion may start from a document read before.
 _KEPT_FOR: Final = 10.0
 
@@ -198,6 +202,7 @@ class VolumeGroup:
         :raises DiskExistsElsewhere: if another volume group of the VIOS has
             a disk of that name.
         :raises NotEnoughSpace: if the new disks do not fit.
+        :raises TooManyDisks: if it has all the logical volumes that it can.
         :raises BaseImageGone: if the source of a copy no longer exists, is
             another disk, or is no longer valid.
         :raises VolumeGroupChanged: if other processes changed the volume
@@ -282,8 +287,21 @@ class VolumeGroup:
                 attempt.pause()
             except exceptions.PowerVMRequestFailed as error:
                 self._undo_refused(error, pending, before)
+                limit_known = (
+                    document.max_disks or self.facts().logical_volume_limit
+                )
+                changes.raise_if_too_many(
+                    error,
+                    document,
+                    pending,
+                    limit_known,
+                    is_unexplained=False,
+                )
                 changes.raise_if_full(error, document, pending, self.facts())
                 self._raise_if_taken(error, pending)
+                changes.raise_if_too_many(
+                    error, document, pending, limit_known, is_unexplained=True
+                )
                 raise
         raise exceptions.VolumeGroupChanged(
             name=self.name, attempts=powervm.UPDATE_ATTEMPTS
@@ -340,7 +358,7 @@ class VolumeGroup:
                 after = unanswered.settled(
                     self.read,
                     self._adapters.translated,
-                    limit,
+                    self._patience(pending, limit),
                     self.facts().stale_etag_refused is not False,
                 )
             surplus = changes.take(
@@ -456,7 +474,7 @@ class VolumeGroup:
         if not names or error.transient:
             return
         try:
-            others = self._other_groups()
+            others = self.others()
         except exceptions.PowerVMError as failure:
             LOG.warning(
                 'Could not read the other volume groups of the Virtual I/O '
@@ -476,8 +494,12 @@ class VolumeGroup:
                 name=taken, pool='another volume group'
             ) from error
 
-    def _other_groups(self) -> list[vg_document.Document]:
-        """Return the other volume groups of the VIOS: one GET."""
+    def others(self) -> list[vg_document.Document]:
+        """Return the other volume groups of the VIOS: one GET.
+
+        :returns: their documents.
+        :raises PowerVMError: if they cannot be read.
+        """
         adapter = self._adapters()
 
         def get() -> Any:
@@ -506,6 +528,18 @@ class VolumeGroup:
                 max(timeout, COPY_TIMEOUT),
             )
         )
+
+    def _patience(
+        self, pending: Sequence[changes.Request], limit: float
+    ) -> float:
+        """Return how long an update is awaited whose answer was lost.
+
+        A copy that takes longer than expected goes on. As long as PowerVM
+        works on it, a deploy cannot create another disk instead.
+        """
+        if any(request.copies for request in pending):
+            return _PATIENCE * limit + _LEAST_PATIENCE
+        return limit
 
     def _most_copied(self) -> int:
         return copy_time.size_in(COPY_TIMEOUT, self.facts().copy_rate)

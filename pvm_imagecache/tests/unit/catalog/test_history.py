@@ -34,6 +34,32 @@ class HistoryTest(base.CatalogTestCase):
         found = self.history.last_of_disk('pool', 'vm1')
         self.assertEqual(('delete', 'a'), (found.action, found.image_id))
 
+    def test_the_rate_of_copies_is_that_of_large_hits(self):
+        gib = 1 << 30
+        self.assertIsNone(self.history.copy_rate('pool'))
+        for action, saved, seconds in (
+            ('hit', gib - 1, 1.0),
+            ('hit', gib, 0.0),
+            ('hit', None, 1.0),
+            ('miss', gib, 1.0),
+        ):
+            self.history.add(
+                'pool', action, bytes_saved=saved, seconds=seconds
+            )
+        self.assertIsNone(self.history.copy_rate('pool'))
+        for seconds in (1.0, 8.0, 1000.0):
+            self.history.add('pool', 'hit', bytes_saved=gib, seconds=seconds)
+        self.assertEqual(gib // 8, self.history.copy_rate('pool'))
+        self.assertIsNone(self.history.copy_rate('other'))
+
+    def test_names_of_disks_are_found(self):
+        self.history.add('pool', 'hit', disk_name='vm1')
+        self.history.add('other', 'hit', disk_name='vm2')
+        self.history.add('pool', 'cleanup')
+        self.assertEqual(
+            {'vm1'}, self.history.disk_names('pool', ['vm1', 'vm2', 'vm3'])
+        )
+
     def test_deploys_of_images_are_counted(self):
         for action in ('hit', 'miss', 'bypass', 'prefetch', 'pin', 'evict'):
             self.history.add('pool', action, image_id='a')

@@ -53,6 +53,17 @@ class InstanceDisksTest(base.ClockTestCase):
         self.assertEqual([], self.disks.list('pool'))
         self.assertFalse(os.path.exists(self.path('state', 'finished')))
 
+    def test_a_late_request_is_recorded(self):
+        entry = self.disks.start('pool', 'vm', 5)
+        self.disks.set_requested(entry)
+        self.assertEqual([entry], self.disks.list('pool'))
+        entry = dataclasses.replace(
+            entry, started_clock=entry.started_clock - 100
+        )
+        self.disks.set_requested(entry)
+        (found,) = self.disks.list('pool')
+        self.assertGreater(found.started_clock, entry.started_clock + 99)
+
     def test_list_returns_the_oldest_first(self):
         for name in 'ab':
             self.disks.start('pool', name, 5)

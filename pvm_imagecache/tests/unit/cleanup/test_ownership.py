@@ -283,6 +283,24 @@ class MayStillAppearTest(base.TestCase):
         self.assertTrue(ownership.may_still_appear(None, 10.0, 3609.0))
         self.assertFalse(ownership.may_still_appear(None, 10.0, 3610.0))
 
+    def test_a_copy_of_a_large_disk_may_take_long(self):
+        for size, rate, hours in (
+            (1 << 30, None, 1),
+            (1 << 40, None, 36),
+            (1 << 40, 1 << 20, 1165),
+            (1 << 40, 1 << 30, 1),
+        ):
+            self.assertTrue(
+                ownership.may_still_appear(
+                    None, 0.0, hours * 3600.0 - 1, size, rate
+                )
+            )
+            self.assertFalse(
+                ownership.may_still_appear(
+                    None, 0.0, (hours + 1) * 3600.0, size, rate
+                )
+            )
+
 
 class IsCreatedForTest(base.TestCase):
     @base.generated

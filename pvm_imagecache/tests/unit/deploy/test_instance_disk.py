@@ -335,6 +335,47 @@ class BypassTest(base.CacheTestCase):
             self._bypassed('Waited 0 s for the lock')
         self.check_not_cached('disk')
 
+    def test_a_disk_without_answer_is_not_copied_twice(self):
+        for number, error in enumerate(
+            (
+                exceptions.UpdateUnanswered(pool='p', what='w', reason='r'),
+                exceptions.UpdateNotMade(
+                    pool='p', what='w', reason='r', action='a'
+                ),
+            )
+        ):
+            self.deploy(f'earlier{number}')
+            copies = []
+
+            def fail(*args, error=error, copies=copies):
+                copies.append(args)
+                raise error
+
+            busy = [exceptions.PowerVMBusy(action='a', reason='busy')]
+
+            def fail_once(new, busy=busy):
+                if busy:
+                    raise busy.pop()
+
+            self.driver.before['copy_disk'] = fail
+            self.driver.before['create_disks'] = fail_once
+            done = self.deploy(f'disk{number}')
+            self.check(done, BYPASS)
+            self.assertIn('could not be copied', done.reason)
+            self.assertEqual(1, len(copies))
+            self.assertEqual([], busy)
+            self.driver.before.clear()
+
+    def test_a_miss_without_answer_bypasses_the_cache(self):
+        def fail(new):
+            if len(new) > 1:
+                raise exceptions.UpdateUnanswered(
+                    pool='p', what='w', reason='r'
+                )
+
+        self.driver.before['create_disks'] = fail
+        self.check(self.deploy(), BYPASS)
+
     def test_hit_needs_no_fill_lock(self):
         self.deploy('earlier')
         with self.locks.hold(f'image-pool-{self.base_name}', 0):

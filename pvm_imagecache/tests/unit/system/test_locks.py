@@ -274,3 +274,13 @@ class LocksTest(base.TestCase):
             exceptions.CatalogError, self.locks.hold('a', 0).__enter__
         )
         self.assertIn(self.path('locks', 'a.lock'), str(error))
+
+    def test_a_holder_announces_how_long_it_needs_a_lock(self):
+        self.assertEqual(0.0, self.locks.announced('a'))
+        with self.locks.hold('a', 0) as held:
+            self.assertEqual(0.0, self.locks.announced('a'))
+            held.announce(500.0)
+            self.assertTrue(499 < self.locks.announced('a') <= 502)
+            self.assertEqual(f'process {os.getpid()}', self._refused().holder)
+        with self.locks.hold('a', 0):
+            self.assertEqual(0.0, self.locks.announced('a'))
