@@ -20,12 +20,14 @@ from oslo_upgradecheck import upgradecheck
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.cmd import status
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit.cmd import cases
+from pvm_imagecache.tests.unit.platform_check import platforms
 
 _SUCCESS = upgradecheck.Code.SUCCESS
 _WARNING = upgradecheck.Code.WARNING
@@ -139,7 +141,7 @@ class ChecksTest(base.TestCase):
         self.assertEqual((_SUCCESS, ''), self._check('Untracked disks'))
         code, details = self._check('Other catalogs')
         self.assertEqual(_WARNING, code)
-        self.assertIn('5e1f0c2a (1 base images, 0 other disks)', details)
+        self.assertIn('5e1f0c2a (base images: 1, other disks: 0)', details)
 
     def test_other_catalogs_are_not_checked_without_the_disks(self):
         self.driver = fakes.FakePool()
@@ -153,6 +155,24 @@ class ChecksTest(base.TestCase):
             (_SUCCESS, 'The pool caches images itself.'),
             self._check('Untracked disks'),
         )
+
+    def test_facts_of_another_level_are_a_warning(self):
+        self.driver = platforms.Platform()
+        self.assertEqual(_SUCCESS, self._check('Platform facts')[0])
+        path = cache.catalog_path(self.conf)
+        with contextlib.closing(facade.Catalog(path)) as catalog:
+            for level, code in (
+                (str(self.driver.platform_access().levels()), _SUCCESS),
+                ('another', _WARNING),
+            ):
+                catalog.platform_facts.record(
+                    'pool', {'granularity': 5}, {}, level
+                )
+                self.assertEqual(code, self._check('Platform facts')[0])
+        self.driver = fakes.FakeDriver()
+        code, details = self._check('Platform facts')
+        self.assertEqual(_SUCCESS, code)
+        self.assertIn('cannot measure', details)
 
     def test_the_session_is_closed(self):
         checks = status.Checks(self.conf)

@@ -326,6 +326,27 @@ class ConflictTest(VolumeGroupTestCase):
         )
         self.assertEqual(list(range(powervm.UPDATE_ATTEMPTS)), pauses)
 
+    def test_status_409_is_a_conflict_if_the_platform_refuses_updates(self):
+        left = [1]
+
+        def refuse(created, deleted):
+            if created and left:
+                left.pop()
+                raise refusal(409)
+
+        self.powervm.before_update = refuse
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed,
+            self.group.change,
+            [Create(new('a'))],
+        )
+        left.append(1)
+        self.group.facts = lambda: platform_facts.PlatformFacts(
+            concurrent_updates=platform_facts.ConcurrentUpdates.REFUSED
+        )
+        (disk,) = self.group.change([Create(new('a'))])
+        self.assertEqual('a', disk.name)
+
     def test_other_refusals_are_not_repeated(self):
         def refuse(created, deleted):
             raise refusal(400)
@@ -521,6 +542,7 @@ class LostAnswerTest(VolumeGroupTestCase):
         refusals = [
             volume_groups.refusal(http.HTTPStatus.PRECONDITION_FAILED)
         ] * 3 + [volume_groups.refusal(http.HTTPStatus.SERVICE_UNAVAILABLE)]
+        refusals += [volume_groups.refusal(http.HTTPStatus.CONFLICT)] * 9
 
         def busy(created, deleted):
             if refusals and not created:
@@ -533,7 +555,7 @@ class LostAnswerTest(VolumeGroupTestCase):
         (disk,) = self.group.change([Create(new('a', label='ours'))])
         self.assertEqual(self.powervm.disk('a').udid, disk.udid)
         self.assertEqual([['a'], []], self.powervm.updates)
-        self.assertEqual(4, len(slept))
+        self.assertEqual(13, len(slept))
 
     def test_no_update_is_queued_that_may_be_outdated(self):
         # If-Match is not respected: it would delete the new disks.
