@@ -54,8 +54,9 @@ def read(path: str, directory: str, since: float, owners: set[int]) -> str:
 
     The file must be a regular file with one name, owned by one of the
     owners, that other users cannot write to. It has at most 4 KiB of the
-    characters of a token. No link is followed, except one that only root
-    could make, such as /var/run, if no directory is configured.
+    characters of a token, and is not a file of the kernel, as in /proc. No
+    link is followed, except one that only root could make, such as /var/run,
+    if no directory is configured.
 
     :param path: as the server named it.
     :param directory: the file must be below it. If it is empty, the file
@@ -166,7 +167,12 @@ def _token(opened: tuple[int, bool], since: float, owners: set[int]) -> str:
         raise Refused('it was not written for this logon')
     if status.st_size > MAX_TOKEN:
         raise Refused(f'it has more than {MAX_TOKEN} bytes')
-    return _checked(os.read(fd, MAX_TOKEN + 1))
+    content = os.read(fd, MAX_TOKEN + 1)
+    # Those of the kernel, as below /proc/sys, are new whenever the kernel
+    # makes an inode. Their size is 0 or 4096, whatever they contain.
+    if len(content) != status.st_size:
+        raise Refused('its size is not that of its content')
+    return _checked(content)
 
 
 def _checked(content: bytes) -> str:

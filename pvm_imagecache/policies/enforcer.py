@@ -163,7 +163,7 @@ def get_enforcer(
     try:
         # A few lines can describe rules of any size.
         with open(policy_file, encoding='utf-8') as file:
-            yaml_files.load(file)
+            policy_files.check_content(yaml_files.load(file, unique=True))
         enforcer.load_rules()
         enforcer.check_rules(raise_on_violation=True)
         remote.check(enforcer.rules)

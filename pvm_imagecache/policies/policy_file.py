@@ -16,8 +16,10 @@ A file that cannot be found only because a directory cannot be read, or that
 another user can change, must not end in the default rules.
 """
 
+from collections.abc import Mapping
 import os
 import stat
+from typing import Any
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
@@ -55,6 +57,22 @@ def exists(path: str) -> bool:
             path=path, reason=error.strerror or text.one_line(error)
         ) from error
     return True
+
+
+def check_content(content: Any) -> None:
+    """Check that each rule of a policy file has a check.
+
+    oslo.policy would allow everything to all users by a rule without one,
+    for example if the line with its check was made a comment.
+
+    :param content: the content of the file.
+    :raises ValueError: if there is a rule without a check.
+    """
+    if not isinstance(content, Mapping):
+        return
+    for name, check in content.items():
+        if check is None:
+            raise ValueError(f'"{name}" has no check')
 
 
 def _is_missing(path: str) -> bool:

@@ -34,10 +34,12 @@ class TooLarge(yaml.YAMLError):
     """A file, or the tree that it describes, is too large or has no end."""
 
 
-def load(file: TextIO) -> Any:
+def load(file: TextIO, *, unique: bool = False) -> Any:
     """Return the content of a YAML file.
 
     :param file: the file, open for reading.
+    :param unique: whether a key of the file that occurs twice is an error;
+        otherwise the last one counts.
     :returns: the content, of plain types.
     :raises TooLarge: if it is too large, too deep, or contains itself.
     :raises yaml.YAMLError: if it is not valid.
@@ -54,12 +56,24 @@ def load(file: TextIO) -> Any:
             return None
         if _nodes(node, {}, 0) > MAX_NODES:
             raise TooLarge(f'it describes more than {MAX_NODES} nodes')
+        if unique:
+            _check_unique(node)
         return loader.construct_document(node)
     except (RecursionError, ValueError, OverflowError) as error:
         # Deep nesting, and numbers or dates that are none.
         raise yaml.YAMLError('it has values that cannot be read') from error
     finally:
         loader.dispose()
+
+
+def _check_unique(node: yaml.Node) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            raise yaml.YAMLError(f'"{key.value}" is in it twice')
+        seen.add(str(key.value))
 
 
 def _nodes(node: yaml.Node, known: dict[int, int], depth: int) -> int:

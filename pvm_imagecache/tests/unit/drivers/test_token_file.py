@@ -99,6 +99,13 @@ class TokenFileTest(base.TestCase):
         self.began = time.time() + 1
         self.assert_refused('for this logon')
 
+    def test_files_of_the_kernel_are_refused(self):
+        # They are as new as this process, and look like tokens. Of root,
+        # that is true for the key in /proc/sys/net/ipv4/tcp_fastopen_key.
+        self.began = 0
+        for name in ('comm', 'sessionid'):
+            self.assert_refused('its size', f'/proc/{os.getpid()}/{name}')
+
     def test_links_are_not_followed(self):
         (self.directory / 'a').symlink_to(self.file)
         (self.directory / 'b').symlink_to(self.directory)

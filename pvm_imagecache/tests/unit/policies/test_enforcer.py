@@ -94,6 +94,9 @@ class WithFileTest(base.TestCase):
             'x',
             '"pvm_imagecache:list": "rule:nothing"',
             f'a: &a [1, 1, 1, 1]\n{bomb}',
+            # The operator made the line with the check a comment.
+            '"pvm_imagecache:list":\n#  "role:admin"',
+            '"pvm_imagecache:list": "!"\npvm_imagecache:list: "@"',
         ):
             error = self.assertRaises(
                 exceptions.ConfigurationError,
