@@ -304,9 +304,9 @@ class DiskOfOtherCatalog(RequestRefused):
     msg_fmt = (
         'Disk "%(name)s" belongs to another catalog (%(catalog)s): that of '
         'another host, of another state_path, or of a state directory that '
-        'was deleted. "pvm-imagecache usage" shows the ID of the catalog of '
-        'a host. Nothing was changed. If that catalog is no longer used, add '
-        '--take-over.'
+        'was deleted. Nothing was changed. Compare the catalog_id in '
+        '"pvm-imagecache usage" of each host. If no host uses that catalog, '
+        'add --take-over.'
     )
 
 
@@ -1541,13 +1541,12 @@ class BaseImageOfOtherCatalog(BaseImageOccupied):
     """
 
     msg_fmt = (
-        'Image %(image)s is not cached by this host, because disk %(name)s '
-        'is the base image of another catalog (%(catalog)s). Possible '
-        'causes: another host caches images in this pool; state_path was '
-        'changed; the state directory was deleted. "pvm-imagecache usage" '
-        'shows the ID of the catalog of a host. Use another pool for each '
-        'host, or correct state_path. If the other catalog is no longer '
-        'used, run "pvm-imagecache verify --take-over %(catalog)s".'
+        'Image %(image)s is not cached: disk %(name)s is the base image of '
+        'another catalog (%(catalog)s). Another host caches images in this '
+        'pool, state_path was changed, or the state directory was deleted: '
+        'compare the catalog_id in "pvm-imagecache usage" of each host. If '
+        'no host uses that catalog, run "pvm-imagecache verify --take-over '
+        '%(catalog)s".'
     )
 
 

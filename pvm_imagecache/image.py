@@ -105,6 +105,9 @@ class Image:
     :ivar checksum: MD5, hexadecimal; the only hash of an old image.
     :ivar signature: the signature of the bytes, if the image has one. It is
         not compared, and the catalog does not keep it.
+    :ivar created_at: when Glance created the image, in its words; '' if that
+        is not known. Nobody can choose it, so that it differs from that of a
+        copy of the image in another Glance. It is not compared.
     """
 
     id: str
@@ -118,6 +121,7 @@ class Image:
     signature: Signature = dataclasses.field(
         default=Signature(), compare=False
     )
+    created_at: str = dataclasses.field(default='', compare=False)
 
     @property
     def label(self) -> str:

@@ -297,6 +297,22 @@ class ImageManager:
         """
         return origin.find(self._cache, name)
 
+    def other_catalog_of(self, disk: base.Disk) -> str:
+        """Return the other catalog that a disk belongs to.
+
+        :param disk: as the pool shows it.
+        :returns: the beginning of the ID of the other catalog; '' if it
+            belongs to none, or if the catalog cannot be read.
+        """
+        try:
+            return ownership.other_catalog_of(disk, self._cache.own_catalogs())
+        except exceptions.CatalogError as error:
+            LOG.warning(
+                'The owner of disk %(disk)s is not known: %(error)s',
+                {'disk': disk.name, 'error': error},
+            )
+            return ''
+
     def delete_disk(
         self,
         name: str,
@@ -454,6 +470,8 @@ class ImageManager:
         )
         if not self._catalog.exists:
             return usage
+        if self.caches_images:
+            self._record_others(pool.id, others)
         return dataclasses.replace(
             usage,
             totals=self._catalog.history.totals(pool.id),
@@ -1009,6 +1027,15 @@ class ImageManager:
             metrics.write(self._cache.settings.metrics_textfile, self.usage())
         except exceptions.PVMImageCacheError as error:
             LOG.warning('Could not write the metrics: %s', error)
+
+    def _record_others(
+        self, pool: str, others: Sequence[models.OtherCatalog]
+    ) -> None:
+        """Record other catalogs, for commands that do not ask PowerVM."""
+        try:
+            self._catalog.identity.record_others(pool, others)
+        except exceptions.CacheFault as error:
+            LOG.debug('Could not record other catalogs: %s', error)
 
     def _record_pool(self) -> None:
         """Record which pool it is, for commands that do not ask PowerVM.

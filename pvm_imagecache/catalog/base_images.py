@@ -33,8 +33,11 @@ _COLUMNS: Final = (
     'pool, disk_name, image_id, image_name, size, virtual_size, disk_format,'
     ' os_hash_algo, os_hash_value, checksum, state, fill_id, holder, udid,'
     ' capacity, bytes_done, created_at, ready_at, last_used_at, hits, reason,'
-    ' started_clock, ready_clock, used_clock, verified_signature'
+    ' started_clock, ready_clock, used_clock, verified_signature,'
+    ' image_created_at'
 )
+#: Characters; more than any time in ISO 8601 has.
+_LONGEST_TIME: Final = 64
 
 
 class BaseImages:
@@ -488,6 +491,7 @@ def _record(row: catalog_connection.Row) -> models.BaseImage:
             os_hash_algo=row.text_or_none('os_hash_algo'),
             os_hash_value=row.text_or_none('os_hash_value'),
             checksum=row.text_or_none('checksum'),
+            created_at=row.text_or_none('image_created_at') or '',
         ),
         state=row.member('state', models.State),
         fill_id=row.matching('fill_id', catalog_connection.FILL_ID),
@@ -522,4 +526,5 @@ def _image_columns(
         'os_hash_algo': image.os_hash_algo,
         'os_hash_value': image.os_hash_value,
         'checksum': image.checksum,
+        'image_created_at': image.created_at[:_LONGEST_TIME] or None,
     }

@@ -211,7 +211,8 @@ CREATE TABLE failed_downloads (
 """,
     # What was measured of the platform of each pool; and the ID of this
     # catalog, which the labels of its disks carry; the catalogs that it has
-    # taken over; and other catalogs that have base images in a pool.
+    # taken over; other catalogs that have base images in a pool; and when
+    # Glance created an image, which is not known of older base images.
     8: """
 CREATE TABLE platform_facts (
     pool TEXT NOT NULL,
@@ -227,6 +228,7 @@ CREATE TABLE identity (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     catalog_id TEXT NOT NULL
 );
+ALTER TABLE base_images ADD COLUMN image_created_at TEXT;
 INSERT INTO identity VALUES (1, lower(hex(randomblob(16))));
 CREATE TABLE former_catalogs (
     catalog_id TEXT PRIMARY KEY,

@@ -177,8 +177,9 @@ class _Reconciler:
                 f'{pool.name} has {each.base_images} base image(s) of another '
                 f'catalog ({each.catalog}; the catalog of this host is '
                 f'{catalog.catalog_id}). They are not used and not changed. '
-                'Possible causes: another host caches images in this pool; '
-                'state_path was changed; the state directory was deleted.'
+                'Another host caches images in this pool, state_path was '
+                'changed, or the state directory was deleted: see '
+                '"pvm-imagecache verify --help"'
             )
 
     def _untracked(

@@ -22,10 +22,21 @@ image counts as deleted if all of these hold:
   find out; or it is certain that the image was in this Glance: it shows
   another cached image with the same hash, or has the record of another one
   that was deleted.
+
+The Glance of another region may have copies of cached images, with the same
+IDs and hashes. Nobody can choose the time at which an image was created, so
+that a copy has another one. Therefore:
+
+* if a cached image that Glance shows has another time, it is another Glance;
+* an image whose time was recorded counts as deleted only if Glance shows
+  another cached image with the recorded time, or has the record of the
+  deletion. Of images that earlier releases fetched, the time is not known.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import enum
 from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
@@ -81,10 +92,9 @@ def find(
     found = {each: source.presence(each) for each in missing}
     deleted = _with(found, presence.Presence.DELETED)
     absent = _with(found, presence.Presence.ABSENT)
-    is_the_right_one = deleted or any(
-        state.text == glance_state.SAME for state in states.values()
-    )
-    if absent and not is_the_right_one:
+    _check_no_copy(images, states)
+    evidence = _evidence(images, states)
+    if absent and not (deleted or evidence is not _Evidence.NONE):
         raise exceptions.DeletionNotProven(
             reason=f'Glance shows none of the {len(images)} cached image(s) '
             f'to {source.whose}, and does not know {len(absent)} of them. It '
@@ -92,11 +102,71 @@ def find(
             'region in [glance]. If the images were deleted, purge them by '
             'ID.'
         )
+    known = {each.id for each in images if each.created_at}
+    unproven = absent & known
+    if unproven and evidence is not _Evidence.SAME_GLANCE and not deleted:
+        raise exceptions.DeletionNotProven(
+            reason=f'Nothing shows that {len(unproven)} of the cached '
+            'image(s), which Glance does not know, came from it: it shows no '
+            'cached image of which the time of its creation was recorded. '
+            'If the images were deleted, purge them by ID.'
+        )
     return Deletions(
         deleted | absent,
         _with(found, presence.Presence.HIDDEN),
         source.whose,
     )
+
+
+def _check_no_copy(
+    images: 'Sequence[image_module.Image]',
+    states: 'Mapping[str, glance_state.State]',
+) -> None:
+    """Check that Glance shows no image that was created at another time.
+
+    Glance does not use an ID again, unless the record of the deleted image
+    was removed.
+    """
+    for each in images:
+        found = states[each.id].created_at
+        if each.created_at and found and found != each.created_at:
+            raise exceptions.DeletionNotProven(
+                reason=f'Image {each.label} was created at {found} in this '
+                f'Glance, and the cached one at {each.created_at}: it seems '
+                'to be the Glance of another region, which has copies. Check '
+                'the address and the region in [glance]. If the image was '
+                'created again with the same ID, purge it by ID first.'
+            )
+
+
+class _Evidence(enum.Enum):
+    """What the cached images that Glance shows say about it."""
+
+    SAME_GLANCE = enum.auto()
+    """It shows an image that was cached from it."""
+
+    UNKNOWN = enum.auto()
+    """It shows an image with the same ID and hash, which may be a copy."""
+
+    NONE = enum.auto()
+
+
+def _evidence(
+    images: 'Sequence[image_module.Image]',
+    states: 'Mapping[str, glance_state.State]',
+) -> _Evidence:
+    """Return what the images that Glance shows say about it."""
+    found = _Evidence.NONE
+    for each in images:
+        state = states[each.id]
+        if not state.shown:
+            continue
+        if not each.created_at or not state.created_at:
+            if state.text == glance_state.SAME and (found is _Evidence.NONE):
+                found = _Evidence.UNKNOWN
+        elif state.text == glance_state.SAME:
+            found = _Evidence.SAME_GLANCE
+    return found
 
 
 def _with(

@@ -71,8 +71,8 @@ class OtherCatalogs(columns.FormattableColumn[Any]):
     def human_readable(self) -> str:
         """Return the number of disks of each catalog."""
         return ', '.join(
-            f'{each.catalog} ({each.base_images} base images, '
-            f'{each.other_disks} other disks)'
+            f'{each.catalog} (base images: {each.base_images}, '
+            f'other disks: {each.other_disks})'
             for each in self._value
         )
 

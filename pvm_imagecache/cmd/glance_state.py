@@ -43,11 +43,13 @@ class State:
         image that is not active.
     :ivar shown: whether Glance shows the image.
     :ivar name: its name in Glance; None if it has none, or is not shown.
+    :ivar created_at: when Glance created it; '' if that is not known.
     """
 
     text: str
     shown: bool = False
     name: str | None = None
+    created_at: str = ''
 
 
 def states(
@@ -71,7 +73,12 @@ def _state(
         found = source.entry(image.id)
     except exceptions.ImageNotFound:
         return State(GONE)
-    return State(_text(image, found), shown=True, name=found.name)
+    return State(
+        _text(image, found),
+        shown=True,
+        name=found.name,
+        created_at=found.created_at,
+    )
 
 
 def _text(image: image_module.Image, found: 'entry_module.Entry') -> str:

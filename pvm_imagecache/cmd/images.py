@@ -35,8 +35,8 @@ class ListImages(base.Lister):
 
     The least recently used image is first. In a table, IDs are shortened to
     the prefix that distinguishes the images. Other formats have full IDs. A
-    warning is shown if the last check of the pool found base images of
-    another catalog: see "usage".
+    warning is shown if the pool had base images of another catalog when it
+    was read last: see "usage".
     """
 
     rule = rules.LIST
@@ -86,7 +86,11 @@ class ListImages(base.Lister):
         )
         reader = self.app.reader
         found = reader.list()
-        for each in reader.other_catalogs():
+        others = reader.other_catalogs()
+        if not others and self.app.asked_powervm:
+            # No process has recorded anything in this state directory.
+            others = self.app.manager.usage().other_catalogs
+        for each in others:
             self.app.LOG.warning(
                 'The pool has %d base image(s) of another catalog (%s), '
                 'which are not listed: see "pvm-imagecache usage".',

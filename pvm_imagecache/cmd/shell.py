@@ -247,6 +247,11 @@ class Shell(app.App):
         return self._reader
 
     @property
+    def asked_powervm(self) -> bool:
+        """Whether the command needed PowerVM to find the pool."""
+        return self._manager is not None
+
+    @property
     def source(self) -> 'image_source.ImageSource':
         """The images of Glance that are visible to the configured user."""
         if self._source is None:

@@ -228,8 +228,8 @@ class Checks(upgradecheck.UpgradeCommands):
             return _Result(_Code.SUCCESS, 'Not checked: no disks were read.')
         if self._others:
             found = ', '.join(
-                f'{each.catalog} ({each.base_images} base images, '
-                f'{each.other_disks} other disks)'
+                f'{each.catalog} (base images: {each.base_images}, '
+                f'other disks: {each.other_disks})'
                 for each in self._others
             )
             return _Result(

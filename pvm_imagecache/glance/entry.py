@@ -103,6 +103,7 @@ class Entry:
             os_hash_value=self.facts.get('os_hash_value'),
             checksum=self.facts.get('checksum'),
             signature=properties.signature(self.facts),
+            created_at=self.created_at,
         )
         image_module.check_format(image)
         return image

@@ -144,6 +144,11 @@ def label_of(record: BaseImage | InstanceDisk) -> str:
     return ownership.label(record.fill_id)
 
 
+def fill_of(disk: driver_base.Disk) -> str:
+    """Return a fill ID whose disks have the label of this one."""
+    return ownership.adopted_fill_id(disk, '0' * 32)
+
+
 def remembered_pool(catalog: Catalog, conf: Any) -> str | None:
     """Return the pool that commands without PowerVM show."""
     return catalog.pools.id_of(cache_conf.pool_name(conf))

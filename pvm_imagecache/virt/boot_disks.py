@@ -208,13 +208,27 @@ class BootDisks:
     def delete_named(self, name: str, context: Any) -> None:
         """Delete the disk of a name, unless it is mapped to a partition.
 
+        Another host that uses the same pool can have a disk of that name: a
+        disk of another catalog is kept, and a warning is logged.
+
         :param name: of the disk; it is no error if there is none.
         :param context: the ``RequestContext`` of nova.
         :raises PVMImageCacheError: if it cannot be deleted.
         """
         disk = self._images.driver.find_disk(name)
-        if disk is not None:
-            self.delete(Attached(disk.name, disk.udid), context)
+        if disk is None:
+            return
+        catalog = self._images.other_catalog_of(disk)
+        if catalog:
+            LOG.warning(
+                'Not deleting disk %(disk)s: it belongs to another catalog '
+                '(%(catalog)s), and is mapped to no partition. If that '
+                'catalog is no longer used, delete the disk with '
+                '"pvm-imagecache disk delete --take-over"',
+                {'disk': name, 'catalog': catalog},
+            )
+            return
+        self.delete(Attached(disk.name, disk.udid), context)
 
     def _change(self, server: str, change: Callable[[Any], bool]) -> None:
         """Read, change and update the mappings of a VIOS.

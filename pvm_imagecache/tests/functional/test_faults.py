@@ -570,8 +570,7 @@ class CatalogFaultsTestCase(_Base):
                 pool,
                 name,
                 SIZE,
-                # The label has the first half of a fill ID.
-                disk.label.removeprefix('imagecache_').ljust(32, '0'),
+                seams.fill_of(disk),
             )
             seams.set_udid(catalog, entry, disk.udid)
         self.map_disk(self.manager, 'vm1')

@@ -19,6 +19,7 @@ from http import server as http_server
 import json
 import pathlib
 import shutil
+import sqlite3
 import tempfile
 import threading
 from typing import Any
@@ -276,6 +277,36 @@ class PurgeDeletedTestCase(functional_base.FunctionalTestCase):
             self.assert_kept(
                 self.conf(other.url, token), 'another region', 'none of the'
             )
+
+    def test_another_region_has_copies_of_half_of_the_images(self) -> None:
+        cached = self.cache(4)
+        other = other_region()
+        for number, image_id in enumerate(cached[:2]):
+            # As glance-replicator copies it: the same ID, data and name.
+            other.create_image(
+                'copy', images.raw_bytes(4096, number), id=image_id
+            )
+        self.addCleanup(other.client().images.delete, cached[0])
+        for token in (self.member, other.token()):
+            self.assert_kept(
+                self.conf(other.url, token), 'another region', cached[0][:8]
+            )
+        # As one of an earlier release.
+        with sqlite3.connect(
+            self.directory / 'state' / 'catalog.sqlite'
+        ) as file:
+            file.execute(
+                'UPDATE base_images SET image_created_at = NULL'
+                ' WHERE image_id = ?',
+                (cached[0],),
+            )
+        file.close()
+        other.client().images.delete(cached[1])
+        self.assert_kept(
+            self.conf(other.url, self.member), 'came from it', 'by ID'
+        )
+        self.delete(cached[3])
+        self.assertEqual({cached[3]: 'purged'}, self.purge('--yes'))
 
     def test_an_empty_glance(self) -> None:
         self.cache(3)

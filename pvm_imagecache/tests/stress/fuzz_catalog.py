@@ -40,6 +40,7 @@ import traceback
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import reader
 from pvm_imagecache.cmd import main as command
 from pvm_imagecache.system import locks
@@ -60,6 +61,8 @@ TABLES = (
     'failed_downloads',
     'platform_facts',
     'identity',
+    'former_catalogs',
+    'other_catalogs',
 )
 VALUES = (
     'NULL',
@@ -303,6 +306,10 @@ def _write(catalog: facade.Catalog, image: image_module.Image) -> None:
     catalog.platform_facts.record(
         'pool', {'granularity': 1 << 30}, {'keeps_labels': 'failed'}, 'level'
     )
+    catalog.identity.take_over('0a1b2c3d')
+    catalog.identity.record_others(
+        'pool', [models.OtherCatalog('5e1f0c2a', 1)]
+    )
     catalog.pools.record_run('pool')
     with contextlib.suppress(exceptions.CatalogConflict):
         catalog.base_images.start_fill('pool', 'i_1', image)
@@ -359,6 +366,10 @@ def _operate(path: pathlib.Path, read_only: bool) -> None:
             lambda: catalog.failed_downloads.get('pool', 'd'),
             lambda: catalog.platform_facts.read('pool'),
             lambda: catalog.catalog_id,
+            catalog.identity.own,
+            lambda: catalog.identity.others('pool'),
+            lambda: catalog.identity.take_over('ffffffff'),
+            lambda: catalog.identity.record_others('pool', []),
             lambda: catalog.instance_disks.list('pool'),
             lambda: [
                 catalog.instance_disks.finish(each)

@@ -358,6 +358,7 @@ class BrokenCatalog(facade.Catalog):
             'failed_downloads',
             'instance_disks',
             'history',
+            'identity',
             'platform_facts',
             'pools',
         ):
@@ -365,8 +366,8 @@ class BrokenCatalog(facade.Catalog):
 
     def _break(self, subject):
         target = getattr(self, subject)
-        for name in vars(type(target)):
-            if not name.startswith('_'):
+        for name, found in vars(type(target)).items():
+            if callable(found) and not name.startswith('_'):
                 setattr(
                     target,
                     name,

@@ -287,6 +287,19 @@ class FindTest(ManagerTestCase):
             self.assertIn(OTHER_ID, str(error))
             self.assertIn(third.id, str(error))
 
+    def test_the_catalog_that_a_disk_belongs_to_is_known(self):
+        other = self.driver.add(
+            'other',
+            label=ownership.label(models.new_fill_id(catalog_id='5e1f0c2a')),
+        )
+        self.assertEqual('5e1f0c2a', self.manager.other_catalog_of(other))
+        self.manager.create_disk(self.image, 'disk')
+        own = self.driver.find_disk('disk')
+        self.assertEqual('', self.manager.other_catalog_of(own))
+        self.assertEqual('5e1f0c2a', self.manager.other_catalog_of(other))
+        self.catalog.broken = {'identity.own'}
+        self.assertEqual('', self.manager.other_catalog_of(other))
+
     def test_usage_counts_images_bytes_and_actions(self):
         self.create()
         usage = self.manager.usage()

@@ -16,6 +16,7 @@ import sqlite3
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import schema
 from pvm_imagecache.catalog import trust
 from pvm_imagecache.tests.unit import base
@@ -152,6 +153,10 @@ class TrustTest(base.TestCase):
             ('platform_facts', 'platform', "x'ff'"),
             ('identity', 'catalog_id', "'../../x'"),
             ('identity', 'catalog_id', "x'ff'"),
+            ('base_images', 'image_created_at', "x'ff'"),
+            ('former_catalogs', 'catalog_id', "'../../x'"),
+            ('other_catalogs', 'catalog_id', "'../../x'"),
+            ('other_catalogs', 'base_images', "'x'"),
             ('pins', 'image_id', "x'ff'"),
             ('in_use', 'seen_at', "'x'"),
             ('history', 'action', "x'ff'"),
@@ -174,6 +179,10 @@ class TrustTest(base.TestCase):
             catalog.pins.set_in_use('p', ['i'])
             catalog.history.add('p', 'hit')
             catalog.failed_downloads.record('p', 'd', 'data', 'error')
+            catalog.identity.take_over('0a1b2c3d')
+            catalog.identity.record_others(
+                'p', [models.OtherCatalog('5e1f0c2a', 1)]
+            )
             catalog.platform_facts.record('p', {'keeps_labels': True}, {}, '')
             self.assertEqual(1, len(catalog.base_images.list('p')))
 
@@ -190,3 +199,5 @@ class TrustTest(base.TestCase):
             catalog.failed_downloads.get('p', 'd')
             catalog.platform_facts.read('p')
             self.assertTrue(catalog.catalog_id)
+            catalog.identity.own()
+            catalog.identity.others('p')

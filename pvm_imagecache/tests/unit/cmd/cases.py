@@ -56,6 +56,7 @@ class _Entry:
         self._found = found
         self.name = getattr(found, 'name', 'a name')
         self.status = getattr(found, 'status', 'active')
+        self.created_at = getattr(found, 'created_at', '')
 
     def image(self):
         """Return the image, or raise the error."""

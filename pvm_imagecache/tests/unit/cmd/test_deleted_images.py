@@ -73,6 +73,62 @@ class FindTest(base.TestCase):
         )
         self.assertRaises(exceptions.DeletionNotProven, self._find)
 
+    def _fetched(self, *times):
+        """Let the time of creation of some images be recorded."""
+        self.images = [
+            dataclasses.replace(each, created_at=time)
+            for each, time in zip(self.images, times, strict=True)
+        ]
+
+    def test_an_image_that_was_created_at_the_same_time_is_proof(self):
+        self._fetched('2026-01-01', '2026-01-02', '2026-01-03')
+        self._know(ABSENT, ABSENT)
+        self._show(self.images[2])
+        self.assertEqual(set(cases.IDS[:2]), self._find().deleted)
+
+    def test_a_copy_shows_that_it_is_another_glance(self):
+        self._fetched('2026-01-01', '2026-01-02', '2026-01-03')
+        copy = dataclasses.replace(self.images[2], created_at='2026-02-03')
+        for known in (ABSENT, DELETED, HIDDEN):
+            for shown in ((copy,), (copy, self.images[1])):
+                self.source.images = {}
+                self._know(known, known)
+                self._show(*shown)
+                error = self.assertRaises(
+                    exceptions.DeletionNotProven, self._find
+                )
+                for text in ('2026-02-03', '2026-01-03', 'another region'):
+                    self.assertIn(text, str(error))
+
+    def test_an_image_of_unknown_age_proves_only_for_others_of_it(self):
+        self._fetched('', '2026-01-02', '')
+        self._show(self.images[2])
+        self._know(ABSENT, HIDDEN)
+        self.assertEqual({cases.IDS[0]}, self._find().deleted)
+        self._know(ABSENT, ABSENT)
+        error = self.assertRaises(exceptions.DeletionNotProven, self._find)
+        self.assertIn('1 of the cached', str(error))
+        self._know(ABSENT, DELETED)
+        self.assertEqual(set(cases.IDS[:2]), self._find().deleted)
+
+    def test_a_glance_without_times_is_judged_as_before(self):
+        self._fetched('', '', '2026-01-03')
+        self._show(dataclasses.replace(self.images[2], created_at=''))
+        self._know(ABSENT, ABSENT)
+        self.assertEqual(set(cases.IDS[:2]), self._find().deleted)
+
+    def test_an_image_with_other_data_of_the_same_time_is_no_proof(self):
+        self._fetched('2026-01-01', '2026-01-02', '2026-01-03')
+        self._know(ABSENT, ABSENT)
+        self._show(
+            dataclasses.replace(
+                base.image_of(b'other'),
+                id=self.images[2].id,
+                created_at='2026-01-03',
+            )
+        )
+        self.assertRaises(exceptions.DeletionNotProven, self._find)
+
     def test_an_empty_glance_proves_nothing(self):
         self.source.images.clear()
         self._know(DELETED, DELETED, DELETED)

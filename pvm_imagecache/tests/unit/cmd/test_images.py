@@ -12,10 +12,24 @@
 
 """The commands ``list``, ``show`` and ``prefetch``."""
 
+from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit.cmd import cases
 
 
 class ListTest(cases.CommandTestCase):
+    def test_a_wrong_state_path_is_announced(self):
+        self.driver.add('i_00000000_0000', label=cases.LABEL_OF_OTHER)
+        self.assertEqual([], self.json('list'))
+        self.assertIn('another catalog (5e1f0c2a)', self.errors.getvalue())
+
+    def test_what_usage_found_is_announced(self):
+        self.cache('debian-13')
+        self.driver.add('i_00000000_0000', label=cases.LABEL_OF_OTHER)
+        self.run_command('usage')
+        self.driver.before['snapshot'] = fakes.refusal
+        self.run_command('list')
+        self.assertIn('another catalog (5e1f0c2a)', self.errors.getvalue())
+
     def test_base_images_of_another_catalog_are_announced(self):
         self.cache('debian-13')
         self.driver.add('i_00000000_0000', label=cases.LABEL_OF_OTHER)

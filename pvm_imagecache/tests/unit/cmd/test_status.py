@@ -120,7 +120,7 @@ class ChecksTest(base.TestCase):
         self.assertEqual((_SUCCESS, ''), self._check('Untracked disks'))
         code, details = self._check('Other catalogs')
         self.assertEqual(_WARNING, code)
-        self.assertIn('5e1f0c2a (1 base images, 0 other disks)', details)
+        self.assertIn('5e1f0c2a (base images: 1, other disks: 0)', details)
 
     def test_other_catalogs_are_not_checked_without_the_disks(self):
         self.driver = fakes.FakePool()

@@ -71,7 +71,7 @@ class UsageTest(cases.CommandTestCase):
                 self.json('usage')['other_catalogs'],
             )
             self.assertIn(
-                '5e1f0c2a (1 base images, 1 other disks)',
+                '5e1f0c2a (base images: 1, other disks: 1)',
                 self.run_command('usage'),
             )
             self.cache('debian-13')

@@ -36,6 +36,7 @@ class BootDisksTest(base.TestCase):
         self.disks = boot_disks.BootDisks(None, self.images)
         self.there = driver_base.Disk('disk', 'udid', base.GIB)
         self.images.driver.find_disk.return_value = self.there
+        self.images.other_catalog_of.return_value = ''
 
     def test_another_disk_of_the_name_is_not_deleted(self):
         self.disks.delete(boot_disks.Attached('disk', 'other'), None)
@@ -54,6 +55,16 @@ class BootDisksTest(base.TestCase):
         self.images.delete_disk.reset_mock()
         self.disks.delete_named('disk', None)
         self.images.delete_disk.assert_not_called()
+
+    def test_a_disk_of_another_catalog_is_not_deleted_by_its_name(self):
+        self.images.other_catalog_of.return_value = '5e1f0c2a'
+        with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
+            self.disks.delete_named('disk', None)
+        self.assertIn('(5e1f0c2a)', logs.output[0])
+        self.images.delete_disk.assert_not_called()
+        # That a partition had it proves that it is the instance's.
+        self.disks.delete(boot_disks.Attached('disk', 'udid'), 'for')
+        self.images.delete_disk.assert_called_once_with('disk', context='for')
 
     def _create(self, *outcomes):
         self.images.create_disk.side_effect = outcomes
