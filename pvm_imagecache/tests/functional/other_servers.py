@@ -38,6 +38,7 @@ class OtherServerCase(base.FunctionalTestCase):
     :cvar arguments: more ones of its command line.
     :cvar credentials: options of the configuration.
     :cvar hit: methods of the requests of a hit.
+    :cvar reads_late: whether a read may show what was before an update.
     """
 
     server = ''
@@ -45,6 +46,7 @@ class OtherServerCase(base.FunctionalTestCase):
     arguments: tuple[str, ...] = ()
     credentials = ''
     hit: tuple[str, ...] = ()
+    reads_late = False
 
     def start_powervm(self) -> None:
         ready = self.directory / 'ready'
@@ -81,6 +83,11 @@ class OtherServerCase(base.FunctionalTestCase):
         self.conf_file = self.write_conf(
             self.options + 'volume_group_name = cachevg'
         )
+
+    def tries(self, methods: list[str]) -> list[str]:
+        """The methods of a hit; again for each read that was outdated."""
+        times = len(methods) // len(self.hit) if self.reads_late else 1
+        return [*self.hit] * max(1, times)
 
     def ask(self, what: str) -> Any:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -119,7 +126,7 @@ class Deploys(OtherServerCase):
                 self.assert_holds(name, image_id, image.size)
                 methods = [each.split()[0] for each in self.ask('log')[seen:]]
                 if outcome is instance_disk.Outcome.HIT:
-                    self.assertEqual([*self.hit], methods)
+                    self.assertEqual(self.tries(methods), methods)
         self.assertEqual(0, self.ask('files'))
         self.assertEqual(4, len(manager.list()))
         self.assertTrue(

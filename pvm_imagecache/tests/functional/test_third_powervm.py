@@ -28,6 +28,7 @@ class ThirdPowerVMTestCase(other_servers.Deploys):
     server = 'third_powervm'
     inside = 'third'
     hit = ('GET', 'POST')
+    reads_late = True
 
     def test_unmodified_pypowervm_uses_the_server(self) -> None:
         port = int(self.url.rpartition(':')[2])
