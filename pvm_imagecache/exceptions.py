@@ -647,8 +647,8 @@ class FileListFull(PowerVMRequestFailed):
     """
 
     msg_fmt = (
-        'PowerVM refused to %(action)s: it has %(count)d File entries, one '
-        'for each upload, and no room for another one: %(reason)s. Wait '
+        'PowerVM refused to %(action)s: it has no room for another File '
+        'entry beside %(count)d, and each upload needs one: %(reason)s. Wait '
         'until other uploads end. If none is in progress, delete entries '
         'that other software left.'
     )
@@ -831,17 +831,6 @@ class SpaceRefused(NotEnoughSpace):
     )
 
 
-class FactNotMeasured(PVMImageCacheError):
-    """Raised if a platform check cannot find out a fact.
-
-    :ivar reason: why, without a final stop.
-    """
-
-    reason: str
-
-    msg_fmt = 'Not measured: %(reason)s.'
-
-
 class TooManyDisks(NotEnoughSpace):
     """Raised if the pool cannot have another disk, whatever its size is.
 
@@ -858,6 +847,17 @@ class TooManyDisks(NotEnoughSpace):
         '%(reason)s. Remove disks that are no longer needed, purge cached '
         'images, or convert the volume group to one with a higher limit.'
     )
+
+
+class FactNotMeasured(PVMImageCacheError):
+    """Raised if a platform check cannot find out a fact.
+
+    :ivar reason: why, without a final stop.
+    """
+
+    reason: str
+
+    msg_fmt = 'Not measured: %(reason)s.'
 
 
 class DiskExists(PowerVMError):
@@ -1376,6 +1376,19 @@ class DiskLargerThanBaseImage(CacheFault):
     msg_fmt = (
         'The disk is larger than base image "%(name)s", and wipe_disks is '
         'set: the rest of a copy could not be filled with zeros.'
+    )
+
+
+class LargerCopyRefused(CacheFault):
+    """Raised if the platform does not copy into larger disks.
+
+    :ivar name: name of the base image's disk.
+    """
+
+    msg_fmt = (
+        'The disk is larger than base image "%(name)s", and "pvm-imagecache '
+        'platform check" found that this platform does not copy into larger '
+        'disks.'
     )
 
 

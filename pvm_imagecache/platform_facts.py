@@ -41,7 +41,7 @@ class ConcurrentUpdates(enum.Enum):
     """It waits, and is carried out."""
 
     REFUSED = 'refused'
-    """It fails with status 412, as if the pool had changed."""
+    """It fails with status 412, as if the pool had changed, or 409."""
 
     BUSY = 'busy'
     """It fails with an error of a busy VIOS."""

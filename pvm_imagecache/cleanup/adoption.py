@@ -39,6 +39,7 @@ def delete_untracked(
     image: image_module.Image,
     name: str,
     own: Collection[str],
+    granularity: int | None = None,
 ) -> None:
     """Delete the untracked disk that has the name of an image's base image.
 
@@ -49,6 +50,7 @@ def delete_untracked(
     :param name: of the base image's disk.
     :param own: the catalogs whose disks may be deleted, see
         :func:`.ownership.other_catalog_of`.
+    :param granularity: see :func:`.ownership.is_created_for`.
     :raises BaseImageOfOtherCatalog: if another catalog has a record of it.
     :raises BaseImageOccupied: if it may be anything but a stale base image.
     :raises PowerVMError: if the pool cannot be read or the disk cannot be
@@ -57,7 +59,11 @@ def delete_untracked(
     named = _named(driver, name)
     check_other_catalogs(named, image.id, own)
     doubt = ownership.doubt_about(
-        named, image, driver.mapped(named), driver.upload_targets()
+        named,
+        image,
+        driver.mapped(named),
+        driver.upload_targets(),
+        granularity,
     )
     if named and doubt is None and not ownership.may_be_stale(named[0], own):
         doubt = f'it has the label "{named[0].label}"'
@@ -177,6 +183,7 @@ def candidate(
         image,
         cache.driver.mapped(named),
         cache.driver.upload_targets(),
+        cache.platform_facts().granularity,
     )
     if not named:
         doubt = 'there is no such disk'

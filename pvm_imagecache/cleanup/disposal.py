@@ -183,11 +183,12 @@ def _ours(
         if isinstance(record, models.InstanceDisk)
         else record.image.size
     )
+    granularity = cache.platform_facts().granularity
     return [
         disk
         for disk in named
         if ownership.is_ours(
-            disk, record.udid, record.fill_id, size, keeps_labels
+            disk, record.udid, record.fill_id, size, keeps_labels, granularity
         )
     ]
 

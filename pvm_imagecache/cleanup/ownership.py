@@ -191,16 +191,23 @@ def may_still_appear(
     return udid is None and clock - started_clock < longest
 
 
-def is_created_for(capacity: int, size: int) -> bool:
+def is_created_for(
+    capacity: int, size: int, granularity: int | None = None
+) -> bool:
     """Return whether PowerVM creates disks of a capacity for a size.
 
-    PowerVM rounds up by less than one GiB.
+    A size is rounded up to whole GiB, and then to what the pool allocates.
 
     :param capacity: of the disk, in bytes.
     :param size: that was requested, in bytes.
+    :param granularity: bytes that the pool allocates multiples of; None if
+        that is not known.
     :returns: whether the capacity fits the size.
     """
-    return 0 <= capacity - size < units.Gi
+    most = units.Gi
+    if granularity and units.Gi % granularity:
+        most += granularity
+    return 0 <= capacity - size < most
 
 
 def is_ours(
@@ -209,6 +216,7 @@ def is_ours(
     fill_id: str,
     size: int,
     pool_keeps_labels: bool,
+    granularity: int | None = None,
 ) -> bool:
     """Return whether a disk is the one that was created for a record.
 
@@ -222,6 +230,7 @@ def is_ours(
     :param fill_id: of the record.
     :param size: in bytes, as it was requested.
     :param pool_keeps_labels: False if the platform is known to drop labels.
+    :param granularity: as for :func:`is_created_for`.
     :returns: whether the disk belongs to the record.
     """
     if has_our_label(disk):
@@ -230,7 +239,7 @@ def is_ours(
         return disk.udid == udid
     if pool_keeps_labels:
         return False
-    return is_created_for(disk.capacity, size)
+    return is_created_for(disk.capacity, size, granularity)
 
 
 def may_be_stale(disk: base.Disk, own: Collection[str]) -> bool:
@@ -273,6 +282,7 @@ def doubt_about(
     image: image_module.Image,
     mapped: Collection[base.Disk],
     upload_targets: Collection[str],
+    granularity: int | None = None,
 ) -> str | None:
     """Return why disks of one name are not just one base image.
 
@@ -280,13 +290,14 @@ def doubt_about(
     :param image: that the base image would hold.
     :param mapped: disks that partitions use.
     :param upload_targets: UDIDs of disks that uploads are writing to.
+    :param granularity: as for :func:`is_created_for`.
     :returns: None if there is no doubt: at most one disk, of the capacity
         that the image needs, unmapped, and not being written.
     """
     if len(named) > 1:
         return f'there are {len(named)} disks of that name'
     for disk in named:
-        if not is_created_for(disk.capacity, image.size):
+        if not is_created_for(disk.capacity, image.size, granularity):
             return (
                 f'it has {text.size_exact(disk.capacity)}, which PowerVM '
                 'does not create for an image of '

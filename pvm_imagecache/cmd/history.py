@@ -41,6 +41,7 @@ ACTIONS: Final = {
     'take-over': 'the disks of another catalog became those of this one',
     'discard': 'a stale disk or record was removed',
     'quarantine': 'an image is no longer served',
+    'refuse': 'a disk was not created: another volume group has its name',
 }
 _DEFAULT_LIMIT: Final = 50
 

@@ -76,7 +76,37 @@ class Value(cliff_columns.FormattableColumn[Any]):
         return self._value
 
 
-class CheckPlatform(base.Lister):
+class _Facts(base.Lister):
+    """A list of facts."""
+
+    columns = _COLUMNS
+
+    def produce_output(
+        self,
+        parsed_args: argparse.Namespace,
+        column_names: Sequence[str],
+        data: Iterable[Sequence[Any]],
+    ) -> int:
+        """Print the facts. Called by cliff.
+
+        :param parsed_args: arguments of the command.
+        :param column_names: names of the columns.
+        :param data: the rows.
+        :returns: the exit code.
+        """
+        if parsed_args.formatter == 'table':
+            # As text, so that long messages of PowerVM are wrapped.
+            data = [
+                [
+                    each.human_readable() if isinstance(each, Value) else each
+                    for each in row
+                ]
+                for row in data
+            ]
+        return super().produce_output(parsed_args, column_names, data)
+
+
+class CheckPlatform(_Facts):
     """Find out how this PowerVM platform behaves, and store it.
 
     The command creates a few disks of its own in the volume group, at most
@@ -95,7 +125,6 @@ class CheckPlatform(base.Lister):
     """
 
     rule = rules.CHECK_PLATFORM
-    columns = _COLUMNS
     machine_oriented = ('Measured At', 'Platform')
     examples = (
         ('platform check', 'measure the platform'),
@@ -198,7 +227,7 @@ class CheckPlatform(base.Lister):
             terminal.write(f'[{number}/{total}] {what}')
 
 
-class ShowPlatform(base.Lister):
+class ShowPlatform(_Facts):
     """Show what is known of this PowerVM platform.
 
     "platform check" measures it. The state of a fact is "measured",
@@ -208,7 +237,6 @@ class ShowPlatform(base.Lister):
     """
 
     rule = rules.PLATFORM
-    columns = _COLUMNS
     machine_oriented = ('Platform',)
     examples = (
         ('platform show', 'all facts'),

@@ -546,7 +546,11 @@ class BaseImageFill:
             ):
                 return
             adoption.delete_untracked(
-                driver, self._image, self.name, self._cache.own_catalogs()
+                driver,
+                self._image,
+                self.name,
+                self._cache.own_catalogs(),
+                self._cache.platform_facts().granularity,
             )
         except exceptions.PowerVMError as error:
             raise self._occupied(

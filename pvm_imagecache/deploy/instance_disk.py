@@ -309,6 +309,11 @@ class InstanceDeploy:
             record.capacity or 0
         ):
             raise exceptions.DiskLargerThanBaseImage(name=record.disk_name)
+        if (
+            self._size > (record.capacity or 0)
+            and self._cache.platform_facts().copies_into_larger is False
+        ):
+            raise exceptions.LargerCopyRefused(name=record.disk_name)
         self._steps.report('copy', 0)
         try:
             disk = space.with_space(

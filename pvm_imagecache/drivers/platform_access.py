@@ -112,10 +112,11 @@ class PlatformAccess(abc.ABC):
 
     @abc.abstractmethod
     def is_conflict(self, error: exceptions.PowerVMError) -> bool:
-        """Return whether an update was refused because the pool changed.
+        """Return whether an update was refused because of another one.
 
         :param error: of :meth:`Update.send`.
-        :returns: True for HTTP 412.
+        :returns: True for HTTP 412, and for HTTP 409, with which a platform
+            may refuse an update while another one runs.
         """
 
     @abc.abstractmethod

@@ -51,6 +51,8 @@ MOST_BYTES: Final = 8 * units.Gi
 RESERVE: Final = 2 * units.Gi
 #: How often an update is sent while other clients change the pool.
 _ATTEMPTS: Final = 40
+#: How often the pool is read until it shows a change.
+_READS: Final = 8
 _PIECE: Final = units.Mi
 
 
@@ -202,12 +204,7 @@ class Bench:
             first, second = _new_disks(items, size, 'raw')
             etag = self.access.prepare([first]).etag
             self._keep(items[:1], self._send([first], None))
-            update = self.access.prepare([second])
-            if not etag or update.etag == etag:
-                raise exceptions.FactNotMeasured(
-                    reason='the platform has no ETag that changes with each '
-                    'update'
-                )
+            update = self._prepared_after(etag, second)
             self._mark_sent([second])
             try:
                 self._keep(items[1:], update.send(etag))
@@ -260,6 +257,7 @@ class Bench:
             :attr:`left`, and stays on record.
         """
         try:
+            self._wait_for(disks)
             deletions = self.cache.driver.delete_disks(disks)
         except exceptions.PVMImageCacheError as error:
             deletions = [base.Deletion(each, error) for each in disks]
@@ -397,6 +395,33 @@ class Bench:
         raise exceptions.VolumeGroupChanged(
             name=self.cache.driver.pool().name, attempts=_ATTEMPTS
         )
+
+    def _prepared_after(
+        self, etag: str, new: base.NewDisk
+    ) -> platform_access.Update:
+        """Prepare an update from a read with another ETag."""
+        for attempt in range(_READS):
+            update = self.access.prepare([new])
+            if etag and update.etag != etag:
+                return update
+            # The read may show the state before the last update.
+            retry.back_off(attempt)
+        raise exceptions.FactNotMeasured(
+            reason='the platform has no ETag that changes with each update'
+        )
+
+    def _wait_for(self, disks: Sequence[base.Disk]) -> None:
+        """Read the pool until it shows disks that were just created.
+
+        A disk that a read does not show is not deleted. On some platforms a
+        read shows the state before the last update for a moment.
+        """
+        udids = {each.udid for each in disks}
+        for attempt in range(_READS):
+            shown = self.cache.driver.snapshot().disks
+            if udids <= {each.udid for each in shown}:
+                return
+            retry.back_off(attempt)
 
     def _mark_sent(self, new: Sequence[base.NewDisk]) -> None:
         for each in new:

@@ -43,7 +43,6 @@ PLATFORMS: Final[dict[str, Settings]] = {
         'granularity': 64 * units.Mi,
         'concurrent_updates': 'busy',
         'copy_rate': _RATE,
-        'new_disks': 'stale',
         'name_wording': 'mklv-only',
         'space_wording': 'mklv-only',
     },

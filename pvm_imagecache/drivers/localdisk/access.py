@@ -14,6 +14,7 @@
 
 from collections.abc import Sequence
 import contextlib
+import http
 from importlib import metadata
 from typing import Any
 from typing import TYPE_CHECKING
@@ -89,7 +90,10 @@ class VolumeGroupAccess(platform_access.PlatformAccess):
     def is_conflict(self, error: exceptions.PowerVMError) -> bool:
         return isinstance(
             error, exceptions.PowerVMRequestFailed
-        ) and powervm.is_conflict(error)
+        ) and powervm.status_of(error) in (
+            http.HTTPStatus.PRECONDITION_FAILED,
+            http.HTTPStatus.CONFLICT,
+        )
 
     def sibling(self, name: str) -> base.DiskDriver:
         return self._sibling(lambda each: bool(each.name == name), name)

@@ -66,6 +66,7 @@ _LEAST_PATIENCE: Final = 60.0
 #: Seconds for which a deletion may start from a document read before.
 _KEPT_FOR: Final = 10.0
 
+_REFUSED: Final = platform_facts.ConcurrentUpdates.REFUSED
 _UOM: Final = f'{{{pvm_const.UOM_NS}}}'
 _MAPPINGS_PATH: Final = f'{_UOM}VirtualSCSIMappings'
 _MAPPED_DISKS: Final = etree.XPath(
@@ -249,7 +250,7 @@ class VolumeGroup:
 
     def _update(self, batch: list[changes.Request]) -> None:
         lost = 0
-        for attempt in powervm.update_attempts():
+        for attempt in powervm.update_attempts(self._met_another):
             document = (
                 self.read() if attempt.number else self._start_from(batch)
             )
@@ -304,6 +305,17 @@ class VolumeGroup:
                 raise
         raise exceptions.VolumeGroupChanged(
             name=self.name, attempts=powervm.UPDATE_ATTEMPTS
+        )
+
+    def _met_another(self, error: exceptions.PowerVMRequestFailed) -> bool:
+        """Return whether an update was refused because of another one.
+
+        HTTP 409 has other causes, too, unless this platform was seen to
+        refuse one of two updates.
+        """
+        return powervm.is_conflict(error) or (
+            powervm.status_of(error) == http.HTTPStatus.CONFLICT
+            and self.facts().concurrent_updates is _REFUSED
         )
 
     def _start_from(
@@ -422,7 +434,7 @@ class VolumeGroup:
     def _delete(self, disks: Iterable[base.Disk]) -> None:
         """Delete disks that an update made, of which no caller knows."""
         disks = list(disks)
-        for attempt in powervm.update_attempts():
+        for attempt in powervm.update_attempts(self._met_another):
             if not disks:
                 return
             document = self.read()

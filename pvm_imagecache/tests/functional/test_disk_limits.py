@@ -15,12 +15,18 @@
 Incident 50: the limit of logical volumes is reached while bytes are free.
 """
 
+import types
 from typing import Any
+from unittest import mock
 
 from oslo_utils import units
+from pypowervm.wrappers import vios_file as pvm_file
+from pypowervm.wrappers import virtual_io_server as pvm_vios
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import simulator
+from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.functional import incidents
 
 SIZE = 2 * units.Mi + 17
@@ -149,3 +155,103 @@ class Incident50TooManyDisksTestCase(incidents.IncidentTestCase):
             '3 of at most 4 disks', done.eviction.plan.choices[0].reason
         )
         self.assert_cached(self.cached[2])
+
+
+class FullFileListTestCase(incidents.IncidentTestCase):
+    """PowerVM keeps a File entry for each upload, and a hundred of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.image_id = self.store_raw(SIZE)
+
+    def _occupy(self, count: int) -> list[Any]:
+        """Make entries of uploads of other software, and no room left."""
+        adapter = self.adapter()
+        (vios,) = pvm_vios.VIOS.get(adapter)
+        self.plant('theirs')
+        udid = self.manager.driver.find_disk('theirs').udid
+        entries = [
+            pvm_file.File.bld(
+                adapter,
+                f'theirs{number}',
+                pvm_file.FileType.DISK_IMAGE,
+                vios.uuid,
+                f_size=5,
+                tdev_udid=udid,
+            ).create()
+            for number in range(count)
+        ]
+        self.powervm.control.change_settings(file_limit=count)
+        return entries
+
+    def test_it_is_awaited(self) -> None:
+        entries = self._occupy(2)
+        waits = []
+
+        def end_uploads(seconds: float) -> None:
+            waits.append(seconds)
+            for each in entries:
+                self.adapter().delete(
+                    each.schema_type, root_id=each.uuid, service='web'
+                )
+            entries.clear()
+
+        clock = types.SimpleNamespace(sleep=end_uploads)
+        with mock.patch.object(instance_disk, 'time', clock):
+            self.assertEqual('miss', self.deploy(self.image_id, 'vm1').value)
+        self.assertEqual(1, len(waits))
+        self.assertEqual(0, self.file_entries())
+
+    def test_one_entry_is_enough(self) -> None:
+        entries = self._occupy(2)
+        self.adapter().delete(
+            entries[0].schema_type, root_id=entries[0].uuid, service='web'
+        )
+        self.assertIn(
+            self.deploy(self.image_id, 'vm1').value, ('miss', 'bypass')
+        )
+        self.assertEqual(1, self.file_entries())
+
+    def test_entries_of_others_are_kept(self) -> None:
+        self._occupy(1)
+        error = self.assertRaises(
+            exceptions.FileListFull, self.deploy, self.image_id, 'vm1'
+        )
+        self.assertIn('no room for another File entry beside 1', str(error))
+        self.assertEqual(1, self.file_entries())
+        self.assertEqual({'theirs'}, set(self.disks()))
+
+    def test_entries_of_a_crashed_upload_are_removed(self) -> None:
+        other = self.store_raw(incidents.HELD_SIZE, 2)
+        self.kill_in_the_middle(other, 'vm0')
+        self.wait_until(lambda: self.file_entries() == 2)
+        self.powervm.control.change_settings(file_limit=2)
+        self.assertEqual('miss', self.deploy(self.image_id, 'vm1').value)
+        self.assertEqual(0, self.file_entries())
+
+
+class NamesInOtherGroupsTestCase(incidents.IncidentTestCase):
+    """verify shows disks of other volume groups that are in the way."""
+
+    volume_groups = (  # type: ignore[assignment]
+        simulator.Group('cachevg', 100),
+        simulator.Group('datavg', 100),
+    )
+
+    def test_verify_names_the_disk_and_its_group(self) -> None:
+        image_id = self.store_raw(SIZE)
+        name = naming.base_image_name(image_id)
+        for each in (name, 'vm1', 'other'):
+            self.powervm.control.plant_disk('datavg', each, units.Gi)
+        self.assertEqual('bypass', self.deploy(image_id, 'vm0').value)
+        self.assertRaises(
+            exceptions.DiskExistsElsewhere, self.deploy, image_id, 'vm1'
+        )
+        done = self.run_shell('verify', '--no-glance', '-f', 'value')
+        self.assertEqual(1, done.returncode, done.stderr)
+        for each in (name, 'vm1'):
+            self.assertIn(
+                f'{each} name taken by a disk in volume group datavg',
+                done.stdout,
+            )
+        self.assertNotIn('other', done.stdout)

@@ -16,124 +16,20 @@ It differs from ours in all that PowerVM leaves open: file-backed names,
 reused UDIDs, elements that nobody knows, updates without an etag refused.
 """
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
-import time
-from typing import Any
-import urllib.request
-
 from oslo_utils import units
 
 from pvm_imagecache import exceptions
-from pvm_imagecache.deploy import instance_disk
-from pvm_imagecache.tests import functional_base as base
-from pvm_imagecache.tests import images
-
-_START_TIMEOUT = 60.0
+from pvm_imagecache.tests.functional import other_servers
 
 
-class OtherPowerVMTestCase(base.FunctionalTestCase):
-    """Host, port, user and password are all that is told of it."""
-
-    def start_powervm(self) -> None:
-        ready = self.directory / 'ready'
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                '-m',
-                'pvm_imagecache.tests.servers.other_powervm',
-                '--state-dir',
-                str(self.directory / 'other'),
-                '--port',
-                '0',
-                '--ready-file',
-                str(ready),
-                '--user',
-                'admin',
-                '--password',
-                'secret',
-                '--watch-stdin',
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        self.addCleanup(process.wait)
-        self.addCleanup(process.stdin.close)
-        end = time.monotonic() + _START_TIMEOUT
-        while not (ready.exists() and ready.read_text().strip()):
-            if process.poll() is not None or time.monotonic() > end:
-                self.fail('the other server did not start')
-            time.sleep(0.02)
-        self.url = ready.read_text().strip()
-        host, port = self.url.removeprefix('http://').rsplit(':', 1)
-        self.options = (
-            f'host = {host}\nport = {port}\nprotocol = http\n'
-            'user = admin\npassword = secret\n'
-        )
-        self.conf_file = self.write_conf(
-            self.options + 'volume_group_name = cachevg'
-        )
-
-    def ask(self, what: str) -> Any:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f'{self.url}/other/{what}') as answer:
-            return json.load(answer)
-
-    def disks(self) -> dict[str, pathlib.Path]:
-        return {
-            os.path.basename(each['name']): pathlib.Path(each['path'])
-            for each in self.ask('disks')
-        }
-
-    def test_deploys_work_without_the_simulator(self) -> None:
-        manager = self.make_manager()
-        manager.usage()
-        stored = [
-            self.store_raw(1),
-            self.store_raw(units.Mi - 1, 1),
-            self.store_raw(units.Mi + 1, 2),
-            self.store(images.qcow2_bytes(units.Gi), 'qcow2'),
-        ]
-        for number, image_id in enumerate(stored):
-            image = self.image(image_id)
-            for name, outcome in (
-                (f'a{number}', instance_disk.Outcome.MISS),
-                (f'b{number}', instance_disk.Outcome.HIT),
-                (f'c{number}', instance_disk.Outcome.HIT),
-            ):
-                seen = len(self.ask('log'))
-                done = manager.create_disk(image, name)
-                self.assertEqual(outcome, done.outcome)
-                self.assert_holds(name, image_id, image.size)
-                methods = [each.split()[0] for each in self.ask('log')[seen:]]
-                if outcome is instance_disk.Outcome.HIT:
-                    # This pool drops labels: a record identifies its disk by
-                    # name, so that the name is checked before it is recorded.
-                    self.assertEqual(['GET', 'GET', 'POST'], methods)
-        self.assertEqual(0, self.ask('files'))
-        self.assertEqual(4, len(manager.list()))
-        self.assertTrue(
-            all(each.removed for each in manager.purge(manager.list()))
-        )
-        self.assertEqual(12, len(self.disks()))
-        for name in self.disks():
-            self.assert_holds(name, stored[int(name[1])], 1)
-            manager.delete_disk(name)
-        self.assertEqual({}, self.disks())
-
-    def test_numbers_that_are_used_again(self) -> None:
-        manager = self.make_manager()
-        first, second = self.store_raw(units.Mi, 1), self.store_raw(10, 2)
-        manager.prefetch(self.image(first))
-        manager.purge(manager.list())
-        manager.prefetch(self.image(second))
-        manager.create_disk(self.image(first), 'vm1')
-        manager.create_disk(self.image(second), 'vm2')
-        self.assert_holds('vm1', first, 1)
-        self.assert_holds('vm2', second, 1)
+class OtherPowerVMTestCase(other_servers.Deploys):
+    server = 'other_powervm'
+    inside = 'other'
+    arguments = ('--user', 'admin', '--password', 'secret')
+    credentials = 'user = admin\npassword = secret\n'
+    # This pool drops labels: a record identifies its disk by name, so that
+    # the name is checked before it is recorded.
+    hit = ('GET', 'GET', 'POST')
 
     def test_a_name_that_two_servers_have(self) -> None:
         ambiguous = self.make_manager(

@@ -25,6 +25,7 @@ from pvm_imagecache import platform_facts
 from pvm_imagecache.platform_check import probes
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import seams
+from pvm_imagecache.tests.functional import other_servers
 
 #: Of one copy, in bytes per second: fast, and slow enough to compare.
 COPY_RATE = 2 * units.Gi
@@ -237,3 +238,81 @@ class PlatformShellTestCase(base.FunctionalTestCase):
             self.assertEqual([], list(self.unfinished(manager)))
             with seams.no_late_requests():
                 self.assertEqual((), manager.reconcile().removed)
+
+
+class OtherPlatformTestCase(other_servers.OtherServerCase):
+    """The second server."""
+
+    server = 'other_powervm'
+    inside = 'other'
+    arguments = ('--user', 'admin', '--password', 'secret')
+    credentials = 'user = admin\npassword = secret\n'
+    other: str | None = 'rootvg'
+
+    def check(self) -> platform_facts.PlatformFacts:
+        self.patch(probes, 'UPLOAD_SIZE', 4 * units.Mi)
+        self.manager = self.make_manager()
+        self.done = self.manager.check_platform(self.other)
+        self.assertEqual({}, self.disks())
+        self.assertEqual(0, self.ask('files'))
+        self.assertEqual([], list(self.unfinished(self.manager)))
+        return platform_facts.from_values(
+            {each.fact: each.value for each in self.manager.platform()}
+        )
+
+    def test_its_facts_are_found(self) -> None:
+        facts = self.check()
+        self.assertEqual(
+            ('NovaLink REST API V1_9_0', False, units.Gi, True, True, True),
+            (
+                facts.platform_level,
+                facts.keeps_labels,
+                facts.granularity,
+                facts.fractional_capacity,
+                facts.copies_into_larger,
+                facts.names_per_vios,
+            ),
+        )
+        self.assertEqual(
+            (platform_facts.ConcurrentUpdates.QUEUED, True, True),
+            (
+                facts.concurrent_updates,
+                facts.stale_etag_refused,
+                facts.accepts_qcow2,
+            ),
+        )
+        self.assertIn('to allocate', facts.no_space_words or '')
+        self.assertIn('already used', facts.name_exists_words or '')
+
+
+class ThirdPlatformTestCase(OtherPlatformTestCase):
+    """The third server."""
+
+    server = 'third_powervm'
+    inside = 'third'
+    arguments = ()
+    credentials = ''
+    other = None
+
+    def test_its_facts_are_found(self) -> None:
+        facts = self.check()
+        self.assertEqual(
+            ('NovaLink REST API V1_11_0', True, 96 * units.Mi, True, True),
+            (
+                facts.platform_level,
+                facts.keeps_labels,
+                facts.granularity,
+                facts.fractional_capacity,
+                facts.copies_into_larger,
+            ),
+        )
+        self.assertEqual(
+            (platform_facts.ConcurrentUpdates.REFUSED, True, 40),
+            (
+                facts.concurrent_updates,
+                facts.stale_etag_refused,
+                facts.logical_volume_limit,
+            ),
+        )
+        self.assertIn('left in NAME', facts.no_space_words or '')
+        self.assertIn('given to something', facts.name_exists_words or '')

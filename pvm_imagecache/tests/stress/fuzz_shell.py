@@ -54,6 +54,7 @@ COMMANDS = (
     'verify',
     'adopt',
     'plugin list',
+    'platform show',
     'disk create',
     'disk delete',
     'help',

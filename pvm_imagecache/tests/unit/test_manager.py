@@ -30,6 +30,7 @@ from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import removal
 from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.deploy import prefetch
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import age
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import lru
@@ -780,6 +781,38 @@ class ExplainTest(ManagerTestCase):
         self.check_cached()
         self.assertEqual(base.GIB, self.manager.evict().freed)
         self.assertIsNone(self.record())
+
+
+class NamesElsewhereTest(ManagerTestCase):
+    def test_names_that_this_pool_needs_are_returned(self):
+        self.create('vm1')
+        self.driver.disks_elsewhere = lambda: [
+            (driver_base.Disk(name, 'u', 1), 'volume group x')
+            for name in ('vm1', 'theirs', self.base_name, 'starting')
+        ]
+        self.catalog.instance_disks.start('pool', 'starting', 5)
+        self.assertEqual(
+            dict.fromkeys(
+                ['vm1', self.base_name, 'starting'], 'volume group x'
+            ),
+            self.manager.names_elsewhere(),
+        )
+        self.driver.disks_elsewhere = list
+        self.assertEqual({}, self.manager.names_elsewhere())
+
+    def test_a_refused_name_is_in_the_history(self):
+        def refuse(*args):
+            raise exceptions.DiskExistsElsewhere(name='vm1', pool='x')
+
+        self.driver.before['create_disks'] = refuse
+        self.assertRaises(
+            exceptions.DiskExistsElsewhere,
+            self.manager.create_disk,
+            self.image,
+            'vm1',
+        )
+        event = self.catalog.history.last_of_disk('pool', 'vm1')
+        self.assertEqual('refuse', event.action)
 
 
 class MetricsTest(ManagerTestCase):

@@ -52,6 +52,14 @@ class HistoryTest(base.CatalogTestCase):
         self.assertEqual(gib // 8, self.history.copy_rate('pool'))
         self.assertIsNone(self.history.copy_rate('other'))
 
+    def test_names_of_disks_are_found(self):
+        self.history.add('pool', 'hit', disk_name='vm1')
+        self.history.add('other', 'hit', disk_name='vm2')
+        self.history.add('pool', 'cleanup')
+        self.assertEqual(
+            {'vm1'}, self.history.disk_names('pool', ['vm1', 'vm2', 'vm3'])
+        )
+
     def test_deploys_of_images_are_counted(self):
         for action in ('hit', 'miss', 'bypass', 'prefetch', 'pin', 'evict'):
             self.history.add('pool', action, image_id='a')

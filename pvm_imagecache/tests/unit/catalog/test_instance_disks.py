@@ -27,6 +27,18 @@ class InstanceDisksTest(base.ClockTestCase):
         super().setUp()
         self.disks = self.catalog.instance_disks
 
+    def test_other_pools_are_found_by_the_names_of_disks(self):
+        for pool, name in (
+            ('pool', 'chk_1'),
+            ('other', 'chk_2'),
+            ('other', 'chk_3'),
+            ('third', 'chkx4'),
+        ):
+            self.catalog.instance_disks.start(pool, name, 5)
+        self.assertEqual(
+            ['other'], self.catalog.instance_disks.other_pools('pool', 'chk_')
+        )
+
     def test_a_started_disk_is_listed_until_it_is_finished(self):
         entry = self.disks.start('pool', 'vm', 5)
         self.assertEqual(

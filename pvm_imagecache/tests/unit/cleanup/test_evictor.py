@@ -118,6 +118,31 @@ class MakeSpaceTest(EvictorTestCase):
         self.assertFalse(self.make_space(4, last_resort=True))
         self.assertEqual('abc', self.ids())
 
+    def count_disks(self, used, limit):
+        pool = self.driver.pool
+
+        def counted():
+            return dataclasses.replace(pool(), disks=used, max_disks=limit)
+
+        self.driver.pool = counted
+
+    def test_images_are_evicted_for_the_number_of_disks(self):
+        for used, limit, disks, left in (
+            (3, 4, 2, 2),
+            (4, 4, 1, 1),
+            (None, None, 1, 0),
+        ):
+            self.count_disks(used, limit)
+            self.assertTrue(self.make_space(0, disks=disks))
+            self.assertEqual(left, len(self.ids()))
+        self.assertFalse(self.make_space(0, disks=1))
+
+    def test_nothing_is_evicted_if_too_many_disks_would_be_left(self):
+        self.pin(0, 1)
+        self.count_disks(4, 4)
+        self.assertFalse(self.make_space(0, disks=2, last_resort=True))
+        self.assertEqual('abc', self.ids())
+
     def test_the_last_resort_evicts_images_in_use(self):
         self.use(0, 1, 2)
         self.assertFalse(self.make_space(2))

@@ -317,6 +317,20 @@ class IsCreatedForTest(base.TestCase):
         )
 
     @base.generated
+    @hypothesis.given(sizes, strategies.integers(1, 4 * GIB))
+    def test_every_capacity_that_a_granularity_gives_fits(
+        self, size, granularity
+    ):
+        whole = -(-size // GIB) * GIB
+        capacity = -(-whole // granularity) * granularity
+        self.assertTrue(ownership.is_created_for(capacity, size, granularity))
+        self.assertFalse(
+            ownership.is_created_for(
+                capacity + GIB + granularity, size, granularity
+            )
+        )
+
+    @base.generated
     @hypothesis.given(sizes, sizes)
     def test_a_disk_smaller_than_the_size_does_not_fit(self, one, two):
         if one != two:

@@ -23,6 +23,7 @@ from pvm_imagecache.deploy import instance_disk
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit.glance import responses
+from pvm_imagecache.tests.unit.platform_check import platforms
 
 GIB = base.GIB
 QUARANTINED = models.State.QUARANTINED
@@ -417,6 +418,50 @@ class InstanceDiskTest(ReconcilerTestCase):
         self.assertIn(entry.holder, logs.output[0])
         self.assertEqual(theirs, self.driver.find_disk('disk'))
         self.assertEqual([], self.entries())
+
+
+class OtherPoolTest(ReconcilerTestCase):
+    """A platform check was killed while it had a disk in another pool."""
+
+    def setUp(self):
+        super().setUp()
+        self.driver = platforms.Platform()
+        self.driver.other = platforms.Platform()
+        self.driver.other.pool_id = lambda: 'other'
+        self.disks = self.catalog.instance_disks
+
+    def plant(self, name):
+        entry = self.disks.start('other', name, 5)
+        disk = self.driver.other.add(
+            name, label=ownership.label(entry.fill_id)
+        )
+        self.disks.set_udid(entry, disk.udid)
+        return entry
+
+    def test_its_disk_is_deleted_and_no_other_one(self):
+        self.plant('pvmic_chk_0001')
+        self.plant('b_vm1')
+        self.driver.other.add('pvmic_chk_0002')
+        found = reconciler.reconcile(self.cache)
+        self.assertEqual(('pvmic_chk_0001',), found.removed)
+        self.assertEqual(
+            ['b_vm1', 'pvmic_chk_0002'], self.driver.other.names()
+        )
+        self.assertEqual(
+            ['b_vm1'], [each.disk_name for each in self.disks.list('other')]
+        )
+
+    def test_a_pool_that_cannot_be_read_is_a_failure_of_its_own(self):
+        self.plant('pvmic_chk_0001')
+
+        def fail():
+            raise exceptions.PowerVMError(reason='down')
+
+        self.driver.other.snapshot = fail
+        found = reconciler.reconcile(self.cache)
+        self.assertEqual(
+            [('pvmic_chk_0001', 'PowerVM: down')], list(found.failed)
+        )
 
 
 class QuarantineTest(ReconcilerTestCase):

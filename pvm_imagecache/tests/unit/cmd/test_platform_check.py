@@ -50,6 +50,15 @@ class PlatformTest(cases.CommandTestCase):
         self.assertEqual(found, self.rows('platform show'))
         self.assertEqual('measured', self.json('usage')['platform_facts'])
 
+    def test_a_table_wraps_long_messages(self):
+        self.driver.space = 'not enough space ' * 20
+        table = self.run_command(
+            'platform', 'check', '--yes', '--max-width', '100'
+        )
+        self.assertLessEqual(max(map(len, table.splitlines())), 100)
+        self.assertIn('| granularity ', table)
+        self.assertNotIn('Field', table)
+
     def test_facts_are_out_of_date_after_an_upgrade(self):
         self.run_command('platform', 'check', '--yes')
         self.driver.level = '2'

@@ -12,18 +12,21 @@
 
 """The command ``pvm-imagecache-status``."""
 
+import contextlib
 import sqlite3
 
 from oslo_upgradecheck import upgradecheck
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.cmd import status
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit.cmd import cases
+from pvm_imagecache.tests.unit.platform_check import platforms
 
 _SUCCESS = upgradecheck.Code.SUCCESS
 _WARNING = upgradecheck.Code.WARNING
@@ -131,6 +134,24 @@ class ChecksTest(base.TestCase):
             (_SUCCESS, 'The pool caches images itself.'),
             self._check('Untracked disks'),
         )
+
+    def test_facts_of_another_level_are_a_warning(self):
+        self.driver = platforms.Platform()
+        self.assertEqual(_SUCCESS, self._check('Platform facts')[0])
+        path = cache.catalog_path(self.conf)
+        with contextlib.closing(facade.Catalog(path)) as catalog:
+            for level, code in (
+                (str(self.driver.platform_access().levels()), _SUCCESS),
+                ('another', _WARNING),
+            ):
+                catalog.platform_facts.record(
+                    'pool', {'granularity': 5}, {}, level
+                )
+                self.assertEqual(code, self._check('Platform facts')[0])
+        self.driver = fakes.FakeDriver()
+        code, details = self._check('Platform facts')
+        self.assertEqual(_SUCCESS, code)
+        self.assertIn('cannot measure', details)
 
     def test_the_session_is_closed(self):
         checks = status.Checks(self.conf)

@@ -99,6 +99,19 @@ class HitAndMissTest(base.CacheTestCase):
         # A base image has only the size that the image needs.
         self.assertEqual(base.GIB, self.record().capacity)
 
+    def test_a_larger_disk_is_downloaded_if_the_platform_does_not_copy(self):
+        self.deploy()
+        facts = self.catalog.platform_facts
+        for copies, outcome in ((True, HIT), (False, BYPASS), (None, HIT)):
+            facts.forget('pool')
+            if copies is not None:
+                facts.record('pool', {'copies_into_larger': copies}, {}, '')
+            name = f'disk {copies}'
+            done = self.deploy(name, size=3 * base.GIB)
+            self.check(done, outcome)
+            self.assertEqual('larger' in done.reason, copies is False)
+            self.check(self.deploy(f'{name} 2'), HIT)
+
     def test_two_images_are_cached_independently(self):
         other, content = self.another('ffffffff-ffff-0000-0000-000000000000')
         self.check(self.deploy('a'), MISS)
@@ -338,12 +351,20 @@ class BypassTest(base.CacheTestCase):
                 copies.append(args)
                 raise error
 
+            busy = [exceptions.PowerVMBusy(action='a', reason='busy')]
+
+            def fail_once(new, busy=busy):
+                if busy:
+                    raise busy.pop()
+
             self.driver.before['copy_disk'] = fail
+            self.driver.before['create_disks'] = fail_once
             done = self.deploy(f'disk{number}')
             self.check(done, BYPASS)
             self.assertIn('could not be copied', done.reason)
             self.assertEqual(1, len(copies))
-            del self.driver.before['copy_disk']
+            self.assertEqual([], busy)
+            self.driver.before.clear()
 
     def test_a_miss_without_answer_bypasses_the_cache(self):
         def fail(new):

@@ -105,3 +105,35 @@ class WithoutTest(base.TestCase):
         self.assertEqual(view.pool_free + size, left.pool_free)
         self.assertEqual(max(0, view.demand - size), left.demand)
         self.assertEqual(view.images[2:], left.images)
+
+
+class DiskDemandTest(base.TestCase):
+    def view(self, demand_disks, *sizes):
+        return dataclasses.replace(
+            strategies.view_of(
+                *(
+                    strategies.image(f'i{number}', size, number)
+                    for number, size in enumerate(sizes)
+                ),
+                demand=min(1, demand_disks),
+            ),
+            demand_disks=demand_disks,
+            pool_disks=9,
+        )
+
+    def test_as_many_images_are_chosen_as_disks_are_needed(self):
+        view = self.view(2, 5, 5, 5)
+        self.assertEqual(
+            ['i0', 'i1'], [each.image_id for each in view.to_free(1)]
+        )
+        self.assertEqual(3, len(view.to_free(11)))
+        self.assertEqual(3, len(view.to_free(1, 9)))
+        self.assertEqual(1, len(self.view(0, 5, 5).to_free(1)))
+
+    def test_the_demand_lasts_until_all_disks_are_removed(self):
+        view = self.view(2, 5, 5, 5).without({'i0'})
+        self.assertEqual(
+            (1, 1, 8), (view.demand, view.demand_disks, view.pool_disks)
+        )
+        view = view.without({'i1'})
+        self.assertEqual((0, 0), (view.demand, view.demand_disks))

@@ -12,6 +12,8 @@
 
 """The eviction policy watermark."""
 
+import dataclasses
+
 import hypothesis
 from hypothesis import strategies as st
 
@@ -43,6 +45,33 @@ class WatermarkPolicyTest(base.TestCase):
             self.assertEqual(len(view.candidates()), len(found))
         for each in found:
             self.assertTrue(used > mark or used + each.capacity > mark)
+
+    def _by_number(self, used, limit, high=80, low=50):
+        images = [strategies.image(name, 1, 1) for name in 'abcdef']
+        view = dataclasses.replace(
+            strategies.view_of(*images),
+            pool_capacity=1000,
+            pool_free=900,
+            pool_disks=used,
+            pool_max_disks=limit,
+        )
+        return list(watermark.WatermarkPolicy(high, low).choose(view))
+
+    def test_the_number_of_disks_counts_if_it_has_a_limit(self):
+        for used, limit, evicted in (
+            (8, 10, 0),
+            (9, 10, 4),
+            (10, 10, 5),
+            (200, 10, 6),
+            (9, None, 0),
+            (None, 10, 0),
+            (9, 0, 0),
+        ):
+            found = self._by_number(used, limit)
+            self.assertEqual(evicted, len(found), (used, limit))
+        self.assertIn(
+            '200 of at most 10 disks', self._by_number(200, 10)[0].reason
+        )
 
     @base.generated
     @hypothesis.given(strategies.views(strategies.positive_demand))

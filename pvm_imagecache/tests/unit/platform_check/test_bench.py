@@ -16,6 +16,7 @@ from oslo_utils import units
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
+from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.platform_check import bench as bench_module
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.platform_check import platforms
@@ -144,6 +145,22 @@ class BenchTest(base.CacheTestCase):
         with self.bench.prepared(units.Gi, (1,)):
             self.assertEqual(1, len(self.recorded()))
         self.assertEqual({}, self.recorded())
+
+    def test_a_read_may_show_a_new_disk_later(self):
+        disks = self.bench.create(count=2)
+        snapshot, reads = self.driver.snapshot, []
+
+        def late():
+            reads.append(1)
+            found = snapshot()
+            return driver_base.PoolSnapshot(
+                found.pool, found.disks if len(reads) > 2 else []
+            )
+
+        self.driver.snapshot = late
+        self.bench.delete(*disks)
+        self.assertEqual(3, len(reads))
+        self.assertEqual([], self.driver.names())
 
     def test_busy_is_no_refusal(self):
         for error, expected in (

@@ -62,6 +62,10 @@ class AccessTest(base.TestCase):
         self.assertFalse(
             self.access.is_conflict(exceptions.PowerVMError(reason='x'))
         )
+        for status, expected in ((409, True), (412, True), (400, False)):
+            failed = exceptions.PowerVMRequestFailed(action='a', reason='b')
+            failed.__cause__ = volume_groups.refusal(status)
+            self.assertIs(expected, self.access.is_conflict(failed))
 
     def test_a_copy_has_more_time(self):
         source = driver_base.Disk('s', 'udid', units.Gi)

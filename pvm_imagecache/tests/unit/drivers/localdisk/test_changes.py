@@ -361,3 +361,61 @@ class LearnedNameInUseTest(base.TestCase):
                 no_space_words=learned,
             )
         )
+
+
+class RaiseIfTooManyTest(base.TestCase):
+    """The recorded volume group has 32 disks."""
+
+    def raised(self, limit, reason='0516-822 mklv: no', unexplained=True):
+        document = vg_document.Document(volume_groups.recorded())
+        error = exceptions.PowerVMRequestFailed(action='a', reason=reason)
+        try:
+            changes.raise_if_too_many(
+                error,
+                document,
+                [changes.Request([Create(new('a')), Create(new('b'))])],
+                limit,
+                is_unexplained=unexplained,
+            )
+        except exceptions.TooManyDisks as found:
+            self.assertEqual(2, found.needed_disks)
+            self.assertFalse(found.refused)
+            self.assertIn('32 virtual disks', str(found))
+            self.assertIn(reason, str(found))
+            return 'near' if found.plenty else 'full'
+        return None
+
+    def test_the_number_of_disks_decides(self):
+        for limit, explained, unexplained in (
+            (32, 'full', 'full'),
+            (33, 'full', 'full'),
+            # The last one is not for disks.
+            (34, None, 'full'),
+            (35, None, 'near'),
+            (37, None, 'near'),
+            (40, None, None),
+            (255, None, None),
+            (None, None, None),
+        ):
+            self.assertEqual(explained, self.raised(limit, unexplained=False))
+            self.assertEqual(unexplained, self.raised(limit))
+
+    def test_known_words_suffice(self):
+        words = 'x has the maximum number of logical volumes'
+        for limit in (None, 4096):
+            self.assertEqual('full', self.raised(limit, words, False))
+
+    def test_deletions_and_busy_platforms_have_other_causes(self):
+        document = vg_document.Document(volume_groups.recorded())
+        disk = driver_base.Disk('c', 'u', 1)
+        for kind, operation in (
+            (exceptions.PowerVMRequestFailed, Delete(disk)),
+            (exceptions.PowerVMBusy, Create(new('a'))),
+        ):
+            changes.raise_if_too_many(
+                kind(action='a', reason='no'),
+                document,
+                [changes.Request([operation])],
+                1,
+                is_unexplained=True,
+            )

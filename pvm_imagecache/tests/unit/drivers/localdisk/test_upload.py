@@ -66,6 +66,22 @@ class UploadTest(base.TestCase):
         )
         self.stale.assert_not_called()
 
+    def test_a_full_list_of_entries_is_told_from_other_refusals(self):
+        for count, reason, kind in (
+            (100, 'no', exceptions.FileListFull),
+            (1, 'The maximum number of files exists', exceptions.FileListFull),
+            (99, 'no', exceptions.PowerVMRequestFailed),
+        ):
+            self.file.get.return_value = [self.entry] * count
+            self.wanted.create.side_effect = volume_groups.refusal(400, reason)
+            error = self.assertRaises(
+                exceptions.PowerVMRequestFailed, self.upload
+            )
+            self.assertIs(kind, type(error))
+            self.assertEqual(kind is exceptions.FileListFull, error.transient)
+        self.file.get.side_effect = volume_groups.refusal(500)
+        self.assertRaises(exceptions.PowerVMRequestFailed, self.upload)
+
     def test_a_request_with_data_is_made_only_once(self):
         self.upload()
         (helper,) = self.rest.upload_file.call_args.kwargs['helpers']

@@ -57,6 +57,22 @@ class DocumentTest(base.TestCase):
         element.remove(element.find(f'{_UOM}AvailableSize'))
         self.assertEqual(0, self._document().free)
 
+    def test_the_limit_of_logical_volumes_may_be_unknown(self):
+        element = self.wrapper.entry.element.element.find(
+            f'{_UOM}MaximumLogicalVolumes'
+        )
+        for text, limit in (
+            ('256', 256),
+            ('0', None),
+            ('', None),
+            ('x', None),
+        ):
+            element.text = text
+            self.assertEqual(limit, self._document().max_disks)
+        element.getparent().remove(element)
+        self.assertIsNone(self._document().max_disks)
+        self.assertEqual(32, self._document().disk_count)
+
     def test_file_backed_disks_are_named_by_their_last_component(self):
         volume_groups.change(self.wrapper, 'asdf', DiskName=' /var/vio/a ')
         document = self._document()

@@ -326,6 +326,27 @@ class ConflictTest(VolumeGroupTestCase):
         )
         self.assertEqual(list(range(powervm.UPDATE_ATTEMPTS)), pauses)
 
+    def test_status_409_is_a_conflict_if_the_platform_refuses_updates(self):
+        left = [1]
+
+        def refuse(created, deleted):
+            if created and left:
+                left.pop()
+                raise refusal(409)
+
+        self.powervm.before_update = refuse
+        self.assertRaises(
+            exceptions.PowerVMRequestFailed,
+            self.group.change,
+            [Create(new('a'))],
+        )
+        left.append(1)
+        self.group.facts = lambda: platform_facts.PlatformFacts(
+            concurrent_updates=platform_facts.ConcurrentUpdates.REFUSED
+        )
+        (disk,) = self.group.change([Create(new('a'))])
+        self.assertEqual('a', disk.name)
+
     def test_other_refusals_are_not_repeated(self):
         def refuse(created, deleted):
             raise refusal(400)
