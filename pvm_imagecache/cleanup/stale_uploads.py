@@ -38,7 +38,7 @@ def remove(cache: cache_module.Cache, *, is_certain: bool = False) -> None:
         and not cache.driver.has_stale_uploads()
     ):
         return
-    busy, own = False, cache.catalog.identity.own()
+    busy = False
     targets = set(cache.driver.upload_targets())
     disks = cache.driver.snapshot().disks if targets else []
     own = cache.own_catalogs() if disks else frozenset()

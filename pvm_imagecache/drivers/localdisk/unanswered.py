@@ -22,6 +22,7 @@ succeeds, that the one before has ended.
 from collections.abc import Callable
 import contextlib
 import dataclasses
+import http
 import time
 from typing import Final
 
@@ -33,6 +34,8 @@ from pvm_imagecache.drivers.localdisk import vg_document
 _BLIND_WAIT: Final = 60.0
 #: How often PowerVM may refuse it for an unknown reason.
 _MOST_REFUSALS: Final = 5
+#: Status of an update that meets another one.
+_MET: Final = (http.HTTPStatus.PRECONDITION_FAILED, http.HTTPStatus.CONFLICT)
 #: The delay between two attempts doubles up to the second value.
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 15.0
@@ -99,7 +102,7 @@ def settled(
         except exceptions.PowerVMRequestFailed as error:
             if left <= 0:
                 raise
-            if not (powervm.is_conflict(error) or error.transient):
+            if not (error.transient or powervm.status_of(error) in _MET):
                 refusals += 1
         time.sleep(min(delay, max(0.0, left)))
         delay = min(2 * delay, _LONGEST_DELAY)

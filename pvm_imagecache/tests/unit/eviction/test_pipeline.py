@@ -25,11 +25,30 @@ from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.eviction import time_limit
+from pvm_imagecache.eviction import watermark
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.eviction import strategies
 
 
 class PipelineTest(base.TestCase):
+    def test_a_deploy_may_need_a_number_of_disks(self):
+        asked = [
+            pipeline.NamedPolicy('watermark', watermark.WatermarkPolicy(9, 9))
+        ]
+        images = [strategies.image(each, 5, 1) for each in 'abc']
+        for wanted, chosen, lacking in ((1, 1, 0), (2, 2, 0), (4, 3, 1)):
+            view = dataclasses.replace(
+                strategies.view_of(*images, demand=1), demand_disks=wanted
+            )
+            for plan in (
+                pipeline.plan(view, asked),
+                pipeline.make_room(view),
+            ):
+                self.assertEqual(chosen, len(plan.choices))
+                self.assertEqual(
+                    (lacking, lacking), (plan.lacking, plan.lacking_disks)
+                )
+
     @base.generated
     @hypothesis.given(strategies.views(), strategies.named_policies)
     def test_no_vetoed_image_is_chosen(self, view, asked):

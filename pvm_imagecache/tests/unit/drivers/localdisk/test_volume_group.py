@@ -542,6 +542,7 @@ class LostAnswerTest(VolumeGroupTestCase):
         refusals = [
             volume_groups.refusal(http.HTTPStatus.PRECONDITION_FAILED)
         ] * 3 + [volume_groups.refusal(http.HTTPStatus.SERVICE_UNAVAILABLE)]
+        refusals += [volume_groups.refusal(http.HTTPStatus.CONFLICT)] * 9
 
         def busy(created, deleted):
             if refusals and not created:
@@ -554,7 +555,7 @@ class LostAnswerTest(VolumeGroupTestCase):
         (disk,) = self.group.change([Create(new('a', label='ours'))])
         self.assertEqual(self.powervm.disk('a').udid, disk.udid)
         self.assertEqual([['a'], []], self.powervm.updates)
-        self.assertEqual(4, len(slept))
+        self.assertEqual(13, len(slept))
 
     def test_no_update_is_queued_that_may_be_outdated(self):
         # If-Match is not respected: it would delete the new disks.
