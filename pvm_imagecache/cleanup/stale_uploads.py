@@ -23,8 +23,7 @@ def remove(cache: cache_module.Cache, *, is_certain: bool = False) -> None:
 
     Those of crashed uploads are removed with their incomplete disks, too.
     Entries of uploads in progress, of disks without a label of this project,
-    and of disks of other catalogs are kept: the locks say nothing about the
-    uploads of other catalogs.
+    and of disks of other catalogs, are kept.
 
     :param cache: of the pool.
     :param is_certain: whether to look for entries even if no upload is known
@@ -47,6 +46,7 @@ def remove(cache: cache_module.Cache, *, is_certain: bool = False) -> None:
         if disk.udid not in targets or not ownership.has_our_label(disk):
             continue
         if ownership.other_catalog_of(disk, own):
+            # The locks say nothing about its uploads.
             continue
         lock = (
             cache.fill_lock(disk.name, 0)

@@ -53,17 +53,17 @@ class VerifyCache(base.Lister):
     use "purge" and "prefetch". The names of cached and pinned images are
     updated to those in Glance.
 
+    The names of disks are unique on a Virtual I/O Server. A disk in another
+    volume group that has the name of a base image, or of an instance disk
+    that the cache knows, is shown with its volume group: PowerVM creates no
+    disk of that name.
+
     Disks of another catalog are listed, but not changed: they belong to
     another host, to another state_path, or to a state directory that was
     deleted. With --take-over, all disks of that catalog belong to this one
     from now on. Use it only if the other catalog is no longer used. Its base
     images become untracked disks, which deploys of their images replace. To
     use them instead, adopt them.
-
-    The names of disks are unique on a Virtual I/O Server. A disk in another
-    volume group that has the name of a base image, or of an instance disk
-    that the cache knows, is shown with its volume group: PowerVM creates no
-    disk of that name.
 
     The exit code is 1 if any check failed.
     """
@@ -162,6 +162,23 @@ class VerifyCache(base.Lister):
             )
         return self.columns, formatting.with_ids(rows)
 
+    def _elsewhere(self) -> dict[str, str]:
+        """Return results of names that another volume group has."""
+        try:
+            found = self.app.manager.names_elsewhere()
+        except exceptions.PVMImageCacheError as error:
+            self.app.LOG.warning(
+                'Not checked for disks of the same name in other volume '
+                'groups: %s',
+                error,
+            )
+            self.fail()
+            return {}
+        return {
+            name: f'name taken by a disk in {where}'
+            for name, where in sorted(found.items())
+        }
+
     def _take_over(self, parsed_args: argparse.Namespace) -> None:
         """Take over the disks of another catalog, after confirmation."""
         manager = self.app.manager
@@ -182,23 +199,6 @@ class VerifyCache(base.Lister):
             len(disks),
             catalog,
         )
-
-    def _elsewhere(self) -> dict[str, str]:
-        """Return results of names that another volume group has."""
-        try:
-            found = self.app.manager.names_elsewhere()
-        except exceptions.PVMImageCacheError as error:
-            self.app.LOG.warning(
-                'Not checked for disks of the same name in other volume '
-                'groups: %s',
-                error,
-            )
-            self.fail()
-            return {}
-        return {
-            name: f'name taken by a disk in {where}'
-            for name, where in sorted(found.items())
-        }
 
     def _states_in_glance(
         self, images: 'Sequence[image_module.Image]', *, with_pins: bool
