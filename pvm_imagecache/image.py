@@ -20,6 +20,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import re
 from typing import Final
 
 from pvm_imagecache import exceptions
@@ -32,6 +33,8 @@ SPARSE_FORMATS: Final = ('qcow2',)
 
 _SHORT_ID: Final = 8
 _HEXADECIMAL: Final = frozenset('0123456789abcdef')
+#: What other programs write around a UUID.
+_AROUND_ID: Final = re.compile(r'urn:|uuid:|[{}]')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,9 +227,9 @@ def looks_like_id(text: str) -> bool:
 
     :param text: what the user called the image.
     :returns: True for hexadecimal digits, in any case, with or without
-        dashes.
+        dashes, braces, "urn:" and "uuid:".
     """
-    digits = normalized_id(text)
+    digits = normalized_id(_AROUND_ID.sub('', text.lower()))
     return bool(digits) and _HEXADECIMAL.issuperset(digits)
 
 

@@ -51,11 +51,25 @@ class LooksLikeIdTest(base.TestCase):
             'cafe',
             '1',
             '12-',
+            '{12345678-abcd}',
+            '{12',
+            'urn:uuid:12345678-abcd',
+            'URN:UUID:{ABCD}',
+            'uuid:12',
         ):
             self.assertTrue(image_module.looks_like_id(text), text)
 
     def test_other_texts_do_not_look_like_ids(self):
-        for text in ('', ' ', '-', 'debian', 'cafe 1', 'i_12345678', '٣'):
+        for text in (
+            '',
+            ' ',
+            '-',
+            'debian',
+            'cafe 1',
+            'i_12345678',
+            '٣',
+            '{}',
+        ):
             self.assertFalse(image_module.looks_like_id(text), text)
 
     def test_ids_that_collide_have_the_same_form(self):
