@@ -386,7 +386,7 @@ def _create(directory: private_files.Directory, name: str) -> None:
     """
     with contextlib.closing(_connect(':memory:')) as connection:
         _upgrade(connection, name)
-        content = snapshot.with_log(connection.serialize())
+        content = snapshot.with_log(_content(connection))
     new = f'{name}.new'
     # What is left of another catalog would be taken for a part of this one.
     for each in (new, f'{name}-wal', f'{name}-journal', f'{name}-shm'):
@@ -455,6 +455,20 @@ def _open_to_read(path: str) -> catalog_connection.Connection:
         _load(connection, content)
     connection.execute('PRAGMA query_only = ON')
     return connection
+
+
+def _content(connection: catalog_connection.Connection) -> bytes:
+    """Return a database in memory as a file holds it."""
+    serialize = getattr(connection, 'serialize', None)
+    if serialize is not None:
+        return bytes(serialize())
+    # As in _load().
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'catalog')
+        with contextlib.closing(_connect(path)) as copy:
+            connection.backup(copy)
+        with open(path, 'rb') as file:
+            return file.read()
 
 
 def _load(connection: catalog_connection.Connection, content: bytes) -> None:

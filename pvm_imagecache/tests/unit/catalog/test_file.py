@@ -441,7 +441,8 @@ class ReadOnlyTest(FileTestCase):
         self.assertEqual(3, len(copies))
 
     def test_sqlite_without_deserialize_can_be_used(self):
-        self.patch(catalog_connection.Connection, 'deserialize', None)
+        for name in ('serialize', 'deserialize'):
+            self.patch(catalog_connection.Connection, name, None)
         self.patch(tempfile, 'tempdir', self.directory)
         self.add('in the log')
         before = os.listdir(self.directory)
