@@ -475,7 +475,7 @@ def _open_to_read(path: str) -> catalog_connection.Connection:
 
 
 def _content(connection: catalog_connection.Connection) -> bytes:
-    """Return the content of a database in memory as a file has it."""
+    """Return a database in memory as a file holds it."""
     serialize = getattr(connection, 'serialize', None)
     if serialize is not None:
         return bytes(serialize())

@@ -27,7 +27,6 @@ import time
 from typing import Final
 
 from oslo_log import log as logging
-from oslo_utils import units
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
@@ -47,6 +46,7 @@ from pvm_imagecache.deploy import space
 from pvm_imagecache.deploy import steps as steps_module
 from pvm_imagecache.deploy import verification as verification_module
 from pvm_imagecache.drivers import base
+from pvm_imagecache.eviction import admission
 from pvm_imagecache.glance import stream as image_stream
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
@@ -284,8 +284,7 @@ class InstanceDeploy:
         if not self._cache.settings.wipe_disks:
             return
         record = self._fill.record()
-        # PowerVM creates disks of whole GiB.
-        usual = -(-self._image.least_disk_size // units.Gi) * units.Gi
+        usual = admission.disk_size(self._image.least_disk_size)
         if self._size > ((record and record.capacity) or usual):
             raise exceptions.DiskLargerThanBaseImage(name=self._fill.name)
 

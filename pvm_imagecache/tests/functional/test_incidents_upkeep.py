@@ -401,7 +401,7 @@ class Incident14PruneDuringDownloadTestCase(incidents.IncidentTestCase):
         self.manager.usage()
         seen = self.last_request()
         self.powervm.control.add_fault(
-            'latency', kind='VolumeGroup.update', count=1, seconds=0.5
+            'latency', kind='VolumeGroup.update', count=1, seconds=3
         )
         flying = self.thread(self.deploy, self.flying_id, 'vm1')
         self.wait_until(lambda: self.rows('VolumeGroup.update', seen))

@@ -182,6 +182,17 @@ class OpenTest(FileTestCase):
                 found = os.stat(os.path.join(directory, name))
                 self.assertEqual(mode, stat.S_IMODE(found.st_mode), name)
 
+    def test_an_empty_file_becomes_another_file(self):
+        # A user of the group may hold a lock on it.
+        os.mkdir(self.path('state'), 0o750)
+        with open(self.catalog_path, 'wb') as file:
+            self.add('a')
+            self.assertNotEqual(
+                os.fstat(file.fileno()).st_ino,
+                os.stat(self.catalog_path).st_ino,
+            )
+        self.assertEqual(['a'], self.names())
+
     def test_files_of_root_belong_to_the_owner_of_the_directory(self):
         if os.geteuid():
             self.skipTest('only root can give files away')

@@ -16,6 +16,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import snapshot
@@ -52,6 +53,19 @@ class SnapshotTest(base.TestCase):
     def test_what_is_only_in_the_log_is_seen(self):
         self.add(*range(20))
         self.assertEqual([(each, 3000) for each in range(20)], self.rows())
+
+    def test_a_write_after_a_recent_one_may_have_the_same_time(self):
+        files = (self.database, f'{self.database}-wal')
+        for each in files:
+            os.utime(each, (1, 1))
+        known = snapshot.last_change(self.database)
+        self.assertEqual(2, len(known))
+        self.assertEqual(known, snapshot.last_change(self.database))
+        for each in files:
+            # Also after the clock was set back.
+            os.utime(each, (time.time() + 3600,) * 2)
+            self.assertIsNone(snapshot.last_change(self.database))
+            os.utime(each, (1, 1))
 
     def test_what_is_not_committed_is_not_seen(self):
         self.add(1)

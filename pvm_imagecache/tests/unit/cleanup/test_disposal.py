@@ -12,6 +12,8 @@
 
 """Tests of the disposal of disks that crashed processes left incomplete."""
 
+import dataclasses
+
 import hypothesis
 from hypothesis import strategies
 
@@ -346,6 +348,21 @@ class ShortenedLabelsTest(base.CacheTestCase):
         found = reconciler.reconcile(self.cache)
         self.assertEqual((self.base_name,), found.removed)
         self.assertEqual([], self.driver.names())
+
+
+class NameTest(DisposalTestCase):
+    """Records that the owner of the state directory wrote."""
+
+    def test_a_disk_that_is_not_named_like_a_base_image_is_foreign(self):
+        record = self.begin_base_image()
+        disk = self.driver.add('vm1', label=ownership.label(record.fill_id))
+        forged = dataclasses.replace(
+            record, disk_name='vm1', udid=disk.udid, capacity=disk.capacity
+        )
+        self.assertIs(FOREIGN, self.dispose(forged))
+        self.assertEqual(disk, self.driver.find_disk('vm1'))
+        self.driver.vanish('vm1')
+        self.assertIs(ABSENT, self.dispose(forged))
 
 
 class NameTakenTest(DisposalTestCase):

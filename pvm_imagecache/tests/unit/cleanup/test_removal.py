@@ -54,6 +54,15 @@ class CompleteImageTest(RemovalTestCase):
         )
         self.check_nothing_left()
 
+    def test_a_disk_that_is_not_named_like_a_base_image_is_kept(self):
+        # As the owner of the state directory can write it.
+        disk = self.driver.add('vm1')
+        forged = dataclasses.replace(
+            self.record(), disk_name='vm1', udid=disk.udid
+        )
+        self.check_kept(self.remove(record=forged), 'vm1')
+        self.assertEqual(disk, self.driver.find_disk('vm1'))
+
     def test_nothing_is_removed_of_no_records(self):
         self.assertEqual([], removal.remove(self.cache, []))
         self.check_cached()

@@ -14,6 +14,7 @@
 
 import contextlib
 import io
+import logging
 import sqlite3
 
 from oslo_upgradecheck import upgradecheck
@@ -74,6 +75,8 @@ class ChecksTest(base.TestCase):
                 f'[pvm_imagecache]\npolicy_file = {self.path("p.yaml")}\n',
             )
         ).path
+        # The command does it for its process.
+        self.addCleanup(logging.disable, logging.NOTSET)
         with contextlib.redirect_stdout(io.StringIO()) as output:
             code = status.main(['--config-file', path, 'upgrade', 'check'])
         self.assertIn('defaults in use', output.getvalue())

@@ -15,6 +15,7 @@
 import gzip
 import http.client
 import io
+import logging
 import threading
 
 import hypothesis
@@ -236,14 +237,24 @@ class UnfinishedPartTest(base.TestCase):
             self.assertRaises(pace.TooSlow, list, found)
 
     def test_an_answer_of_json_takes_too_long(self):
-        # The tests log everything: JSON is read before it is asked for.
         self.patch(streaming, 'MAX_SECONDS', 0.2)
-        client = self.client(
-            b'Content-Type: application/json\r\nTransfer-Encoding: chunked',
-            b'10000\r\n',
-            b' ',
-        )
-        error = self.assertRaises(
-            ksa_exceptions.ConnectFailure, client.get, '/v2/images'
-        )
-        self.assertIn('takes more than', str(error))
+        self.patch(glance_http, '_MAX_JSON_SECONDS', 0.2)
+        # An answer that is logged is read before it is asked for.
+        for level, expected in (
+            (logging.DEBUG, ksa_exceptions.ConnectFailure),
+            (logging.INFO, glance_http.BadAnswer),
+        ):
+            self.set_level('keystoneauth.session', level)
+            client = self.client(
+                b'Content-Type: application/json\r\n'
+                b'Transfer-Encoding: chunked',
+                b'10000\r\n',
+                b' ',
+            )
+            error = self.assertRaises(expected, client.get, '/v2/images')
+            self.assertIn('takes more than', str(error))
+
+    def set_level(self, name, level):
+        logger = logging.getLogger(name)
+        self.addCleanup(logger.setLevel, logger.level)
+        logger.setLevel(level)
