@@ -122,6 +122,22 @@ class PluginInvalid(PluginError):
     )
 
 
+class PluginFailed(PluginError):
+    """Raised if a plugin raises an error that its contract does not have.
+
+    :ivar name: name of the plugin.
+    :ivar namespace: entry point group of the plugin.
+    :ivar distribution: package that provides it.
+    :ivar reason: the error, without a final stop.
+    """
+
+    msg_fmt = (
+        'Plugin "%(name)s" of %(namespace)s (from %(distribution)s) failed: '
+        '%(reason)s. Report it to the authors of that package; the global '
+        'option --debug shows where it happened.'
+    )
+
+
 class MetricsError(PVMImageCacheError):
     """Raised if the metrics cannot be rendered or written.
 

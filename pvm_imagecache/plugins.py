@@ -14,27 +14,27 @@
 
 A plugin is found by the name of its entry point. It is refused if
 
-* it is not installed, or two distributions install one of that name;
+* it is not installed;
+* it has the name of a built-in plugin, or two packages install one of that
+  name: see :mod:`pvm_imagecache.system.entry_points`;
 * it cannot be imported;
 * it does not follow its contract: version, methods and their parameters.
 
-The error names the plugin and its distribution.
+The error names the plugin and its distribution. A plugin that was written
+for the version before the current one of its contract is loaded, with a
+deprecation warning.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
-import functools
-from importlib import metadata
 import inspect
-import os
-import sys
+import types as types_module
 from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 from oslo_log import log as logging
-from stevedore import named
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
@@ -43,6 +43,8 @@ from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.eviction import time_limit
+from pvm_imagecache.system import entry_points
+from pvm_imagecache.system import warn_once
 
 LOG = logging.getLogger(__name__)
 
@@ -51,10 +53,13 @@ DRIVERS: Final = 'pvm_imagecache.drivers'
 #: Namespace of the entry points of eviction policies.
 EVICTION: Final = 'pvm_imagecache.eviction'
 
-_CONTRACTS: Final[dict[str, tuple[type[Any], int]]] = {
-    DRIVERS: (driver_base.DiskDriver, driver_base.API_VERSION),
-    EVICTION: (eviction_base.EvictionPolicy, eviction_base.API_VERSION),
+_CONTRACTS: Final[dict[str, tuple[types_module.ModuleType, type[Any]]]] = {
+    DRIVERS: (driver_base, driver_base.DiskDriver),
+    EVICTION: (eviction_base, eviction_base.EvictionPolicy),
 }
+#: Names that no plugin of another package may have.
+_RESERVED: Final = {EVICTION: (pipeline.CORE,)}
+_WARNINGS: Final = warn_once.WarnOnce(LOG)
 _METHODS_OF: Final = {
     driver_base.Capability.IMAGE_CACHE: (
         'snapshot',
@@ -76,16 +81,24 @@ class Installed:
     :ivar namespace: of its entry point.
     :ivar name: of its entry point.
     :ivar module: module and class, as ``module:Class``.
-    :ivar distribution: name and version of the distribution that installs
-        it.
+    :ivar package: name of the distribution that installs it.
+    :ivar version: version of the distribution; '' if unknown.
     :ivar error: why it cannot be used; None if it can.
+    :ivar conflict: whether it is refused because of its name.
     """
 
     namespace: str
     name: str
     module: str
-    distribution: str
+    package: str
+    version: str
     error: str | None
+    conflict: bool = False
+
+    @property
+    def distribution(self) -> str:
+        """Name and version of the distribution that installs it."""
+        return f'{self.package} {self.version}'.strip()
 
 
 def load_driver(conf: types.Conf) -> driver_base.DiskDriver:
@@ -99,7 +112,7 @@ def load_driver(conf: types.Conf) -> driver_base.DiskDriver:
     :raises ConfigurationError: if an option of the driver has an invalid
         value.
     """
-    return _make(DRIVERS, conf.pvm_imagecache.disk_driver, conf)
+    return _make(DRIVERS, conf.pvm_imagecache.disk_driver, conf)[1]
 
 
 def load_policies(conf: types.Conf) -> list[pipeline.NamedPolicy]:
@@ -148,40 +161,35 @@ def load_usable_policies(conf: types.Conf) -> list[pipeline.NamedPolicy]:
 
 
 def _make_policy(name: str, conf: types.Conf) -> pipeline.NamedPolicy:
-    return pipeline.NamedPolicy(
-        name, _make(EVICTION, name, conf), _distributions(EVICTION, name)
-    )
+    plugin, made = _make(EVICTION, name, conf)
+    return pipeline.NamedPolicy(name, made, plugin.distribution)
 
 
-def _make(namespace: str, name: str, conf: types.Conf) -> Any:
+def _make(
+    namespace: str, name: str, conf: types.Conf
+) -> tuple[entry_points.Plugin, Any]:
     """Load a plugin, and make an object of it."""
-    plugin = _load(namespace, name)
-    invalid = functools.partial(
-        exceptions.PluginInvalid,
-        name=name,
-        namespace=namespace,
-        distribution=_distributions(namespace, name),
-    )
+    plugin, loaded = _load(namespace, name)
     try:
         made = time_limit.BoundedCall(
-            lambda: plugin.from_conf(conf), name=f'from-conf-{name}'
+            lambda: loaded.from_conf(conf), name=f'from-conf-{name}'
         ).result()
     except exceptions.ConfigurationError:
         raise
     except (cfg.Error, ValueError) as error:
         raise exceptions.ConfigurationError(
-            reason=f'Invalid option of plugin "{name}" of {namespace}: '
-            f'{text.one_line(error)}.'
+            reason=f'Invalid option of plugin "{name}" of {namespace} (from '
+            f'{plugin.distribution}): {text.one_line(error)}.'
         ) from error
     except (time_limit.TimeLimitExceeded, time_limit.ExitedError) as error:
-        raise invalid(reason=f'from_conf: {error}') from error
+        raise invalid(plugin, f'from_conf: {error}') from error
     except Exception as error:
         raise invalid(
-            reason=f'from_conf raised {type(error).__name__}: {error}'
+            plugin, f'from_conf raised {type(error).__name__}: {error}'
         ) from error
-    if not isinstance(made, _CONTRACTS[namespace][0]):
-        raise invalid(reason=f'from_conf returned {made!r}')
-    return made
+    if not isinstance(made, _CONTRACTS[namespace][1]):
+        raise invalid(plugin, f'from_conf returned {made!r}')
+    return plugin, made
 
 
 def installed() -> list[Installed]:
@@ -189,81 +197,113 @@ def installed() -> list[Installed]:
 
     Each plugin is imported and checked, but no object of it is made.
 
-    :returns: sorted by namespace and name.
+    :returns: sorted by namespace, name and package.
     """
-    found = []
-    for namespace in _CONTRACTS:
-        for entry_point in _entry_points(namespace):
-            try:
-                _load(namespace, entry_point.name)
-                error = None
-            except exceptions.PluginError as problem:
-                error = str(problem)
-            found.append(
-                Installed(
-                    namespace,
-                    entry_point.name,
-                    entry_point.value,
-                    _distribution(entry_point),
-                    error,
-                )
-            )
-    return sorted(found, key=lambda each: (each.namespace, each.name))
-
-
-def _load(namespace: str, name: str) -> Any:
-    """Import and check the class of an entry point."""
-    invalid = functools.partial(
-        exceptions.PluginInvalid, name=name, namespace=namespace
-    )
-    candidates = [
-        each for each in _entry_points(namespace) if each.name == name
+    return [
+        Installed(
+            each.namespace,
+            each.name,
+            each.value,
+            each.package,
+            each.version,
+            error_of(each, _checked),
+            bool(each.conflict),
+        )
+        for namespace in sorted(_CONTRACTS)
+        for each in _find(namespace)
     ]
-    if not candidates:
+
+
+def error_of(
+    plugin: entry_points.Plugin,
+    load: Callable[[entry_points.Plugin], object],
+) -> str | None:
+    """Return why a plugin cannot be used.
+
+    :param plugin: the plugin.
+    :param load: loads and checks it.
+    :returns: the message of the error; None if it can be used.
+    """
+    try:
+        load(plugin)
+    except exceptions.PluginError as error:
+        return str(error)
+    return None
+
+
+def invalid(
+    plugin: entry_points.Plugin, reason: str
+) -> exceptions.PluginInvalid:
+    """Return the error of a plugin that cannot be used.
+
+    :param plugin: the plugin.
+    :param reason: why it cannot be used.
+    :returns: the error, which names the plugin and its distribution.
+    """
+    return exceptions.PluginInvalid(
+        name=plugin.name,
+        namespace=plugin.namespace,
+        distribution=plugin.distribution,
+        reason=reason,
+    )
+
+
+def _find(namespace: str) -> list[entry_points.Plugin]:
+    return entry_points.find(namespace, _RESERVED.get(namespace, ()))
+
+
+def _load(namespace: str, name: str) -> tuple[entry_points.Plugin, Any]:
+    """Return the plugin of a name, and its class, checked."""
+    found = _find(namespace)
+    named = [each for each in found if each.name == name]
+    if not named:
         raise exceptions.PluginNotFound(
             name=name,
             namespace=namespace,
-            known=', '.join(
-                sorted({each.name for each in _entry_points(namespace)})
-            )
-            or 'none',
+            known=', '.join(sorted({each.name for each in found})) or 'none',
         )
-    distributions = _distributions(namespace, name)
-    if len(candidates) > 1:
-        raise invalid(
-            distribution=distributions,
-            reason='several distributions install a plugin of that name. '
-            'Uninstall all but one of them.',
-        )
+    for each in named:
+        if each.conflict:
+            _WARNINGS.log(str(invalid(each, each.conflict)))
+    # At most one has no conflict.
+    plugin = min(named, key=lambda each: bool(each.conflict))
+    return plugin, _checked(plugin)
+
+
+def _checked(plugin: entry_points.Plugin) -> Any:
+    """Import and check the class of a plugin."""
+    if plugin.conflict:
+        raise invalid(plugin, plugin.conflict)
     try:
-        plugin = _import(namespace, name)
-    except (Exception, SystemExit) as error:
-        raise invalid(
-            distribution=distributions,
-            reason=f'importing it raised {type(error).__name__}: {error}',
-        ) from error
-    reasons = list(_faults(plugin, *_CONTRACTS[namespace]))
+        loaded = plugin.load()
+    except entry_points.ImportFailed as error:
+        raise invalid(plugin, str(error)) from error.__cause__
+    contract, kind = _CONTRACTS[plugin.namespace]
+    version = contract.API_VERSION
+    reasons = list(_faults(loaded, kind, version))
     if reasons:
-        raise invalid(distribution=distributions, reason='; '.join(reasons))
-    return plugin
+        raise invalid(plugin, '; '.join(reasons))
+    warn_of_version(plugin, loaded.api_version, version)
+    return loaded
 
 
-def _import(namespace: str, name: str) -> Any:
-    failures: list[BaseException] = []
-    # No conflict_resolver: stevedore has it since 5.6.0, OpenStack 2025.1 has
-    # 5.4.1, and a name that two plugins have is refused before.
-    manager: Any = named.NamedExtensionManager(
-        namespace,
-        [name],
-        invoke_on_load=False,
-        on_load_failure_callback=(
-            lambda _manager, _entry_point, error: failures.append(error)
-        ),
-        warn_on_missing_entrypoint=False,
-    )
-    if failures:
-        raise failures[0]
-    return manager[name].plugin
+def warn_of_version(
+    plugin: entry_points.Plugin, written_for: int, version: int
+) -> None:
+    """Warn once of a plugin that was written for an older contract.
+
+    :param plugin: the plugin.
+    :param written_for: version of the contract that it states.
+    :param version: version of the contract in this release.
+    """
+    if written_for < version:
+        _WARNINGS.log(
+            f'Plugin "{plugin.name}" of {plugin.namespace} (from '
+            f'{plugin.distribution}) is deprecated: it follows version '
+            f'{written_for} of the contract. This release has version '
+            f'{version}, and the next version of the contract will not '
+            f'accept version {written_for}. Upgrade {plugin.package}.'
+        )
 
 
 def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
@@ -274,11 +314,7 @@ def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
             f'{contract.__name__}'
         )
         return
-    if plugin.api_version != version:
-        yield (
-            f'it follows version {plugin.api_version} of the contract; '
-            f'this release supports version {version}'
-        )
+    yield from version_faults(plugin.api_version, version)
     missing = sorted(getattr(plugin, '__abstractmethods__', ()))
     if missing:
         yield f'it lacks {", ".join(missing)}'
@@ -299,6 +335,23 @@ def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
     for method, function in inspect.getmembers(contract, inspect.isfunction):
         if not method.startswith('_'):
             yield from _signature_faults(plugin, method, function)
+
+
+def version_faults(written_for: object, version: int) -> Iterator[str]:
+    """Yield why a version of a contract is not accepted.
+
+    :param written_for: ``api_version`` of the plugin.
+    :param version: version of the contract in this release.
+    :yields: the reason, if it is not accepted.
+    """
+    # Version 0 is that of a plugin that states none.
+    accepted = [each for each in (version, version - 1) if each > 0]
+    if type(written_for) is not int or written_for not in accepted:
+        numbers = ' and '.join(map(str, sorted(accepted)))
+        yield (
+            f'it follows version {written_for} of the contract '
+            f'(api_version); this release accepts version {numbers}'
+        )
 
 
 def _is_kind_of(plugin: Any, contract: type[Any]) -> bool:
@@ -322,43 +375,3 @@ def _signature_faults(
             method,
             error,
         )
-
-
-def _entry_points(namespace: str) -> tuple[Any, ...]:
-    return _scan(namespace, tuple(_changed_at(each) for each in sys.path))
-
-
-@functools.lru_cache(maxsize=len(_CONTRACTS))
-def _scan(
-    namespace: str, path: tuple[tuple[str, int], ...]
-) -> tuple[Any, ...]:
-    """Return the entry points that are on a path.
-
-    This reads a file of each distribution, and a manager needs the answer
-    ten times.
-    """
-    return tuple(metadata.entry_points(group=namespace))
-
-
-def _changed_at(directory: str) -> tuple[str, int]:
-    """Return a value that differs after a plugin was installed there."""
-    try:
-        return directory, os.stat(directory or '.').st_mtime_ns
-    except OSError:
-        return directory, 0
-
-
-def _distributions(namespace: str, name: str) -> str:
-    """Return the distributions that install a plugin; one is expected."""
-    return ' and '.join(
-        sorted(
-            _distribution(each)
-            for each in _entry_points(namespace)
-            if each.name == name
-        )
-    )
-
-
-def _distribution(entry_point: Any) -> str:
-    origin = getattr(entry_point, 'dist', None)
-    return f'{origin.name} {origin.version}' if origin else 'unknown'

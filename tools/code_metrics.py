@@ -65,6 +65,7 @@ CONTRACT: Final = (
     'cache.py',
     'catalog/',
     'cleanup/',
+    'conformance/',
     'deploy/',
     'drivers/base.py',
     'events.py',

@@ -44,6 +44,7 @@ class AdoptImages(base.Lister):
     """
 
     rule = rules.ADOPT
+    dry_run_rule = rules.EXPLAIN
     columns = ('ID', 'Name', 'Disk', 'Disk Size', 'Result')
     examples = (
         ('adopt rhel-9 --dry-run', 'check whether a disk can be adopted'),

@@ -71,15 +71,30 @@ def add_latest(parser: argparse.ArgumentParser) -> None:
     )
 
 
+#: Version of what commands of other packages rely on; see ``api_version``.
+API_VERSION: Final = 1
+
+
 class Authorized:
     """Mixin of all commands of this project.
 
-    :cvar rule: access policy rule of the command.
+    :cvar api_version: version of the contract that the command was written
+        for: :data:`API_VERSION` of that release.
+    :cvar rule: access policy rule of the command. Commands of other packages
+        get theirs from :func:`pvm_imagecache.policies.rules.define`.
+    :cvar dry_run_rule: access policy rule of the command with --dry-run; None
+        for the rule of the command. It applies only to classes that do not
+        define another ``rule`` afterwards.
+    :cvar more_rules: other rules that :meth:`rule_for` can return, for the
+        sample of the policy file.
     :cvar examples: for the end of the help: command line and description of
         each example.
     """
 
+    api_version: ClassVar[int] = 1
     rule: ClassVar[rules.Rule] = rules.DEFAULT
+    dry_run_rule: ClassVar[rules.Rule | None] = None
+    more_rules: ClassVar[Sequence[rules.Rule]] = ()
     examples: ClassVar[Sequence[tuple[str, str]]] = ()
 
     app: 'shell.Shell'
@@ -89,11 +104,25 @@ class Authorized:
         """Return the access policy rule for the arguments.
 
         :param parsed_args: arguments of the command.
-        :returns: the rule of the command, or that of ``explain`` for a dry
-            run.
+        :returns: the rule of the command. For a dry run, the one that the
+            command declares for it.
         """
         if getattr(parsed_args, 'dry_run', False):
-            return rules.EXPLAIN
+            return self._rule_of_dry_run()
+        return self.rule
+
+    def _rule_of_dry_run(self) -> rules.Rule:
+        """Return the rule for --dry-run.
+
+        A class that defines only ``rule`` must not inherit a weaker rule for
+        its dry run from the command that it is derived from.
+        """
+        for each in type(self).__mro__:
+            declared: rules.Rule | None = vars(each).get('dry_run_rule')
+            if declared is not None:
+                return declared
+            if 'rule' in vars(each) or 'dry_run_rule' in vars(each):
+                break
         return self.rule
 
     def check(self, parsed_args: argparse.Namespace) -> None:

@@ -18,8 +18,8 @@ Other packages are searched only if the command is not one of these, or if
 all commands are listed.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
-from importlib import metadata
 import logging
 from typing import Any
 from typing import Final
@@ -27,21 +27,62 @@ from typing import Final
 from cliff import commandmanager
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.system import entry_points
 
 LOG = logging.getLogger(__name__)
 
-DISTRIBUTION: Final = 'pvm_imagecache'
+DISTRIBUTION: Final = entry_points.DISTRIBUTION
+#: Commands of this project that are not entry points.
+OWN_COMMANDS: Final = ('help', 'complete')
+
+
+class OtherCommand:
+    """A command of another package, checked when it is loaded.
+
+    cliff handles it like an entry point.
+
+    :param plugin: the entry point.
+    :param check: raises PluginInvalid if the command cannot be used.
+    """
+
+    def __init__(
+        self,
+        plugin: entry_points.Plugin,
+        check: Callable[[entry_points.Plugin], type],
+    ) -> None:
+        self.name = plugin.name
+        self.value = plugin.value
+        self.plugin = plugin
+        self._check = check
+        self._loaded: type | None = None
+
+    def load(self) -> type:
+        """Return the class of the command.
+
+        :returns: the class, which follows the contract of commands.
+        :raises PluginInvalid: if the command cannot be used.
+        """
+        if self._loaded is None:
+            self._loaded = self._check(self.plugin)
+        return self._loaded
 
 
 class Commands(commandmanager.CommandManager):
     """The commands of an entry point group.
 
     :param namespace: the entry point group.
+    :param check: imports a command of another package, and raises
+        PluginInvalid if it cannot be used.
     """
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        check: Callable[[entry_points.Plugin], type],
+    ) -> None:
         self._all_loaded = False
         self._ours = namespace
+        self._check = check
         super().__init__(namespace)
 
     def load_commands(self, namespace: str) -> None:
@@ -52,12 +93,8 @@ class Commands(commandmanager.CommandManager):
         :param namespace: the entry point group.
         """
         self.group_list.append(namespace)
-        try:
-            ours = metadata.distribution(DISTRIBUTION).entry_points
-        except metadata.PackageNotFoundError:
-            return
-        for entry_point in ours.select(group=namespace):
-            self.commands[_words(entry_point)] = entry_point
+        for each in entry_points.of_this_project(namespace):
+            self.commands[words_of(each.name)] = each.entry_point
 
     def find_command(self, argv: list[str]) -> tuple[type, str, list[str]]:
         """Return the command that arguments start with.
@@ -81,7 +118,7 @@ class Commands(commandmanager.CommandManager):
             raise exceptions.PluginInvalid(
                 name=' '.join(words),
                 namespace=self.namespace,
-                distribution='an installed package',
+                distribution=DISTRIBUTION,
                 reason=f'loading it raised {type(error).__name__}: {error}',
             ) from error
 
@@ -89,15 +126,24 @@ class Commands(commandmanager.CommandManager):
         self._load_all()
         return super().__iter__()
 
+    def plugin_of(self, command: type) -> entry_points.Plugin | None:
+        """Return where a command comes from.
+
+        :param command: a class that :meth:`find_command` returned.
+        :returns: the entry point; None for a command of this project.
+        """
+        for each in self.commands.values():
+            if isinstance(each, OtherCommand) and each._loaded is command:
+                return each.plugin
+        return None
+
     def drop_broken(self) -> None:
-        """Drop the commands that cannot be imported, with a warning."""
+        """Drop the commands that cannot be used, with a warning."""
         for name, entry_point in list(self):
             try:
                 entry_point.load()
             except (Exception, SystemExit) as error:
-                LOG.warning(
-                    'The command "%s" cannot be loaded: %s', name, error
-                )
+                LOG.warning('The command "%s" cannot be used: %s', name, error)
                 del self.commands[name]
 
     def get_command_names(self, group: str | None = None) -> list[str]:
@@ -114,19 +160,61 @@ class Commands(commandmanager.CommandManager):
         if self._all_loaded:
             return
         self._all_loaded = True
-        for entry_point in metadata.entry_points(group=self._ours):
-            name = _words(entry_point)
-            known = self.commands.get(name)
-            if known is None:
-                self.commands[name] = entry_point
-            elif known.value != entry_point.value:
+        ours = {*self.commands, *OWN_COMMANDS}
+        for plugin in find_others(self._ours):
+            name = words_of(plugin.name)
+            if name in ours:
                 LOG.warning(
-                    'Ignoring the command "%s" of %s: this name is already '
-                    'in use.',
+                    'Ignoring the command "%s" of %s: %s.',
                     name,
-                    entry_point.value,
+                    plugin.distribution,
+                    plugin.conflict,
+                )
+            else:
+                # One that is refused says why when it is used.
+                self.commands[name] = OtherCommand(  # type: ignore[assignment]
+                    plugin, self._check
                 )
 
 
-def _words(entry_point: metadata.EntryPoint) -> str:
-    return entry_point.name.replace('_', ' ')
+def find_others(namespace: str) -> list[entry_points.Plugin]:
+    """Return the installed commands of other packages, with conflicts.
+
+    :param namespace: the entry point group.
+    :returns: the entry points, sorted by name and package.
+    """
+    found = entry_points.find(namespace, OWN_COMMANDS, words_of)
+    ours = {words_of(each.name) for each in found if each.built_in}
+    return [
+        _unless_hidden(each, ours | set(OWN_COMMANDS))
+        for each in found
+        if not each.built_in
+    ]
+
+
+def words_of(name: str) -> str:
+    """Return what a user types for a command.
+
+    :param name: name of its entry point.
+    :returns: the words of the command.
+    """
+    return name.replace('_', ' ')
+
+
+def _unless_hidden(
+    plugin: entry_points.Plugin, ours: set[str]
+) -> entry_points.Plugin:
+    """Refuse a command whose first words are a command of this project."""
+    words = words_of(plugin.name).split()
+    hiding = [
+        each
+        for each in (' '.join(words[:count]) for count in range(1, len(words)))
+        if each in ours
+    ]
+    if plugin.conflict or not hiding:
+        return plugin
+    return entry_points.refused(
+        plugin,
+        f'it begins with the built-in command "{hiding[0]}", which is run '
+        'instead. Its authors must use another name',
+    )

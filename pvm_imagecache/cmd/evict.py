@@ -34,6 +34,7 @@ class EvictImages(base.Lister):
     """
 
     rule = rules.EVICT
+    dry_run_rule = rules.EXPLAIN
     columns = ('ID', 'Name', 'Disk Size', 'Policy', 'Code', 'Reason', 'Result')
     machine_oriented = ('Code',)
     empty_message = 'Nothing to evict.'

@@ -125,6 +125,7 @@ class CheckPlatform(_Facts):
     """
 
     rule = rules.CHECK_PLATFORM
+    dry_run_rule = rules.EXPLAIN
     machine_oriented = ('Measured At', 'Platform')
     examples = (
         ('platform check', 'measure the platform'),

@@ -49,6 +49,7 @@ class PurgeImages(base.Lister):
     """
 
     rule = rules.PURGE
+    dry_run_rule = rules.EXPLAIN
     empty_message = 'No matching images.'
     columns = ('ID', 'Name', 'Disk Size', 'Result')
     examples = (

@@ -18,7 +18,9 @@ are imported only when a command needs them.
 """
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 import logging
 import os
 import re
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from pvm_imagecache.glance import client
     from pvm_imagecache.glance import source as image_source
     from pvm_imagecache.policies import rules
+    from pvm_imagecache.system import entry_points
 
 DEFAULT_FILES: Final = (
     '/etc/nova/nova.conf',
@@ -127,21 +130,46 @@ class Complete(cliff_complete.CompleteCommand):
         self.app.command_manager.drop_broken()
         return super().take_action(parsed_args) or 0
 
+    def get_actions(self, command: list[str]) -> list[argparse.Action]:
+        """Return the options of a command. Called by cliff.
+
+        :param command: the words of the command.
+        :returns: the options; none if the command cannot say which it has.
+        """
+        try:
+            found: list[argparse.Action] = super().get_actions(command)
+        except (Exception, SystemExit) as error:
+            self.app.LOG.warning(
+                'The options of "%s" are not completed: %s',
+                ' '.join(command),
+                error,
+            )
+            return []
+        return found
+
 
 class Shell(app.App):
-    """The application. It reads the configuration when a command needs it."""
+    """The application. It reads the configuration when a command needs it.
+
+    :param conf: the configuration; None to read it from files.
+    :param user: the user with their roles; None to find out who it is.
+    """
 
     NAME = 'pvm-imagecache'
     LOG = logging.getLogger(NAME)
 
     command_manager: command_manager.Commands
 
-    def __init__(self) -> None:
-        self._conf: cfg.ConfigOpts | None = None
+    def __init__(
+        self,
+        conf: 'cfg.ConfigOpts | None' = None,
+        user: identity.Identity | None = None,
+    ) -> None:
+        self._conf = conf
         self._source: image_source.ImageSource | None = None
         self._manager: manager_module.ImageManager | None = None
         self._reader: catalog_reader.CatalogReader | None = None
-        self._user: identity.Identity | None = None
+        self._user = user
         self._credentials: clouds.Credentials | None = None
         self._session: ksa_session.Session | None = None
         self._log_has_failed = False
@@ -150,7 +178,9 @@ class Shell(app.App):
         super().__init__(
             description=_DESCRIPTION,
             version=version.version_string(),
-            command_manager=command_manager.Commands(NAMESPACE),
+            command_manager=command_manager.Commands(
+                NAMESPACE, self.checked_command
+            ),
             deferred_help=True,
         )
         self.command_manager.add_command('help', Help)
@@ -298,9 +328,14 @@ class Shell(app.App):
         :raises NotAuthorized: if the policy does not allow it.
         :raises KeystoneFailed: if Keystone does not authenticate the user.
         :raises ConfigurationError: if the policy file is invalid.
+        :raises TypeError: if a command of another package has something else
+            as its rule.
         """
         from pvm_imagecache.policies import enforcer
+        from pvm_imagecache.policies import rules
 
+        if found := rules.fault(rule):
+            raise TypeError(found)
         hint = ''
         if self.conf.pvm_imagecache.auth_strategy == 'local':
             hint = (
@@ -322,15 +357,32 @@ class Shell(app.App):
         from pvm_imagecache.cmd import base
         from pvm_imagecache.policies import rules
 
-        if not isinstance(cmd, base.Authorized) and not (
-            type(cmd).__module__.startswith('cliff.')
-            or isinstance(cmd, Help | Complete)
-        ):
+        if not isinstance(cmd, base.Authorized | Help | Complete):
             self.authorize(rules.DEFAULT)
+        plugin = self.command_manager.plugin_of(type(cmd))
+        if plugin is not None:
+            cmd.run = functools.partial(  # type: ignore[method-assign]
+                _run, plugin, cmd.run
+            )
         if not self.quiet:
             from pvm_imagecache.cmd import wait_notice
 
             wait_notice.start()
+
+    def checked_command(
+        self, plugin: 'entry_points.Plugin'
+    ) -> 'type[cliff_command.Command]':
+        """Import and check a command of another package.
+
+        :param plugin: its entry point.
+        :returns: the class of the command.
+        :raises PluginInvalid: if the command cannot be used.
+        """
+        from pvm_imagecache.cmd import command_check
+
+        return command_check.load(
+            plugin, lambda found: found(self, getattr(self, 'options', None))
+        )
 
     def _authenticate(self) -> identity.Identity:
         from pvm_imagecache.cmd import keystone
@@ -476,8 +528,8 @@ class Shell(app.App):
             try:
                 found = entry_point.load()
                 summary = (found.__doc__ or '').strip().partition('\n')[0]
-            except Exception as error:
-                summary = f'cannot be loaded: {error}'
+            except (Exception, SystemExit) as error:
+                summary = f'cannot be used: {error}'
             out.write(
                 textwrap.fill(
                     f'  {name:<13}  {summary.rstrip(".")}',
@@ -546,6 +598,31 @@ class Shell(app.App):
                 'with --debug, and report its output.',
                 type(err).__name__,
             )
+
+
+def _run(
+    plugin: 'entry_points.Plugin',
+    run: Callable[[argparse.Namespace], object],
+    parsed_args: argparse.Namespace,
+) -> int:
+    """Run a command of another package; its errors name the package."""
+    from pvm_imagecache.cmd import command_check
+
+    try:
+        code = run(parsed_args)
+    except (exceptions.PVMImageCacheError, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise command_check.failed(plugin, error) from error
+    if not isinstance(code, int):
+        raise command_check.failed(
+            plugin,
+            TypeError(
+                f'take_action returned {type(code).__name__}, not an exit '
+                'code or None'
+            ),
+        )
+    return code
 
 
 def read_configuration(

@@ -14,6 +14,7 @@
 
 from typing import TYPE_CHECKING
 
+from pvm_imagecache.policies import other_packages
 from pvm_imagecache.policies import rules
 
 if TYPE_CHECKING:
@@ -28,7 +29,19 @@ def list_rules(
     Called by the entry point oslo.policy.policies.
 
     :param default_rules_apply: False for defaults that allow nothing.
+    :returns: the rules of the personas, those of the commands, and those of
+        the installed commands of other packages.
+    """
+    return [
+        *built_in(default_rules_apply),
+        *map(as_default, other_packages.find()),
+    ]
 
+
+def built_in(default_rules_apply: bool = True) -> 'list[policy.RuleDefault]':
+    """Return the rules of this project with their defaults.
+
+    :param default_rules_apply: False for defaults that allow nothing.
     :returns: the rules of the personas, then those of the commands.
     """
     from oslo_policy import policy
@@ -49,16 +62,24 @@ def list_rules(
             description='Users who may change the cache.',
         ),
     ]
-    return personas + [
-        policy.DocumentedRuleDefault(
-            name=each.name,
-            check_str=f'rule:{each.persona.value}',
-            description=each.description,
-            operations=[
-                # The sample policy file has one blank between them.
-                {'method': 'pvm-imagecache', 'path': command}
-                for command in each.commands
-            ],
-        )
-        for each in rules.ALL
-    ]
+    return [*personas, *map(as_default, rules.ALL)]
+
+
+def as_default(rule: rules.Rule) -> 'policy.RuleDefault':
+    """Return a rule as oslo.policy needs it.
+
+    :param rule: the rule of a command.
+    :returns: the rule with its default.
+    """
+    from oslo_policy import policy
+
+    return policy.DocumentedRuleDefault(
+        name=rule.name,
+        check_str=f'rule:{rule.persona.value}',
+        description=rule.description,
+        operations=[
+            # The sample policy file has one blank between them.
+            {'method': 'pvm-imagecache', 'path': command}
+            for command in rule.commands
+        ],
+    )

@@ -18,12 +18,14 @@ ensures that both give the same results.
 """
 
 from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final
 from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import policies
 from pvm_imagecache import text
+from pvm_imagecache.policies import other_packages
 from pvm_imagecache.policies import policy_file as policy_files
 from pvm_imagecache.policies import remote
 from pvm_imagecache.policies import rules
@@ -58,7 +60,7 @@ def check(
         a rule of it cannot be evaluated.
     """
     if policy_files.exists(policy_file):
-        enforcer = get_enforcer(policy_file, user.default_rules_apply)
+        enforcer = _enforcer(policy_file, user.default_rules_apply, rule)
         try:
             allowed = _by_file(enforcer, rule, user)
         except Exception as error:
@@ -121,7 +123,7 @@ def _by_file(
 def get_enforcer(
     policy_file: str | None = None, default_rules_apply: bool = True
 ) -> 'policy.Enforcer':
-    """Return an enforcer with the rules of this project.
+    """Return an enforcer with the rules of all installed commands.
 
     Called by the entry point oslo.policy.enforcer. The options of
     [oslo_policy] are ignored: in the configuration of nova they name the
@@ -133,6 +135,22 @@ def get_enforcer(
     :returns: the enforcer.
     :raises ConfigurationError: if the file is invalid.
     :raises PolicyFileRefused: if the file cannot be relied on.
+    """
+    enforcer = _enforcer(policy_file, default_rules_apply)
+    _register(enforcer, other_packages.find())
+    enforcer.load_rules()
+    return enforcer
+
+
+def _enforcer(
+    policy_file: str | None,
+    default_rules_apply: bool,
+    *more: rules.Rule,
+) -> 'policy.Enforcer':
+    """Return an enforcer with the rules of this project, and others.
+
+    Other packages are imported only if the policy file refers to a rule that
+    is not known.
     """
     from oslo_config import cfg
     from oslo_policy import opts
@@ -156,7 +174,8 @@ def get_enforcer(
     )
     enforcer = policy.Enforcer(conf, policy_file=policy_file)
     enforcer.suppress_deprecation_warnings = True
-    enforcer.register_defaults(policies.list_rules(default_rules_apply))
+    enforcer.register_defaults(policies.built_in(default_rules_apply))
+    _register(enforcer, more)
     if not policy_files.exists(policy_file):
         enforcer.load_rules()
         return enforcer
@@ -165,6 +184,9 @@ def get_enforcer(
         with open(policy_file, encoding='utf-8') as file:
             policy_files.check_content(yaml_files.load(file, unique=True))
         enforcer.load_rules()
+        if not enforcer.check_rules():
+            _register(enforcer, other_packages.find())
+            enforcer.load_rules(force_reload=True)
         enforcer.check_rules(raise_on_violation=True)
         remote.check(enforcer.rules)
     except Exception as error:
@@ -174,3 +196,10 @@ def get_enforcer(
             f'{text.one_line(error)}.'
         ) from error
     return enforcer
+
+
+def _register(enforcer: 'policy.Enforcer', more: Iterable[rules.Rule]) -> None:
+    """Add rules that the enforcer does not have yet."""
+    for each in more:
+        if each.name not in enforcer.registered_rules:
+            enforcer.register_default(policies.as_default(each))

@@ -14,15 +14,18 @@
 
 They are plain data, so that a command can evaluate the defaults without the
 import of oslo.policy. :mod:`pvm_imagecache.policies` offers them to
-oslo.policy.
+oslo.policy. Commands of other packages get their rules from :func:`define`.
 """
 
 import dataclasses
 import enum
 import functools
+import re
 from typing import Final
 
 PREFIX: Final = 'pvm_imagecache:'
+#: What the name of a rule of another package looks like.
+_NAME: Final = re.compile(r'[A-Za-z0-9][\w.-]*:[A-Za-z0-9][\w.:-]*', re.ASCII)
 
 
 class Persona(enum.Enum):
@@ -142,3 +145,63 @@ DEFAULT: Final = _for_admins(
 )
 
 ALL: Final = tuple(_ALL)
+
+
+def define(
+    name: str,
+    description: str,
+    *commands: str,
+    persona: Persona = Persona.ADMIN,
+) -> Rule:
+    """Return a rule for the commands of another package.
+
+    An operator can change it in the policy file, like every other rule.
+
+    :param name: name of the rule: a prefix of the package's own, a colon and
+        what the rule allows, such as ``"inventory:report"``.
+    :param description: what it allows, one sentence, for the sample of the
+        policy file.
+    :param commands: the commands, with options if the rule is only about
+        these. Default: the part of the name after the colon.
+    :param persona: users to whom the rule allows the commands by default.
+    :returns: the rule, for ``rule`` or ``dry_run_rule`` of a command.
+    :raises ValueError: if the name, the description or the persona cannot be
+        used.
+    """
+    rule = Rule(
+        name,
+        persona,
+        description,
+        commands or (str(name).partition(':')[2],),
+    )
+    if found := fault(rule):
+        raise ValueError(found)
+    return rule
+
+
+def fault(rule: object) -> str:
+    """Return why something cannot be the rule of a command.
+
+    :param rule: what a command has as its rule.
+    :returns: the reason, without a final stop; '' if it is a rule.
+    """
+    if not isinstance(rule, Rule):
+        return f'{rule!r} is not a rule: use pvm_imagecache.policies.rules'
+    if rule in ALL:
+        return ''
+    if not isinstance(rule.name, str) or not _NAME.fullmatch(rule.name):
+        return f'the name {rule.name!r} of its rule is not "prefix:name"'
+    if rule.name.startswith(PREFIX):
+        return (
+            f'the name {rule.name!r} of its rule begins with "{PREFIX}", '
+            'which only the rules of pvm_imagecache do'
+        )
+    if not isinstance(rule.persona, Persona):
+        return f'the persona of its rule {rule.name} is {rule.persona!r}'
+    if not isinstance(rule.description, str) or not rule.description.strip():
+        return f'its rule {rule.name} has no description'
+    if not rule.commands or not all(
+        isinstance(each, str) and each for each in rule.commands
+    ):
+        return f'its rule {rule.name} names no commands'
+    return ''

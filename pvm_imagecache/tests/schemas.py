@@ -215,10 +215,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     'platform show': _FACTS,
     'plugin list': _rows(
         {
+            'Kind': {'enum': ['driver', 'eviction', 'listener', 'command']},
             'Namespace': _TEXT,
             'Name': _TEXT,
             'Enabled': _BOOLEAN,
+            'State': {
+                'enum': [
+                    'enabled',
+                    'available',
+                    'refused',
+                    'broken',
+                    'missing',
+                ]
+            },
             'Package': _TEXT,
+            'Version': _TEXT,
             'Class': _TEXT,
             'Error': _TEXT,
         }

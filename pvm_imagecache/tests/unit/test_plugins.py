@@ -18,12 +18,8 @@ import pathlib
 import sys
 import textwrap
 import threading
-import types
 
 import fixtures
-from stevedore import _cache
-from stevedore import extension
-from stevedore import named
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
@@ -32,6 +28,7 @@ from pvm_imagecache.drivers.ssp import driver as ssp
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import time_limit
+from pvm_imagecache.system import entry_points
 from pvm_imagecache.tests.unit import base
 
 _SERIAL = itertools.count()
@@ -75,12 +72,6 @@ class PluginsTest(base.TestCase):
     def setUp(self):
         super().setUp()
         self.conf = self.make_conf()
-        self._forget_plugins()
-
-    def _forget_plugins(self):
-        """Clear the caches of stevedore, in the process and on disk."""
-        self.patch(_cache, '_c', _cache.Cache(self.path('cache')))
-        self.patch(extension.ExtensionManager, 'ENTRY_POINT_CACHE', {})
 
     def install(
         self,
@@ -106,7 +97,6 @@ class PluginsTest(base.TestCase):
         self.create(f'{root}/{module}.py', textwrap.dedent(code))
         self.patch(sys, 'path', [root, *sys.path])
         self.addCleanup(sys.modules.pop, module, None)
-        self._forget_plugins()
 
     @contextlib.contextmanager
     def uninstalled_afterwards(self):
@@ -116,7 +106,6 @@ class PluginsTest(base.TestCase):
             yield
         finally:
             sys.path = before
-            self._forget_plugins()
 
     def create(self, path, content):
         self.useFixture(base.TextFile(path, content))
@@ -189,29 +178,6 @@ class BuiltInTest(PluginsTest):
             exceptions.ConfigurationError, plugins.load_policies, self.conf
         )
         self.assertIn('low (95) is above high (90)', str(error))
-
-    def test_stevedore_without_a_conflict_resolver(self):
-        def manager_of_5_5(
-            namespace,
-            names,
-            invoke_on_load=False,
-            on_load_failure_callback=None,
-            warn_on_missing_entrypoint=True,
-        ):
-            return named.NamedExtensionManager(
-                namespace,
-                names,
-                invoke_on_load=invoke_on_load,
-                on_load_failure_callback=on_load_failure_callback,
-                warn_on_missing_entrypoint=warn_on_missing_entrypoint,
-            )
-
-        self.patch(
-            plugins,
-            'named',
-            types.SimpleNamespace(NamedExtensionManager=manager_of_5_5),
-        )
-        self.assertIsInstance(self.policy('none').policy, none.NonePolicy)
 
     def test_an_empty_list_loads_no_policies(self):
         self.conf.set_override('eviction_policies', [], 'pvm_imagecache')
@@ -298,16 +264,46 @@ class ThirdPartyTest(PluginsTest):
         self.install(POLICY)
         self.install(POLICY, distribution='another-package')
         self.refused(
-            self.policy, 'another-package 1.5', 'several distributions'
+            self.policy, 'another-package 1.5', 'Uninstall all but one'
         )
 
-    def test_the_name_of_a_built_in_plugin_is_refused(self):
+    def test_a_built_in_plugin_stays_when_its_name_is_used_again(self):
         self.install(POLICY, 'none')
-        error = self.assertRaises(
-            exceptions.PluginInvalid, self.policy, 'none'
+        log = self.useFixture(fixtures.FakeLogger())
+        self.assertIsInstance(self.policy('none').policy, none.NonePolicy)
+        self.assertIn('their-package 1.5', log.output)
+        self.assertIn('the name of a built-in plugin', log.output)
+        found = [each for each in plugins.installed() if each.name == 'none']
+        self.assertEqual(
+            [('pvm_imagecache', False), ('their-package', True)],
+            [(each.package, each.conflict) for each in found],
         )
-        self.assertIn('pvm_imagecache', str(error))
-        self.assertIn('their-package 1.5', str(error))
+        self.assertIsNone(found[0].error)
+        self.assertIn('their-package 1.5', found[1].error)
+
+    def test_the_policy_of_the_core_cannot_be_replaced(self):
+        self.install(POLICY, 'core')
+        error = self.assertRaises(
+            exceptions.PluginInvalid, self.policy, 'core'
+        )
+        self.assertIn('the name of a built-in plugin', str(error))
+
+    def test_the_version_before_is_accepted_with_a_warning(self):
+        self.install(
+            self._changed(POLICY, 'base.API_VERSION', str(1)),
+        )
+        self.patch(plugins.eviction_base, 'API_VERSION', 2)
+        log = self.useFixture(fixtures.FakeLogger())
+        self.policy()
+        for words in (
+            'Plugin "mine" of pvm_imagecache.eviction (from their-package '
+            '1.5) is deprecated',
+            'version 1 of the contract',
+            'Upgrade their-package.',
+        ):
+            self.assertIn(words, log.output)
+        self.patch(plugins.eviction_base, 'API_VERSION', 3)
+        self.refused(self.policy, 'version 1', 'accepts version 2 and 3')
 
     def test_a_plugin_that_is_installed_later_is_found(self):
         self.install('', name='another', distribution='another')
@@ -318,14 +314,15 @@ class ThirdPartyTest(PluginsTest):
         for each in pathlib.Path(sys.path[0]).iterdir():
             each.rename(pathlib.Path(directory, each.name))
         self.patch(sys, 'path', path)
-        self._forget_plugins()
         self.policy()
 
     def test_installed_packages_are_read_once(self):
         self.install(POLICY)
         self.policy()
         self.patch(
-            plugins.metadata, 'entry_points', lambda **group: self.fail(group)
+            entry_points.metadata,
+            'entry_points',
+            lambda **group: self.fail(group),
         )
         self.policy()
 
@@ -557,11 +554,14 @@ class ThirdPartyTest(PluginsTest):
             {
                 'base_image_snapshot',
                 'close',
+                'disks_elsewhere',
                 'has_stale_uploads',
                 'mappable',
+                'platform_access',
                 'pool_id',
                 'servers',
                 'upload_targets',
+                'use_facts',
             },
             optional - owned,
         )

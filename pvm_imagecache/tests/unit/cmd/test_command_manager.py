@@ -20,9 +20,11 @@ import types
 from cliff import command
 
 from pvm_imagecache.cmd import base as command_base
+from pvm_imagecache.cmd import command_check
 from pvm_imagecache.cmd import command_manager
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.policies import rules
+from pvm_imagecache.system import entry_points as entry_points_module
 from pvm_imagecache.system import identity
 from pvm_imagecache.tests.unit import base
 
@@ -64,6 +66,8 @@ class CommandsTest(base.TestCase):
                         ('derived', 'foreign:Derived'),
                         ('broken', 'nowhere.at.all:X'),
                         ('list', 'foreign:Foreign'),
+                        ('purge_now', 'foreign:Foreign'),
+                        ('help', 'foreign:Foreign'),
                     )
                 ]
             return found
@@ -71,9 +75,14 @@ class CommandsTest(base.TestCase):
         self._find(entry_points)
         self.useFixture(base.environment('OS_CLOUD', None))
 
+    def commands(self):
+        return command_manager.Commands(shell.NAMESPACE, command_check.load)
+
     def _find(self, entry_points):
+        entry_points_module._scan.cache_clear()
+        self.addCleanup(entry_points_module._scan.cache_clear)
         self.patch(
-            command_manager,
+            entry_points_module,
             'metadata',
             types.SimpleNamespace(
                 entry_points=entry_points,
@@ -98,24 +107,35 @@ class CommandsTest(base.TestCase):
             return ended.code
 
     def test_commands_of_other_packages_are_found_when_needed(self):
-        found = command_manager.Commands(shell.NAMESPACE)
+        found = self.commands()
         self.assertNotIn('foreign', found.commands)
         self.assertIs(_Foreign, found.find_command(['foreign'])[0])
         self.assertIn('plugin list', found.get_command_names())
 
     def test_a_command_of_ours_cannot_be_replaced(self):
-        found = command_manager.Commands(shell.NAMESPACE)
+        found = self.commands()
         self.assertIn('foreign', dict(found))
         self.assertEqual(_OWN, found.commands['list'].value)
+        self.assertNotIn('help', found.commands)
+
+    def test_a_command_that_ours_hides_is_refused(self):
+        refused = {
+            each.name: each.conflict
+            for each in command_manager.find_others(shell.NAMESPACE)
+        }
+        self.assertIn('built-in command "purge"', refused['purge_now'])
+        self.assertEqual('', refused['foreign'])
+        self.assertIn('built-in', refused['list'])
+        self.assertIn('built-in', refused['help'])
 
     def test_a_command_of_ours_is_found_without_a_search(self):
         self._find(lambda group: self.fail('they were looked for'))
-        found = command_manager.Commands(shell.NAMESPACE)
+        found = self.commands()
         for words in (['list'], ['disk', 'create'], ['plugin', 'list']):
             self.assertEqual(' '.join(words), found.find_command(words)[1])
 
     def test_a_unique_prefix_of_a_command_is_accepted(self):
-        found = command_manager.Commands(shell.NAMESPACE)
+        found = self.commands()
         self.assertIn('usage', found.find_command(['us'])[0].__module__)
         self.assertRaises(ValueError, found.find_command, ['p'])
 
@@ -124,7 +144,7 @@ class CommandsTest(base.TestCase):
         self.assertIn('Plugin "broken"', self.errors.getvalue())
         self.assertNotIn('Traceback', self.errors.getvalue())
         self.assertEqual(0, self.run_shell('--help'))
-        self.assertIn('cannot be loaded', self.output.getvalue())
+        self.assertIn('cannot be used', self.output.getvalue())
 
     def test_the_access_policy_is_enforced_for_other_packages(self):
         self.assertEqual(0, self.run_shell('foreign'))
@@ -174,7 +194,7 @@ class CommandsTest(base.TestCase):
             self.assertEqual(0, self.run_shell(*arguments, roles=[]))
 
     def test_a_broken_command_does_not_disable_the_completion(self):
-        found = command_manager.Commands(shell.NAMESPACE)
+        found = self.commands()
         self.assertIn('broken', dict(found))
         found.drop_broken()
         self.assertNotIn('broken', found.commands)
