@@ -56,6 +56,8 @@ class Settings:
         together; None for no limit.
     :ivar metrics_textfile: path of the metrics file that a cleanup run
         writes; '' for none.
+    :ivar image_properties: names of the properties of images that eviction
+        policies can see.
     """
 
     enabled: bool = True
@@ -67,6 +69,7 @@ class Settings:
     max_bytes: int | None = None
     metrics_textfile: str = ''
     wipe_disks: bool = False
+    image_properties: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,15 +28,21 @@ here are stable.
 from pvm_imagecache.conformance.command import CommandConformance
 from pvm_imagecache.conformance.configuration import configuration
 from pvm_imagecache.conformance.driver import DriverConformance
+from pvm_imagecache.conformance.images import MemoryImages
 from pvm_imagecache.conformance.policy import PolicyConformance
+from pvm_imagecache.conformance.pool_cache import CacheConformance
 from pvm_imagecache.conformance.views import NOW
 from pvm_imagecache.conformance.views import views
+from pvm_imagecache.conformance.views import Vocabulary
 
 __all__ = (
     'NOW',
+    'CacheConformance',
     'CommandConformance',
     'DriverConformance',
+    'MemoryImages',
     'PolicyConformance',
+    'Vocabulary',
     'configuration',
     'views',
 )

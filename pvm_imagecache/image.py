@@ -15,6 +15,7 @@
 This module sends no requests: see :mod:`pvm_imagecache.glance.source`.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterator
 import dataclasses
 import enum
@@ -91,6 +92,34 @@ class Signature:
 
 
 @dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What Glance says about an image that does not describe its data.
+
+    :ivar project_id: ID of the project that owns the image; None if it is
+        not known.
+    :ivar tags: tags of the image, sorted.
+    :ivar properties: names and values of its properties, sorted by name.
+    """
+
+    project_id: str | None = None
+    tags: tuple[str, ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
+
+    def with_properties(self, names: Collection[str]) -> 'Metadata':
+        """Return the same with some properties only.
+
+        :param names: of the properties.
+        :returns: the metadata without other properties.
+        """
+        return dataclasses.replace(
+            self,
+            properties=tuple(
+                each for each in self.properties if each[0] in names
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Image:
     """A Glance image.
 
@@ -111,6 +140,8 @@ class Image:
     :ivar created_at: when Glance created the image, in its words; '' if that
         is not known. Nobody can choose it, so that it differs from that of a
         copy of the image in another Glance. It is not compared.
+    :ivar metadata: what eviction policies can know of the image besides; it
+        is not compared.
     """
 
     id: str
@@ -125,6 +156,7 @@ class Image:
         default=Signature(), compare=False
     )
     created_at: str = dataclasses.field(default='', compare=False)
+    metadata: Metadata = dataclasses.field(default=Metadata(), compare=False)
 
     @property
     def label(self) -> str:

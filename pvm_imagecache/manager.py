@@ -279,6 +279,11 @@ class ImageManager:
             detail=deployment.reason or None,
             who=identity.of_request(context),
         )
+        if deployment.outcome in (
+            instance_disk.Outcome.HIT,
+            instance_disk.Outcome.MISS,
+        ):
+            self._record_metadata(image)
         if deployment.outcome is instance_disk.Outcome.MISS:
             self._notify(events.Kind.CACHED, image)
         elif deployment.outcome is instance_disk.Outcome.BYPASS:
@@ -385,6 +390,7 @@ class ImageManager:
         if not self._cache.settings.enabled:
             raise exceptions.CacheDisabled
         result = prefetch.Prefetch(self._cache, image, context, progress).run()
+        self._record_metadata(image)
         if result.fetched:
             self._record(
                 'prefetch',
@@ -562,6 +568,9 @@ class ImageManager:
             pins.list(base_image.pool).get(image_id),
             pins.in_use(base_image.pool).get(image_id),
             self._evictor.automatic,
+            tuple(
+                each for each in plan.protections if each.image_id == image_id
+            ),
         )
 
     # -- purges and pins
@@ -870,6 +879,7 @@ class ImageManager:
         """
         self._check_adoptable(image)
         adopted = adoption.adopt(self._cache, image, take_over)
+        self._record_metadata(image)
         self._record('adopt', image=image, disk_name=adopted.disk_name)
         return adopted
 
@@ -982,6 +992,23 @@ class ImageManager:
         except exceptions.CacheFault as error:
             LOG.warning(
                 'Could not record the name of image %(image)s: %(error)s',
+                {'image': image.label, 'error': error},
+            )
+
+    def _record_metadata(self, image: image_module.Image) -> None:
+        """Record what policies can know of an image; a failure is no harm."""
+        try:
+            self._catalog.image_metadata.record(
+                self._driver.pool_id(),
+                image.id,
+                image.metadata.with_properties(
+                    self._cache.settings.image_properties
+                ),
+            )
+        except exceptions.PVMImageCacheError as error:
+            LOG.debug(
+                'Project, tags and properties of %(image)s were not '
+                'recorded: %(error)s',
                 {'image': image.label, 'error': error},
             )
 
@@ -1123,4 +1150,5 @@ def _settings(conf: types.Conf) -> cache_module.Settings:
         max_bytes=cache_conf.max_bytes(conf),
         metrics_textfile=options.metrics_textfile,
         wipe_disks=options.wipe_disks,
+        image_properties=tuple(options.image_properties),
     )

@@ -37,6 +37,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import text
 from pvm_imagecache.conf import types
 from pvm_imagecache.drivers import base as driver_base
@@ -324,6 +325,8 @@ def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
     ):
         yield 'its capabilities are not a frozenset of Capability'
         return
+    if contract is driver_base.DiskDriver:
+        yield from _length_faults(plugin.max_name_length)
     for capability in capabilities:
         for method in _METHODS_OF.get(capability, ()):
             if getattr(plugin, method) is getattr(contract, method):
@@ -335,6 +338,15 @@ def _faults(plugin: Any, contract: type[Any], version: int) -> Iterator[str]:
     for method, function in inspect.getmembers(contract, inspect.isfunction):
         if not method.startswith('_'):
             yield from _signature_faults(plugin, method, function)
+
+
+def _length_faults(length: object) -> Iterator[str]:
+    """Yield an error if base images cannot have their names."""
+    if type(length) is not int or length < naming.MAX_DISK_NAME:
+        yield (
+            f'max_name_length is {length!r}: names of base images have '
+            f'{naming.MAX_DISK_NAME} characters'
+        )
 
 
 def version_faults(written_for: object, version: int) -> Iterator[str]:

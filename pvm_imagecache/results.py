@@ -154,6 +154,7 @@ class Explanation:
     :ivar in_use_at: when instances were last seen to use it, in Unix
         seconds.
     :ivar automatic: whether images may be evicted without an operator.
+    :ivar protections: the policies that protect it, with their reasons.
     """
 
     base_image: models.BaseImage
@@ -162,6 +163,7 @@ class Explanation:
     pin: models.Pin | None
     in_use_at: float | None
     automatic: bool
+    protections: tuple[pipeline.Protection, ...] = ()
 
 
 def _counted(*facts: tuple[int, str]) -> str:

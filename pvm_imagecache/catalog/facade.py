@@ -29,6 +29,7 @@ from pvm_imagecache.catalog import failed_downloads
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import history
 from pvm_imagecache.catalog import identity as catalog_identity
+from pvm_imagecache.catalog import image_metadata
 from pvm_imagecache.catalog import instance_disks
 from pvm_imagecache.catalog import pins
 from pvm_imagecache.catalog import platform_facts
@@ -49,6 +50,7 @@ class Catalog:
         this process.
     :param read_only: create nothing and write nothing.
     :ivar base_images: see :class:`~.base_images.BaseImages`.
+    :ivar image_metadata: see :class:`~.image_metadata.ImageMetadata`.
     :ivar instance_disks: see :class:`~.instance_disks.InstanceDisks`.
     :ivar failed_downloads: see
         :class:`~.failed_downloads.FailedDownloads`.
@@ -70,6 +72,7 @@ class Catalog:
         self.base_images = base_images.BaseImages(
             self._file, self.clock, self.pins, user
         )
+        self.image_metadata = image_metadata.ImageMetadata(self._file)
         self.instance_disks = instance_disks.InstanceDisks(
             self._file, self.clock
         )

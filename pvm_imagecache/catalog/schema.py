@@ -18,7 +18,7 @@ data. A new one goes through all steps.
 
 from typing import Final
 
-VERSION: Final = 8
+VERSION: Final = 9
 #: The first version whose catalogs have an ID.
 FIRST_WITH_ID: Final = 8
 
@@ -240,6 +240,18 @@ CREATE TABLE other_catalogs (
     catalog_id TEXT NOT NULL,
     base_images INTEGER NOT NULL,
     PRIMARY KEY (pool, catalog_id)
+);
+""",
+    # What eviction policies can know of images, which is not known of older
+    # base images.
+    9: """
+CREATE TABLE image_metadata (
+    pool TEXT NOT NULL,
+    image_id TEXT NOT NULL,
+    project_id TEXT,
+    tags TEXT NOT NULL,
+    properties TEXT NOT NULL,
+    PRIMARY KEY (pool, image_id)
 );
 """,
 }

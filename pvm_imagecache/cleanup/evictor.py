@@ -22,7 +22,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import datetime
 import time
+import types
 from typing import Final
 
 from oslo_log import log as logging
@@ -178,6 +180,7 @@ class Evictor:
         now, clock = time.time(), catalog.clock.now()
         pins = catalog.pins.list(pool.id)
         in_use = catalog.pins.in_use(pool.id)
+        metadata = catalog.image_metadata.list(pool.id)
         records = {
             each.image.id: each
             for each in (
@@ -204,8 +207,13 @@ class Evictor:
             pool_free=pool.free,
             demand=max(demand, min(1, demand_disks)),
             images=tuple(
-                _as_seen(record, now - clock, veto_of(record))
-                for record in records.values()
+                _as_seen(
+                    record,
+                    now - clock,
+                    veto_of(record),
+                    metadata.get(image_id, image_module.Metadata()),
+                )
+                for image_id, record in records.items()
             ),
             pool_disks=pool.disks,
             pool_max_disks=pool.max_disks,
@@ -576,7 +584,10 @@ def first_veto(
 
 
 def _as_seen(
-    record: models.BaseImage, offset: float, veto: base.Veto | None
+    record: models.BaseImage,
+    offset: float,
+    veto: base.Veto | None,
+    metadata: image_module.Metadata,
 ) -> base.CachedImage:
     """Return a record as policies see it.
 
@@ -591,7 +602,24 @@ def _as_seen(
         hits=record.hits,
         name=record.image.name,
         veto=veto,
+        project_id=metadata.project_id,
+        tags=frozenset(metadata.tags),
+        properties=types.MappingProxyType(dict(metadata.properties)),
+        created_at=_seconds(record.image.created_at),
+        disk_format=record.image.disk_format,
+        size=record.image.size,
     )
+
+
+def _seconds(moment: str) -> float | None:
+    """Return a time of Glance in Unix seconds; None if it is not known."""
+    try:
+        parsed = datetime.datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=datetime.UTC)
+    return parsed.timestamp()
 
 
 def _first(clock: float | None, otherwise: float) -> float:

@@ -81,7 +81,7 @@ class ExplainImage(base.ShowOne):
             image.id,
             image.name,
             verdict,
-            choice.policy if choice else None,
+            choice.policy if choice else _protecting(code, found),
             code,
             pin.who if pin else None,
             pin.note if pin else None,
@@ -107,7 +107,19 @@ def _verdict(
         return code, f'kept: {_veto(code, found, minimum_age)}'
     if found.choice:
         return found.choice.code, f'will be evicted: {found.choice.reason}'
+    if found.protections:
+        return 'protected', 'kept: protected by ' + '; '.join(
+            f'policy {each.policy}: {each.reason} ({each.code})'
+            for each in found.protections
+        )
     return 'not-chosen', 'kept: no policy selects it'
+
+
+def _protecting(code: str, found: 'results.Explanation') -> str | None:
+    """Return the policies that protect an image, if that is why it is kept."""
+    if code != 'protected':
+        return None
+    return ', '.join(each.policy for each in found.protections)
 
 
 def _veto(code: str, found: 'results.Explanation', minimum_age: float) -> str:

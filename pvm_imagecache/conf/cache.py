@@ -225,6 +225,26 @@ Related options:
 * [pvm_imagecache_lru] max_gib: a limit that applies at cleanup runs only
 """,
     ),
+    cfg.ListOpt(
+        'image_properties',
+        default=[],
+        mutable=True,
+        help="""
+Properties of Glance images that eviction policies can see.
+
+Their values are recorded in the catalog when an image is fetched, deployed or
+prefetched. Project and tags of an image are always recorded. The policies of
+pvm_imagecache itself do not use them.
+
+Possible values:
+
+* A list of names of properties, for example os_distro,hw_disk_bus
+
+Related options:
+
+* eviction_policies
+""",
+    ),
     cfg.BoolOpt(
         'check_download_permission',
         default=True,

@@ -19,14 +19,25 @@ import unittest
 
 
 def case(test: object) -> unittest.TestCase:
-    """Return the TestCase that a suite is mixed into."""
+    """Return the TestCase that a suite is mixed into.
+
+    :param test: the suite.
+    :returns: the same object.
+    """
     return cast(unittest.TestCase, test)
 
 
 def raised(
     test: object, kind: type[BaseException], call: Callable[..., object]
 ) -> Any:
-    """Return the error that a call must raise."""
+    """Return the error that a call must raise.
+
+    :param test: the suite.
+    :param kind: class of the error.
+    :param call: is called without arguments.
+    :returns: the error.
+    :raises AssertionError: if it does not raise one.
+    """
     # Not the method of the test case itself: that of testtools 2.7, which
     # OpenStack 2025.1 has, is no context manager.
     with unittest.TestCase.assertRaises(case(test), kind) as caught:

@@ -17,7 +17,9 @@ cached: the methods of a capability are required, and called, only if the
 driver declares it. All sizes are in bytes.
 
 Two properties identify a disk: its name and its UDID. A disk of the same name
-with another UDID is another disk.
+with another UDID is another disk. The capacity and the label do not belong to
+the identity: the cache passes disks of which it knows only name and UDID. See
+:meth:`Disk.same_disk`.
 """
 
 import abc
@@ -98,20 +100,38 @@ class Pool:
 class Disk:
     """A disk that exists.
 
+    Two disks are equal if their names and UDIDs are. Methods are given disks
+    whose capacity is 0 and whose label is '', because the cache knows only
+    name and UDID: never compare these with those of the pool.
+
     :ivar name: without the directory of a file-backed disk.
     :ivar udid: unique ID; no other disk of the pool ever has it.
-    :ivar capacity: in bytes.
+    :ivar capacity: in bytes; 0 if it is not known. It is not compared.
     :ivar label: of the :class:`NewDisk` that it was created from; '' if the
-        pool does not keep labels. If a method is given a disk with a label,
-        a disk of the same name and UDID that has another label of this
-        project (:func:`pvm_imagecache.naming.is_label`) is another disk. A
-        driver whose pool never uses a UDID again need not compare labels.
+        pool does not keep labels, or if it is not known. It is not compared.
+        If a method is given a disk with a label, a disk of the same name and
+        UDID that has another label of this project
+        (:func:`pvm_imagecache.naming.is_label`) is another disk. A driver
+        whose pool never uses a UDID again need not compare labels.
     """
 
     name: str
     udid: str
-    capacity: int
-    label: str = ''
+    capacity: int = dataclasses.field(default=0, compare=False)
+    label: str = dataclasses.field(default='', compare=False)
+
+    def same_disk(self, other: 'Disk') -> bool:
+        """Whether this is the same disk as another description.
+
+        :param other: the other description.
+        :returns: True if name and UDID are equal, and if not both have a
+            label of this project and the labels differ.
+        """
+        return self == other and not (
+            self.label != other.label
+            and naming.is_label(self.label)
+            and naming.is_label(other.label)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,7 +340,9 @@ class DiskDriver(abc.ABC):
     ) -> None:
         """Write bytes to the beginning of a new disk.
 
-        An error that ``pieces`` raises must end the upload. PowerVM must not
+        The disk is identified by name and UDID. Pieces are written as they
+        come; they are not collected in memory. An error that ``pieces``
+        raises must end the upload. PowerVM must not
         accept the upload as complete then. An upload, whether it succeeds
         or fails, leaves nothing in the pool but the disk.
 
@@ -332,7 +354,9 @@ class DiskDriver(abc.ABC):
         :raises NotSupported: if the driver lacks ``IMAGE_CACHE``.
         :raises PowerVMSessionExpired: if the session expired; the upload can
             be repeated.
-        :raises PowerVMError: if PowerVM did not accept all bytes.
+        :raises PowerVMError: if PowerVM did not accept all bytes, if the
+            pieces have more or fewer bytes than ``size``, or if there is no
+            such disk.
         :raises PVMImageCacheError: if ``pieces`` raised an error: the same
             one, or one that it caused.
         """

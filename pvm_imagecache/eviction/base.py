@@ -21,8 +21,11 @@ seconds.
 import abc
 from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import enum
+import re
+import types as types_module
 from typing import ClassVar
 from typing import Final
 
@@ -34,6 +37,25 @@ API_VERSION: Final = 1
 #: Seconds since the last use for which an image that was deployed repeatedly
 #: is evicted after all others.
 POPULAR_FOR: Final = 24 * 3600.0
+
+
+#: What the code of a decision looks like: lowercase words with hyphens.
+CODE: Final = re.compile(r'[a-z][a-z0-9]*(-[a-z0-9]+)*')
+#: Codes with a meaning of their own, which no policy may use.
+RESERVED_CODES: Final = frozenset(
+    (
+        'busy',
+        'in-use',
+        'last-resort',
+        'max-gib',
+        'not-automatic',
+        'not-chosen',
+        'pinned',
+        'protected',
+        'quarantined',
+        'young',
+    )
+)
 
 
 class Veto(enum.Enum):
@@ -50,6 +72,10 @@ class Veto(enum.Enum):
 
     YOUNG = 'young'
     """The image was cached less than ``minimum_age`` seconds ago."""
+
+    PROTECTED = 'protected'
+    """Another policy protects the image: see
+    :meth:`EvictionPolicy.protects`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +94,16 @@ class CachedImage:
     :ivar hits: how many disks were copied from it.
     :ivar name: name of the image in Glance, if known.
     :ivar veto: why it cannot be evicted now; None if it can.
+    :ivar project_id: ID of the project that owns the image; None if it is
+        not known. What Glance says of an image is recorded when the image is
+        fetched, deployed or verified.
+    :ivar tags: tags of the image in Glance.
+    :ivar properties: those properties of the image in Glance that the option
+        ``image_properties`` lists, by name. Cannot be changed.
+    :ivar created_at: when Glance created the image, in Unix seconds by its
+        clock; None if it is not known.
+    :ivar disk_format: ``raw`` or ``qcow2``.
+    :ivar size: bytes that Glance stores; 0 if it is not known.
     """
 
     image_id: str
@@ -78,6 +114,14 @@ class CachedImage:
     hits: int
     name: str | None = None
     veto: Veto | None = None
+    project_id: str | None = None
+    tags: frozenset[str] = frozenset()
+    properties: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: types_module.MappingProxyType({}), hash=False
+    )
+    created_at: float | None = None
+    disk_format: str = 'raw'
+    size: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +229,12 @@ class CacheView:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """The decision of a policy to evict an image.
+    """The decision of a policy to evict an image, or to protect it.
 
     :ivar image_id: ID of the image, of :attr:`CachedImage.image_id`.
     :ivar code: machine-readable reason: lowercase words with hyphens, from
-        a set that does not change between releases of the policy.
+        a set that does not change between releases of the policy. See
+        :data:`CODE` and :data:`RESERVED_CODES`.
     :ivar reason: human-readable reason, on one line.
     """
 
@@ -238,3 +283,22 @@ class EvictionPolicy(abc.ABC):
         :returns: at most one decision for each image, in the order in which
             the images are to be evicted. May be a generator.
         """
+
+    def protects(self, view: CacheView) -> Iterable[Decision]:
+        """Return images that no other policy may evict.
+
+        Called before any policy is asked to choose, with all images. The
+        other policies see the images with :attr:`Veto.PROTECTED`. They are
+        evicted only
+
+        * by the policy itself, if no other policy protects them;
+        * by an operator, with ``pvm-imagecache purge``;
+        * as a last resort, if a deploy would fail for lack of space.
+
+        A policy whose call fails is skipped, and protects nothing.
+
+        :param view: snapshot of the cache.
+        :returns: at most one decision for each image, with the reason to keep
+            it; none by default. May be a generator.
+        """
+        return ()

@@ -17,6 +17,9 @@ order, each about the images that the policies before it did not choose.
 Nothing is read or removed here; the only state is which policies failed.
 """
 
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
@@ -62,7 +65,7 @@ class NamedPolicy:
         return f'{type(self).__name__}({self.name!r}, {self.policy!r})'
 
     def ask(self, view: base.CacheView) -> list[base.Decision]:
-        """Return the decisions of the policy.
+        """Return the decisions of the policy to evict images.
 
         A policy of another distribution is called with a time limit, see
         :mod:`~pvm_imagecache.eviction.time_limit`.
@@ -77,17 +80,27 @@ class NamedPolicy:
             are more decisions than images.
         :raises Exception: any error that the policy raises.
         """
+        return self._call(lambda: _decisions(self.policy.choose, view))
+
+    def ask_protected(self, view: base.CacheView) -> list[base.Decision]:
+        """Return the decisions of the policy to protect images.
+
+        :param view: as for :meth:`ask`.
+        :returns: as :meth:`ask` does.
+        :raises Exception: as :meth:`ask` does.
+        """
+        return self._call(lambda: _decisions(self.policy.protects, view))
+
+    def _call(
+        self, function: Callable[[], list[base.Decision]]
+    ) -> list[base.Decision]:
         if self._timed_out:
             raise time_limit.TimeLimitExceeded(self._timed_out)
-
-        def choose() -> list[base.Decision]:
-            return _decisions(self.policy, view)
-
         if self._is_built_in:
-            return choose()
+            return function()
         try:
             return time_limit.BoundedCall(
-                choose, name=f'eviction-policy-{self.name}'
+                function, name=f'eviction-policy-{self.name}'
             ).result()
         except time_limit.TimeLimitExceeded as error:
             self._timed_out = (
@@ -145,21 +158,39 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
+class Protection:
+    """An image that a policy protects from the others.
+
+    :ivar image_id: ID of the image.
+    :ivar policy: name of the policy.
+    :ivar code: machine-readable reason.
+    :ivar reason: human-readable reason.
+    """
+
+    image_id: str
+    policy: str
+    code: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """The images to evict.
 
     :ivar choices: in the order in which they are evicted.
     :ivar lacking: bytes of the demand that the evictions do not free; at
         least 1 if disks are lacking.
+    :ivar faults: name of each policy that was skipped, and its error.
     :ivar lacking_disks: number of disks of the demand that they do not
         remove.
-    :ivar faults: name of each policy that was skipped, and its error.
+    :ivar protections: the images that policies protect, in their order.
     """
 
     choices: tuple[Choice, ...] = ()
     lacking: int = 0
     faults: tuple[tuple[str, str], ...] = ()
     lacking_disks: int = 0
+    protections: tuple[Protection, ...] = ()
 
     @property
     def freed(self) -> int:
@@ -170,9 +201,10 @@ class Plan:
 def plan(view: base.CacheView, policies: Sequence[NamedPolicy]) -> Plan:
     """Ask the policies which images to evict.
 
-    A policy that fails, or breaks its contract, is skipped; the others are
-    asked. Decisions about images that are unknown, vetoed or chosen before
-    are ignored.
+    First all policies are asked which images they protect: the others cannot
+    choose these. A policy that fails, or breaks its contract, is skipped; the
+    others are asked. Decisions about images that are unknown, vetoed or
+    chosen before are ignored.
 
     :param view: the snapshot. If it has a ``demand``, no more images are
         chosen than satisfy it.
@@ -181,25 +213,80 @@ def plan(view: base.CacheView, policies: Sequence[NamedPolicy]) -> Plan:
     """
     wanted = view.demand
     choices: list[Choice] = []
-    faults: list[tuple[str, str]] = []
+    faults: dict[str, str] = {}
+    protections = _protections(view, policies, faults)
     for named in policies:
         if wanted and not view.demand:
             break
+        if named.name in faults:
+            continue
         try:
-            chosen = list(_choices(view, named))
+            chosen = list(_choices(_seen_by(view, named, protections), named))
         except Exception as error:
-            faults.append((named.name, named.report(error)))
+            faults[named.name] = named.report(error)
             continue
         choices += chosen
         view = view.without({each.image.image_id for each in chosen})
-    return Plan(tuple(choices), view.demand, tuple(faults), view.demand_disks)
+    return Plan(
+        tuple(choices),
+        view.demand,
+        tuple(faults.items()),
+        view.demand_disks,
+        protections,
+    )
+
+
+def _protections(
+    view: base.CacheView,
+    policies: Sequence[NamedPolicy],
+    faults: dict[str, str],
+) -> tuple[Protection, ...]:
+    """Ask the policies which images they protect, and keep their errors."""
+    known = {each.image_id for each in view.images}
+    found: list[Protection] = []
+    for named in policies:
+        try:
+            decisions = named.ask_protected(view)
+        except Exception as error:
+            faults[named.name] = named.report(error)
+            continue
+        found += [
+            Protection(each.image_id, named.name, each.code, each.reason)
+            for each in decisions
+            if each.image_id in known
+        ]
+    return tuple(found)
+
+
+def _seen_by(
+    view: base.CacheView,
+    named: NamedPolicy,
+    protections: Sequence[Protection],
+) -> base.CacheView:
+    """Return a view in which the images that others protect have a veto."""
+    kept = {each.image_id for each in protections if each.policy != named.name}
+    if not kept:
+        return view
+    return _with_veto(view, kept)
+
+
+def _with_veto(view: base.CacheView, kept: Collection[str]) -> base.CacheView:
+    return dataclasses.replace(
+        view,
+        images=tuple(
+            dataclasses.replace(each, veto=base.Veto.PROTECTED)
+            if each.image_id in kept and each.veto is None
+            else each
+            for each in view.images
+        ),
+    )
 
 
 def make_room(view: base.CacheView) -> Plan:
     """Choose images as a last resort, without asking policies.
 
     For a deploy that would have space for its instance disk if there were
-    no cache.
+    no cache. Protections by policies do not count here.
 
     :param view: the snapshot; its ``demand`` is what is to be freed.
     :returns: the least recently used images without a veto.
@@ -222,9 +309,10 @@ def within_limit(plan: Plan, view: base.CacheView, limit: int) -> Plan:
     :param plan: the plan.
     :param view: the snapshot of the plan.
     :param limit: bytes that the disks of all images may occupy together.
-    :returns: the plan, and more images without a veto, in the order of
-        :meth:`.base.CacheView.candidates`.
+    :returns: the plan, and more images without a veto that no policy
+        protects, in the order of :meth:`.base.CacheView.candidates`.
     """
+    view = _with_veto(view, {each.image_id for each in plan.protections})
     view = view.without({each.image.image_id for each in plan.choices})
     surplus = sum(each.capacity for each in view.images) - limit
     reason = f'the cache is larger than max_gib, {text.size(limit)}'
@@ -264,16 +352,15 @@ def _choices(view: base.CacheView, named: NamedPolicy) -> Iterator[Choice]:
 
 
 def _decisions(
-    policy: base.EvictionPolicy, view: base.CacheView
+    call: Callable[[base.CacheView], Iterable[base.Decision]],
+    view: base.CacheView,
 ) -> list[base.Decision]:
-    """Call a policy and check its decisions."""
+    """Call a method of a policy and check its decisions."""
     # Bounds a generator that repeats itself forever.
     limit = len(view.images) + 1
     decisions = [
         _checked(each)
-        for each in itertools.islice(
-            policy.choose(dataclasses.replace(view)), limit
-        )
+        for each in itertools.islice(call(dataclasses.replace(view)), limit)
     ]
     if len(decisions) == limit:
         raise ValueError('more decisions than images')

@@ -104,6 +104,7 @@ class Entry:
             checksum=self.facts.get('checksum'),
             signature=properties.signature(self.facts),
             created_at=self.created_at,
+            metadata=properties.metadata(self.facts),
         )
         image_module.check_format(image)
         return image

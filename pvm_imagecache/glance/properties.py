@@ -61,6 +61,15 @@ _OTHER_ARCHITECTURES: Final = frozenset(
 )
 
 
+#: Characters of the longest value that is kept for policies; Glance has tags
+#: and names of properties of at most 255.
+_LONGEST: Final = 255
+#: What has a place of its own, or says where the data is.
+_NO_PROPERTIES: Final = frozenset(
+    ('id', 'name', 'owner', 'direct_url', 'self', 'file', 'schema')
+)
+
+
 def check(found: Mapping[str, Any]) -> None:
     """Check that an image can boot on PowerVM as it is.
 
@@ -105,6 +114,39 @@ def signature(found: Mapping[str, Any]) -> image_module.Signature:
         key_type=found.get('img_signature_key_type'),
         certificate=found.get('img_signature_certificate_uuid'),
     )
+
+
+def metadata(found: Mapping[str, Any]) -> image_module.Metadata:
+    """Return what eviction policies can know of an image.
+
+    :param found: the description of the image by Glance.
+    :returns: project, tags and properties. What is no text, or too long to
+        be kept, is left out.
+    """
+    owner, tags = found.get('owner'), found.get('tags')
+    return image_module.Metadata(
+        owner if _is_short(owner) else None,
+        tuple(
+            sorted(
+                {each for each in tags if _is_short(each)}
+                if isinstance(tags, list)
+                else ()
+            )
+        ),
+        tuple(
+            sorted(
+                (name, value)
+                for name, value in found.items()
+                if _is_short(value)
+                and _is_short(name)
+                and name not in _NO_PROPERTIES
+            )
+        ),
+    )
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST
 
 
 def _names_volumes(found: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import errno
 import os
 import shutil
@@ -94,11 +95,7 @@ class DirectoryDriver(base.DiskDriver):
 
     def snapshot(self) -> base.PoolSnapshot:
         with self._translate_errors('read the directory'):
-            found = [
-                _disk(each)
-                for each in os.scandir(self._create_directory())
-                if each.name.count('~') == 2
-            ]
+            found = list(self._disks())
         used = sum(each.capacity for each in found)
         pool = base.Pool(
             id=self._pool_id(),
@@ -108,18 +105,26 @@ class DirectoryDriver(base.DiskDriver):
         )
         return base.PoolSnapshot(pool, found)
 
+    def _disks(self) -> Iterator[base.Disk]:
+        for each in os.scandir(self._create_directory()):
+            # A disk may be deleted meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if each.name.count('~') == 2:
+                    yield _disk(each)
+
     def find_disk(self, name: str) -> base.Disk | None:
         return next(
             (each for each in self.snapshot().disks if each.name == name), None
         )
 
     def mapped(self, disks: Sequence[base.Disk]) -> set[base.Disk]:
-        current = {each.udid: each for each in self.snapshot().disks}
+        # Disks are equal if their names and UDIDs are.
+        current = {each: each for each in self.snapshot().disks}
         return {
             each
             for each in disks
-            if each.udid in current
-            and os.stat(self._file(current[each.udid])).st_nlink > 1
+            if each in current
+            and os.stat(self._file(current[each])).st_nlink > 1
         }
 
     # -- creating and deleting
@@ -147,6 +152,9 @@ class DirectoryDriver(base.DiskDriver):
             open(self._file(found), 'r+b') as file,
         ):
             for piece in pieces:
+                if written + len(piece) > size:
+                    written += len(piece)
+                    break
                 written += file.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -169,6 +177,8 @@ class DirectoryDriver(base.DiskDriver):
                 raise exceptions.BaseImageGone(
                     name=source.name, reason='it no longer exists'
                 )
+            # A copy is not smaller than its source.
+            new = dataclasses.replace(new, size=max(new.size, found.capacity))
             self._check([new])
             (created,) = self._create([new])
             try:
@@ -248,7 +258,7 @@ class DirectoryDriver(base.DiskDriver):
     def _same(self, disk: base.Disk) -> base.Disk | None:
         """Return the current disk with the same name and UDID."""
         found = self.find_disk(disk.name)
-        return found if found and found.udid == disk.udid else None
+        return found if found and found.same_disk(disk) else None
 
     def _file(self, disk: base.Disk) -> str:
         return os.path.join(

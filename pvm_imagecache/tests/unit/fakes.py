@@ -128,11 +128,10 @@ class FakeDriver(base.DiskDriver):
     def create_disks(self, new):
         self._called('create_disks', new)
         with self._guard:
-            for each in new:
-                if each.name in self._disks:
-                    raise exceptions.DiskExists(
-                        name=each.name, pool='the pool'
-                    )
+            names = [each.name for each in new]
+            for name in names:
+                if name in self._disks or names.count(name) > 1:
+                    raise exceptions.DiskExists(name=name, pool='the pool')
             gib = [-(-each.size // units.Gi) for each in new]
             if sum(gib) * units.Gi > self.pool().free:
                 raise exceptions.NotEnoughSpace(
@@ -149,6 +148,10 @@ class FakeDriver(base.DiskDriver):
 
     def upload(self, disk, pieces, size, sha256=None):
         self._called('upload', disk)
+        if disk.udid not in self._contents:
+            raise exceptions.PowerVMRequestFailed(
+                action='take the data', reason='there is no such disk'
+            )
         # What a dead uploader leaves behind.
         self.uploads.add(disk.udid)
         content = self._contents[disk.udid]
@@ -359,6 +362,7 @@ class BrokenCatalog(facade.Catalog):
             'instance_disks',
             'history',
             'identity',
+            'image_metadata',
             'platform_facts',
             'pools',
         ):

@@ -20,6 +20,7 @@ import fixtures
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
@@ -64,6 +65,49 @@ class ManagerTestCase(base.CacheTestCase):
 
     def create(self, name='disk', image=None, **kwargs):
         return self.manager.create_disk(image or self.image, name, **kwargs)
+
+
+class MetadataTest(ManagerTestCase):
+    """What policies can know of images is recorded."""
+
+    def setUp(self):
+        super().setUp()
+        self.image = dataclasses.replace(
+            self.image,
+            metadata=image_module.Metadata(
+                'ops', ('golden',), (('os_distro', 'aix'), ('secret', 'x'))
+            ),
+        )
+        self.settings = cache_module.Settings(image_properties=('os_distro',))
+        self.manager = self.make_manager()
+
+    def recorded(self):
+        return self.catalog.image_metadata.list('pool')
+
+    def test_a_miss_and_a_prefetch_record_the_chosen_properties(self):
+        known = {
+            self.image.id: image_module.Metadata(
+                'ops', ('golden',), (('os_distro', 'aix'),)
+            )
+        }
+        self.create()
+        self.assertEqual(known, self.recorded())
+        self.manager.purge(self.manager.list())
+        self.manager.prefetch(self.image)
+        self.assertEqual(known, self.recorded())
+
+    def test_a_hit_records_what_has_changed(self):
+        self.create('a')
+        self.image = dataclasses.replace(
+            self.image, metadata=image_module.Metadata('dev')
+        )
+        self.check(self.create('b'), HIT)
+        self.assertEqual('dev', self.recorded()[self.image.id].project_id)
+
+    def test_a_deploy_works_if_it_cannot_be_recorded(self):
+        self.catalog.broken = {'image_metadata.record'}
+        self.check(self.create(), MISS)
+        self.assertEqual({}, self.recorded())
 
 
 class CreateTest(ManagerTestCase):

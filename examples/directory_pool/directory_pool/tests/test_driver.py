@@ -26,37 +26,44 @@ from pvm_imagecache.drivers import base
 GIB = 1 << 30
 
 
-def make_driver(test):
-    """Return the driver as nova-compute loads it, for a new directory."""
+def options(test):
+    """Return the options of a pool in a new directory."""
     directory = tempfile.TemporaryDirectory()
     test.addCleanup(directory.cleanup)
-    return plugins.load_driver(
-        fixtures.configuration(
-            {
-                'pvm_imagecache': {'disk_driver': 'directory'},
-                'pvm_imagecache_directory': {
-                    'path': directory.name,
-                    'capacity_gib': 3,
-                },
-            }
-        )
+    return {
+        'pvm_imagecache': {'disk_driver': 'directory'},
+        'pvm_imagecache_directory': {
+            'path': directory.name,
+            'capacity_gib': 3,
+        },
+    }
+
+
+def file_of(driver, disk):
+    (path,) = pathlib.Path(driver.pool().name).glob(
+        f'{disk.name}~{disk.udid}~*'
     )
+    return path
 
 
 class DirectoryTest(fixtures.DriverConformance, unittest.TestCase):
-    def make_driver(self):
-        return make_driver(self)
+    def configure(self):
+        return options(self)
 
     def read(self, disk, size):
-        (path,) = pathlib.Path(self.driver.pool().name).glob(
-            f'{disk.name}~{disk.udid}~*'
-        )
-        return path.read_bytes()[:size]
+        return file_of(self.driver, disk).read_bytes()[:size]
+
+    def map(self, disk):
+        """A disk whose file has a second link counts as mapped."""
+        path = file_of(self.driver, disk)
+        os.link(path, path.with_name('of_a_partition'))
 
 
 class OwnTest(unittest.TestCase):
     def setUp(self):
-        self.driver = make_driver(self)
+        self.driver = plugins.load_driver(
+            fixtures.configuration(options(self))
+        )
         self.directory = self.driver.pool().name
 
     def test_labels_of_disks_are_stored(self):

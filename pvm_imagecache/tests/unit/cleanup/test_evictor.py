@@ -23,6 +23,7 @@ from hypothesis import strategies
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
+from pvm_imagecache import image as image_module
 from pvm_imagecache import naming
 from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.catalog import models
@@ -774,3 +775,54 @@ class FirstVetoTest(EvictorTestCase):
             self.assertIs(
                 veto, self.veto(None, ready + seconds, minimum_age=10)
             )
+
+
+class ViewTest(EvictorTestCase):
+    """What policies see of an image."""
+
+    def seen(self):
+        (found,) = [
+            each
+            for each in self.evictor.view()[0].images
+            if each.image_id == self.others[0].id
+        ]
+        return found
+
+    def test_nothing_is_known_of_images_of_older_releases(self):
+        found = self.seen()
+        self.assertEqual(
+            (None, frozenset(), {}, None),
+            (
+                found.project_id,
+                found.tags,
+                dict(found.properties),
+                found.created_at,
+            ),
+        )
+        self.assertEqual(
+            ('raw', self.others[0].size), (found.disk_format, found.size)
+        )
+
+    def test_what_glance_says_is_seen(self):
+        self.catalog.image_metadata.record(
+            'pool',
+            self.others[0].id,
+            image_module.Metadata(
+                'ops', ('golden', 'x'), (('os_distro', 'aix'),)
+            ),
+        )
+        found = self.seen()
+        self.assertEqual('ops', found.project_id)
+        self.assertEqual({'golden', 'x'}, found.tags)
+        self.assertEqual({'os_distro': 'aix'}, dict(found.properties))
+        self.assertFalse(hasattr(found.properties, '__setitem__'))
+
+    def test_the_time_of_glance_is_in_unix_seconds(self):
+        for moment, seconds in (
+            ('1970-01-01T00:01:00Z', 60.0),
+            ('1970-01-01T00:01:00', 60.0),
+            ('1970-01-01T02:01:00+02:00', 60.0),
+            ('', None),
+            ('yesterday', None),
+        ):
+            self.assertEqual(seconds, evictor._seconds(moment), moment)

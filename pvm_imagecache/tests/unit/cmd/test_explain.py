@@ -13,6 +13,7 @@
 """The command ``explain``."""
 
 from pvm_imagecache.conf import lru
+from pvm_imagecache.tests import packages
 from pvm_imagecache.tests.unit.cmd import cases
 
 
@@ -39,6 +40,46 @@ class ExplainTest(cases.CommandTestCase):
             ('not-chosen', 'kept: no policy selects it'),
             self._verdict('debian-13'),
         )
+
+    def test_a_protected_image_is_kept(self):
+        code = """
+            from pvm_imagecache.eviction import base
+
+            class Golden(base.EvictionPolicy):
+                api_version = 1
+
+                @classmethod
+                def from_conf(cls, conf):
+                    return cls()
+
+                def choose(self, view):
+                    return ()
+
+                def protects(self, view):
+                    for each in view.images:
+                        if each.name == 'debian-12':
+                            yield base.Decision(
+                                each.image_id, 'golden', 'it is golden')
+        """
+        self.useFixture(
+            packages.Package(
+                code, {'pvm_imagecache.eviction': {'golden': 'Golden'}}
+            )
+        )
+        self.conf.set_override(
+            'eviction_policies', ['lru', 'golden'], 'pvm_imagecache'
+        )
+        row = self.json('explain', 'debian-12')
+        self.assertEqual(
+            (
+                'protected',
+                'golden',
+                'kept: protected by policy golden: it is golden (golden)',
+            ),
+            (row['code'], row['policy'], row['verdict']),
+        )
+        self.assertEqual('too-many', self._verdict('debian-13')[0])
+        self.assertNotIn('debian-12', self.run_command('evict', '--dry-run'))
 
     def test_a_pinned_image_is_kept(self):
         self.run_command('pin', 'debian-12', '--note', 'rollout')

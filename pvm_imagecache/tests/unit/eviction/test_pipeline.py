@@ -422,3 +422,111 @@ class SlowPolicyTest(BrokenPolicyTestCase):
         self.plan(choose)
         self.assertIs(threading.current_thread(), threads[0])
         self.assertEqual('eviction-policy-bad', threads[1].name)
+
+
+class _Protecting(none.NonePolicy):
+    """Protects images by ID, and chooses others by ID."""
+
+    def __init__(self, protected='', chosen=''):
+        self._protected, self._chosen = protected, chosen
+
+    def protects(self, view):
+        return self._decisions(view, self._protected, 'golden')
+
+    def choose(self, view):
+        return self._decisions(
+            view.without({each.image_id for each in view.images if each.veto}),
+            self._chosen,
+            'old',
+        )
+
+    @staticmethod
+    def _decisions(view, wanted, code):
+        return [
+            eviction_base.Decision(each.image_id, code, f'it is {code}')
+            for each in view.images
+            if each.image_id in wanted
+        ]
+
+
+class ProtectionTest(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.view = strategies.view_of(
+            *(strategies.image(each, 5, 1) for each in 'abcd')
+        )
+
+    def plan(self, *policies, view=None):
+        return pipeline.plan(
+            view or self.view,
+            [
+                pipeline.NamedPolicy(f'p{number}', each)
+                for number, each in enumerate(policies)
+            ],
+        )
+
+    @staticmethod
+    def chosen(plan):
+        return [(each.image.image_id, each.policy) for each in plan.choices]
+
+    def test_no_other_policy_evicts_a_protected_image(self):
+        for order in (1, -1):
+            plan = self.plan(
+                *[_Protecting('ab'), _Protecting('', 'bcd')][::order]
+            )
+            self.assertEqual(
+                ['c', 'd'], [each for each, _ in self.chosen(plan)]
+            )
+            self.assertEqual(
+                ['a', 'b'], [each.image_id for each in plan.protections]
+            )
+            self.assertEqual('golden', plan.protections[0].code)
+
+    def test_the_policy_itself_may_evict_it(self):
+        plan = self.plan(_Protecting('ab', 'a'), _Protecting('', 'abc'))
+        self.assertEqual([('a', 'p0'), ('c', 'p1')], self.chosen(plan))
+
+    def test_two_policies_protect_it_from_each_other(self):
+        plan = self.plan(_Protecting('a', 'a'), _Protecting('a', 'a'))
+        self.assertEqual([], self.chosen(plan))
+        self.assertEqual(2, len(plan.protections))
+
+    def test_a_policy_that_follows_candidates_respects_it(self):
+        policy = watermark.WatermarkPolicy(1, 0)
+        view = dataclasses.replace(self.view, pool_capacity=20, pool_free=0)
+        plan = self.plan(_Protecting('ab'), policy, view=view)
+        self.assertEqual({'c', 'd'}, {each for each, _ in self.chosen(plan)})
+
+    def test_a_demand_does_not_evict_it(self):
+        view = dataclasses.replace(self.view, demand=100)
+        plan = self.plan(_Protecting('ab'), _Protecting('', 'abcd'), view=view)
+        self.assertEqual(['c', 'd'], [each for each, _ in self.chosen(plan)])
+        self.assertGreater(plan.lacking, 0)
+
+    def test_the_limit_of_the_cache_does_not_evict_it(self):
+        plan = pipeline.within_limit(
+            self.plan(_Protecting('ab')), self.view, 0
+        )
+        self.assertEqual(
+            {('c', 'core'), ('d', 'core')}, set(self.chosen(plan))
+        )
+
+    def test_the_last_resort_does_evict_it(self):
+        view = dataclasses.replace(self.view, demand=20)
+        self.assertEqual(4, len(pipeline.make_room(view).choices))
+
+    def test_a_policy_that_cannot_protect_is_skipped(self):
+        class Broken(_Protecting):
+            def protects(self, view):
+                raise KeyError('x')
+
+        plan = self.plan(Broken('a', 'b'), _Protecting('c', 'd'))
+        self.assertEqual([('d', 'p1')], self.chosen(plan))
+        self.assertEqual((('p0', "KeyError: 'x'"),), plan.faults)
+
+    def test_unknown_images_are_ignored(self):
+        class Unknown(_Protecting):
+            def protects(self, view):
+                return [eviction_base.Decision('x', 'golden', 'it is')]
+
+        self.assertEqual((), self.plan(Unknown()).protections)

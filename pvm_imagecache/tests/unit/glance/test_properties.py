@@ -101,3 +101,35 @@ class PropertiesTest(base.TestCase):
                 )
             ),
         )
+
+
+class MetadataTest(base.TestCase):
+    def test_what_policies_can_know_is_found(self):
+        found = properties.metadata(
+            {
+                'id': 'x',
+                'name': 'debian',
+                'owner': 'ops',
+                'tags': ['b', 'a', 'a', 7, ''],
+                'os_distro': 'aix',
+                'min_disk': 3,
+                'long': 'x' * 256,
+                'direct_url': 'file:///secret',
+                'none': None,
+            }
+        )
+        self.assertEqual(
+            image_module.Metadata('ops', ('a', 'b'), (('os_distro', 'aix'),)),
+            found,
+        )
+        self.assertEqual((), found.with_properties(('os', 'name')).properties)
+        self.assertEqual(
+            found.properties,
+            found.with_properties(('os_distro',)).properties,
+        )
+
+    def test_malformed_values_are_left_out(self):
+        self.assertEqual(
+            image_module.Metadata(),
+            properties.metadata({'owner': 3, 'tags': {'a': 'b'}, 'x': ['y']}),
+        )
