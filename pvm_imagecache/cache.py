@@ -54,8 +54,6 @@ class Settings:
     :ivar wipe_disks: whether zeros are written after the image.
     :ivar max_bytes: bytes that the disks of all base images may occupy
         together; None for no limit.
-    :ivar metrics_textfile: path of the metrics file that a cleanup run
-        writes; '' for none.
     :ivar image_properties: names of the properties of images that eviction
         policies can see.
     """
@@ -67,7 +65,6 @@ class Settings:
     automatic: bool = True
     minimum_age: float = 300
     max_bytes: int | None = None
-    metrics_textfile: str = ''
     wipe_disks: bool = False
     image_properties: tuple[str, ...] = ()
 

@@ -29,6 +29,7 @@ from pvm_imagecache.conformance.command import CommandConformance
 from pvm_imagecache.conformance.configuration import configuration
 from pvm_imagecache.conformance.driver import DriverConformance
 from pvm_imagecache.conformance.images import MemoryImages
+from pvm_imagecache.conformance.listener import ListenerConformance
 from pvm_imagecache.conformance.policy import PolicyConformance
 from pvm_imagecache.conformance.pool_cache import CacheConformance
 from pvm_imagecache.conformance.views import NOW
@@ -40,6 +41,7 @@ __all__ = (
     'CacheConformance',
     'CommandConformance',
     'DriverConformance',
+    'ListenerConformance',
     'MemoryImages',
     'PolicyConformance',
     'Vocabulary',

@@ -20,7 +20,9 @@ the listener.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import os
 import time
@@ -32,7 +34,6 @@ from pvm_imagecache import cache as cache_module
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
-from pvm_imagecache import metrics
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
 from pvm_imagecache import results
@@ -56,6 +57,7 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.listeners import dispatch
 from pvm_imagecache.platform_check import check as platform_check
 from pvm_imagecache.platform_check import report
 from pvm_imagecache.system import identity
@@ -102,6 +104,9 @@ class ImageManager:
         self._catalog = catalog
         self._pool_name = pool_name
         self._recorded_pool = ''
+        self._dispatcher = (
+            listener if isinstance(listener, dispatch.Dispatcher) else None
+        )
         self._cache = cache_module.Cache(
             driver,
             source,
@@ -113,6 +118,8 @@ class ImageManager:
             requirement_for=requirement_for,
         )
         driver.use_facts(self._cache.platform_facts)
+        if self._dispatcher:
+            self._dispatcher.use(self.usage)
 
     @classmethod
     def from_conf(
@@ -131,7 +138,8 @@ class ImageManager:
             nova-compute and the shell.
         :param load_policies: loads the eviction policies. nova-compute and
             the shell treat a policy that cannot be loaded differently.
-        :param listener: is notified of what happens to images.
+        :param listener: is notified of what happens to images, besides the
+            plugins of the option ``listeners``.
         :param who: the user for the history; default: the user who runs this
             process.
         :param requirement_for: returns what is required of the signature of
@@ -153,7 +161,10 @@ class ImageManager:
             locks.LockDirectory(os.path.join(state_path, 'locks')),
             _settings(conf),
             policies,
-            listener,
+            dispatch.Dispatcher(
+                plugins.load_usable_listeners(conf),
+                (listener,) if listener else (),
+            ),
             cache_conf.pool_name(conf),
             requirement_for or signatures.without_key_manager(conf),
         )
@@ -182,7 +193,9 @@ class ImageManager:
         )
 
     def close(self) -> None:
-        """Log off from PowerVM and close the catalog."""
+        """Close the listeners, log off from PowerVM, close the catalog."""
+        if self._dispatcher:
+            self._dispatcher.close()
         self._driver.close()
         self._catalog.close()
 
@@ -234,15 +247,16 @@ class ImageManager:
         naming.check_disk_name(name, self._driver.max_name_length)
         image_module.check_format(image)
         try:
-            deployment = instance_disk.InstanceDeploy(
-                self._cache,
-                image,
-                name,
-                size,
-                context,
-                progress,
-                trusted_certificates,
-            ).run()
+            with self._failure_noticed(image, name, context):
+                deployment = instance_disk.InstanceDeploy(
+                    self._cache,
+                    image,
+                    name,
+                    size,
+                    context,
+                    progress,
+                    trusted_certificates,
+                ).run()
         except exceptions.DiskExistsElsewhere as error:
             # "verify" shows the disk as long as it exists.
             self._record(
@@ -284,10 +298,7 @@ class ImageManager:
             instance_disk.Outcome.MISS,
         ):
             self._record_metadata(image)
-        if deployment.outcome is instance_disk.Outcome.MISS:
-            self._notify(events.Kind.CACHED, image)
-        elif deployment.outcome is instance_disk.Outcome.BYPASS:
-            self._notify(events.Kind.BYPASSED, image, name, deployment.reason)
+        self._notify_of_deploy(image, deployment, context)
         return deployment
 
     def origin_of(self, name: str) -> origin.Origin:
@@ -389,7 +400,10 @@ class ImageManager:
         self._need_cache('prefetch images')
         if not self._cache.settings.enabled:
             raise exceptions.CacheDisabled
-        result = prefetch.Prefetch(self._cache, image, context, progress).run()
+        with self._failure_noticed(image, '', context):
+            result = prefetch.Prefetch(
+                self._cache, image, context, progress
+            ).run()
         self._record_metadata(image)
         if result.fetched:
             self._record(
@@ -400,7 +414,14 @@ class ImageManager:
                 seconds=result.seconds,
                 who=identity.of_request(context),
             )
-            self._notify(events.Kind.CACHED, image)
+            self._notify(
+                events.Kind.CACHED,
+                image,
+                code='prefetch',
+                context=context,
+                seconds=result.seconds,
+                bytes_fetched=result.bytes_fetched,
+            )
         else:
             self._follow_name(image)
         return result
@@ -614,6 +635,8 @@ class ImageManager:
                 self._notify(
                     events.Kind.EVICTED,
                     each.base_image.image,
+                    each.base_image.disk_name,
+                    code='purge',
                     reason='purged by an operator',
                 )
         return removed
@@ -753,9 +776,14 @@ class ImageManager:
             LOG.warning('Nothing was evicted from the cache: %s', error)
             done = results.CleanupResult(found, None, str(error))
         LOG.info('Cleanup run of the image cache: %s', done.summary)
-        self._record_run(done, time.monotonic() - started)
-        if self._cache.settings.metrics_textfile:
-            self._write_metrics()
+        seconds = time.monotonic() - started
+        self._record_run(done, seconds)
+        self._notify(
+            events.Kind.CLEANUP,
+            code='cleanup-failed' if done.error_summary else 'cleanup',
+            reason=done.summary,
+            seconds=seconds,
+        )
         return done
 
     def evict(self, *, dry_run: bool = False) -> evictor.Eviction:
@@ -970,18 +998,35 @@ class ImageManager:
             self._record(
                 'discard', disk_name=name, detail='incomplete, removed'
             )
+            self._notify(
+                events.Kind.DISCARDED,
+                disk_name=name,
+                code='incomplete',
+                reason='incomplete, removed',
+            )
         for name in set(found.forgotten) - set(found.removed):
             self._record(
                 'discard',
                 disk_name=name,
                 detail='disk missing, record removed',
             )
-        for name, reason in found.quarantined:
-            self._record(
-                'quarantine',
-                image=self._image_of(name),
+            self._notify(
+                events.Kind.DISCARDED,
                 disk_name=name,
-                detail=reason,
+                code='disk-missing',
+                reason='disk missing, record removed',
+            )
+        for name, reason in found.quarantined:
+            image = self._image_of(name)
+            self._record(
+                'quarantine', image=image, disk_name=name, detail=reason
+            )
+            self._notify(
+                events.Kind.QUARANTINED,
+                image,
+                name,
+                code='quarantined',
+                reason=reason,
             )
         return found
 
@@ -1048,13 +1093,6 @@ class ImageManager:
         if done.work or is_news:
             self._record('cleanup', detail=done.summary, seconds=seconds)
 
-    def _write_metrics(self) -> None:
-        """Write the metrics file; a failure does not fail the run."""
-        try:
-            metrics.write(self._cache.settings.metrics_textfile, self.usage())
-        except exceptions.PVMImageCacheError as error:
-            LOG.warning('Could not write the metrics: %s', error)
-
     def _record_others(
         self, pool: str, others: Sequence[models.OtherCatalog]
     ) -> None:
@@ -1083,21 +1121,85 @@ class ImageManager:
         else:
             self._recorded_pool = pool
 
+    @contextlib.contextmanager
+    def _failure_noticed(
+        self,
+        image: image_module.Image,
+        disk_name: str,
+        context: identity.RequestContext | None,
+    ) -> Iterator[None]:
+        """Notify the listeners if the block fails; the error is raised."""
+        started = time.monotonic()
+        try:
+            yield
+        except exceptions.PVMImageCacheError as error:
+            self._notify(
+                events.Kind.FAILED,
+                image,
+                disk_name,
+                code=events.code_of(error),
+                reason=str(error),
+                context=context,
+                seconds=time.monotonic() - started,
+            )
+            raise
+
+    def _notify_of_deploy(
+        self,
+        image: image_module.Image,
+        deployment: instance_disk.Deployment,
+        context: identity.RequestContext | None,
+    ) -> None:
+        name = deployment.disk.name
+        kinds = [(events.Kind.DEPLOYED, name)]
+        if deployment.outcome is instance_disk.Outcome.MISS:
+            # Of the base image.
+            kinds.insert(0, (events.Kind.CACHED, ''))
+        elif deployment.outcome is instance_disk.Outcome.BYPASS:
+            kinds.insert(0, (events.Kind.BYPASSED, name))
+        for kind, disk_name in kinds:
+            self._notify(
+                kind,
+                image,
+                disk_name,
+                deployment.reason,
+                context,
+                code=deployment.outcome.value,
+                seconds=deployment.seconds['total'],
+                bytes_fetched=deployment.bytes_fetched,
+            )
+
     def _notify(
         self,
         kind: events.Kind,
-        image: image_module.Image,
+        image: image_module.Image | None = None,
         disk_name: str = '',
         reason: str = '',
+        context: identity.RequestContext | None = None,
+        **facts: Any,
     ) -> None:
+        """Notify the listeners; nothing that is unknown is an error."""
+        if self._cache.listener is None:
+            return
+        try:
+            pool = self._driver.pool_id()
+        except exceptions.PVMImageCacheError:
+            pool = ''
+        if image and not disk_name:
+            disk_name = self._disk_name_of(image)
         self._cache.notify(
             events.Event(
                 kind,
-                self._driver.pool_id(),
-                image.id,
-                disk_name or self._disk_name_of(image),
-                image.size,
+                pool,
+                image.id if image else '',
+                disk_name,
+                image.size if image else 0,
                 reason,
+                image_name=image.name if image else None,
+                project_id=identity.project_of(context)
+                or (image.metadata.project_id if image else None),
+                requester=identity.of_request(context) or self._catalog.who,
+                **facts,
             )
         )
 
@@ -1148,7 +1250,6 @@ def _settings(conf: types.Conf) -> cache_module.Settings:
         automatic=conf.image_cache.remove_unused_base_images,
         minimum_age=options.minimum_age,
         max_bytes=cache_conf.max_bytes(conf),
-        metrics_textfile=options.metrics_textfile,
         wipe_disks=options.wipe_disks,
         image_properties=tuple(options.image_properties),
     )

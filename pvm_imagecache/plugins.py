@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Load drivers and eviction policies, and check them against contracts.
+"""Load drivers, policies and listeners, and check them against contracts.
 
 A plugin is found by the name of its entry point. It is refused if
 
@@ -36,6 +36,7 @@ from typing import Final
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import text
@@ -54,9 +55,13 @@ DRIVERS: Final = 'pvm_imagecache.drivers'
 #: Namespace of the entry points of eviction policies.
 EVICTION: Final = 'pvm_imagecache.eviction'
 
+#: Namespace of the entry points of listeners.
+LISTENERS: Final = 'pvm_imagecache.listeners'
+
 _CONTRACTS: Final[dict[str, tuple[types_module.ModuleType, type[Any]]]] = {
     DRIVERS: (driver_base, driver_base.DiskDriver),
     EVICTION: (eviction_base, eviction_base.EvictionPolicy),
+    LISTENERS: (events, events.EventListener),
 }
 #: Names that no plugin of another package may have.
 _RESERVED: Final = {EVICTION: (pipeline.CORE,)}
@@ -100,6 +105,22 @@ class Installed:
     def distribution(self) -> str:
         """Name and version of the distribution that installs it."""
         return f'{self.package} {self.version}'.strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedListener:
+    """A listener with its name and origin.
+
+    :ivar name: of the entry point, as in the option ``listeners``.
+    :ivar listener: the listener itself.
+    :ivar origin: name and version of its distribution.
+    :ivar built_in: whether it is one of this project.
+    """
+
+    name: str
+    listener: events.EventListener
+    origin: str
+    built_in: bool
 
 
 def load_driver(conf: types.Conf) -> driver_base.DiskDriver:
@@ -159,6 +180,51 @@ def load_usable_policies(conf: types.Conf) -> list[pipeline.NamedPolicy]:
                 {'name': name, 'error': error},
             )
     return usable
+
+
+def load_listeners(conf: types.Conf) -> list[LoadedListener]:
+    """Make the listeners that the option ``listeners`` names.
+
+    :param conf: the configuration of the process.
+    :returns: in the order of the option, each once.
+    :raises PluginNotFound: if a listener is not installed.
+    :raises PluginInvalid: if a listener cannot be imported, does not follow
+        the contract, or cannot be made for another reason than an option.
+    :raises ConfigurationError: if an option of a listener has an invalid
+        value.
+    """
+    return [
+        _make_listener(name, conf)
+        for name in dict.fromkeys(conf.pvm_imagecache.listeners)
+    ]
+
+
+def load_usable_listeners(conf: types.Conf) -> list[LoadedListener]:
+    """Make the listeners that can be used, and log an error for each other.
+
+    A listener is never needed for what the cache does.
+
+    :param conf: the configuration of the process.
+    :returns: in the order of the option ``listeners``, each once.
+    """
+    usable = []
+    for name in dict.fromkeys(conf.pvm_imagecache.listeners):
+        try:
+            usable.append(_make_listener(name, conf))
+        except (
+            exceptions.PluginError,
+            exceptions.ConfigurationError,
+        ) as error:
+            LOG.error(
+                'Continuing without event listener %(name)s: %(error)s',
+                {'name': name, 'error': error},
+            )
+    return usable
+
+
+def _make_listener(name: str, conf: types.Conf) -> LoadedListener:
+    plugin, made = _make(LISTENERS, name, conf)
+    return LoadedListener(name, made, plugin.distribution, plugin.built_in)
 
 
 def _make_policy(name: str, conf: types.Conf) -> pipeline.NamedPolicy:

@@ -49,6 +49,7 @@ class Catalog:
     :param who: the user for whom things are done; default: the user who runs
         this process.
     :param read_only: create nothing and write nothing.
+    :ivar who: the user for whom things are done.
     :ivar base_images: see :class:`~.base_images.BaseImages`.
     :ivar image_metadata: see :class:`~.image_metadata.ImageMetadata`.
     :ivar instance_disks: see :class:`~.instance_disks.InstanceDisks`.
@@ -65,7 +66,7 @@ class Catalog:
     def __init__(
         self, path: str, who: str | None = None, *, read_only: bool = False
     ) -> None:
-        user = who or identity.user()
+        self.who = user = who or identity.user()
         self._file = catalog_file.CatalogFile(path, read_only=read_only)
         self.clock = clock.Clock(self._file)
         self.pins = pins.Pins(self._file, self.clock, user)

@@ -108,6 +108,16 @@ class CatalogReader:
             since = record.started_clock
         return self._catalog.clock.now() - since
 
+    def metadata(self) -> dict[str, image_module.Metadata]:
+        """Return project, tags and selected properties of cached images.
+
+        :returns: by image ID; images of which nothing is known are left out.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        if not self._catalog.exists:
+            return {}
+        return self._catalog.image_metadata.list(self._pool)
+
     def pins(self) -> dict[str, models.Pin]:
         """Return the pins that have not ended.
 

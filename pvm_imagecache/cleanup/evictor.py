@@ -494,6 +494,10 @@ class Evictor:
                     record.disk_name,
                     record.image.size,
                     choice.summary,
+                    choice.code,
+                    image_name=record.image.name,
+                    project_id=choice.image.project_id,
+                    requester=self._cache.catalog.who,
                 )
             )
         if not evicted:

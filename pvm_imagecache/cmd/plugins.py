@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 KINDS: Final = {
     'pvm_imagecache.drivers': 'driver',
     'pvm_imagecache.eviction': 'eviction',
+    'pvm_imagecache.listeners': 'listener',
     entry_points.COMMANDS: 'command',
 }
 
@@ -59,7 +60,7 @@ class State(enum.Enum):
 
 
 class ListPlugins(base.Lister):
-    """List installed drivers, eviction policies and commands of packages.
+    """List installed drivers, policies, listeners and commands of packages.
 
     Plugins that are configured but not installed are listed, too. Commands of
     pvm_imagecache itself are not.
@@ -79,7 +80,7 @@ class ListPlugins(base.Lister):
         'Error',
     )
     examples = (
-        ('plugin list', 'valid values of disk_driver and eviction_policies'),
+        ('plugin list', 'valid values of disk_driver and other options'),
         ('plugin list --long', 'also show their classes'),
         (
             'plugin list -c Name -c State -c Error',
@@ -114,6 +115,7 @@ class ListPlugins(base.Lister):
         enabled: dict[str, Sequence[str]] = {
             plugins.DRIVERS: [options.disk_driver],
             plugins.EVICTION: options.eviction_policies,
+            plugins.LISTENERS: options.listeners,
         }
         # What a plugin prints when it is imported is not part of the output.
         with contextlib.redirect_stdout(sys.stderr):

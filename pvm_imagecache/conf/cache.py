@@ -226,6 +226,23 @@ Related options:
 """,
     ),
     cfg.ListOpt(
+        'listeners',
+        default=['notifications', 'metrics'],
+        help="""
+Listeners that receive the events of the cache, in this order.
+
+They are loaded by nova-compute and by the commands. A listener that cannot be
+loaded is left out, and an error is logged. "pvm-imagecache plugin list" shows
+the installed ones.
+
+Possible values:
+
+* notifications: versioned notifications of nova, see send_notifications
+* metrics: a file for Prometheus, see metrics_textfile
+* Listeners of other packages
+""",
+    ),
+    cfg.ListOpt(
         'image_properties',
         default=[],
         mutable=True,

@@ -119,6 +119,17 @@ def of_request(context: RequestContext | None) -> str | None:
     return _acting(who, _name(os.getuid())) if who else None
 
 
+def project_of(context: RequestContext | None) -> str | None:
+    """Return the project of a request to nova.
+
+    :param context: nova's request context, or None.
+    :returns: ID of the project; None if there was no request, or if it has
+        none.
+    """
+    found = getattr(context, 'project_id', None)
+    return found if isinstance(found, str) and found else None
+
+
 def _acting(who: str, name: str) -> str:
     return f'{who} as {name}'
 

@@ -36,7 +36,6 @@ from pvm_imagecache.conf import types
 from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import glance
 from pvm_imagecache.virt import imagecache
-from pvm_imagecache.virt import notifications
 from pvm_imagecache.virt import signatures
 
 CONF = nova.conf.CONF
@@ -80,16 +79,10 @@ class ImageCacheMixin(driver.ComputeDriver):
         """
         compute.register(CONF)
         self.image_source = glance.source()
-        self._notifier = (
-            notifications.Notifier()
-            if CONF.pvm_imagecache.send_notifications
-            else None
-        )
         self.image_cache = manager.ImageManager.from_conf(
             CONF,
             self.image_source,
             plugins.load_usable_policies,
-            self._notifier,
             requirement_for=signatures.requirement_for,
         )
         self._cache_manager = imagecache.PowerVMImageCacheManager(
@@ -124,8 +117,6 @@ class ImageCacheMixin(driver.ComputeDriver):
         super().cleanup_host(host)
         if hasattr(self, 'image_cache'):
             self.image_cache.close()
-            if self._notifier:
-                self._notifier.close()
 
     def manage_image_cache(self, context: Any, all_instances: Any) -> None:
         """Clean up the cache, every ``manager_interval`` seconds.

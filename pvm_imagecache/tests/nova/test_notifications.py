@@ -156,7 +156,11 @@ class NotifierTestCase(test.NoDBTestCase):
 
     def test_each_kind_has_its_event_type(self) -> None:
         notifier = self.notifier()
-        for kind in events.Kind:
+        for kind in (
+            events.Kind.CACHED,
+            events.Kind.EVICTED,
+            events.Kind.BYPASSED,
+        ):
             notifier(self.event(kind=kind))
         notifier.close()
         self.assertEqual(

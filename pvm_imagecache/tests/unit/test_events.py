@@ -13,8 +13,10 @@
 """Events of the cache."""
 
 import dataclasses
+import time
 
 from pvm_imagecache import events
+from pvm_imagecache import exceptions
 from pvm_imagecache.tests.unit import base
 
 
@@ -39,6 +41,34 @@ class EventTest(base.TestCase):
 
     def test_kinds_are_stable_for_consumers(self):
         self.assertEqual(
-            ['cached', 'evicted', 'bypassed'],
+            [
+                'cached',
+                'evicted',
+                'bypassed',
+                'deployed',
+                'failed',
+                'discarded',
+                'quarantined',
+                'cleanup',
+            ],
             [each.value for each in events.Kind],
+        )
+
+    def test_the_code_of_a_failure_is_its_class(self):
+        for error, code in (
+            (exceptions.ImageForbidden(image='x'), 'image-forbidden'),
+            (
+                exceptions.PowerVMTimedOut(url='x', reason='y', hint=''),
+                'power-vm-timed-out',
+            ),
+            (KeyError(), 'key-error'),
+        ):
+            self.assertEqual(code, events.code_of(error))
+
+    def test_an_event_has_the_time_at_which_it_was_made(self):
+        before = time.time()
+        event = events.Event(events.Kind.CLEANUP, 'pool', '', '', 0)
+        self.assertLessEqual(before, event.at)
+        self.assertEqual(
+            event, events.Event(events.Kind.CLEANUP, 'pool', '', '', 0)
         )

@@ -15,10 +15,12 @@
 import dataclasses
 import os
 import time
+import types
 
 import fixtures
 
 from pvm_imagecache import cache as cache_module
+from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache import manager
@@ -37,6 +39,8 @@ from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import lru
 from pvm_imagecache.eviction import none
 from pvm_imagecache.eviction import pipeline
+from pvm_imagecache.listeners import dispatch
+from pvm_imagecache.listeners import metrics_file
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
@@ -860,18 +864,22 @@ class NamesElsewhereTest(ManagerTestCase):
 
 
 class MetricsTest(ManagerTestCase):
+    def run_with(self, path):
+        listener = plugins.LoadedListener(
+            'metrics', metrics_file.MetricsFile(lambda: path), '', True
+        )
+        made = self.make_manager(listener=dispatch.Dispatcher([listener]))
+        self.addCleanup(made.close)
+        return made.run_cleanup()
+
     def test_a_cleanup_run_writes_the_metrics_file(self):
         path = self.path('metrics.prom')
-        self.settings = cache_module.Settings(metrics_textfile=path)
-        self.make_manager().run_cleanup()
+        self.run_with(path)
         self.assertTrue(os.path.getsize(path))
 
     def test_a_run_succeeds_if_the_metrics_cannot_be_written(self):
-        self.settings = cache_module.Settings(
-            metrics_textfile='/dev/null/metrics.prom'
-        )
         with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
-            done = self.make_manager().run_cleanup()
+            done = self.run_with('/dev/null/metrics.prom')
         self.assertEqual('nothing to do', done.summary)
         self.assertIn('metrics', logs.output[0])
 
@@ -912,9 +920,15 @@ class EventsTest(ManagerTestCase):
     def test_the_listener_is_notified_of_fetches_and_purges(self):
         self.create('a')
         cached = [('cached', self.image.id, BASE_NAME, self.size)]
-        self.assertEqual(cached, self.take_events())
+        self.assertEqual(
+            [*cached, ('deployed', self.image.id, 'a', self.size)],
+            self.take_events(),
+        )
         self.create('b')
-        self.assertEqual([], self.events)
+        self.assertEqual('hit', self.events[0].code)
+        self.assertEqual(
+            [('deployed', self.image.id, 'b', self.size)], self.take_events()
+        )
         self.manager.purge(self.manager.list())
         self.assertEqual('purged by an operator', self.events[0].reason)
         self.assertEqual(
@@ -933,8 +947,12 @@ class EventsTest(ManagerTestCase):
         self.events.clear()
         self.manager.run_cleanup()
         self.assertTrue(self.events[0].reason.startswith('age: '))
+        self.assertEqual('unused', self.events[0].code)
         self.assertEqual(
-            [('evicted', self.image.id, BASE_NAME, self.size)],
+            [
+                ('evicted', self.image.id, BASE_NAME, self.size),
+                ('cleanup', '', '', 0),
+            ],
             self.take_events(),
         )
 
@@ -944,8 +962,89 @@ class EventsTest(ManagerTestCase):
         self.create('a')
         self.assertIn('switched off', self.events[0].reason)
         self.assertEqual(
-            [('bypassed', self.image.id, 'a', self.size)], self.take_events()
+            [
+                ('bypassed', self.image.id, 'a', self.size),
+                ('deployed', self.image.id, 'a', self.size),
+            ],
+            self.take_events(),
         )
+
+    def test_an_event_says_who_did_what_when(self):
+        context = types.SimpleNamespace(user_name='ann', project_id='dev')
+        before = time.time()
+        done = self.create('a', context=context)
+        for event in self.events:
+            self.assertEqual(
+                ('miss', 'dev', self.image.name, self.size),
+                (
+                    event.code,
+                    event.project_id,
+                    event.image_name,
+                    event.bytes_fetched,
+                ),
+            )
+            self.assertTrue(event.requester.startswith('ann as '))
+            self.assertEqual(done.seconds['total'], event.seconds)
+            self.assertLessEqual(before, event.at)
+        self.events.clear()
+        self.manager.purge(self.manager.list())
+        self.assertEqual(
+            ('purge', self.catalog.who),
+            (self.events[0].code, self.events[0].requester),
+        )
+
+    def test_the_project_is_that_of_the_image_without_a_request(self):
+        self.image = dataclasses.replace(
+            self.image, metadata=image_module.Metadata('owner')
+        )
+        self.manager.prefetch(self.image)
+        self.assertEqual(
+            ('owner', 'prefetch'),
+            (self.events[0].project_id, self.events[0].code),
+        )
+
+    def test_failures_are_events_too(self):
+        self.source.put(self.image, exceptions.ImageForbidden(image='x'))
+        for call in (
+            lambda: self.create('a'),
+            lambda: self.manager.prefetch(self.image),
+        ):
+            error = self.assertRaises(exceptions.ImageForbidden, call)
+            (event,) = self.events
+            self.assertEqual(
+                ('failed', 'image-forbidden', str(error), self.image.id),
+                (
+                    event.kind.value,
+                    event.code,
+                    event.reason,
+                    event.image_id,
+                ),
+            )
+            self.events.clear()
+
+    def test_a_failure_is_an_event_while_powervm_is_unreachable(self):
+        def fail():
+            raise exceptions.PowerVMTimedOut(url='x', reason='gone', hint='')
+
+        self.driver.pool_id = fail
+        error = self.assertRaises(
+            exceptions.PVMImageCacheError, self.create, 'a'
+        )
+        self.assertEqual(
+            ('', events.code_of(error)),
+            (self.events[-1].pool, self.events[-1].code),
+        )
+
+    def test_what_a_cleanup_run_finds_is_an_event(self):
+        self.create('a')
+        self.driver.vanish(BASE_NAME)
+        self.events.clear()
+        self.manager.run_cleanup()
+        self.assertEqual(
+            [('discarded', 'disk-missing'), ('cleanup', 'cleanup')],
+            [(each.kind.value, each.code) for each in self.events],
+        )
+        self.assertEqual(BASE_NAME, self.events[0].disk_name)
 
     def test_a_failing_listener_does_not_fail_operations(self):
         log = self.useFixture(fixtures.FakeLogger())
@@ -1039,7 +1138,6 @@ class FromConfTest(base.CacheTestCase):
                 fetch_timeout=8,
                 check_download_permission=False,
                 minimum_age=9,
-                metrics_textfile=self.path('metrics.prom'),
             ),
             self.settings_of(
                 self.make_manager(
@@ -1047,7 +1145,6 @@ class FromConfTest(base.CacheTestCase):
                     fetch_timeout=8,
                     check_download_permission=False,
                     minimum_age=9,
-                    metrics_textfile=self.path('metrics.prom'),
                 )
             ),
         )

@@ -195,6 +195,8 @@ class BuiltInTest(PluginsTest):
                 (plugins.EVICTION, 'lru'),
                 (plugins.EVICTION, 'none'),
                 (plugins.EVICTION, 'watermark'),
+                (plugins.LISTENERS, 'metrics'),
+                (plugins.LISTENERS, 'notifications'),
             },
             set(found),
         )
@@ -569,3 +571,50 @@ class ThirdPartyTest(PluginsTest):
         self.assertEqual(
             set(plugins.driver_base.Capability), set(plugins._METHODS_OF)
         )
+
+
+class ListenersTest(PluginsTest):
+    LISTENER = """
+        from pvm_imagecache import events
+
+        class Plugin(events.EventListener):
+            api_version = 1
+
+            @classmethod
+            def from_conf(cls, conf):
+                return cls()
+
+            def notify(self, event):
+                pass
+    """
+
+    def loaded(self, *names):
+        self.conf.set_override('listeners', list(names), 'pvm_imagecache')
+        return plugins.load_usable_listeners(self.conf)
+
+    def test_they_are_made_in_the_order_of_the_option(self):
+        self.install(self.LISTENER, namespace=plugins.LISTENERS)
+        found = self.loaded('metrics', 'mine', 'notifications', 'mine')
+        self.assertEqual(
+            [
+                ('metrics', True),
+                ('mine', False),
+                ('notifications', True),
+            ],
+            [(each.name, each.built_in) for each in found],
+        )
+        self.assertEqual('their-package 1.5', found[1].origin)
+
+    def test_one_that_cannot_be_used_is_left_out(self):
+        self.install(
+            self.LISTENER.replace('api_version = 1', 'api_version = 9'),
+            namespace=plugins.LISTENERS,
+        )
+        log = self.useFixture(fixtures.FakeLogger())
+        self.assertEqual(
+            ['metrics'],
+            [each.name for each in self.loaded('mine', 'absent', 'metrics')],
+        )
+        for words in ('their-package 1.5', 'version 9', 'absent'):
+            self.assertIn(words, log.output)
+        self.assertEqual([], self.loaded())

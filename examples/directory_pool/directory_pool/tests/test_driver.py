@@ -46,7 +46,9 @@ def file_of(driver, disk):
     return path
 
 
-class DirectoryTest(fixtures.DriverConformance, unittest.TestCase):
+class Pool:
+    """What the suites need to know; before them in the list of bases."""
+
     def configure(self):
         return options(self)
 
@@ -57,6 +59,14 @@ class DirectoryTest(fixtures.DriverConformance, unittest.TestCase):
         """A disk whose file has a second link counts as mapped."""
         path = file_of(self.driver, disk)
         os.link(path, path.with_name('of_a_partition'))
+
+
+class DirectoryTest(Pool, fixtures.DriverConformance, unittest.TestCase):
+    pass
+
+
+class DirectoryCacheTest(Pool, fixtures.CacheConformance, unittest.TestCase):
+    pass
 
 
 class OwnTest(unittest.TestCase):

@@ -42,9 +42,18 @@ class MissingCatalogTest(ReaderTestCase):
         self.assertEqual([], self.reader.list())
         self.assertEqual({}, self.reader.pins())
         self.assertEqual({}, self.reader.in_use())
+        self.assertEqual({}, self.reader.metadata())
         self.assertEqual([], self.reader.history(image='x'))
         self.assertRaises(exceptions.ImageNotCached, self.reader.find, 'x')
         self.assertFalse(os.path.exists(self.path('state')))
+
+
+class MetadataTest(ReaderTestCase):
+    def test_it_is_read_by_image(self):
+        image_id = self.add(1)
+        known = image_module.Metadata('ops', ('golden',))
+        self.catalog.image_metadata.record('pool', image_id, known)
+        self.assertEqual({image_id: known}, self.reader.metadata())
 
 
 class FindTest(ReaderTestCase):

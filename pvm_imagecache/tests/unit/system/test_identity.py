@@ -67,6 +67,14 @@ class UserTest(IdentityTestCase):
                 ),
             )
 
+    def test_a_request_of_nova_names_its_project(self):
+        self.assertIsNone(identity.project_of(None))
+        for found, project in (('ops', 'ops'), (None, None), (7, None)):
+            self.assertEqual(
+                project,
+                identity.project_of(types.SimpleNamespace(project_id=found)),
+            )
+
     def test_the_login_precedes_sudo(self):
         self.run_as(0, login=1001, sudo=1002)
         self.assertEqual('ann as root', identity.user())
