@@ -27,6 +27,7 @@ extensions = [
     'stevedore.sphinxext',
     'sphinx.ext.autodoc',
     'argparse_options',
+    'plugin_contracts',
 ]
 
 project = 'pvm_imagecache'

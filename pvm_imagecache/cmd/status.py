@@ -172,7 +172,21 @@ class Checks(upgradecheck.UpgradeCommands):
             plugins.load_policies(self._conf)
         except exceptions.PVMImageCacheError as error:
             return _Result(_Code.FAILURE, str(error))
+        # Neither deploys nor other commands need these.
+        unused = [*self._unusable_listeners(), *_unusable_commands()]
+        if unused:
+            return _Result(_Code.WARNING, ' '.join(unused))
         return _Result(_Code.SUCCESS)
+
+    def _unusable_listeners(self) -> list[str]:
+        from pvm_imagecache import plugins
+
+        try:
+            for each in plugins.load_listeners(self._conf):
+                each.listener.close()
+        except exceptions.PVMImageCacheError as error:
+            return [str(error)]
+        return []
 
     def _pool(self) -> _Result:
         if self._driver is None:
@@ -283,6 +297,20 @@ class Checks(upgradecheck.UpgradeCommands):
         ('Other catalogs', _other_catalogs),
         ('Platform facts', _platform_facts),
     )
+
+
+def _unusable_commands() -> list[str]:
+    """Return why commands of other packages cannot be used."""
+    from pvm_imagecache import plugins
+    from pvm_imagecache.cmd import command_check
+    from pvm_imagecache.cmd import command_manager
+    from pvm_imagecache.system import entry_points
+
+    errors = (
+        plugins.error_of(each, command_check.load)
+        for each in command_manager.find_others(entry_points.COMMANDS)
+    )
+    return [each for each in errors if each]
 
 
 class _Configuration(cfg.ConfigOpts):

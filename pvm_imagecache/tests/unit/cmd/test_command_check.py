@@ -425,6 +425,18 @@ class RuleTest(CommandPluginTestCase):
         self.install()
         self.assertIsNone(self.details(checks))
 
+    def test_the_status_command_warns_of_broken_commands(self):
+        checks = status.Checks(self.conf)
+        self.addCleanup(checks.close)
+        self.install()
+        self.assertIsNone(checks._plugins().details)
+        self.install('import no_such_module', 'broken', 'broken-package')
+        self.conf.set_override('listeners', ['absent'], 'pvm_imagecache')
+        found = checks._plugins()
+        self.assertIn('broken-package 1.5', found.details)
+        self.assertIn('"absent"', found.details)
+        self.assertIs(status._Code.WARNING, found.code)
+
     @staticmethod
     def details(checks):
         return checks._policy_file().details
