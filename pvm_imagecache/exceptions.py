@@ -116,6 +116,9 @@ class PluginInvalid(PluginError):
     :ivar reason: why it cannot be used.
     """
 
+    distribution: str
+    reason: str
+
     msg_fmt = (
         'Plugin "%(name)s" of %(namespace)s (from %(distribution)s) '
         'cannot be used: %(reason)s'

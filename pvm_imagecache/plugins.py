@@ -331,7 +331,7 @@ def _load(namespace: str, name: str) -> tuple[entry_points.Plugin, Any]:
         )
     for each in named:
         if each.conflict:
-            _WARNINGS.log(str(invalid(each, each.conflict)))
+            _WARNINGS.log(str(invalid(each, f'{each.conflict}.')))
     # At most one has no conflict.
     plugin = min(named, key=lambda each: bool(each.conflict))
     return plugin, _checked(plugin)
@@ -340,7 +340,7 @@ def _load(namespace: str, name: str) -> tuple[entry_points.Plugin, Any]:
 def _checked(plugin: entry_points.Plugin) -> Any:
     """Import and check the class of a plugin."""
     if plugin.conflict:
-        raise invalid(plugin, plugin.conflict)
+        raise invalid(plugin, f'{plugin.conflict}.')
     try:
         loaded = plugin.load()
     except entry_points.ImportFailed as error:

@@ -27,9 +27,9 @@ import ast
 from collections.abc import Iterator
 from collections.abc import Sequence
 import difflib
-from importlib import metadata
 import pathlib
 import sys
+import tomllib
 from typing import Final
 
 ROOT: Final = pathlib.Path(__file__).resolve().parent.parent
@@ -187,8 +187,14 @@ def _parameters(given: ast.arguments) -> str:
 
 
 def _entry_points() -> Iterator[str]:
-    for each in metadata.distribution('pvm_imagecache').entry_points:
-        yield f'{each.group}: {each.name}'
+    project = tomllib.loads(
+        (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
+    )['project']
+    for group, names in (
+        ('console_scripts', project['scripts']),
+        *project['entry-points'].items(),
+    ):
+        yield from (f'{group}: {name}' for name in names)
 
 
 def _options() -> Iterator[str]:

@@ -142,6 +142,9 @@ class Commands(commandmanager.CommandManager):
         for name, entry_point in list(self):
             try:
                 entry_point.load()
+            except exceptions.PluginInvalid as error:
+                LOG.warning(str(error))
+                del self.commands[name]
             except (Exception, SystemExit) as error:
                 LOG.warning('The command "%s" cannot be used: %s', name, error)
                 del self.commands[name]

@@ -528,6 +528,11 @@ class Shell(app.App):
             try:
                 found = entry_point.load()
                 summary = (found.__doc__ or '').strip().partition('\n')[0]
+            except exceptions.PluginInvalid as error:
+                summary = (
+                    f'cannot be used (from {error.distribution}): '
+                    f'{error.reason}'
+                )
             except (Exception, SystemExit) as error:
                 summary = f'cannot be used: {error}'
             out.write(
