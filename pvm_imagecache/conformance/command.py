@@ -12,12 +12,14 @@
 
 """The conformance suite of commands."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
 import io
 import json
+import logging
 import os
 import tempfile
 from typing import Any
@@ -87,6 +89,7 @@ class CommandConformance:
             tempfile.TemporaryDirectory() as directory,
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(errors),
+            _logging_kept(),
         ):
             conf = configuration(
                 {
@@ -234,3 +237,15 @@ class CommandConformance:
                 list(row),
                 '"columns" must list the columns of the output, in order',
             )
+
+
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Restore the handlers and the level of the log afterwards."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)

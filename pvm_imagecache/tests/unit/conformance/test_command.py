@@ -12,6 +12,7 @@
 
 """The suite of commands: correct ones pass, broken ones fail."""
 
+import logging
 import unittest
 
 from pvm_imagecache import fixtures
@@ -98,3 +99,8 @@ class SuiteTest(base.TestCase):
     def test_a_command_that_is_not_installed_is_reported(self):
         found = self.failures(_LISTER, command='absent')
         self.assertIn('words of an installed', found['test_it_can_be_loaded'])
+
+    def test_the_log_is_left_as_it_was(self):
+        before = list(logging.getLogger().handlers)
+        self.failures(_LISTER)
+        self.assertEqual(before, logging.getLogger().handlers)

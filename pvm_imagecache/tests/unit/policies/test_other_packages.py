@@ -12,8 +12,10 @@
 
 """The access policy rules of commands of other packages."""
 
+from pvm_imagecache.policies import enforcer
 from pvm_imagecache.policies import other_packages
 from pvm_imagecache.policies import rules
+from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit.cmd import test_command_check as commands
 
 
@@ -49,3 +51,16 @@ class DeclaredRulesTest(commands.CommandPluginTestCase):
         self.assertEqual((), other_packages.find())
         self.be('reader')
         self.run_command('report')
+
+    def test_the_tools_of_oslo_policy_know_them(self):
+        self.install()
+        for text, check in (
+            (None, 'rule:pvm_imagecache:reader'),
+            ('"theirs:report": "role:auditor"', 'role:auditor'),
+        ):
+            path = self.path('policy.yaml')
+            if text:
+                self.useFixture(base.TextFile(path, text))
+            made = enforcer.get_enforcer(path)
+            self.assertIn('theirs:report', made.registered_rules)
+            self.assertEqual(check, str(made.rules['theirs:report']))
