@@ -180,7 +180,7 @@ class Evictor:
         now, clock = time.time(), catalog.clock.now()
         pins = catalog.pins.list(pool.id)
         in_use = catalog.pins.in_use(pool.id)
-        metadata = catalog.image_metadata.list(pool.id)
+        metadata = self._metadata(pool.id)
         records = {
             each.image.id: each
             for each in (
@@ -219,6 +219,17 @@ class Evictor:
             pool_max_disks=pool.max_disks,
             demand_disks=demand_disks,
         ), records
+
+    def _metadata(self, pool: str) -> dict[str, image_module.Metadata]:
+        """Return what Glance said of images; a malformed record is unknown."""
+        try:
+            return self._cache.catalog.image_metadata.list(pool)
+        except exceptions.CatalogError as error:
+            self._cache.warn_once.log(
+                'Project, tags and properties of cached images are not '
+                f'known: {error}'
+            )
+            return {}
 
     def make_space(
         self,

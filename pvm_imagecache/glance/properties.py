@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Properties of images that cannot boot on PowerVM as they are."""
+"""What the properties of an image say: boot, signature, metadata."""
 
 from collections.abc import Mapping
 from typing import Any

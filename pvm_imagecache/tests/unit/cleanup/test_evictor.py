@@ -817,6 +817,10 @@ class ViewTest(EvictorTestCase):
         self.assertEqual({'os_distro': 'aix'}, dict(found.properties))
         self.assertFalse(hasattr(found.properties, '__setitem__'))
 
+    def test_a_malformed_record_does_not_prevent_eviction(self):
+        self.catalog.broken = {'image_metadata.list'}
+        self.assertIsNone(self.seen().project_id)
+
     def test_the_time_of_glance_is_in_unix_seconds(self):
         for moment, seconds in (
             ('1970-01-01T00:01:00Z', 60.0),
