@@ -106,10 +106,13 @@ class Cache:
         """Return what was measured of the platform of the pool.
 
         Nothing depends on it: without a readable catalog nothing is known.
+        No catalog is created for it: commands that only read ask too.
 
         :returns: the facts; if the rate of copies was not measured, the one
             of the copies that deploys made.
         """
+        if not self.catalog.exists:
+            return platform_facts.PlatformFacts()
         try:
             pool = self.driver.pool_id()
             facts = self.catalog.platform_facts.read(pool)

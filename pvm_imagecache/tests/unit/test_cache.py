@@ -13,11 +13,13 @@
 """Tests of the parts that operations of one pool share."""
 
 import dataclasses
+import os
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import platform_facts
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
@@ -31,6 +33,15 @@ class PlatformFactsTest(base.CacheTestCase):
         facts.record('other', {'granularity': 9}, {}, '')
         facts.record('pool', {'granularity': 5}, {}, '')
         self.assertEqual(5, self.cache.platform_facts().granularity)
+
+    def test_to_ask_creates_no_catalog(self):
+        cache = dataclasses.replace(
+            self.cache, catalog=facade.Catalog(self.path('none', 'catalog'))
+        )
+        self.assertEqual(
+            platform_facts.PlatformFacts(), cache.platform_facts()
+        )
+        self.assertFalse(os.path.exists(self.path('none')))
 
     def test_nothing_is_known_without_a_readable_catalog(self):
         self.catalog.platform_facts.record('pool', {'granularity': 5}, {}, '')

@@ -557,11 +557,14 @@ class ThirdPartyTest(PluginsTest):
             {
                 'base_image_snapshot',
                 'close',
+                'disks_elsewhere',
                 'has_stale_uploads',
                 'mappable',
+                'platform_access',
                 'pool_id',
                 'servers',
                 'upload_targets',
+                'use_facts',
             },
             optional - owned,
         )
