@@ -32,18 +32,18 @@ class Pools:
         """Return whether the pool preserves the labels of disks.
 
         :param pool: ID of the pool.
-        :returns: True until a disk of ours was seen without its label; True
-            again after one was seen with it.
+        :returns: True once a disk of ours was seen with its label. Until
+            then the pool may drop them: that is known only after the first
+            disk, and the process that creates it may crash.
         :raises CatalogError: if the catalog cannot be read.
         """
         with self._file.session() as connection:
             return (
                 connection.row(
-                    'SELECT 1 FROM pools WHERE pool = ? AND drops_labels'
-                    ' AND NOT keeps_labels',
+                    'SELECT 1 FROM pools WHERE pool = ? AND keeps_labels',
                     (pool,),
                 )
-                is None
+                is not None
             )
 
     def record_labels(self, pool: str, kept: bool) -> None:

@@ -221,15 +221,15 @@ def is_ours(
     """Return whether a disk is the one that was created for a record.
 
     A label of this project decides: under one fill ID a disk may be created
-    again, with another UDID. Otherwise the UDID decides. If the platform
-    drops labels and the process crashed before PowerVM returned the UDID,
+    again, with another UDID. Otherwise the UDID decides. If the platform may
+    drop labels and the process crashed before PowerVM returned the UDID,
     the name, which no other disk had at that time, and the size decide.
 
     :param disk: that has the name of the record.
     :param udid: of the record; None if PowerVM did not return it.
     :param fill_id: of the record.
     :param size: in bytes, as it was requested.
-    :param pool_keeps_labels: False if the platform is known to drop labels.
+    :param pool_keeps_labels: False if the platform may drop labels.
     :param granularity: as for :func:`is_created_for`.
     :returns: whether the disk belongs to the record.
     """

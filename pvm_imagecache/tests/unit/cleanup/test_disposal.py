@@ -210,26 +210,42 @@ class InstanceDiskWithoutLabelsTest(InstanceDiskTest):
 class UnknownLabelsTest(DisposalTestCase):
     """It is not known yet whether the pool keeps labels.
 
-    A disk without one, of the right name and size, may be foreign.
+    The process that created the first disk crashed before it saw its label.
     """
 
     def setUp(self):
         super().setUp()
         self.driver.keeps_labels = False
 
-    def test_a_disk_without_label_is_foreign(self):
+    def test_a_disk_without_label_of_that_name_and_size_is_ours(self):
         record = self.begin_base_image()
         entry = self.begin_instance_disk()
         self.driver.add(self.base_name)
         self.driver.add('disk')
+        self.assertIs(DELETED, self.dispose(record))
+        self.assertIs(DELETED, self.dispose(entry))
+        self.assertEqual([], self.driver.names())
+
+    def test_one_of_another_size_is_foreign(self):
+        record = self.begin_base_image()
+        entry = self.begin_instance_disk()
+        self.driver.add(self.base_name, 5)
+        self.driver.add('disk', 5)
         self.let_time_pass()
         self.assertIs(FOREIGN, self.dispose(record))
         self.assertIs(FOREIGN, self.dispose(entry))
         self.assertEqual({self.base_name, 'disk'}, set(self.driver.names()))
 
+    def test_a_disk_without_label_is_foreign_in_a_pool_that_keeps_them(self):
+        self.catalog.pools.record_labels('pool', True)
+        entry = self.begin_instance_disk()
+        self.driver.add('disk')
+        self.let_time_pass()
+        self.assertIs(FOREIGN, self.dispose(entry))
+        self.assertEqual(['disk'], self.driver.names())
+
     def test_a_disk_without_label_is_ours_once_our_labels_were_dropped(self):
         disposal.record_labels(self.cache, [self.driver.add('other')])
-        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
         self.deploy()
         self.assertFalse(self.catalog.pools.keeps_labels('pool'))
         self.driver.vanish('disk')
