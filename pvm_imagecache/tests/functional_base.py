@@ -51,6 +51,7 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import shells
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -161,12 +162,11 @@ token = {token or self.glance.token()}
         conf_file: pathlib.Path | None = None,
         **kwargs: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Run pvm-imagecache as a process of its own."""
-        return subprocess.run(
+        """Run pvm-imagecache as a process of its own, see ``shells``."""
+        return shells.run(
             self.shell_command(*arguments, conf_file=conf_file),
             capture_output=True,
             text=True,
-            check=False,
             stdin=subprocess.DEVNULL,
             **kwargs,
         )
