@@ -108,19 +108,22 @@ class Cache:
         Nothing depends on it: without a readable catalog nothing is known.
         No catalog is created for it: commands that only read ask too.
 
-        :returns: the facts; if the rate of copies was not measured, the one
-            of the copies that deploys made.
+        :returns: the facts. The rate of copies is the lower one of what was
+            measured and that of the copies that deploys made: a small copy
+            may fit into a cache of the storage.
         """
         if not self.catalog.exists:
             return platform_facts.PlatformFacts()
         try:
             pool = self.driver.pool_id()
             facts = self.catalog.platform_facts.read(pool)
-            if facts.copy_rate is None:
-                return dataclasses.replace(
-                    facts, copy_rate=self.catalog.history.copy_rate(pool)
-                )
-            return facts
+            rates = (facts.copy_rate, self.catalog.history.copy_rate(pool))
+            return dataclasses.replace(
+                facts,
+                copy_rate=min(
+                    (rate for rate in rates if rate is not None), default=None
+                ),
+            )
         except exceptions.PVMImageCacheError as error:
             LOG.debug('Nothing is known of the platform: %s', error)
             return platform_facts.PlatformFacts()

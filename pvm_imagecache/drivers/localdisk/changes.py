@@ -43,6 +43,9 @@ _TOO_MANY: Final = re.compile(
 )
 #: A tenth of the logical volumes may be no virtual disks.
 _NEAR: Final = 10
+#: Bytes that a disk may have beyond what was requested: it is rounded up to
+#: a GiB, and to a physical partition.
+_MOST_EXCESS: Final = 4 * units.Gi
 _NO_FACTS: Final = platform_facts.PlatformFacts()
 
 
@@ -211,8 +214,8 @@ def unanswered(
     """Return the disks that an update created whose answer was lost.
 
     They did not exist before, and have the requested name and label. The
-    name is sufficient if no disk has a label, since the pool may not keep
-    labels.
+    name and the capacity are sufficient if no disk has a label, since the
+    pool may not keep labels, or if none was requested.
 
     :param new: the disks that were requested.
     :param disks: the disks that exist after the update.
@@ -226,9 +229,10 @@ def unanswered(
         new = wanted.get(disk.name)
         if new is None or disk.udid in before:
             return False
-        if disk.label in base.NO_LABEL:
-            return not (new.label and labels)
-        return disk.label == new.label
+        if disk.label not in base.NO_LABEL:
+            return disk.label == new.label
+        excess = disk.capacity - new.size
+        return not (new.label and labels) and 0 <= excess < _MOST_EXCESS
 
     return [disk for disk in disks if is_one(disk)]
 

@@ -259,6 +259,7 @@ class VolumeGroup:
                 return
             before = document.udids
             limit = self._time_for(pending)
+            self._announce(limit)
             try:
                 with attempt.update():
                     with self._adapters.translated(
@@ -353,6 +354,7 @@ class VolumeGroup:
         fail.
         """
         has_timed_out = isinstance(error, exceptions.PowerVMTimedOut)
+        self._announce(self._patience(pending, limit))
         try:
             with waiting.on('PowerVM'):
                 after = unanswered.settled(
@@ -379,7 +381,8 @@ class VolumeGroup:
             )
             if all(each.done for each in pending):
                 return
-            raise
+            # The refusal of an inquiry is not one of the update.
+            raise error from failure
         if not after.is_final:
             self._fail(pending, exceptions.UpdateUnanswered, error)
         elif has_timed_out:
@@ -414,7 +417,10 @@ class VolumeGroup:
         pending: Sequence[changes.Request],
         before: set[str],
     ) -> None:
-        """Delete the disks that PowerVM made before it refused an update."""
+        """Delete the disks that PowerVM made before it refused an update.
+
+        :raises UpdateUnanswered: if they could not be deleted.
+        """
         wanted = changes.new_disks(pending)
         if not wanted or (
             len(wanted) == 1
@@ -422,6 +428,11 @@ class VolumeGroup:
             and not powervm.may_be_done(error)
         ):
             return
+        # What has a name that is in use belongs to somebody else, and what
+        # was requested without a label may do so.
+        names = [each.name for each in wanted]
+        taken = changes.name_in_use(error, names, self.facts())
+        wanted = [each for each in wanted if each.label and each.name != taken]
         try:
             self._delete(changes.unanswered(wanted, self.read().disks, before))
         except exceptions.PowerVMError as failure:
@@ -430,6 +441,13 @@ class VolumeGroup:
                 'update may have made: %(error)s',
                 {'name': self.name, 'error': failure},
             )
+            # So the records of the disks stay for the next cleanup run.
+            raise exceptions.UpdateUnanswered(
+                pool=f'Volume group {self.name}',
+                what=', '.join(names),
+                action=f'change volume group {self.name}',
+                reason=str(error),
+            ) from error
 
     def _delete(self, disks: Iterable[base.Disk]) -> None:
         """Delete disks that an update made, of which no caller knows."""
@@ -439,6 +457,8 @@ class VolumeGroup:
                 return
             document = self.read()
             disks = [each for each in disks if document.has(each)]
+            mapped = self.mapped(disks) if disks else set()
+            disks = [each for each in disks if each not in mapped]
             for each in disks:
                 LOG.info(
                     'Deleting disk %s, which an update without success made',
@@ -472,6 +492,8 @@ class VolumeGroup:
         """
         names = [new.name for new in changes.new_disks(pending)]
         if not names or error.transient:
+            return
+        if self.facts().names_per_vios is False:
             return
         try:
             others = self.others()
@@ -515,6 +537,12 @@ class VolumeGroup:
             for group in powervm.retry_read(get)
             if group.uuid.lower() != self.uuid.lower()
         ]
+
+    def _announce(self, seconds: float) -> None:
+        """Tell processes that wait for the lock how long it may be held."""
+        held = self._lock
+        if held is not None:
+            held.announce(seconds)
 
     def _time_for(self, pending: Sequence[changes.Request]) -> int:
         """Return the timeout of an update, in seconds."""

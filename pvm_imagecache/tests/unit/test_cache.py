@@ -34,6 +34,21 @@ class PlatformFactsTest(base.CacheTestCase):
         facts.record('pool', {'granularity': 5}, {}, '')
         self.assertEqual(5, self.cache.platform_facts().granularity)
 
+    def test_the_lower_rate_of_copies_is_believed(self):
+        facts, history = self.catalog.platform_facts, self.catalog.history
+        for measured, of_deploys, rate in (
+            (None, None, None),
+            (None, 5, 5),
+            (7, None, 7),
+            (7, 5, 5),
+            (5, 7, 5),
+        ):
+            facts.record('pool', {'copy_rate': measured or 1}, {}, '')
+            if measured is None:
+                facts.record('pool', {}, {'copy_rate': 'why'}, '')
+            self.patch(history, 'copy_rate', lambda pool, r=of_deploys: r)
+            self.assertEqual(rate, self.cache.platform_facts().copy_rate)
+
     def test_to_ask_creates_no_catalog(self):
         cache = dataclasses.replace(
             self.cache, catalog=facade.Catalog(self.path('none', 'catalog'))

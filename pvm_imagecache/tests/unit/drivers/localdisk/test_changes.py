@@ -260,17 +260,28 @@ class UnansweredTest(base.TestCase):
         ):
             self.assertFalse(self._is_ours(disk, labelled))
 
-    def test_the_name_is_enough_in_a_pool_without_labels(self):
-        plain = driver_base.Disk('a', 'u', GIB, 'None')
-        self.assertTrue(self._is_ours(plain, driver_base.Disk('b', 'v', GIB)))
+    def test_name_and_capacity_are_enough_in_a_pool_without_labels(self):
+        other = driver_base.Disk('b', 'v', GIB)
+        for capacity, is_ours in (
+            (GIB - 1, False),
+            (GIB, True),
+            (4 * GIB, True),
+            (5 * GIB, False),
+        ):
+            plain = driver_base.Disk('a', 'u', capacity, 'None')
+            self.assertEqual(is_ours, self._is_ours(plain, other), capacity)
 
     def test_a_request_without_label_owns_no_labelled_disk(self):
         labelled = driver_base.Disk('b', 'v', GIB, 'any')
-        plain = driver_base.Disk('a', 'u', GIB)
-        self.assertTrue(self._is_ours(plain, labelled, label=None))
-        self.assertFalse(
-            self._is_ours(driver_base.Disk('a', 'u', GIB, 'any'), label=None)
-        )
+        for capacity, label, is_ours in (
+            (GIB, '', True),
+            (5 * GIB, '', False),
+            (GIB, 'any', False),
+        ):
+            disk = driver_base.Disk('a', 'u', capacity, label)
+            self.assertEqual(
+                is_ours, self._is_ours(disk, labelled, label=None)
+            )
 
 
 class NameInUseTest(base.TestCase):
