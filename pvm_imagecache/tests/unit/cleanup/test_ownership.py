@@ -287,7 +287,10 @@ class MayStillAppearTest(base.TestCase):
         for size, rate, hours in (
             (1 << 30, None, 1),
             (1 << 40, None, 36),
-            (1 << 40, 1 << 20, 1165),
+            (1 << 40, 1 << 23, 145),
+            # Seven days are the limit of all limits.
+            (1 << 40, 1, 168),
+            (1 << 62, None, 168),
             (1 << 40, 1 << 30, 1),
         ):
             self.assertTrue(
