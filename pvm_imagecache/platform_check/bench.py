@@ -269,6 +269,14 @@ class Bench:
                 item.settled = True
             item.held.close()
 
+    def label_of(self, disk: base.Disk) -> str:
+        """Return the label with which a disk was created.
+
+        :param disk: that this object created, and did not delete.
+        :returns: the label, whatever the platform made of it.
+        """
+        return ownership.label(self._items[disk.name].entry.fill_id)
+
     def upload(self, disk: base.Disk, size: int) -> None:
         """Write a pattern to the beginning of a disk.
 
@@ -443,7 +451,7 @@ class Bench:
             for each in self.cache.driver.snapshot().disks
             if each.name == new.name
             and each != known
-            and (each.label in base.NO_LABEL or each.label == new.label)
+            and ownership.may_be_label(each.label, new.label or '')
         ]
         for deletion in self.cache.driver.delete_disks(others):
             if deletion.error:

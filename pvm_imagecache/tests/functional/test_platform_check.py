@@ -127,6 +127,10 @@ class PlatformCheckTestCase(base.FunctionalTestCase):
         self.assertIn('0516-814', facts.no_space_words or '')
         self.assertIn('0516-020', facts.name_exists_words or '')
 
+    def test_shortened_labels(self) -> None:
+        facts = self.check(labels='shortened')
+        self.assertIs(False, facts.keeps_labels)
+
     def test_updates_that_are_refused_with_412(self) -> None:
         facts = self.check(concurrent_updates='refused', fractions='refused')
         self.assertIs(

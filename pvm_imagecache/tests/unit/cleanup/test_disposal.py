@@ -18,6 +18,7 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
@@ -271,7 +272,7 @@ class UnknownLabelsTest(DisposalTestCase):
             disposal.record_labels,
             self.cache,
             [self.driver.add('new')],
-            just_created=True,
+            created_with=['label'],
         )
 
 
@@ -358,6 +359,53 @@ class ShortenedLabelsTest(base.CacheTestCase):
         (result,) = removal.remove(self.cache, [self.record()])
         self.assertTrue(result.removed)
         self.assertEqual(['disk', 'vm2', 'vm3'], self.driver.names())
+
+    def test_a_shortened_label_is_not_kept(self):
+        self.deploy()
+        self.assertEqual(24, len(self.driver.find_disk('disk').label))
+        reconciler.reconcile(self.cache)
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+
+    def test_the_disk_of_a_process_that_knew_no_udid_is_removed(self):
+        for length in (1, 10, 11, 24, 29):
+            self.driver.label_length = length
+            record = self.catalog.base_images.start_fill(
+                'pool', self.base_name, self.image
+            )
+            self.driver.add(
+                self.base_name, label=ownership.label(record.fill_id)
+            )
+            self.assertIs(DELETED, disposal.dispose(self.cache, record))
+            self.assertEqual([], self.driver.names())
+            self.catalog.base_images.remove(record)
+
+    def test_one_with_the_rest_of_another_label_is_foreign(self):
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        for label in ('theirs', ownership.label('0' * 32)):
+            self.driver.add(self.base_name, label=label)
+            self.assertIs(FOREIGN, disposal.dispose(self.cache, record))
+            self.driver.vanish(self.base_name)
+
+    def test_one_is_foreign_where_another_disk_has_its_whole_label(self):
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        self.driver.add(self.base_name, label=ownership.label(record.fill_id))
+        self.driver.label_length = None
+        self.driver.add('other', label=ownership.label('0' * 32))
+        self.assertIs(FOREIGN, disposal.dispose(self.cache, record))
+
+    def test_a_disk_of_another_catalog_is_not_replaced(self):
+        theirs = self.driver.add(
+            self.base_name,
+            label=ownership.label(models.with_catalog('0' * 32, '0a1b2c3d')),
+        )
+        self.check(self.deploy(), instance_disk.Outcome.BYPASS)
+        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
 
     def test_an_incomplete_disk_is_known_by_its_udid(self):
         self.leave_behind()
