@@ -174,9 +174,25 @@ def record_labels(
     if created_with:
         kept = any(disk.label in created_with for disk in disks)
     else:
-        kept = any(ownership.has_our_label(disk) for disk in disks)
+        kept = _shows_kept_labels(cache, disks)
     if kept or created_with:
         cache.catalog.pools.record_labels(cache.driver.pool_id(), kept)
+
+
+def _shows_kept_labels(
+    cache: cache_module.Cache, disks: Sequence[base.Disk]
+) -> bool:
+    """Return whether existing disks prove that the pool keeps labels.
+
+    They may have been created before an upgrade of the platform.
+    """
+    return any(
+        ownership.has_our_label(disk) for disk in disks
+    ) and not _is_measured_without_labels(cache)
+
+
+def _is_measured_without_labels(cache: cache_module.Cache) -> bool:
+    return cache.platform_facts().keeps_labels is False
 
 
 def _ours(
@@ -185,12 +201,13 @@ def _ours(
     named: Sequence[base.Disk],
     disks: Sequence[base.Disk],
 ) -> list[base.Disk]:
-    keeps_labels = any(
-        ownership.has_our_label(disk) for disk in disks
+    keeps_labels = _shows_kept_labels(
+        cache, disks
     ) or cache.catalog.pools.keeps_labels(cache.driver.pool_id())
     # A disk of ours without any label is not expected among those with one.
-    shows_labels = keeps_labels or any(
-        ownership.has_label(disk) for disk in disks
+    shows_labels = keeps_labels or (
+        any(ownership.has_label(disk) for disk in disks)
+        and not _is_measured_without_labels(cache)
     )
     size = (
         record.size

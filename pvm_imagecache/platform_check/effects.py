@@ -108,7 +108,8 @@ _EFFECTS: Final[dict[str, Callable[[_Facts], str]]] = {
         'keeps_labels',
         'The label identifies a disk that a crashed process left.',
         'Name and size identify a disk that a crashed process left.',
-        'Labels are used until a disk is seen without its label.',
+        'Name and size identify a disk that a crashed process left, until a '
+        'disk of the cache is seen with its label.',
     ),
     'granularity': _granularity,
     'fractional_capacity': _always('Disks are requested in whole GiB anyway.'),

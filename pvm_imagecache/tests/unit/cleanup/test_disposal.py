@@ -276,6 +276,44 @@ class UnknownLabelsTest(DisposalTestCase):
         )
 
 
+class UpgradedPlatformTest(DisposalTestCase):
+    """A platform that kept labels, and drops them now."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        self.deploy()
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.driver.keeps_labels = False
+        self.entry = self.catalog.instance_disks.start('pool', 'new', GIB)
+        self.driver.add('new')
+
+    def measure(self):
+        """What the platform check records."""
+        self.catalog.pools.record_labels('pool', False, measured=True)
+        self.catalog.platform_facts.record(
+            'pool', {'keeps_labels': False}, {}, ''
+        )
+
+    def test_a_disk_without_label_is_foreign_until_that_is_measured(self):
+        self.assertIs(FOREIGN, self.dispose(self.entry))
+
+    def test_a_disk_without_label_is_ours_afterwards(self):
+        self.measure()
+        # The disks of before have their labels still.
+        disposal.record_labels(self.cache, self.driver.snapshot().disks)
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+        self.assertIs(DELETED, self.dispose(self.entry))
+
+    def test_a_new_disk_with_its_label_outweighs_the_measurement(self):
+        self.measure()
+        self.driver.keeps_labels = True
+        image, _ = self.another('e3a5d5b6-8a1f-4f0f-9d0a-5d9b1b0c7e11')
+        self.deploy('vm2', image)
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.assertIs(FOREIGN, self.dispose(self.entry))
+
+
 class DisposePropertyTest(DisposalTestCase):
     """dispose() never deletes what is not certain to be the record's disk."""
 

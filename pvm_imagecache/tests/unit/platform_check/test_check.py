@@ -138,6 +138,14 @@ class RunTest(CheckTestCase):
         self.assertIs(True, self.facts.keeps_labels)
         self.assertTrue(self.catalog.pools.keeps_labels('pool'))
 
+    def test_labels_that_were_kept_before_an_upgrade_are_so_no_more(self):
+        self.make()
+        self.check()
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.driver.keeps_labels = False
+        self.check()
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+
     def test_every_granularity_is_found(self):
         for shift in range(20, 32):
             self.make(granularity=1 << shift)
