@@ -110,7 +110,7 @@ class Bench:
     :ivar granularity: bytes that capacities are multiples of, as far as it
         is known.
     :ivar seconds: how long the last update took.
-    :ivar left: disks that could not be deleted.
+    :ivar left: disks that could not be deleted, or not be identified.
     :ivar names: of all disks of the check, also of those that were deleted.
     """
 
@@ -481,6 +481,15 @@ class Bench:
             return False
         if result is disposal.Disposal.MAPPED:
             self._note_left(item.entry.disk_name, 'a partition uses it')
+            return False
+        if result is disposal.Disposal.FOREIGN:
+            self.left.append(item.entry.disk_name)
+            LOG.warning(
+                'There is a disk %s, which cannot be identified as the one '
+                'that the platform check created under this name. Delete it '
+                'with "pvm-imagecache disk delete" if it is not needed',
+                item.entry.disk_name,
+            )
             return False
         return result is not disposal.Disposal.MAY_APPEAR or not may_appear
 
