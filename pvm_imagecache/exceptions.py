@@ -711,6 +711,20 @@ class VolumeGroupNotFound(PowerVMError):
     )
 
 
+class VolumeGroupElsewhere(PowerVMError):
+    """Raised if a volume group belongs to another VIOS than the cache's.
+
+    :ivar name: name of the volume group.
+    :ivar vios: name of that VIOS.
+    """
+
+    msg_fmt = (
+        'Volume group "%(name)s" belongs to another Virtual I/O Server, '
+        '%(vios)s. Set volume_group_name and vios_name in [pvm_imagecache] to '
+        'clean it up.'
+    )
+
+
 class VolumeGroupAmbiguous(PowerVMError):
     """Raised if several VIOSes have a volume group of that name.
 

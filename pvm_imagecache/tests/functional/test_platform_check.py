@@ -183,6 +183,28 @@ class PlatformCheckTestCase(base.FunctionalTestCase):
         )
         self.assertIn('rootvg', str(error))
 
+    def test_the_record_of_a_disk_is_dropped_with_its_volume_group(
+        self,
+    ) -> None:
+        """It is kept while another Virtual I/O Server has that."""
+        control = self.powervm.control
+        control.add_vios('vios2')
+        group = control.add_volume_group('vios2', 'vg2', units.Gi)
+        manager = self.make_manager()
+        disks = manager._catalog.instance_disks
+        pool = str(group['uuid']).lower()
+        for number, each in enumerate((pool, '0' * 36)):
+            disks.start(each, f'pvmic_chk_000{number}', units.Gi)
+        for _ in range(2):
+            self.assertEqual((), tuple(manager.reconcile().failed))
+            self.assertEqual(
+                ['pvmic_chk_0000'], [x.disk_name for x in disks.list(pool)]
+            )
+            self.assertEqual([], disks.list('0' * 36))
+        control.remove_volume_group('vg2')
+        self.assertEqual((), tuple(manager.reconcile().failed))
+        self.assertEqual([], disks.list(pool))
+
     def test_a_pool_that_caches_itself_is_not_measured(self) -> None:
         manager = self.make_manager(
             self.write_conf(
