@@ -623,7 +623,9 @@ class UpdateNotMade(PowerVMRequestFailed):
 
     msg_fmt = (
         '%(pool)s: PowerVM did not confirm an update in time, and has not '
-        'certainly carried it out for %(what)s: %(reason)s'
+        'certainly carried it out for %(what)s: %(reason)s What it created '
+        'was deleted again. Try it again. Check the VIOS and the load of its '
+        'storage if this occurs again.'
     )
 
 
