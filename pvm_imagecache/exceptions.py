@@ -623,7 +623,9 @@ class UpdateNotMade(PowerVMRequestFailed):
 
     msg_fmt = (
         '%(pool)s: PowerVM did not confirm an update in time, and has not '
-        'certainly carried it out for %(what)s: %(reason)s'
+        'certainly carried it out for %(what)s: %(reason)s What it created '
+        'was deleted again. Try it again. Check the VIOS and the load of its '
+        'storage if this occurs again.'
     )
 
 
@@ -708,6 +710,20 @@ class VolumeGroupNotFound(PowerVMError):
     msg_fmt = (
         'There is no volume group "%(name)s"%(where)s. There are: '
         '%(known)s. Set volume_group_name in [pvm_imagecache].'
+    )
+
+
+class VolumeGroupElsewhere(PowerVMError):
+    """Raised if a volume group belongs to another VIOS than the cache's.
+
+    :ivar name: name of the volume group.
+    :ivar vios: name of that VIOS.
+    """
+
+    msg_fmt = (
+        'Volume group "%(name)s" belongs to another Virtual I/O Server, '
+        '%(vios)s. Set volume_group_name and vios_name in [pvm_imagecache] to '
+        'clean it up.'
     )
 
 

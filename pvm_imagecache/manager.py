@@ -302,16 +302,13 @@ class ImageManager:
 
         :param disk: as the pool shows it.
         :returns: the beginning of the ID of the other catalog; '' if it
-            belongs to none, or if the catalog cannot be read.
+            belongs to none.
+        :raises CatalogError: if the label of the disk names a catalog, and
+            the catalog of this host cannot be read.
         """
-        try:
-            return ownership.other_catalog_of(disk, self._cache.own_catalogs())
-        except exceptions.CatalogError as error:
-            LOG.warning(
-                'The owner of disk %(disk)s is not known: %(error)s',
-                {'disk': disk.name, 'error': error},
-            )
+        if not ownership.catalog_of(disk):
             return ''
+        return ownership.other_catalog_of(disk, self._cache.own_catalogs())
 
     def delete_disk(
         self,

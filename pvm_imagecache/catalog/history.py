@@ -18,6 +18,7 @@ from collections.abc import Collection
 import time
 from typing import Final
 
+from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
@@ -169,7 +170,8 @@ class History:
         :param pool: ID of the pool.
         :returns: bytes per second, the median of large images: it is lower
             than the rate of the storage, since hits also wait. None if there
-            was no such hit.
+            was no such hit. It is within
+            :func:`~pvm_imagecache.platform_facts.believed_rate`.
         :raises CatalogError: if the catalog cannot be read.
         """
         with self._file.session() as connection:
@@ -183,7 +185,9 @@ class History:
                     (pool, _LARGE, _HITS),
                 )
             )
-        return max(1, int(rates[len(rates) // 2])) if rates else None
+        if not rates:
+            return None
+        return platform_facts.believed_rate(rates[len(rates) // 2])
 
     def disk_names(self, pool: str, names: Collection[str]) -> set[str]:
         """Return the names that the history knows as those of disks.

@@ -83,9 +83,15 @@ def _no_space(facts: _Facts) -> str:
     if refusals.is_like(learned, learned, facts.name_exists_words):
         return 'A refusal like this one is taken for a full pool.'
     return (
-        'Not used: PowerVM says the same for other reasons. Only known '
+        f'Not used: {_why_unused(facts.name_exists_words)}. Only known '
         'messages of AIX are taken for a full pool.'
     )
+
+
+def _why_unused(other: str | None) -> str:
+    if other:
+        return 'PowerVM says the same for other reasons'
+    return 'it is not known what PowerVM says for other reasons'
 
 
 def _name_exists(facts: _Facts) -> str:
@@ -95,7 +101,7 @@ def _name_exists(facts: _Facts) -> str:
     if refusals.is_like(learned, learned, facts.no_space_words):
         return 'A refusal like this one is taken for a name in use.'
     return (
-        'Not used: PowerVM says the same for other reasons. Only message '
+        f'Not used: {_why_unused(facts.no_space_words)}. Only message '
         '0516-360 of AIX is taken for a name in use.'
     )
 
@@ -108,7 +114,8 @@ _EFFECTS: Final[dict[str, Callable[[_Facts], str]]] = {
         'keeps_labels',
         'The label identifies a disk that a crashed process left.',
         'Name and size identify a disk that a crashed process left.',
-        'Labels are used until a disk is seen without its label.',
+        'Name and size identify a disk that a crashed process left, until a '
+        'disk of the cache is seen with its label.',
     ),
     'granularity': _granularity,
     'fractional_capacity': _always('Disks are requested in whole GiB anyway.'),

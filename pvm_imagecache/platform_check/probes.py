@@ -151,9 +151,11 @@ def _capacities(setting: Setting) -> None:
 
 def _labels(setting: Setting) -> None:
     disk = _disk(setting)
-    kept = disk.label not in base.NO_LABEL
-    setting.values['keeps_labels'] = kept
-    disposal.record_labels(setting.bench.cache, [disk], just_created=True)
+    requested = setting.bench.label_of(disk)
+    setting.values['keeps_labels'] = disk.label == requested
+    disposal.record_labels(
+        setting.bench.cache, [disk], created_with=[requested]
+    )
 
 
 def _stale_etag(setting: Setting) -> None:

@@ -43,7 +43,7 @@ class Row:
     :ivar value: its value; None if it is unknown.
     :ivar state: whether it is known.
     :ivar measured_at: when it was measured, in Unix seconds; None if it was
-        never tried.
+        never tried, or if that is not known.
     :ivar effect: what the cache does because of it.
     :ivar reason: why it is unknown; '' if it is known.
     :ivar platform: the levels of the platform at which it was measured; ''
@@ -108,7 +108,7 @@ def _row(
         fact,
         record.value,
         state,
-        record.measured_at,
+        record.measured_at or None,
         effect,
         record.reason,
         record.platform,

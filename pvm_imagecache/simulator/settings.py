@@ -21,6 +21,8 @@ import enum
 from pvm_imagecache.simulator import sizes
 from pvm_imagecache.simulator import wordings
 
+#: Characters that are left of a label that is shortened.
+LABEL_LENGTH = 16
 # Capacities and granularities are whole numbers of these.
 _SECTOR = 512
 
@@ -30,6 +32,8 @@ class Labels(enum.StrEnum):
 
     KEPT = 'kept'
     DROPPED = 'dropped'
+    # Cut to LABEL_LENGTH characters.
+    SHORTENED = 'shortened'
 
 
 class Fractions(enum.StrEnum):

@@ -44,6 +44,10 @@ LOG = logging.getLogger(__name__)
 #: second value.
 _FIRST_DELAY: Final = 0.002
 _LONGEST_DELAY: Final = 0.02
+#: Seconds that a lock is waited for at most, whatever its holder announces and
+#: however far it gets: as long as the longest update of PowerVM may take. The
+#: owner of the directory can hold a lock, and announce anything, for ever.
+LONGEST_WAIT: Final = 7 * 24 * 3600.0
 #: What :meth:`Held.announce` writes.
 _UNTIL: Final = re.compile(r', until ([0-9]{1,12})$')
 
@@ -87,7 +91,8 @@ class LockDirectory:
         :param timeout: seconds to wait at most; 0 takes a free lock only.
             A callable returns how many seconds are left; it is called after
             each attempt, so a wait can depend on the progress of another
-            process. Its exceptions are raised.
+            process. Its exceptions are raised. It waits no longer than
+            :data:`LONGEST_WAIT` in all.
         :returns: a context manager that gives the lock.
         :raises LockTimeout: if another thread or process still holds the
             lock after that time.
@@ -126,8 +131,9 @@ class LockDirectory:
         """Return for how long the holder of a lock has announced to need it.
 
         :param name: name of the lock.
-        :returns: seconds from now, see :meth:`Held.announce`; 0 if the
-            holder has announced nothing, or the time is over.
+        :returns: seconds from now, see :meth:`Held.announce`, but at most
+            :data:`LONGEST_WAIT`; 0 if the holder has announced nothing, or
+            the time is over.
         :raises CatalogError: if the directory or the file cannot be used.
         """
         descriptor = self._open(name)
@@ -135,7 +141,9 @@ class LockDirectory:
             found = _UNTIL.search(_holder(descriptor))
         finally:
             os.close(descriptor)
-        return max(0.0, int(found[1]) - _uptime()) if found else 0.0
+        if not found:
+            return 0.0
+        return min(LONGEST_WAIT, max(0.0, int(found[1]) - _uptime()))
 
     def _open(self, name: str) -> int:
         file_name = re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock'
@@ -168,7 +176,10 @@ class LockDirectory:
         delay = _FIRST_DELAY
         while not _try_lock(name, descriptor):
             waited = time.monotonic() - started
-            left = timeout() if callable(timeout) else timeout - waited
+            if callable(timeout):
+                left = min(timeout(), LONGEST_WAIT - waited)
+            else:
+                left = timeout - waited
             if left <= 0:
                 raise exceptions.LockTimeout(
                     seconds=waited,

@@ -99,9 +99,30 @@ class VolumeGroupAccess(platform_access.PlatformAccess):
         return self._sibling(lambda each: bool(each.name == name), name)
 
     def sibling_with_id(self, pool: str) -> base.DiskDriver:
-        return self._sibling(
-            lambda each: bool(each.uuid.lower() == pool.lower()), pool
-        )
+        def is_one(group: Any) -> bool:
+            return bool(group.uuid.lower() == pool.lower())
+
+        try:
+            return self._sibling(is_one, pool)
+        except exceptions.VolumeGroupNotFound:
+            self._check_gone(is_one)
+            raise
+
+    def _check_gone(self, is_one: 'Callable[[Any], bool]') -> None:
+        """Raise an error unless no VIOS of the host has a volume group."""
+        adapter = self._adapters()
+        with self._adapters.translated('list the Virtual I/O Servers'):
+            servers = list(pvm_vios.VIOS.get(adapter))
+        for server in servers:
+            with self._adapters.translated(
+                f'list the volume groups of Virtual I/O Server {server.name}'
+            ):
+                groups = list(pvm_storage.VG.get(adapter, parent=server))
+            for group in groups:
+                if is_one(group):
+                    raise exceptions.VolumeGroupElsewhere(
+                        name=group.name, vios=server.name
+                    )
 
     def _sibling(
         self, is_one: 'Callable[[Any], bool]', what: str

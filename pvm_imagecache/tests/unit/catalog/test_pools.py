@@ -36,6 +36,20 @@ class PoolsTest(base.ClockTestCase):
             self.assertEqual(kept, self.open().pools.keeps_labels('pool'))
         self.assertFalse(self.pools.keeps_labels('other'))
 
+    def test_a_measurement_outweighs_what_was_seen_before(self):
+        for seen, measured, kept in (
+            (True, False, True),
+            (False, False, True),
+            (False, True, False),
+            (False, True, False),
+            (False, False, False),
+            (True, True, True),
+            (False, True, False),
+            (True, False, True),
+        ):
+            self.pools.record_labels('pool', seen, measured=measured)
+            self.assertEqual(kept, self.open().pools.keeps_labels('pool'))
+
     def test_uploads_are_clean_only_if_that_is_recorded(self):
         self.assertFalse(self.pools.uploads_are_clean('pool'))
         for clean in (True, True, False, True):

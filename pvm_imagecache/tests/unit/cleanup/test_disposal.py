@@ -18,6 +18,7 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
@@ -271,8 +272,46 @@ class UnknownLabelsTest(DisposalTestCase):
             disposal.record_labels,
             self.cache,
             [self.driver.add('new')],
-            just_created=True,
+            created_with=['label'],
         )
+
+
+class UpgradedPlatformTest(DisposalTestCase):
+    """A platform that kept labels, and drops them now."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        self.deploy()
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.driver.keeps_labels = False
+        self.entry = self.catalog.instance_disks.start('pool', 'new', GIB)
+        self.driver.add('new')
+
+    def measure(self):
+        """What the platform check records."""
+        self.catalog.pools.record_labels('pool', False, measured=True)
+        self.catalog.platform_facts.record(
+            'pool', {'keeps_labels': False}, {}, ''
+        )
+
+    def test_a_disk_without_label_is_foreign_until_that_is_measured(self):
+        self.assertIs(FOREIGN, self.dispose(self.entry))
+
+    def test_a_disk_without_label_is_ours_afterwards(self):
+        self.measure()
+        # The disks of before have their labels still.
+        disposal.record_labels(self.cache, self.driver.snapshot().disks)
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+        self.assertIs(DELETED, self.dispose(self.entry))
+
+    def test_a_new_disk_with_its_label_outweighs_the_measurement(self):
+        self.measure()
+        self.driver.keeps_labels = True
+        image, _ = self.another('e3a5d5b6-8a1f-4f0f-9d0a-5d9b1b0c7e11')
+        self.deploy('vm2', image)
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.assertIs(FOREIGN, self.dispose(self.entry))
 
 
 class DisposePropertyTest(DisposalTestCase):
@@ -358,6 +397,53 @@ class ShortenedLabelsTest(base.CacheTestCase):
         (result,) = removal.remove(self.cache, [self.record()])
         self.assertTrue(result.removed)
         self.assertEqual(['disk', 'vm2', 'vm3'], self.driver.names())
+
+    def test_a_shortened_label_is_not_kept(self):
+        self.deploy()
+        self.assertEqual(24, len(self.driver.find_disk('disk').label))
+        reconciler.reconcile(self.cache)
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+
+    def test_the_disk_of_a_process_that_knew_no_udid_is_removed(self):
+        for length in (1, 10, 11, 24, 29):
+            self.driver.label_length = length
+            record = self.catalog.base_images.start_fill(
+                'pool', self.base_name, self.image
+            )
+            self.driver.add(
+                self.base_name, label=ownership.label(record.fill_id)
+            )
+            self.assertIs(DELETED, disposal.dispose(self.cache, record))
+            self.assertEqual([], self.driver.names())
+            self.catalog.base_images.remove(record)
+
+    def test_one_with_the_rest_of_another_label_is_foreign(self):
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        for label in ('theirs', ownership.label('0' * 32)):
+            self.driver.add(self.base_name, label=label)
+            self.assertIs(FOREIGN, disposal.dispose(self.cache, record))
+            self.driver.vanish(self.base_name)
+
+    def test_one_is_foreign_where_another_disk_has_its_whole_label(self):
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        self.driver.add(self.base_name, label=ownership.label(record.fill_id))
+        self.driver.label_length = None
+        self.driver.add('other', label=ownership.label('0' * 32))
+        self.assertIs(FOREIGN, disposal.dispose(self.cache, record))
+
+    def test_a_disk_of_another_catalog_is_not_replaced(self):
+        theirs = self.driver.add(
+            self.base_name,
+            label=ownership.label(models.with_catalog('0' * 32, '0a1b2c3d')),
+        )
+        self.check(self.deploy(), instance_disk.Outcome.BYPASS)
+        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
 
     def test_an_incomplete_disk_is_known_by_its_udid(self):
         self.leave_behind()

@@ -49,12 +49,14 @@ class EffectsTest(base.BaseTestCase):
 
     def test_only_words_with_one_meaning_are_used(self):
         generic = '0516-822 mklv: Unable to create logical volume.'
-        for fact in ('no_space_words', 'name_exists_words'):
+        facts = ('no_space_words', 'name_exists_words')
+        for fact, other in (facts, facts[::-1]):
+            measured = {fact: 'a b c d ef gh no place left', other: generic}
+            self.assertIn('is taken for', self.effect(fact, **measured))
+            self.assertIn('says the same', self.effect(other, **measured))
             self.assertIn(
-                'is taken for',
-                self.effect(fact, **{fact: 'a b c d ef gh no place left'}),
+                'is not known', self.effect(fact, **{fact: measured[fact]})
             )
-            self.assertIn('Not used', self.effect(fact, **{fact: generic}))
         self.assertIn(
             'Not used',
             self.effect(

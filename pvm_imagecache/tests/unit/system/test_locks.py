@@ -275,6 +275,15 @@ class LocksTest(base.TestCase):
         )
         self.assertIn(self.path('locks', 'a.lock'), str(error))
 
+    def test_a_holder_cannot_keep_others_waiting_for_ever(self):
+        with self.locks.hold('a', 0) as held:
+            held.announce(1e11)
+            self.assertEqual(locks.LONGEST_WAIT, self.locks.announced('a'))
+            self.patch(locks, 'LONGEST_WAIT', 0.05)
+            # Each attempt would have seconds left.
+            self._refused(timeout=lambda: self.locks.announced('a'))
+            self._refused(timeout=lambda: 10.0)
+
     def test_a_holder_announces_how_long_it_needs_a_lock(self):
         self.assertEqual(0.0, self.locks.announced('a'))
         with self.locks.hold('a', 0) as held:

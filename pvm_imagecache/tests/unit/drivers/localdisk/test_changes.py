@@ -341,7 +341,10 @@ class RaiseIfFullTest(base.TestCase):
             self._raise_if_full,
             '0516-814 mklv: Andere Platten gibt es nicht.',
             no_space_words=learned,
+            name_exists_words='A disk NAME exists already in group NAME.',
         )
+        # It may say the same if a name is in use.
+        self._raise_if_full(learned, no_space_words=learned)
         # The platform says the same if a name is in use.
         self._raise_if_full(
             learned, no_space_words=learned, name_exists_words=learned
@@ -362,7 +365,16 @@ class LearnedNameInUseTest(base.TestCase):
         self.assertIsNone(self.named(message, 'web', 'db'))
         self.assertEqual(
             'web',
-            self.named(message, 'web', 'db', name_exists_words=learned),
+            self.named(
+                message,
+                'web',
+                'db',
+                name_exists_words=learned,
+                no_space_words='0516-404 allocp: no space',
+            ),
+        )
+        self.assertIsNone(
+            self.named(message, 'web', 'db', name_exists_words=learned)
         )
         self.assertIsNone(
             self.named(

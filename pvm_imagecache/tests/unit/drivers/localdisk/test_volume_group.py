@@ -757,7 +757,9 @@ class TimeLimitTest(VolumeGroupTestCase):
         self.assertEqual(3600, self.copy(None, 20))
         self.assertEqual(1024 * 128, self.copy(None, 1024))
         self.assertEqual(1024 * 4, self.copy(1 << 30, 1024))
-        self.assertEqual(1024 * 4096, self.copy(1 << 20, 1024))
+        self.assertEqual(1024 * 512, self.copy(8 << 20, 1024))
+        # The limit of all limits.
+        self.assertEqual(7 * 24 * 3600, self.copy(1, 1024))
 
     def _endless(self, module):
         init = module.Document.__init__
