@@ -290,6 +290,13 @@ class StartTestCase(test_base.BaseTestCase):
             self.assert_started(env=os.environ | {name: value})
         self.assert_started(env={'HOME': '/'})
 
+    def test_a_server_that_could_not_prepare_itself(self) -> None:
+        server = shells._Server()
+        server.process.kill()
+        self.addCleanup(server.stop)
+        for _ in range(2):
+            self.assertFalse(server.fits(os.environ, pathlib.Path.cwd()))
+
     def test_the_real_way_can_be_asked_for(self) -> None:
         os.environ[shells.START] = '1'
         self.addCleanup(os.environ.pop, shells.START)

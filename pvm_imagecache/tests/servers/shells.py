@@ -89,6 +89,8 @@ _LIBRARIES: Final = (
     'pvm_imagecache.manager',
     'pypowervm.adapter',
 )
+#: What the server sends when it can fork.
+_READY: Final = b'ready'
 # Not all commands import them, and libraries look whether eventlet is there.
 _LEFT_OUT: Final = ('eventlet', 'nova', 'openstack', 'taskflow')
 
@@ -304,6 +306,19 @@ class _Server:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
             )
+        self._guard = threading.Lock()
+        self._is_ready: bool | None = None
+
+    def is_ready(self) -> bool:
+        """Whether it could prepare itself; it waits for that.
+
+        It ends otherwise, and says why: some releases of the libraries
+        import eventlet, for instance.
+        """
+        with self._guard:
+            if self._is_ready is None:
+                self._is_ready = self._control.recv(len(_READY)) == _READY
+            return self._is_ready
 
     def fits(
         self, environment: Mapping[str, str], directory: pathlib.Path
@@ -316,7 +331,8 @@ class _Server:
             if environment.get(name) != self._environment.get(name)
         }
         return (
-            all(map(_READ_LATE.fullmatch, different))
+            self.is_ready()
+            and all(map(_READ_LATE.fullmatch, different))
             and self._users == _user_ids()
             and directory.is_dir()
             # "python -m" imports from there, and from the user's own.
@@ -629,6 +645,8 @@ def main() -> None:
     # The collector of a child need not touch, and so copy, what is there.
     gc.collect()
     gc.freeze()
+    with socket.socket(fileno=os.dup(0)) as control:
+        control.send(_READY)
     _Forks().serve()
 
 
