@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Notices that a server has died while it works on a long request.
+"""Detect that a server has crashed while it works on a long request.
 
 A copy may take hours, and nothing is sent meanwhile. A server whose host lost
 its power does not close the connection. So other, small requests are sent

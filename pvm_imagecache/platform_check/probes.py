@@ -280,7 +280,11 @@ def _two_updates(
     updates = platform_facts.ConcurrentUpdates
     with bench.prepared(source.capacity, (1, 1), source) as senders:
         first, second = sorted(_at_once(senders), key=lambda each: each[1])
-    errors = [each for each in (first, second) if each[0] is not None]
+    errors = [
+        (error, seconds)
+        for error, seconds in (first, second)
+        if error is not None
+    ]
     for error, seconds in errors:
         if isinstance(error, exceptions.PowerVMBusy):
             return updates.BUSY, True
@@ -288,7 +292,7 @@ def _two_updates(
             isinstance(error, exceptions.PowerVMError)
             and bench.access.is_conflict(error)
         ):
-            raise error  # type: ignore[misc]
+            raise error
         # If it waited for the other one, it was refused after that.
         if seconds < second[1] / 2:
             return updates.REFUSED, True

@@ -46,7 +46,7 @@ _FIRST_DELAY: Final = 0.002
 _LONGEST_DELAY: Final = 0.02
 #: Seconds that a lock is waited for at most, whatever its holder announces and
 #: however far it gets: as long as the longest update of PowerVM may take. The
-#: owner of the directory can hold a lock, and announce anything, for ever.
+#: owner of the directory can hold a lock, and announce anything, forever.
 LONGEST_WAIT: Final = 7 * 24 * 3600.0
 #: What :meth:`Held.announce` writes.
 _UNTIL: Final = re.compile(r', until ([0-9]{1,12})$')
@@ -62,7 +62,7 @@ class Held:
         self._descriptor = descriptor
 
     def announce(self, seconds: float) -> None:
-        """Tell processes that wait how long the lock may be held.
+        """Announce to waiting processes how long the lock may be held.
 
         :param seconds: from now.
         """

@@ -82,7 +82,7 @@ def _glance(store: str) -> glance_server.GlanceServer:
 class FunctionalTestCase(base.BaseTestCase):
     """A test with a real Glance and a PowerVM of its own."""
 
-    volume_groups = (
+    volume_groups: Sequence[simulator.Group] = (
         simulator.Group('rootvg', 100),
         simulator.Group('cachevg', 1000),
     )

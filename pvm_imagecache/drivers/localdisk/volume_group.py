@@ -428,8 +428,8 @@ class VolumeGroup:
             and not powervm.may_be_done(error)
         ):
             return
-        # What has a name that is in use belongs to somebody else, and what
-        # was requested without a label may do so.
+        # A disk whose name was in use belongs to another client, and one
+        # that was requested without a label may do so.
         names = [each.name for each in wanted]
         taken = changes.name_in_use(error, names, self.facts())
         wanted = [each for each in wanted if each.label and each.name != taken]
@@ -539,7 +539,7 @@ class VolumeGroup:
         ]
 
     def _announce(self, seconds: float) -> None:
-        """Tell processes that wait for the lock how long it may be held."""
+        """Announce to waiting processes how long the lock may be held."""
         held = self._lock
         if held is not None:
             held.announce(seconds)

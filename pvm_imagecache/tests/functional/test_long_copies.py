@@ -59,9 +59,7 @@ images.close()
 class Incident48LongCopiesTestCase(incidents.IncidentTestCase):
     """Each copy is made once, whatever becomes of the answer."""
 
-    volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 100),
-    )
+    volume_groups = (simulator.Group('cachevg', 100),)
     options = 'request_timeout = 3\n'
 
     def setUp(self) -> None:

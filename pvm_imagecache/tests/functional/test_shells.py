@@ -32,7 +32,7 @@ from pvm_imagecache.tests.servers import shells
 
 _SIZE = 3 << 20
 _PROBE = [sys.executable, '-m', shell_probe.__name__]
-# A parent that has a command forked, tells both process IDs, and waits.
+# A parent that has a command forked, prints both process IDs, and waits.
 _PARENT = """
 import subprocess, sys
 from pvm_imagecache.tests.servers import shells
@@ -216,7 +216,7 @@ class RunTestCase(test_base.BaseTestCase):
             process.send_signal(number)
             self.assertEqual(('', None), process.communicate())
             self.assertEqual(-number, process.returncode)
-            # It is somebody else's number now.
+            # Another process has this number now.
             process.kill()
 
     def test_many_at_once(self) -> None:

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A command that tells what its process is like; for tests of ``shells``."""
+"""A command that prints the state of its process, to test ``shells``."""
 
 import atexit
 import json

@@ -101,7 +101,8 @@ _LEFT_OUT: Final = ('eventlet', 'nova', 'openstack', 'taskflow')
 class Command:
     """A forked command, with the interface of ``subprocess.Popen``.
 
-    :ivar pid: its process ID, nobody else's before the end was noticed here.
+    :ivar pid: its process ID, which no other process has before its end was
+        noticed here.
     :ivar returncode: exit status once it was noticed; negative for a signal.
     :ivar stdin: our end of its standard input, if it is a pipe; the same
         for ``stdout`` and ``stderr``.
@@ -556,7 +557,7 @@ class _Forks:
 
     def _tell_ends(self) -> None:
         for pid in list(self._running):
-            # It stays a zombie, so that nobody else gets its process ID.
+            # It stays a zombie, so that no other process gets its ID.
             done = os.waitid(
                 os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
             )
