@@ -79,6 +79,19 @@ def _glance(store: str) -> glance_server.GlanceServer:
     return server
 
 
+def quiet_libraries() -> None:
+    """Log no traces of libraries, which are more than all else together."""
+    for name in (
+        'pypowervm',
+        'urllib3',
+        'charset_normalizer',
+        'keystoneauth',
+        'glanceclient',
+        'stevedore',
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 class FunctionalTestCase(base.BaseTestCase):
     """A test with a real Glance and a PowerVM of its own."""
 
@@ -93,16 +106,7 @@ class FunctionalTestCase(base.BaseTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # What the libraries trace is more than all the rest together.
-        for name in (
-            'pypowervm',
-            'urllib3',
-            'charset_normalizer',
-            'keystoneauth',
-            'glanceclient',
-            'stevedore',
-        ):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet_libraries()
         held = contextlib.ExitStack()
         self.addCleanup(held.close)
         held.enter_context(seams.short_retries())
