@@ -72,7 +72,7 @@ def _concurrent(facts: _Facts) -> str:
         )
     return (
         'Processes of this host update one after another. An update is '
-        'repeated while another client copies disks.'
+        'repeated for some seconds while another client copies disks.'
     )
 
 

@@ -210,6 +210,7 @@ def unanswered(
     new: Iterable[base.NewDisk],
     disks: Sequence[base.Disk],
     before: Collection[str],
+    doubtful: Collection[str] = (),
 ) -> list[base.Disk]:
     """Return the disks that an update created whose answer was lost.
 
@@ -220,6 +221,7 @@ def unanswered(
     :param new: the disks that were requested.
     :param disks: the disks that exist after the update.
     :param before: the UDIDs of the disks that existed before it.
+    :param doubtful: names that only a label shows to be those of the update.
     :returns: those of ``disks`` that the update created.
     """
     wanted = {each.name: each for each in new}
@@ -231,8 +233,9 @@ def unanswered(
             return False
         if disk.label not in base.NO_LABEL:
             return disk.label == new.label
-        excess = disk.capacity - new.size
-        return not (new.label and labels) and 0 <= excess < _MOST_EXCESS
+        if disk.name in doubtful or (new.label and labels):
+            return False
+        return 0 <= disk.capacity - new.size < _MOST_EXCESS
 
     return [disk for disk in disks if is_one(disk)]
 
@@ -355,13 +358,29 @@ def name_in_use(
     :param facts: what was measured of the platform.
     :returns: the only one that the message can mean; otherwise None.
     """
+    meant = names_in_use(error, names, facts)
+    return next(iter(meant)) if len(meant) == 1 else None
+
+
+def names_in_use(
+    error: exceptions.PowerVMRequestFailed,
+    names: Collection[str],
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
+) -> Collection[str]:
+    """Return the names that PowerVM may have refused as being in use.
+
+    :param error: of an update.
+    :param names: of the disks that it should create.
+    :param facts: what was measured of the platform.
+    :returns: those that the message can mean; all of them if it quotes none;
+        none if it has another cause.
+    """
     message = str(error)
     if _NAME_IN_USE not in message and not refusals.is_like(
         message, facts.name_exists_words, facts.no_space_words, names
     ):
-        return None
-    meant = [name for name in names if _contains(message, name)] or names
-    return next(iter(meant)) if len(meant) == 1 else None
+        return ()
+    return [name for name in names if _contains(message, name)] or names
 
 
 def _contains(message: str, name: str) -> bool:

@@ -431,10 +431,14 @@ class VolumeGroup:
         # A disk whose name was in use belongs to another client, and one
         # that was requested without a label may do so.
         names = [each.name for each in wanted]
-        taken = changes.name_in_use(error, names, self.facts())
-        wanted = [each for each in wanted if each.label and each.name != taken]
+        doubtful = {
+            *changes.names_in_use(error, names, self.facts()),
+            *(each.name for each in wanted if not each.label),
+        }
         try:
-            self._delete(changes.unanswered(wanted, self.read().disks, before))
+            self._delete(
+                changes.unanswered(wanted, self.read().disks, before, doubtful)
+            )
         except exceptions.PowerVMError as failure:
             LOG.warning(
                 'Volume group %(name)s: could not delete what a refused '

@@ -275,7 +275,7 @@ class LocksTest(base.TestCase):
         )
         self.assertIn(self.path('locks', 'a.lock'), str(error))
 
-    def test_a_holder_cannot_keep_others_waiting_for_ever(self):
+    def test_a_holder_cannot_keep_others_waiting_forever(self):
         with self.locks.hold('a', 0) as held:
             held.announce(1e11)
             self.assertEqual(locks.LONGEST_WAIT, self.locks.announced('a'))

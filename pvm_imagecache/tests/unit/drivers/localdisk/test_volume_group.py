@@ -541,9 +541,17 @@ class LostAnswerTest(VolumeGroupTestCase):
         )
 
     def test_a_disk_whose_name_is_in_use_is_not_deleted(self):
-        self.refuse_beside('b', reason='0516-360 mklv: b is already used')
-        self.change_two()
-        self.assertEqual([*self.before, 'b'], self.powervm.names())
+        for reason in (
+            '0516-360 mklv: b is already used',
+            '0516-360 mklv: The name is already used',
+            '0516-360 mklv: b or c is already used',
+        ):
+            self.refuse_beside('b', reason=reason)
+            self.change_two()
+            self.assertEqual([*self.before, 'b'], self.powervm.names())
+            theirs = self.powervm.disk('b')
+            self.powervm.wrapper.virtual_disks.remove(theirs)
+            self.powervm.touch()
 
     def test_a_disk_of_another_capacity_is_not_deleted(self):
         self.refuse_beside('b', gib=9)
