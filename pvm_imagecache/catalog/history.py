@@ -27,8 +27,10 @@ from pvm_imagecache.catalog import models
 HISTORY_LENGTH: Final = 10_000
 #: Bytes of images whose copies show the rate of the storage.
 _LARGE: Final = 1 << 30
-#: How many hits are looked at.
+#: How many hits are looked at, and in how many of the latest events: each
+#: update of the pool asks for the rate.
 _HITS: Final = 20
+_LATEST: Final = 500
 
 
 class History:
@@ -170,7 +172,7 @@ class History:
         :param pool: ID of the pool.
         :returns: bytes per second, the median of large images: it is lower
             than the rate of the storage, since hits also wait. None if there
-            was no such hit. It is within
+            was no such hit among the latest events. It is within
             :func:`~pvm_imagecache.platform_facts.believed_rate`.
         :raises CatalogError: if the catalog cannot be read.
         """
@@ -179,10 +181,11 @@ class History:
                 row.integer('bytes_saved') / row.number('seconds')
                 for row in connection.rows(
                     'SELECT bytes_saved, seconds FROM history'
-                    " WHERE pool = ? AND action = 'hit'"
+                    ' WHERE id > (SELECT MAX(id) FROM history) - ?'
+                    " AND pool = ? AND action = 'hit'"
                     ' AND bytes_saved >= ? AND seconds > 0'
                     ' ORDER BY id DESC LIMIT ?',
-                    (pool, _LARGE, _HITS),
+                    (_LATEST, pool, _LARGE, _HITS),
                 )
             )
         if not rates:

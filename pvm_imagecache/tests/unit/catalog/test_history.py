@@ -53,6 +53,13 @@ class HistoryTest(base.CatalogTestCase):
         self.assertEqual(gib // 8, self.history.copy_rate('pool'))
         self.assertIsNone(self.history.copy_rate('other'))
 
+    def test_only_the_latest_events_show_the_rate_of_copies(self):
+        self.patch(catalog_history, '_LATEST', 3)
+        self.history.add('pool', 'hit', bytes_saved=1 << 30, seconds=1.0)
+        for rate in (1 << 30, 1 << 30, 1 << 30, None):
+            self.assertEqual(rate, self.history.copy_rate('pool'))
+            self.history.add('other', 'evicted')
+
     def test_a_rate_that_no_storage_has_is_not_returned(self):
         for number, (saved, seconds, expected) in enumerate(
             (
