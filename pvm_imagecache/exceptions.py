@@ -318,8 +318,8 @@ class OtherCatalogUnknown(RequestRefused):
     """
 
     msg_fmt = (
-        'No disk of the pool belongs to another catalog "%(catalog)s". Other '
-        'catalogs in the pool: %(known)s.'
+        'No other catalog "%(catalog)s" has disks in the pool. Other catalogs '
+        'in the pool: %(known)s.'
     )
 
 
@@ -622,9 +622,9 @@ class UpdateNotMade(PowerVMRequestFailed):
     """
 
     msg_fmt = (
-        '%(pool)s: PowerVM did not confirm an update in time, and has not '
-        'certainly carried it out for %(what)s: %(reason)s What it created '
-        'was deleted again. Try it again. Check the VIOS and the load of its '
+        '%(pool)s: PowerVM did not confirm an update in time, and may not '
+        'have completed it for %(what)s: %(reason)s What it created was '
+        'deleted again. Retry the request. Check the VIOS and the load of its '
         'storage if this occurs again.'
     )
 

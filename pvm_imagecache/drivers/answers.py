@@ -110,7 +110,7 @@ def size(gib: Any) -> int:
 
     :param gib: the size in GiB, as a number or as text; None and '' are 0.
     :returns: bytes.
-    :raises PowerVMError: if it is no number, or not a finite one.
+    :raises PowerVMError: if it is not a finite number.
     """
     try:
         return round(float(gib or 0) * units.Gi)

@@ -33,12 +33,12 @@ INTERVAL: Final = 60.0
 
 
 class Watch:
-    """Asks a server for signs of life while the block waits for it.
+    """Sends small requests to a server while the block waits for it.
 
     :param ask: sends a small request and returns when it is answered, in
         whatever way; raises an error otherwise.
     :param patience: seconds without any answer after which the server is
-        taken for dead.
+        considered unresponsive.
     :param on_dead: is called once then, by another thread.
     """
 

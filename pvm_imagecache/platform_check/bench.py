@@ -161,7 +161,7 @@ class Bench:
     ) -> exceptions.PowerVMRequestFailed | None:
         """Request a disk that PowerVM should refuse; delete it otherwise.
 
-        The limits of a check do not apply: the disk should not come to be.
+        The limits of a check do not apply: the disk should not be created.
 
         :param size: in bytes.
         :param name: of the disk, which may be one of this bench; None for
@@ -329,7 +329,7 @@ class Bench:
                 items.append(self._record(each, size))
             yield items
         except exceptions.PowerVMRequestFailed:
-            # No disk comes to be, unless the answer is wrong.
+            # No disk is created, unless the answer is wrong.
             self._dispose(items, may_appear=False)
             raise
         except BaseException:

@@ -55,7 +55,7 @@ def _granularity(facts: _Facts) -> str:
         return 'Disks are requested in whole GiB.'
     return (
         'Disks are requested in whole GiB; a disk that is up to '
-        f'{text.size(unit)} larger is taken for the requested one.'
+        f'{text.size(unit)} larger is accepted as the requested one.'
     )
 
 
@@ -79,12 +79,12 @@ def _concurrent(facts: _Facts) -> str:
 def _no_space(facts: _Facts) -> str:
     learned = facts.no_space_words
     if not learned:
-        return 'Only known messages of AIX are taken for a full pool.'
+        return 'Only known messages of AIX are treated as a full pool.'
     if refusals.is_like(learned, learned, facts.name_exists_words):
-        return 'A refusal like this one is taken for a full pool.'
+        return 'A refusal like this one is treated as a full pool.'
     return (
         f'Not used: {_why_unused(facts.name_exists_words)}. Only known '
-        'messages of AIX are taken for a full pool.'
+        'messages of AIX are treated as a full pool.'
     )
 
 
@@ -97,12 +97,12 @@ def _why_unused(other: str | None) -> str:
 def _name_exists(facts: _Facts) -> str:
     learned = facts.name_exists_words
     if not learned:
-        return 'Only message 0516-360 of AIX is taken for a name in use.'
+        return 'Only message 0516-360 of AIX is treated as a name in use.'
     if refusals.is_like(learned, learned, facts.no_space_words):
-        return 'A refusal like this one is taken for a name in use.'
+        return 'A refusal like this one is treated as a name in use.'
     return (
         f'Not used: {_why_unused(facts.no_space_words)}. Only message '
-        '0516-360 of AIX is taken for a name in use.'
+        '0516-360 of AIX is treated as a name in use.'
     )
 
 
@@ -118,7 +118,7 @@ _EFFECTS: Final[dict[str, Callable[[_Facts], str]]] = {
         'disk of the cache is seen with its label.',
     ),
     'granularity': _granularity,
-    'fractional_capacity': _always('Disks are requested in whole GiB anyway.'),
+    'fractional_capacity': _always('The cache always requests whole GiB.'),
     'copies_into_larger': _by_value(
         'copies_into_larger',
         'A disk that is larger than its image is a copy of the base image.',
@@ -143,9 +143,11 @@ _EFFECTS: Final[dict[str, Callable[[_Facts], str]]] = {
         'Each update names the state of the volume group that it starts from.',
     ),
     'copy_rate': lambda facts: (
-        'The time limit of a copy is the one of an unknown platform.'
+        'The time limit of a copy follows from the latest hits, if there were '
+        'any. Otherwise, the default applies.'
         if facts.copy_rate is None
-        else 'The time limit of a copy follows from it.'
+        else 'The time limit of a copy follows from it, or from the latest '
+        'hits if they are slower.'
     ),
     'upload_rate': _always('Shown for information.'),
     'upload_rate_2': _always(_UPLOADS),

@@ -26,7 +26,7 @@ class State(enum.Enum):
     """Whether a fact is known."""
 
     MEASURED = 'measured'
-    """It was measured at the present levels of the platform."""
+    """It was measured at the current levels of the platform."""
 
     OUT_OF_DATE = 'out-of-date'
     """It was measured before a level of the platform changed."""
@@ -65,7 +65,7 @@ def rows(
     """Return all facts in the order of a report.
 
     :param records: what was measured, by name of the fact.
-    :param level: identifies the present levels of the platform; None if
+    :param level: identifies the current levels of the platform; None if
         they are not known.
     :returns: one row for each fact, also for those that are unknown.
     """
@@ -82,7 +82,7 @@ def is_out_of_date(records: Iterable[models.PlatformFact], level: str) -> bool:
     """Return whether facts were measured before a level changed.
 
     :param records: what was measured.
-    :param level: identifies the present levels of the platform.
+    :param level: identifies the current levels of the platform.
     :returns: False if nothing was measured.
     """
     return any(each.platform != level for each in records)

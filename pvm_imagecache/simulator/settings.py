@@ -60,7 +60,7 @@ class Copies(enum.StrEnum):
 
 
 class ConcurrentUpdates(enum.StrEnum):
-    """What becomes of an update while another one runs."""
+    """What happens to an update while another one runs."""
 
     # It waits for the other one of the same volume group.
     QUEUED = 'queued'
@@ -91,7 +91,7 @@ class UnconditionalUpdate(enum.StrEnum):
 
 
 class OverLimit(enum.StrEnum):
-    """What becomes of an upload over the limit."""
+    """What happens to an upload over the limit."""
 
     # 503.
     REFUSED = 'refused'

@@ -28,8 +28,8 @@ _DISKS_PATH: Final = f'{_UOM}VirtualDisks'
 _DISK_TAG: Final = f'{_UOM}VirtualDisk'
 NAME_TAG: Final = f'{_UOM}DiskName'
 UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
-#: The elements that are read of each disk, in the order of the schema.
 _LIMIT_TAG: Final = f'{_UOM}MaximumLogicalVolumes'
+#: The elements that are read of each disk, in the order of the schema.
 _DISK_TAGS: Final = (
     f'{_UOM}DiskCapacity',
     f'{_UOM}DiskLabel',

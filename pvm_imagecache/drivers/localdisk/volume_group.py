@@ -229,10 +229,8 @@ class VolumeGroup:
         name, started = f'vg-{self.uuid}', time.monotonic()
 
         def seconds_left() -> float:
-            waited = time.monotonic() - started
-            return max(
-                self._lock_timeout - waited, self._locks.announced(name)
-            )
+            left = self._lock_timeout - (time.monotonic() - started)
+            return left if left > 0 else self._locks.announced(name)
 
         with contextlib.ExitStack() as held:
             try:

@@ -120,7 +120,7 @@ class ExceptionsTest(base.TestCase):
         error = exceptions.UpdateNotMade(
             pool='Volume group vg', what='vm1', reason='Late.', action='a'
         )
-        for each in ('vm1: Late. ', 'Try it again. ', 'Check the VIOS'):
+        for each in ('vm1: Late. ', 'Retry the request. ', 'Check the VIOS'):
             self.assertIn(each, str(error))
 
     def test_percent_signs_in_values_are_harmless(self):
