@@ -25,6 +25,7 @@ import dataclasses
 import os
 import time
 from typing import Any
+from typing import TYPE_CHECKING
 
 from oslo_log import log as logging
 
@@ -56,11 +57,13 @@ from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
-from pvm_imagecache.platform_check import check as platform_check
 from pvm_imagecache.platform_check import report
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
 from pvm_imagecache.system import locks
+
+if TYPE_CHECKING:
+    from pvm_imagecache.platform_check import check as platform_check
 
 LOG = logging.getLogger(__name__)
 
@@ -875,8 +878,8 @@ class ImageManager:
     def check_platform(
         self,
         other_pool: str | None = None,
-        progress: platform_check.Progress | None = None,
-    ) -> platform_check.Outcome:
+        progress: 'platform_check.Progress | None' = None,
+    ) -> 'platform_check.Outcome':
         """Measure the platform of the pool with disks of its own.
 
         :param other_pool: name of another volume group of the VIOS, in which
@@ -892,6 +895,9 @@ class ImageManager:
         :raises PowerVMError: if the pool cannot be read.
         :raises CatalogError: if the catalog cannot be written.
         """
+        # Only this command needs it.
+        from pvm_imagecache.platform_check import check as platform_check
+
         self._need_cache('measure the platform')
         with interrupts.deferred():
             done = platform_check.run(

@@ -83,9 +83,11 @@ def is_out_of_date(records: Iterable[models.PlatformFact], level: str) -> bool:
 
     :param records: what was measured.
     :param level: identifies the current levels of the platform.
-    :returns: False if nothing was measured.
+    :returns: False if nothing was measured. An invalid record is unknown,
+        not out of date.
     """
-    return any(each.platform != level for each in records)
+    # A record that is invalid has no level.
+    return any(each.platform not in ('', level) for each in records)
 
 
 def _row(

@@ -83,6 +83,8 @@ class RowsTest(base.BaseTestCase):
         records = self.records.values()
         self.assertTrue(report.is_out_of_date(records, 'new'))
         self.assertFalse(report.is_out_of_date((), 'new'))
+        invalid = models.PlatformFact(None, 'invalid', 0.0, 0.0, '')
+        self.assertFalse(report.is_out_of_date([invalid], 'new'))
         self.assertFalse(
             report.is_out_of_date([self.records['copy_rate']], 'new')
         )
