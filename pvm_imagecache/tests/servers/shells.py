@@ -502,6 +502,8 @@ class _Forks:
             each.setblocking(False)
         self._running: dict[int, socket.socket] = {}
         self._ended: dict[socket.socket, int] = {}
+        # Ignored if whoever started the tests ignores it, as shells do.
+        self._on_interrupt = signal.getsignal(signal.SIGINT)
 
     def serve(self) -> None:
         """Fork for each request until the parent is gone.
@@ -545,7 +547,7 @@ class _Forks:
         """In a child: leave nothing open, and no object that closes later."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, self._on_interrupt)
         for each in (
             self._control,
             self._woken,
