@@ -13,11 +13,10 @@
 """What was measured of the platform of each pool."""
 
 from collections.abc import Mapping
+import logging
 import sqlite3
 import time
 from typing import Final
-
-from oslo_log import log as logging
 
 from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import clock as catalog_clock
