@@ -60,15 +60,49 @@ class Held:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        #: Until when a process that ended without releasing the lock has
+        #: announced to need it.
+        self._left_until = _announced_until(descriptor)
+        self._write(self._left_until if self.left_over() else None)
+        self._announces = False
 
     def announce(self, seconds: float) -> None:
         """Announce to waiting processes how long the lock may be held.
 
         :param seconds: from now.
         """
-        _write_holder(
-            self._descriptor, f', until {math.ceil(_uptime() + seconds)}'
-        )
+        self._write(_uptime() + seconds)
+        self._announces = True
+
+    def withdraw(self) -> None:
+        """Withdraw what was announced.
+
+        The announcement of a process that ended without releasing the lock
+        stays until its time is over: this process may end so, too.
+        """
+        if self._announces:
+            self._write(self._left_until if self.left_over() else None)
+            self._announces = False
+
+    def _write(self, until: float | None) -> None:
+        """Write which process holds the lock, and how long it may need it."""
+        text = f'process {os.getpid()}'
+        if until is not None:
+            text += f', until {math.ceil(until)}'
+        try:
+            os.truncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+        except OSError as error:
+            # The lock works without it, for example on a full disk.
+            LOG.debug('Could not write the holder of a lock: %s', error)
+
+    def left_over(self) -> float:
+        """Return for how long a process that is gone would need the lock.
+
+        :returns: seconds from now, at most :data:`LONGEST_WAIT`; 0 if the
+            last holder has announced nothing or released the lock.
+        """
+        return _seconds_until(self._left_until)
 
 
 class LockDirectory:
@@ -99,16 +133,19 @@ class LockDirectory:
         :raises CatalogError: if the directory or the file cannot be used.
         """
         descriptor, process = self._open(name), os.getpid()
+        held = None
         try:
             with waiting.on('another process'):
                 self._acquire(name, descriptor, timeout)
-            _write_holder(descriptor)
-            yield Held(descriptor)
+            held = Held(descriptor)
+            yield held
         finally:
             # Closing releases the lock, unless a process that was forked
             # meanwhile has the file open too. The file is not removed: a
             # waiting process could then lock a file without a name.
             if os.getpid() == process:
+                if held:
+                    held.withdraw()
                 _unlock(descriptor)
             os.close(descriptor)
 
@@ -138,12 +175,9 @@ class LockDirectory:
         """
         descriptor = self._open(name)
         try:
-            found = _UNTIL.search(_holder(descriptor))
+            return _seconds_until(_announced_until(descriptor))
         finally:
             os.close(descriptor)
-        if not found:
-            return 0.0
-        return min(LONGEST_WAIT, max(0.0, int(found[1]) - _uptime()))
 
     def _open(self, name: str) -> int:
         file_name = re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock'
@@ -215,14 +249,14 @@ def _uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _write_holder(descriptor: int, until: str = '') -> None:
-    """Write which process holds the lock, and how long it may need it."""
-    try:
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f'process {os.getpid()}{until}'.encode(), 0)
-    except OSError as error:
-        # The lock works without it, for example on a full disk.
-        LOG.debug('Could not write the holder of a lock: %s', error)
+def _announced_until(descriptor: int) -> float:
+    """Return until when a lock was announced to be needed, as an uptime."""
+    found = _UNTIL.search(_holder(descriptor))
+    return float(found[1]) if found else 0.0
+
+
+def _seconds_until(uptime: float) -> float:
+    return min(LONGEST_WAIT, max(0.0, uptime - _uptime()))
 
 
 def _holder(descriptor: int) -> str:

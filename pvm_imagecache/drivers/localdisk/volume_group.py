@@ -248,7 +248,16 @@ class VolumeGroup:
 
     def _update(self, batch: list[changes.Request]) -> None:
         lost = 0
-        for attempt in powervm.update_attempts(self._met_another):
+        for attempt in powervm.update_attempts(
+            self._met_another, self._left_over()
+        ):
+            if attempt.number == powervm.UPDATE_ATTEMPTS:
+                LOG.warning(
+                    'Volume group %(name)s: PowerVM refuses updates. It may '
+                    'still work on one of a process that ended; this update '
+                    'is sent again for up to %(seconds)d s.',
+                    {'name': self.name, 'seconds': self._left_over()},
+                )
             document = (
                 self.read() if attempt.number else self._start_from(batch)
             )
@@ -310,12 +319,27 @@ class VolumeGroup:
         """Return whether an update was refused because of another one.
 
         HTTP 409 has other causes, too, unless this platform was seen to
-        refuse one of two updates.
+        refuse one of two updates. A VIOS can be busy with the update of a
+        process that ended.
         """
-        return powervm.is_conflict(error) or (
-            powervm.status_of(error) == http.HTTPStatus.CONFLICT
-            and self.facts().concurrent_updates is _REFUSED
+        return (
+            powervm.is_conflict(error)
+            or (
+                powervm.status_of(error) == http.HTTPStatus.CONFLICT
+                and self.facts().concurrent_updates is _REFUSED
+            )
+            or (
+                isinstance(error, exceptions.PowerVMBusy)
+                and self._left_over() > 0
+            )
         )
+
+    def _left_over(self) -> float:
+        """Return for how long an update of a process that ended may go on.
+
+        PowerVM may refuse all others for so long.
+        """
+        return self._lock.left_over() if self._lock else 0.0
 
     def _start_from(
         self, batch: Sequence[changes.Request]
@@ -454,7 +478,9 @@ class VolumeGroup:
     def _delete(self, disks: Iterable[base.Disk]) -> None:
         """Delete disks that an update made, of which no caller knows."""
         disks = list(disks)
-        for attempt in powervm.update_attempts(self._met_another):
+        for attempt in powervm.update_attempts(
+            self._met_another, self._left_over()
+        ):
             if not disks:
                 return
             document = self.read()
