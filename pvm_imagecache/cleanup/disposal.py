@@ -27,6 +27,7 @@ from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base
@@ -93,12 +94,22 @@ def dispose(
         record.udid,
         record.started_clock,
         cache.catalog.clock.now(),
-        # A base image is created empty.
-        record.size if isinstance(record, models.InstanceDisk) else 0,
+        _most_copied(record),
         cache.platform_facts().copy_rate,
     ):
         return Disposal.MAY_APPEAR
     return Disposal.FOREIGN if named else Disposal.ABSENT
+
+
+def _most_copied(record: models.BaseImage | models.InstanceDisk) -> int:
+    """Return how many bytes the request of a record can copy at most."""
+    # A base image is created empty. A platform check copies small disks, but
+    # requests one that is larger than the pool.
+    if isinstance(record, models.BaseImage) or record.disk_name.startswith(
+        naming.CHECK_DISK_PREFIX
+    ):
+        return 0
+    return record.size
 
 
 def name_taken(

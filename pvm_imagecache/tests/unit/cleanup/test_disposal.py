@@ -18,6 +18,7 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import ownership
@@ -380,6 +381,29 @@ class DisposePropertyTest(DisposalTestCase):
         if result is MAY_APPEAR:
             self.assertEqual((None, False), (udid, expired))
         self.assertIsNot(ABSENT, result)
+
+
+class LongRequestTest(DisposalTestCase):
+    """How long a disk may appear that was requested with its size."""
+
+    def dispose_later(self, name, hours):
+        self.catalog.instance_disks.start('pool', name, 1 << 50)
+        (record,) = self.catalog.instance_disks.list('pool')
+        later = record.started_clock + hours * 3600
+        self.patch(self.catalog.clock, 'now', lambda: later)
+        return self.dispose(record)
+
+    def test_a_large_copy_may_appear_after_hours(self):
+        self.assertEqual(MAY_APPEAR, self.dispose_later('disk', 5))
+
+    def test_a_disk_of_a_platform_check_appears_within_an_hour(self):
+        # It asks for a disk that is larger than the pool.
+        name = naming.CHECK_DISK_PREFIX + 'ab12'
+        self.assertEqual(ABSENT, self.dispose_later(name, 1.01))
+
+    def test_a_disk_of_a_platform_check_is_awaited_for_an_hour(self):
+        name = naming.CHECK_DISK_PREFIX + 'ab12'
+        self.assertEqual(MAY_APPEAR, self.dispose_later(name, 0.9))
 
 
 class ShortenedLabelsTest(base.CacheTestCase):
