@@ -28,6 +28,7 @@ from oslo_utils import units
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import platform_facts
 from pvm_imagecache import text
 from pvm_imagecache.drivers import base
@@ -43,6 +44,8 @@ _TOO_MANY: Final = re.compile(
 )
 #: A tenth of the logical volumes may be no virtual disks.
 _NEAR: Final = 10
+#: Random digits of a shortened label; less could be of another process.
+_LEAST_DIGITS: Final = 4
 #: Bytes that a disk may have beyond what was requested: it is rounded up to
 #: a GiB, and to a physical partition.
 _MOST_EXCESS: Final = 4 * units.Gi
@@ -214,9 +217,11 @@ def unanswered(
 ) -> list[base.Disk]:
     """Return the disks that an update created whose answer was lost.
 
-    They did not exist before, and have the requested name and label. The
-    name and the capacity are sufficient if no disk has a label, since the
-    pool may not keep labels, or if none was requested.
+    They did not exist before, and have the requested name and label. A label
+    that the pool has shortened is sufficient with the capacity, if some of
+    its random digits are left. The name and the capacity are sufficient if no
+    disk has a label, since the pool may not keep labels, or if none was
+    requested.
 
     :param new: the disks that were requested.
     :param disks: the disks that exist after the update.
@@ -231,13 +236,30 @@ def unanswered(
         new = wanted.get(disk.name)
         if new is None or disk.udid in before:
             return False
+        if disk.label == new.label and new.label:
+            return True
         if disk.label not in base.NO_LABEL:
-            return disk.label == new.label
-        if disk.name in doubtful or (new.label and labels):
+            if not _is_shortened(disk.label, new.label):
+                return False
+        elif disk.name in doubtful or (new.label and labels):
             return False
         return 0 <= disk.capacity - new.size < _MOST_EXCESS
 
     return [disk for disk in disks if is_one(disk)]
+
+
+def _is_shortened(found: str, requested: str) -> bool:
+    """Return whether a label is the beginning of another one of this project.
+
+    :param found: of a disk.
+    :param requested: another label.
+    :returns: whether it begins like that, with enough random digits.
+    """
+    return (
+        len(found) >= len(naming.LABEL_PREFIX) + _LEAST_DIGITS
+        and requested.startswith(found)
+        and naming.is_label(requested)
+    )
 
 
 def take(

@@ -62,7 +62,13 @@ class PlatformsTestCase(base.BaseTestCase):
         chosen = fault_matrix.selected(_CELLS)
         self.assertEqual(len(_CELLS), len(chosen))
         problems = {}
-        for platform in ('no-labels', 'granularity', 'busy', 'hard'):
+        for platform in (
+            'no-labels',
+            'short-labels',
+            'granularity',
+            'busy',
+            'hard',
+        ):
             for cell in chosen:
                 verdict = fault_matrix.run(cell, platform)
                 if verdict.problems:

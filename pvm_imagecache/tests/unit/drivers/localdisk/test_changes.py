@@ -17,6 +17,7 @@ from hypothesis import strategies
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import platform_facts
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.drivers.localdisk import vg_document
@@ -259,6 +260,35 @@ class UnansweredTest(base.TestCase):
             driver_base.Disk('a', 'u', GIB),
         ):
             self.assertFalse(self._is_ours(disk, labelled))
+
+    def test_what_is_left_of_a_label_and_the_capacity_are_enough(self):
+        label = ownership.label('0123456789' * 3 + '01-89abcdef')
+        new = driver_base.NewDisk('a', GIB, 'raw', label)
+        for length, capacity, is_ours in (
+            (len(label), 9 * GIB, True),
+            (len(label) - 1, GIB, True),
+            (len(label) - 1, 9 * GIB, False),
+            (16, GIB, True),
+            (16, GIB - 1, False),
+            # The last digits that are left must not be few.
+            (15, GIB, True),
+            (14, GIB, False),
+            (11, GIB, False),
+        ):
+            disk = driver_base.Disk('a', 'u', capacity, label[:length])
+            for doubtful in ((), ('a',)):
+                self.assertEqual(
+                    is_ours,
+                    bool(changes.unanswered([new], [disk], (), doubtful)),
+                    (length, capacity),
+                )
+        other = driver_base.Disk('a', 'u', GIB, label[:15] + 'x')
+        self.assertEqual([], changes.unanswered([new], [other], ()))
+
+    def test_only_labels_of_ours_can_be_shortened(self):
+        new = driver_base.NewDisk('a', GIB, 'raw', 'some_label_of_others')
+        disk = driver_base.Disk('a', 'u', GIB, 'some_label_of_other')
+        self.assertEqual([], changes.unanswered([new], [disk], ()))
 
     def test_name_and_capacity_are_enough_in_a_pool_without_labels(self):
         other = driver_base.Disk('b', 'v', GIB)
