@@ -20,7 +20,6 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from oslo_utils import units
-from pypowervm import const as pvm_const
 from pypowervm import util as pvm_util
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
@@ -36,7 +35,6 @@ from pvm_imagecache.drivers.localdisk import volume_group
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LIMIT_TAG = f'{{{pvm_const.UOM_NS}}}MaximumLogicalVolumes'
 #: What pypowervm and the REST API say if the version is not known.
 _UNKNOWN = ('', 'Unknown')
 _SERVERS = {'PVM': 'NovaLink'}
@@ -74,10 +72,7 @@ class VolumeGroupAccess(platform_access.PlatformAccess):
         )
 
     def logical_volume_limit(self) -> int | None:
-        element = self._group.read().wrapper.entry.element.element
-        text = (element.findtext(_LIMIT_TAG) or '').strip()
-        # Some platforms report 0.
-        return int(text) or None if text.isascii() and text.isdigit() else None
+        return self._group.read().max_disks
 
     def prepare(
         self, new: Sequence[base.NewDisk], source: base.Disk | None = None
@@ -161,11 +156,9 @@ class _Update(platform_access.Update):
         self._adapters = adapters
         self._group = group
         self._new = new
-        self._timeout = (
-            int(volume_group.COPY_TIMEOUT)
-            if source
-            else adapters.connection.timeout
-        )
+        self._timeout = adapters.connection.timeout
+        if source:
+            self._timeout = max(self._timeout, int(volume_group.COPY_TIMEOUT))
         document = group.read()
         self._before = document.udids
         self._wrapper = document.wrapper
