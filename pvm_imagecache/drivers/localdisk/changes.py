@@ -239,7 +239,7 @@ def unanswered(
         if disk.label == new.label and new.label:
             return True
         if disk.label not in base.NO_LABEL:
-            if not _is_shortened(disk.label, new.label):
+            if not _is_shortened(disk.label, new.label or ''):
                 return False
         elif disk.name in doubtful or (new.label and labels):
             return False

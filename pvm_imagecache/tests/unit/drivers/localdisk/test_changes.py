@@ -307,6 +307,7 @@ class UnansweredTest(base.TestCase):
             (GIB, '', True),
             (5 * GIB, '', False),
             (GIB, 'any', False),
+            (GIB, 'a_label_of_many_characters', False),
         ):
             disk = driver_base.Disk('a', 'u', capacity, label)
             self.assertEqual(
