@@ -24,6 +24,7 @@ from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
@@ -143,13 +144,14 @@ class Cache:
     def own_catalogs(self) -> frozenset[str]:
         """Return the catalogs whose disks belong to this cache.
 
-        :returns: the beginnings of their IDs; empty if there is no catalog
-            yet, which is not created.
+        :returns: the beginnings of their IDs. If there is no catalog, which
+            is not created, that of the catalog that was lost, or none.
         :raises CatalogError: if the catalog cannot be read.
         """
-        if not self.catalog.exists:
-            return frozenset()
-        return self.catalog.identity.own()
+        if self.catalog.exists:
+            return self.catalog.identity.own()
+        kept = self.catalog.kept_id
+        return frozenset([kept[: models.CATALOG_DIGITS]] if kept else [])
 
     def fill_lock(
         self, disk_name: str, timeout: float | Callable[[], float]

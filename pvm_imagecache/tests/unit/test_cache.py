@@ -14,6 +14,7 @@
 
 import dataclasses
 import os
+import pathlib
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import events
@@ -64,6 +65,25 @@ class PlatformFactsTest(base.CacheTestCase):
         self.assertEqual(
             platform_facts.PlatformFacts(), self.cache.platform_facts()
         )
+
+
+class OwnCatalogsTest(base.CacheTestCase):
+    def test_a_lost_catalog_owns_its_disks(self):
+        catalog = facade.Catalog(self.path('other', 'c.sqlite'))
+        cache = dataclasses.replace(self.cache, catalog=catalog)
+        own = {catalog.identity.id[:8]}
+        self.assertEqual(own, cache.own_catalogs())
+        catalog.close()
+        for path in pathlib.Path(self.path('other')).glob('c.sqlite*'):
+            path.unlink()
+        self.assertEqual(own, cache.own_catalogs())
+        self.assertFalse(catalog.exists)
+
+    def test_a_cache_that_never_was_owns_nothing(self):
+        for directory in (self.path(), self.path('none')):
+            catalog = facade.Catalog(f'{directory}/c.sqlite')
+            cache = dataclasses.replace(self.cache, catalog=catalog)
+            self.assertEqual(frozenset(), cache.own_catalogs())
 
 
 class NotifyTest(base.CacheTestCase):
