@@ -24,6 +24,7 @@ from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import facade
+from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base
 from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
@@ -106,18 +107,24 @@ class Cache:
         """Return what was measured of the platform of the pool.
 
         Nothing depends on it: without a readable catalog nothing is known.
+        No catalog is created for it: commands that only read ask too.
 
-        :returns: the facts; if the rate of copies was not measured, the one
-            of the copies that deploys made.
+        :returns: the facts. The rate of copies is the lower one of what was
+            measured and that of the copies that deploys made: a small copy
+            may fit into a cache of the storage.
         """
+        if not self.catalog.exists:
+            return platform_facts.PlatformFacts()
         try:
             pool = self.driver.pool_id()
             facts = self.catalog.platform_facts.read(pool)
-            if facts.copy_rate is None:
-                return dataclasses.replace(
-                    facts, copy_rate=self.catalog.history.copy_rate(pool)
-                )
-            return facts
+            rates = (facts.copy_rate, self.catalog.history.copy_rate(pool))
+            return dataclasses.replace(
+                facts,
+                copy_rate=min(
+                    (rate for rate in rates if rate is not None), default=None
+                ),
+            )
         except exceptions.PVMImageCacheError as error:
             LOG.debug('Nothing is known of the platform: %s', error)
             return platform_facts.PlatformFacts()
@@ -137,13 +144,14 @@ class Cache:
     def own_catalogs(self) -> frozenset[str]:
         """Return the catalogs whose disks belong to this cache.
 
-        :returns: the beginnings of their IDs; empty if there is no catalog
-            yet, which is not created.
+        :returns: the beginnings of their IDs. If there is no catalog, which
+            is not created, that of the catalog that was lost, or none.
         :raises CatalogError: if the catalog cannot be read.
         """
-        if not self.catalog.exists:
-            return frozenset()
-        return self.catalog.identity.own()
+        if self.catalog.exists:
+            return self.catalog.identity.own()
+        kept = self.catalog.kept_id
+        return frozenset([kept[: models.CATALOG_DIGITS]] if kept else [])
 
     def fill_lock(
         self, disk_name: str, timeout: float | Callable[[], float]

@@ -337,8 +337,8 @@ class OtherCatalogUnknown(RequestRefused):
     """
 
     msg_fmt = (
-        'No disk of the pool belongs to another catalog "%(catalog)s". Other '
-        'catalogs in the pool: %(known)s.'
+        'No other catalog "%(catalog)s" has disks in the pool. Other catalogs '
+        'in the pool: %(known)s.'
     )
 
 
@@ -641,8 +641,10 @@ class UpdateNotMade(PowerVMRequestFailed):
     """
 
     msg_fmt = (
-        '%(pool)s: PowerVM did not confirm an update in time, and has not '
-        'certainly carried it out for %(what)s: %(reason)s'
+        '%(pool)s: PowerVM did not confirm an update in time, and may not '
+        'have completed it for %(what)s: %(reason)s What it created was '
+        'deleted again. Retry the request. Check the VIOS and the load of its '
+        'storage if this occurs again.'
     )
 
 
@@ -727,6 +729,20 @@ class VolumeGroupNotFound(PowerVMError):
     msg_fmt = (
         'There is no volume group "%(name)s"%(where)s. There are: '
         '%(known)s. Set volume_group_name in [pvm_imagecache].'
+    )
+
+
+class VolumeGroupElsewhere(PowerVMError):
+    """Raised if a volume group belongs to another VIOS than the cache's.
+
+    :ivar name: name of the volume group.
+    :ivar vios: name of that VIOS.
+    """
+
+    msg_fmt = (
+        'Volume group "%(name)s" belongs to another Virtual I/O Server, '
+        '%(vios)s. Set volume_group_name and vios_name in [pvm_imagecache] to '
+        'clean it up.'
     )
 
 

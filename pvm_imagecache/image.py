@@ -138,7 +138,7 @@ class Image:
     :ivar signature: the signature of the bytes, if the image has one. It is
         not compared, and the catalog does not keep it.
     :ivar created_at: when Glance created the image, in its words; '' if that
-        is not known. Nobody can choose it, so that it differs from that of a
+        is not known. No user can choose it, so it differs from that of a
         copy of the image in another Glance. It is not compared.
     :ivar metadata: what eviction policies can know of the image besides; it
         is not compared.

@@ -27,6 +27,7 @@ import dataclasses
 import os
 import time
 from typing import Any
+from typing import TYPE_CHECKING
 
 from oslo_log import log as logging
 
@@ -58,11 +59,13 @@ from pvm_imagecache.eviction import pipeline
 from pvm_imagecache.glance import signatures
 from pvm_imagecache.glance import source as image_source
 from pvm_imagecache.listeners import dispatch
-from pvm_imagecache.platform_check import check as platform_check
 from pvm_imagecache.platform_check import report
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import interrupts
 from pvm_imagecache.system import locks
+
+if TYPE_CHECKING:
+    from pvm_imagecache.platform_check import check as platform_check
 
 LOG = logging.getLogger(__name__)
 
@@ -318,16 +321,13 @@ class ImageManager:
 
         :param disk: as the pool shows it.
         :returns: the beginning of the ID of the other catalog; '' if it
-            belongs to none, or if the catalog cannot be read.
+            belongs to none.
+        :raises CatalogError: if the label of the disk names a catalog, and
+            the catalog of this host cannot be read.
         """
-        try:
-            return ownership.other_catalog_of(disk, self._cache.own_catalogs())
-        except exceptions.CatalogError as error:
-            LOG.warning(
-                'The owner of disk %(disk)s is not known: %(error)s',
-                {'disk': disk.name, 'error': error},
-            )
+        if not ownership.catalog_of(disk):
             return ''
+        return ownership.other_catalog_of(disk, self._cache.own_catalogs())
 
     def delete_disk(
         self,
@@ -916,8 +916,8 @@ class ImageManager:
     def check_platform(
         self,
         other_pool: str | None = None,
-        progress: platform_check.Progress | None = None,
-    ) -> platform_check.Outcome:
+        progress: 'platform_check.Progress | None' = None,
+    ) -> 'platform_check.Outcome':
         """Measure the platform of the pool with disks of its own.
 
         :param other_pool: name of another volume group of the VIOS, in which
@@ -933,6 +933,9 @@ class ImageManager:
         :raises PowerVMError: if the pool cannot be read.
         :raises CatalogError: if the catalog cannot be written.
         """
+        # Only this command needs it.
+        from pvm_imagecache.platform_check import check as platform_check
+
         self._need_cache('measure the platform')
         with interrupts.deferred():
             done = platform_check.run(

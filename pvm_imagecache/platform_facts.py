@@ -30,6 +30,9 @@ from typing import get_type_hints
 MAX_TEXT: Final = 500
 #: The largest number: above the size of any disk, in bytes.
 MAX_NUMBER: Final = 1 << 62
+#: Bytes per second of the slowest and the fastest copy that is believed.
+LEAST_RATE: Final = 1 << 20
+MOST_RATE: Final = 100 * 10**9
 
 _INTEGER: Final = re.compile('[0-9]{1,19}')
 
@@ -174,6 +177,19 @@ def from_text(fact: str, text: str) -> Any:
     if kind is str and 0 < len(text) <= MAX_TEXT and text.isprintable():
         return text
     raise ValueError(f'{fact} has the invalid value {text!r:.80}')
+
+
+def believed_rate(rate: float) -> int:
+    """Return a rate of copies within what storage can do.
+
+    The owner of the state directory can write any rate into the catalog. Time
+    limits follow from it.
+
+    :param rate: bytes per second, also an infinite number.
+    :returns: the rate, at least :data:`LEAST_RATE` and at most
+        :data:`MOST_RATE`.
+    """
+    return int(min(max(rate, LEAST_RATE), MOST_RATE))
 
 
 def from_values(values: dict[str, Any]) -> PlatformFacts:

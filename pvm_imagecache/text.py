@@ -106,7 +106,8 @@ def one_line(error: BaseException) -> str:
     :param error: any exception; one without a text is shown by its type.
     :returns: the text, for use within a sentence.
     """
-    return (' '.join(str(error).split()) or type(error).__name__).rstrip('.')
+    words = ' '.join(str(error).split())
+    return words.rstrip('. ') or type(error).__name__
 
 
 def listed(names: Mapping[str, str | None]) -> str:

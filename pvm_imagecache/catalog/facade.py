@@ -23,18 +23,21 @@ from collections.abc import Iterator
 import contextlib
 import os
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import base_images
 from pvm_imagecache.catalog import clock
 from pvm_imagecache.catalog import failed_downloads
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import history
 from pvm_imagecache.catalog import identity as catalog_identity
+from pvm_imagecache.catalog import identity_file
 from pvm_imagecache.catalog import image_metadata
 from pvm_imagecache.catalog import instance_disks
 from pvm_imagecache.catalog import pins
 from pvm_imagecache.catalog import platform_facts
 from pvm_imagecache.catalog import pools
 from pvm_imagecache.system import identity
+from pvm_imagecache.system import private_files
 
 
 class Catalog:
@@ -104,6 +107,22 @@ class Catalog:
     def exists(self) -> bool:
         """Whether the file exists. A read of a missing one creates it."""
         return os.path.lexists(self._file.path)
+
+    @property
+    def kept_id(self) -> str:
+        """The ID that a catalog will have which is created now.
+
+        Its disks are there already, if a catalog was lost.
+
+        :returns: the ID; '' if it is not determined.
+        """
+        try:
+            with private_files.opened(
+                os.path.dirname(self._file.path)
+            ) as directory:
+                return identity_file.read(directory) or ''
+        except (OSError, exceptions.StateRefused):
+            return ''
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""

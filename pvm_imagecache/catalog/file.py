@@ -34,6 +34,7 @@ from pvm_imagecache.catalog import identity_file
 from pvm_imagecache.catalog import schema
 from pvm_imagecache.catalog import snapshot
 from pvm_imagecache.catalog import trust
+from pvm_imagecache.system import interrupts
 from pvm_imagecache.system import locks
 from pvm_imagecache.system import private_files
 from pvm_imagecache.system import thread_identity
@@ -112,8 +113,8 @@ class CatalogFile:
                 connection = self._open_if_needed()
             except (sqlite3.Error, OSError) as error:
                 raise self._failure(error) from error
-            self._in_session = True
             try:
+                self._in_session = True
                 with self._translated():
                     yield connection
             finally:
@@ -137,12 +138,14 @@ class CatalogFile:
             SQLite reports an error in the block.
         :raises CatalogTooNew: if a newer release wrote the file.
         """
-        with self.session() as connection:
+        # An interrupt within would leave a transaction that nobody ends, and
+        # what is written next would be a part of it.
+        with interrupts.deferred(), self.session() as connection:
             if connection.in_transaction:
                 yield connection
                 return
-            _begin(connection)
             try:
+                _begin(connection)
                 yield connection
                 connection.execute('COMMIT')
             except BaseException:

@@ -18,6 +18,7 @@ from collections.abc import Collection
 import time
 from typing import Final
 
+from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
@@ -26,8 +27,10 @@ from pvm_imagecache.catalog import models
 HISTORY_LENGTH: Final = 10_000
 #: Bytes of images whose copies show the rate of the storage.
 _LARGE: Final = 1 << 30
-#: How many hits are looked at.
+#: How many hits are looked at, and in how many of the latest events: each
+#: update of the pool asks for the rate.
 _HITS: Final = 20
+_LATEST: Final = 500
 
 
 class History:
@@ -169,7 +172,8 @@ class History:
         :param pool: ID of the pool.
         :returns: bytes per second, the median of large images: it is lower
             than the rate of the storage, since hits also wait. None if there
-            was no such hit.
+            was no such hit among the latest events. It is within
+            :func:`~pvm_imagecache.platform_facts.believed_rate`.
         :raises CatalogError: if the catalog cannot be read.
         """
         with self._file.session() as connection:
@@ -177,13 +181,16 @@ class History:
                 row.integer('bytes_saved') / row.number('seconds')
                 for row in connection.rows(
                     'SELECT bytes_saved, seconds FROM history'
-                    " WHERE pool = ? AND action = 'hit'"
+                    ' WHERE id > (SELECT MAX(id) FROM history) - ?'
+                    " AND pool = ? AND action = 'hit'"
                     ' AND bytes_saved >= ? AND seconds > 0'
                     ' ORDER BY id DESC LIMIT ?',
-                    (pool, _LARGE, _HITS),
+                    (_LATEST, pool, _LARGE, _HITS),
                 )
             )
-        return max(1, int(rates[len(rates) // 2])) if rates else None
+        if not rates:
+            return None
+        return platform_facts.believed_rate(rates[len(rates) // 2])
 
     def disk_names(self, pool: str, names: Collection[str]) -> set[str]:
         """Return the names that the history knows as those of disks.

@@ -84,7 +84,7 @@ class InstanceDisks:
         return [each for each in entries if each.fill_id not in finished]
 
     def other_pools(self, pool: str, prefix: str) -> builtins.list[str]:
-        """Return the other pools with disks whose names begin in some way.
+        """Return the other pools with disks whose names start with a prefix.
 
         :param pool: ID of the pool that is left out.
         :param prefix: of the names of the disks; letters, digits and "_".

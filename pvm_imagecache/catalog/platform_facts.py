@@ -13,14 +13,20 @@
 """What was measured of the platform of each pool."""
 
 from collections.abc import Mapping
+import logging
 import sqlite3
 import time
+from typing import Final
 
 from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import clock as catalog_clock
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
+
+LOG = logging.getLogger(__name__)
+
+_INVALID: Final = 'its record is invalid: run "pvm-imagecache platform check"'
 
 
 class PlatformFacts:
@@ -52,12 +58,13 @@ class PlatformFacts:
 
         :param pool: ID of the pool.
         :returns: by name of the fact, in the order of a report. A fact that
-            this release does not know is left out.
+            this release does not know is left out; one with an invalid
+            record is unknown, and was measured at the time 0.
         :raises CatalogError: if the catalog cannot be read.
         """
         with self._file.session() as connection:
             found = {
-                row.text('fact'): row
+                row['fact']: row
                 for row in connection.rows(
                     'SELECT fact, value, reason, measured_at, measured_clock,'
                     ' platform FROM platform_facts WHERE pool = ?',
@@ -119,11 +126,20 @@ class PlatformFacts:
 
 
 def _fact(name: str, row: catalog_connection.Row) -> models.PlatformFact:
-    text = row.text_or_none('value')
+    """Return a record, as an unknown fact if it is invalid.
+
+    The other facts of the pool are known nevertheless.
+    """
     try:
-        value = None if text is None else platform_facts.from_text(name, text)
-    except ValueError as error:
-        raise sqlite3.DataError(str(error)) from error
+        return _valid_fact(name, row)
+    except (sqlite3.DataError, ValueError) as error:
+        LOG.debug('The record of fact %s is invalid: %s', name, error)
+        return models.PlatformFact(None, _INVALID, 0.0, 0.0, '')
+
+
+def _valid_fact(name: str, row: catalog_connection.Row) -> models.PlatformFact:
+    text = row.text_or_none('value')
+    value = None if text is None else platform_facts.from_text(name, text)
     return models.PlatformFact(
         value=value,
         reason=row.text('reason'),

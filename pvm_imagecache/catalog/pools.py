@@ -15,6 +15,7 @@
 
 import time
 
+from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
 
@@ -32,21 +33,24 @@ class Pools:
         """Return whether the pool preserves the labels of disks.
 
         :param pool: ID of the pool.
-        :returns: True until a disk of ours was seen without its label; True
-            again after one was seen with it.
+        :returns: True once a disk of ours was seen with its label, unless a
+            platform check has measured since then that labels are not kept.
+            Until then the pool may drop them: that is known only after the
+            first disk, and the process that creates it may crash.
         :raises CatalogError: if the catalog cannot be read.
         """
         with self._file.session() as connection:
             return (
                 connection.row(
-                    'SELECT 1 FROM pools WHERE pool = ? AND drops_labels'
-                    ' AND NOT keeps_labels',
+                    'SELECT 1 FROM pools WHERE pool = ? AND keeps_labels',
                     (pool,),
                 )
-                is None
+                is not None
             )
 
-    def record_labels(self, pool: str, kept: bool) -> None:
+    def record_labels(
+        self, pool: str, kept: bool, *, measured: bool = False
+    ) -> None:
         """Record whether the pool preserves disk labels.
 
         Nothing is written if that is recorded already.
@@ -54,13 +58,21 @@ class Pools:
         :param pool: ID of the pool.
         :param kept: whether a disk of ours was seen with its label; False:
             one was seen without it.
+        :param measured: whether that outweighs what was seen before, as
+            after an upgrade of the platform.
         :raises CatalogError: if the catalog cannot be written.
         """
+        values: dict[str, catalog_connection.Value] = {
+            'pool': pool,
+            'kept': kept,
+            'overrules': measured and not kept,
+        }
         with self._file.session() as connection:
             if connection.row(
                 'SELECT 1 FROM pools WHERE pool = :pool AND'
-                ' CASE WHEN :kept THEN keeps_labels ELSE drops_labels END',
-                {'pool': pool, 'kept': kept},
+                ' CASE WHEN :kept THEN keeps_labels ELSE drops_labels END'
+                ' AND NOT (:overrules AND keeps_labels)',
+                values,
             ):
                 return
         with self._file.transaction() as connection:
@@ -68,9 +80,9 @@ class Pools:
                 'INSERT INTO pools (pool, keeps_labels, drops_labels)'
                 ' VALUES (:pool, :kept, NOT :kept)'
                 ' ON CONFLICT (pool) DO UPDATE SET'
-                ' keeps_labels = keeps_labels OR :kept,'
+                ' keeps_labels = keeps_labels AND NOT :overrules OR :kept,'
                 ' drops_labels = drops_labels OR NOT :kept',
-                {'pool': pool, 'kept': kept},
+                values,
             )
 
     def uploads_are_clean(self, pool: str) -> bool:

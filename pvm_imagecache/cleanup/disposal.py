@@ -18,6 +18,7 @@ becomes of its disk is decided here and nowhere else; callers decide what
 becomes of the record.
 """
 
+from collections.abc import Collection
 from collections.abc import Sequence
 import contextlib
 import enum
@@ -26,6 +27,7 @@ from oslo_log import log as logging
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base
@@ -92,12 +94,22 @@ def dispose(
         record.udid,
         record.started_clock,
         cache.catalog.clock.now(),
-        # A base image is created empty.
-        record.size if isinstance(record, models.InstanceDisk) else 0,
+        _most_copied(record),
         cache.platform_facts().copy_rate,
     ):
         return Disposal.MAY_APPEAR
     return Disposal.FOREIGN if named else Disposal.ABSENT
+
+
+def _most_copied(record: models.BaseImage | models.InstanceDisk) -> int:
+    """Return how many bytes the request of a record can copy at most."""
+    # A base image is created empty. A platform check copies small disks, but
+    # requests one that is larger than the pool.
+    if isinstance(record, models.BaseImage) or record.disk_name.startswith(
+        naming.CHECK_DISK_PREFIX
+    ):
+        return 0
+    return record.size
 
 
 def name_taken(
@@ -158,19 +170,40 @@ def delete_late_disk(driver: base.DiskDriver, name: str, fill_id: str) -> bool:
 def record_labels(
     cache: cache_module.Cache,
     disks: Sequence[base.Disk],
-    just_created: bool = False,
+    created_with: Collection[str] = (),
 ) -> None:
     """Record whether the pool preserves disk labels, if the disks show it.
 
+    A label that the platform has shortened is not preserved.
+
     :param cache: of the pool.
     :param disks: as the pool shows them.
-    :param just_created: whether this process created them with labels, so
-        that disks without labels have lost them.
+    :param created_with: the labels with which this process has just created
+        the disks; empty: it has not created them.
     :raises CatalogError: if the catalog cannot be written.
     """
-    kept = any(ownership.has_label(disk) for disk in disks)
-    if kept or just_created:
+    if created_with:
+        kept = any(disk.label in created_with for disk in disks)
+    else:
+        kept = _shows_kept_labels(cache, disks)
+    if kept or created_with:
         cache.catalog.pools.record_labels(cache.driver.pool_id(), kept)
+
+
+def _shows_kept_labels(
+    cache: cache_module.Cache, disks: Sequence[base.Disk]
+) -> bool:
+    """Return whether existing disks prove that the pool keeps labels.
+
+    They may have been created before an upgrade of the platform.
+    """
+    return any(
+        ownership.has_our_label(disk) for disk in disks
+    ) and not _is_measured_without_labels(cache)
+
+
+def _is_measured_without_labels(cache: cache_module.Cache) -> bool:
+    return cache.platform_facts().keeps_labels is False
 
 
 def _ours(
@@ -179,9 +212,14 @@ def _ours(
     named: Sequence[base.Disk],
     disks: Sequence[base.Disk],
 ) -> list[base.Disk]:
-    keeps_labels = any(
-        ownership.has_label(disk) for disk in disks
+    keeps_labels = _shows_kept_labels(
+        cache, disks
     ) or cache.catalog.pools.keeps_labels(cache.driver.pool_id())
+    # A disk of ours without any label is not expected among those with one.
+    shows_labels = keeps_labels or (
+        any(ownership.has_label(disk) for disk in disks)
+        and not _is_measured_without_labels(cache)
+    )
     size = (
         record.size
         if isinstance(record, models.InstanceDisk)
@@ -192,7 +230,12 @@ def _ours(
         disk
         for disk in named
         if ownership.is_ours(
-            disk, record.udid, record.fill_id, size, keeps_labels, granularity
+            disk,
+            record.udid,
+            record.fill_id,
+            size,
+            keeps_labels if ownership.has_label(disk) else shows_labels,
+            granularity,
         )
     ]
 

@@ -74,7 +74,8 @@ def recorded(
     :returns: a context manager that gives the record.
     :raises LockTimeout: if another thread or process creates the disk.
     :raises CatalogError: if the record cannot be written.
-    :raises DiskExists: if the pool drops labels and has a disk of the name.
+    :raises DiskExists: if the pool may drop labels and has a disk of the
+        name.
     :raises PowerVMError: if a stale disk of the name cannot be disposed of.
     """
     retry_unrecorded()
@@ -154,8 +155,9 @@ def _check_unused(cache: cache_module.Cache, name: str) -> None:
     """Refuse a name that a disk has which a record could be taken to mean.
 
     Without labels a record without a UDID identifies its disk by name and
-    size. If the process crashed before the disk is created, the next cleanup
-    run would delete a disk that had the name before.
+    size. Before the first disk it is unknown whether the pool keeps them. If
+    the process crashed before the disk is created, the next cleanup run
+    would delete a disk that had the name before.
     """
     driver = cache.driver
     if not cache.catalog.pools.keeps_labels(driver.pool_id()) and (

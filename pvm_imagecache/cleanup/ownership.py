@@ -143,6 +143,17 @@ def has_our_label(disk: base.Disk) -> bool:
     return naming.is_label(disk.label)
 
 
+def may_be_label(found: str, requested: str) -> bool:
+    """Return whether a disk may have been created with a label.
+
+    :param found: the label of the disk, as the pool shows it.
+    :param requested: that label.
+    :returns: whether it is that label, or what is left of it on a platform
+        that drops labels or shortens them.
+    """
+    return found in base.NO_LABEL or requested.startswith(found)
+
+
 def has_label(disk: base.Disk) -> bool:
     """Return whether a disk carries any label.
 
@@ -221,15 +232,17 @@ def is_ours(
     """Return whether a disk is the one that was created for a record.
 
     A label of this project decides: under one fill ID a disk may be created
-    again, with another UDID. Otherwise the UDID decides. If the platform
-    drops labels and the process crashed before PowerVM returned the UDID,
-    the name, which no other disk had at that time, and the size decide.
+    again, with another UDID. Otherwise the UDID decides. If the platform may
+    drop or shorten labels and the process crashed before PowerVM returned
+    the UDID, the name, which no other disk had at that time, the size and
+    what is left of the label decide.
 
     :param disk: that has the name of the record.
     :param udid: of the record; None if PowerVM did not return it.
     :param fill_id: of the record.
     :param size: in bytes, as it was requested.
-    :param pool_keeps_labels: False if the platform is known to drop labels.
+    :param pool_keeps_labels: False if the platform may drop labels, or
+        shorten that of a disk which has one.
     :param granularity: as for :func:`is_created_for`.
     :returns: whether the disk belongs to the record.
     """
@@ -237,7 +250,7 @@ def is_ours(
         return disk.label == label(fill_id)
     if udid is not None:
         return disk.udid == udid
-    if pool_keeps_labels:
+    if pool_keeps_labels or not may_be_label(disk.label, label(fill_id)):
         return False
     return is_created_for(disk.capacity, size, granularity)
 
@@ -258,13 +271,14 @@ def may_be_stale(disk: base.Disk, own: Collection[str]) -> bool:
     """Return whether a disk without a record may be a stale base image.
 
     nova-powervm set no labels. A label of this catalog, or one of this
-    project that names no catalog, belongs to a record that was lost.
+    project that names no catalog, belongs to a record that was lost. What is
+    left of a shortened label can be that of another catalog.
 
     :param disk: that has the name of a base image.
     :param own: as for :func:`other_catalog_of`.
-    :returns: False if the label shows that the disk belongs to others.
+    :returns: False if the label shows that the disk may belong to others.
     """
-    if disk.label.startswith(naming.LABEL_PREFIX):
+    if has_our_label(disk):
         return not other_catalog_of(disk, own)
     return not has_label(disk)
 

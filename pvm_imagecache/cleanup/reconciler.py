@@ -277,12 +277,41 @@ class _Reconciler:
         cache, prefix = self._cache, naming.CHECK_DISK_PREFIX
         disks = cache.catalog.instance_disks
         for other in disks.other_pools(pool, prefix):
-            driver = cache.driver.platform_access().sibling_with_id(other)
-            sibling = dataclasses.replace(cache, driver=driver)
-            for entry in disks.list(other):
-                if entry.disk_name.startswith(prefix):
+            entries = [
+                entry
+                for entry in disks.list(other)
+                if entry.disk_name.startswith(prefix)
+            ]
+            with self._noting_failure(f'{prefix}* in {other}'):
+                try:
+                    access = cache.driver.platform_access()
+                    driver = access.sibling_with_id(other)
+                except exceptions.VolumeGroupNotFound:
+                    self._forget_with_pool(entries)
+                    continue
+                except exceptions.VolumeGroupElsewhere as error:
+                    # Not a failure: this run can do nothing about it.
+                    cache.warn_once.log(
+                        f'Disk {entries[0].disk_name} of a platform check '
+                        f'may still exist: {error}'
+                    )
+                    continue
+                sibling = dataclasses.replace(cache, driver=driver)
+                for entry in entries:
                     with self._noting_failure(entry.disk_name):
                         self._check_instance_disk(entry, sibling)
+
+    def _forget_with_pool(
+        self, entries: Sequence[models.InstanceDisk]
+    ) -> None:
+        """Remove the records of disks whose pool does not exist any more."""
+        for entry in entries:
+            LOG.info(
+                'Forgetting disk %s of a platform check: its volume group '
+                'does not exist any more',
+                entry.disk_name,
+            )
+            self._cache.catalog.instance_disks.finish(entry)
 
     def _check_instance_disk(
         self,

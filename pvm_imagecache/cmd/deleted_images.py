@@ -24,8 +24,8 @@ image counts as deleted if all of these hold:
   that was deleted.
 
 The Glance of another region may have copies of cached images, with the same
-IDs and hashes. Nobody can choose the time at which an image was created, so
-that a copy has another one. Therefore:
+IDs and hashes. No user can choose the time at which an image was created, so
+a copy has another one. Therefore:
 
 * if a cached image that Glance shows has another time, it is another Glance;
 * an image whose time was recorded counts as deleted only if Glance shows

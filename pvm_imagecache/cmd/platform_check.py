@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
 import enum
+import shutil
 from typing import Any
 from typing import Final
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ _COLUMNS: Final = (
     'Platform',
 )
 _RATES: Final = 'rate'
+#: Characters in a line of a table if the width of the terminal is unknown.
+_WIDTH: Final = 120
 
 
 class Value(cliff_columns.FormattableColumn[Any]):
@@ -95,7 +98,11 @@ class _Facts(base.Lister):
         :returns: the exit code.
         """
         if parsed_args.formatter == 'table':
-            # As text, so that long messages of PowerVM are wrapped.
+            if not parsed_args.max_width:
+                # PowerVM's own words are long.
+                columns = shutil.get_terminal_size((_WIDTH, 24)).columns
+                parsed_args.max_width = columns
+            # As text: cliff wraps nothing else.
             data = [
                 [
                     each.human_readable() if isinstance(each, Value) else each

@@ -31,6 +31,7 @@ from oslo_upgradecheck import upgradecheck
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
+from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
@@ -242,11 +243,7 @@ class Checks(upgradecheck.UpgradeCommands):
         if self._others is None:
             return _Result(_Code.SUCCESS, 'Not checked: no disks were read.')
         if self._others:
-            found = ', '.join(
-                f'{each.catalog} (base images: {each.base_images}, '
-                f'other disks: {each.other_disks})'
-                for each in self._others
-            )
+            found = formatting.OtherCatalogs(self._others).human_readable()
             return _Result(
                 _Code.WARNING,
                 f'The pool has disks of other catalogs: {found}. They are '

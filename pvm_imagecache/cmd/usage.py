@@ -39,7 +39,7 @@ class ShowUsage(base.ShowOne):
 
     pool_disks is the number of virtual disks in the pool. pool_max_disks is
     the number of logical volumes that the volume group can have, which also
-    counts those that are no virtual disks; empty if it is not known.
+    counts those that are not virtual disks; empty if it is not known.
     The statistics start when the catalog is created. seconds_saved is an
     estimate: the time in which the images of all hits would have been
     downloaded at the average rate of this host, minus the time of the hits.

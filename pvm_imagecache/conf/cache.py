@@ -470,8 +470,8 @@ Time that a single request to PowerVM may take.
 
 PowerVM copies disks during a request: requests that copy may take at least
 one hour, and longer for large disks, whatever this option is. During such a
-request, PowerVM is asked for signs of life. If it answers no other request for
-this time, the connection is closed.
+request, the cache sends small requests to PowerVM. If PowerVM answers none of
+them for this time, the connection is closed.
 
 Unit: seconds
 """,

@@ -307,6 +307,7 @@ class BaseImageFill:
                 self._carried,
                 self._cache.settings.wipe_disks,
             )
+        label = ownership.label(record.fill_id)
         with self.undone_on_error():
             evictor.Evictor(self._cache).check_limit(image)
             with self._disks.changing(
@@ -317,13 +318,20 @@ class BaseImageFill:
                         self.name,
                         image.size,
                         image.disk_format,
-                        ownership.label(record.fill_id),
+                        label,
                     ),
                     others,
                 )
             self._created = disks
             images.set_disk(record, disks[0].udid, disks[0].capacity)
-            disposal.record_labels(self._cache, disks, just_created=True)
+            disposal.record_labels(
+                self._cache,
+                disks,
+                created_with=[
+                    label,
+                    *(each.label for each in others if each.label),
+                ],
+            )
         self._created = disks[:1]
         return disks
 

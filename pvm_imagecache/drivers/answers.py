@@ -20,8 +20,12 @@ from typing import Any
 from typing import Final
 
 from lxml import etree
+from oslo_utils import units
 from pypowervm import const as pvm_const
 from pypowervm import exceptions as pvm_exceptions
+
+from pvm_imagecache import exceptions
+from pvm_imagecache import text
 
 #: Bytes of a document, and of the description of an error.
 MAX_DOCUMENT: Final = 32 << 20
@@ -38,6 +42,8 @@ _BYTES_OF_ATTRIBUTE: Final = 220
 _WIDE: Final = 4
 #: Declarations of entities are in a document type.
 _FORBIDDEN: Final = (b'<!DOCTYPE', b'<!ENTITY')
+#: Characters of a value that are shown.
+_SHOWN: Final = 40
 _TOO_DEEP: Final = etree.XPath('boolean(' + '/*' * (MAX_DEPTH + 1) + ')')
 _ATOM: Final = tuple(
     f'{{{pvm_const.ATOM_NS}}}{name}' for name in ('entry', 'feed')
@@ -97,6 +103,23 @@ def document(body: bytes, atom: bool) -> str:
     if atom and root.tag not in _ATOM:
         raise BadAnswer('is neither a feed nor an entry of Atom')
     return body.decode('utf-8')
+
+
+def size(gib: Any) -> int:
+    """Return a size that PowerVM answered in bytes.
+
+    :param gib: the size in GiB, as a number or as text; None and '' are 0.
+    :returns: bytes.
+    :raises PowerVMError: if it is not a finite number.
+    """
+    try:
+        return round(float(gib or 0) * units.Gi)
+    except (ValueError, OverflowError) as error:
+        raise exceptions.PowerVMError(
+            reason='the answer has a size of '
+            f'"{text.printable(str(gib)[:_SHOWN])}" GiB. Check the volume '
+            'group or Shared Storage Pool on the VIOS.'
+        ) from error
 
 
 def _check_size(body: bytes) -> None:

@@ -22,6 +22,8 @@ from typing import Final
 
 from oslo_utils import units
 
+from pvm_imagecache import platform_facts
+
 #: Bytes per second of the slowest copy that is expected while nothing was
 #: measured: a fourth of the slowest one that was reported.
 SLOWEST_RATE: Final = 8 * units.Mi
@@ -30,6 +32,9 @@ SLOWEST_RATE: Final = 8 * units.Mi
 SLACK: Final = 4
 #: Seconds that an update with copies may take at least, as in pypowervm.
 LEAST_LIMIT: Final = 3600.0
+#: Seconds that an update may take at most, whatever was measured: seven days,
+#: in which the slowest copy that was reported copies 18 TiB.
+MOST_LIMIT: Final = 7 * 24 * 3600.0
 
 
 def time_limit(
@@ -40,11 +45,12 @@ def time_limit(
     :param size: bytes that it copies in all: copies may run one after
         another.
     :param rate: bytes per second of one copy, as it was measured; None if it
-        is unknown.
+        is unknown. Only rates that storage can have are believed, see
+        :func:`~pvm_imagecache.platform_facts.believed_rate`.
     :param least: seconds, whatever the size is.
-    :returns: seconds.
+    :returns: seconds; no more than :data:`MOST_LIMIT`, unless ``least`` is.
     """
-    return max(least, size / _slowest(rate))
+    return max(least, min(MOST_LIMIT, size / _slowest(rate)))
 
 
 def size_in(limit: float, rate: int | None) -> int:
@@ -58,4 +64,6 @@ def size_in(limit: float, rate: int | None) -> int:
 
 
 def _slowest(rate: int | None) -> float:
-    return SLOWEST_RATE if rate is None else max(1, rate / SLACK)
+    if rate is None:
+        return SLOWEST_RATE
+    return platform_facts.believed_rate(rate) / SLACK

@@ -134,5 +134,8 @@ class PlatformAccess(abc.ABC):
 
         :param pool: its ID.
         :returns: as :meth:`sibling`.
-        :raises PowerVMError: if the VIOS has no pool with that ID.
+        :raises VolumeGroupNotFound: if no VIOS of the host has a pool with
+            that ID: it does not exist any more.
+        :raises VolumeGroupElsewhere: if another VIOS has it.
+        :raises PowerVMError: if that cannot be found out.
         """

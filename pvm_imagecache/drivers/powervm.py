@@ -22,9 +22,11 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import http
+import itertools
 import os
 import pwd
 import threading
+import time
 import traceback
 from typing import Any
 from typing import Final
@@ -489,6 +491,7 @@ def update_attempts(
     may_repeat: Callable[
         [exceptions.PowerVMRequestFailed], bool
     ] = is_conflict,
+    patience: float = 0.0,
 ) -> Iterator[UpdateAttempt]:
     """Yield the attempts of an update that other processes may outrun.
 
@@ -502,10 +505,14 @@ def update_attempts(
 
     :param may_repeat: whether an error of the update calls for another
         attempt; by default, if another process changed the object.
+    :param patience: seconds for which there are more attempts than that.
     :returns: at most :data:`UPDATE_ATTEMPTS`; the caller raises an error if
         the loop ends.
     """
-    for number in range(UPDATE_ATTEMPTS):
+    end = time.monotonic() + patience
+    for number in itertools.count():
+        if number >= UPDATE_ATTEMPTS and time.monotonic() >= end:
+            return
         yield UpdateAttempt(number, may_repeat)
 
 

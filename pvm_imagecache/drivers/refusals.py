@@ -76,19 +76,20 @@ def is_like(
     :param learned: the message whose meaning is known; None if there is
         none.
     :param unlike: a message that means something else. What both have in
-        common says nothing.
+        common says nothing. None if it was not measured: then the platform
+        may say the same for every reason.
     :param names: of disks and pools that may be in the message.
     :returns: False in doubt.
     """
-    if not learned:
+    if not learned or not unlike:
         return False
-    codes = _codes(learned) - _codes(unlike or '')
+    codes = _codes(learned) - _codes(unlike)
     if codes:
         return bool(codes & _codes(message))
     if _codes(learned):
         return False
     words = _words(learned, ())
-    if len(words) < _LEAST_WORDS or words == _words(unlike or '', ()):
+    if len(words) < _LEAST_WORDS or words == _words(unlike, ()):
         return False
     return _contains(_words(message, names), words)
 

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Notices that a server has died while it works on a long request.
+"""Detect that a server has crashed while it works on a long request.
 
 A copy may take hours, and nothing is sent meanwhile. A server whose host lost
 its power does not close the connection. So other, small requests are sent
@@ -33,12 +33,12 @@ INTERVAL: Final = 60.0
 
 
 class Watch:
-    """Asks a server for signs of life while the block waits for it.
+    """Sends small requests to a server while the block waits for it.
 
     :param ask: sends a small request and returns when it is answered, in
         whatever way; raises an error otherwise.
     :param patience: seconds without any answer after which the server is
-        taken for dead.
+        considered unresponsive.
     :param on_dead: is called once then, by another thread.
     """
 

@@ -244,7 +244,7 @@ class Session(pvm_adapter.Session):
         headers: dict[str, str],
         deadline: rest_transport.Deadline,
     ) -> contextlib.AbstractContextManager[object]:
-        """End a request that takes longer than others if the server died."""
+        """End a request with a long timeout if the server crashed."""
         if timeout <= self.timeout:
             return contextlib.nullcontext()
         token = headers.get('X-API-Session', '')

@@ -110,7 +110,7 @@ class Bench:
     :ivar granularity: bytes that capacities are multiples of, as far as it
         is known.
     :ivar seconds: how long the last update took.
-    :ivar left: disks that could not be deleted.
+    :ivar left: disks that could not be deleted, or not be identified.
     :ivar names: of all disks of the check, also of those that were deleted.
     """
 
@@ -161,7 +161,7 @@ class Bench:
     ) -> exceptions.PowerVMRequestFailed | None:
         """Request a disk that PowerVM should refuse; delete it otherwise.
 
-        The limits of a check do not apply: the disk should not come to be.
+        The limits of a check do not apply: the disk should not be created.
 
         :param size: in bytes.
         :param name: of the disk, which may be one of this bench; None for
@@ -269,6 +269,14 @@ class Bench:
                 item.settled = True
             item.held.close()
 
+    def label_of(self, disk: base.Disk) -> str:
+        """Return the label with which a disk was created.
+
+        :param disk: that this object created, and did not delete.
+        :returns: the label, whatever the platform made of it.
+        """
+        return ownership.label(self._items[disk.name].entry.fill_id)
+
     def upload(self, disk: base.Disk, size: int) -> None:
         """Write a pattern to the beginning of a disk.
 
@@ -321,7 +329,7 @@ class Bench:
                 items.append(self._record(each, size))
             yield items
         except exceptions.PowerVMRequestFailed:
-            # No disk comes to be, unless the answer is wrong.
+            # No disk is created, unless the answer is wrong.
             self._dispose(items, may_appear=False)
             raise
         except BaseException:
@@ -443,7 +451,7 @@ class Bench:
             for each in self.cache.driver.snapshot().disks
             if each.name == new.name
             and each != known
-            and (each.label in base.NO_LABEL or each.label == new.label)
+            and ownership.may_be_label(each.label, new.label or '')
         ]
         for deletion in self.cache.driver.delete_disks(others):
             if deletion.error:
@@ -473,6 +481,15 @@ class Bench:
             return False
         if result is disposal.Disposal.MAPPED:
             self._note_left(item.entry.disk_name, 'a partition uses it')
+            return False
+        if result is disposal.Disposal.FOREIGN:
+            self.left.append(item.entry.disk_name)
+            LOG.warning(
+                'There is a disk %s, which cannot be identified as the one '
+                'that the platform check created under this name. Delete it '
+                'with "pvm-imagecache disk delete" if it is not needed',
+                item.entry.disk_name,
+            )
             return False
         return result is not disposal.Disposal.MAY_APPEAR or not may_appear
 

@@ -85,9 +85,7 @@ def run(
             )
         left = _measure(setting, progress)
         if not interrupts.is_pending():
-            cache.catalog.platform_facts.record(
-                pool, setting.values, setting.unknown, str(access.levels())
-            )
+            _record(cache, pool, setting, str(access.levels()))
     return Outcome(
         tuple(
             each
@@ -96,6 +94,21 @@ def run(
         ),
         left,
     )
+
+
+def _record(
+    cache: cache_module.Cache,
+    pool: str,
+    setting: probes.Setting,
+    platform: str,
+) -> None:
+    with cache.catalog.transaction():
+        cache.catalog.platform_facts.record(
+            pool, setting.values, setting.unknown, platform
+        )
+        if setting.values.get('keeps_labels') is False:
+            # Before an upgrade of the platform they may have been kept.
+            cache.catalog.pools.record_labels(pool, False, measured=True)
 
 
 def _measure(setting: probes.Setting, progress: Progress) -> tuple[str, ...]:

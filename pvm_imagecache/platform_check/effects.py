@@ -55,7 +55,7 @@ def _granularity(facts: _Facts) -> str:
         return 'Disks are requested in whole GiB.'
     return (
         'Disks are requested in whole GiB; a disk that is up to '
-        f'{text.size(unit)} larger is taken for the requested one.'
+        f'{text.size(unit)} larger is accepted as the requested one.'
     )
 
 
@@ -72,31 +72,37 @@ def _concurrent(facts: _Facts) -> str:
         )
     return (
         'Processes of this host update one after another. An update is '
-        'repeated while another client copies disks.'
+        'repeated for some seconds while another client copies disks.'
     )
 
 
 def _no_space(facts: _Facts) -> str:
     learned = facts.no_space_words
     if not learned:
-        return 'Only known messages of AIX are taken for a full pool.'
+        return 'Only known messages of AIX are treated as a full pool.'
     if refusals.is_like(learned, learned, facts.name_exists_words):
-        return 'A refusal like this one is taken for a full pool.'
+        return 'A refusal like this one is treated as a full pool.'
     return (
-        'Not used: PowerVM says the same for other reasons. Only known '
-        'messages of AIX are taken for a full pool.'
+        f'Not used: {_why_unused(facts.name_exists_words)}. Only known '
+        'messages of AIX are treated as a full pool.'
     )
+
+
+def _why_unused(other: str | None) -> str:
+    if other:
+        return 'PowerVM says the same for other reasons'
+    return 'it is not known what PowerVM says for other reasons'
 
 
 def _name_exists(facts: _Facts) -> str:
     learned = facts.name_exists_words
     if not learned:
-        return 'Only message 0516-360 of AIX is taken for a name in use.'
+        return 'Only message 0516-360 of AIX is treated as a name in use.'
     if refusals.is_like(learned, learned, facts.no_space_words):
-        return 'A refusal like this one is taken for a name in use.'
+        return 'A refusal like this one is treated as a name in use.'
     return (
-        'Not used: PowerVM says the same for other reasons. Only message '
-        '0516-360 of AIX is taken for a name in use.'
+        f'Not used: {_why_unused(facts.no_space_words)}. Only message '
+        '0516-360 of AIX is treated as a name in use.'
     )
 
 
@@ -108,10 +114,11 @@ _EFFECTS: Final[dict[str, Callable[[_Facts], str]]] = {
         'keeps_labels',
         'The label identifies a disk that a crashed process left.',
         'Name and size identify a disk that a crashed process left.',
-        'Labels are used until a disk is seen without its label.',
+        'Name and size identify a disk that a crashed process left, until a '
+        'disk of the cache is seen with its label.',
     ),
     'granularity': _granularity,
-    'fractional_capacity': _always('Disks are requested in whole GiB anyway.'),
+    'fractional_capacity': _always('The cache always requests whole GiB.'),
     'copies_into_larger': _by_value(
         'copies_into_larger',
         'A disk that is larger than its image is a copy of the base image.',
@@ -136,9 +143,11 @@ _EFFECTS: Final[dict[str, Callable[[_Facts], str]]] = {
         'Each update names the state of the volume group that it starts from.',
     ),
     'copy_rate': lambda facts: (
-        'The time limit of a copy is the one of an unknown platform.'
+        'The time limit of a copy follows from the latest hits, if there were '
+        'any. Otherwise, the default applies.'
         if facts.copy_rate is None
-        else 'The time limit of a copy follows from it.'
+        else 'The time limit of a copy follows from it, or from the latest '
+        'hits if they are slower.'
     ),
     'upload_rate': _always('Shown for information.'),
     'upload_rate_2': _always(_UPLOADS),

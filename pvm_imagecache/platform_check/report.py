@@ -26,7 +26,7 @@ class State(enum.Enum):
     """Whether a fact is known."""
 
     MEASURED = 'measured'
-    """It was measured at the present levels of the platform."""
+    """It was measured at the current levels of the platform."""
 
     OUT_OF_DATE = 'out-of-date'
     """It was measured before a level of the platform changed."""
@@ -43,7 +43,7 @@ class Row:
     :ivar value: its value; None if it is unknown.
     :ivar state: whether it is known.
     :ivar measured_at: when it was measured, in Unix seconds; None if it was
-        never tried.
+        never tried, or if that is not known.
     :ivar effect: what the cache does because of it.
     :ivar reason: why it is unknown; '' if it is known.
     :ivar platform: the levels of the platform at which it was measured; ''
@@ -65,7 +65,7 @@ def rows(
     """Return all facts in the order of a report.
 
     :param records: what was measured, by name of the fact.
-    :param level: identifies the present levels of the platform; None if
+    :param level: identifies the current levels of the platform; None if
         they are not known.
     :returns: one row for each fact, also for those that are unknown.
     """
@@ -82,10 +82,12 @@ def is_out_of_date(records: Iterable[models.PlatformFact], level: str) -> bool:
     """Return whether facts were measured before a level changed.
 
     :param records: what was measured.
-    :param level: identifies the present levels of the platform.
-    :returns: False if nothing was measured.
+    :param level: identifies the current levels of the platform.
+    :returns: False if nothing was measured. An invalid record is unknown,
+        not out of date.
     """
-    return any(each.platform != level for each in records)
+    # A record that is invalid has no level.
+    return any(each.platform not in ('', level) for each in records)
 
 
 def _row(
@@ -108,7 +110,7 @@ def _row(
         fact,
         record.value,
         state,
-        record.measured_at,
+        record.measured_at or None,
         effect,
         record.reason,
         record.platform,

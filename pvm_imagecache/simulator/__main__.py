@@ -251,7 +251,8 @@ def _add_disks(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--labels',
         choices=list(settings_module.Labels),
-        help='whether disks keep their labels (default: kept)',
+        help='whether disks keep their labels, lose them, or keep only the '
+        f'first {settings_module.LABEL_LENGTH} characters (default: kept)',
     )
     group.add_argument(
         '--granularity',

@@ -21,6 +21,8 @@ import enum
 from pvm_imagecache.simulator import sizes
 from pvm_imagecache.simulator import wordings
 
+#: Characters that are left of a label that is shortened.
+LABEL_LENGTH = 16
 # Capacities and granularities are whole numbers of these.
 _SECTOR = 512
 
@@ -30,6 +32,8 @@ class Labels(enum.StrEnum):
 
     KEPT = 'kept'
     DROPPED = 'dropped'
+    # Cut to LABEL_LENGTH characters.
+    SHORTENED = 'shortened'
 
 
 class Fractions(enum.StrEnum):
@@ -56,7 +60,7 @@ class Copies(enum.StrEnum):
 
 
 class ConcurrentUpdates(enum.StrEnum):
-    """What becomes of an update while another one runs."""
+    """What happens to an update while another one runs."""
 
     # It waits for the other one of the same volume group.
     QUEUED = 'queued'
@@ -87,7 +91,7 @@ class UnconditionalUpdate(enum.StrEnum):
 
 
 class OverLimit(enum.StrEnum):
-    """What becomes of an upload over the limit."""
+    """What happens to an upload over the limit."""
 
     # 503.
     REFUSED = 'refused'

@@ -625,13 +625,10 @@ def _plan_change(
         raise errors.bad_request(
             f'The virtual disk {disk.name} cannot be renamed.'
         )
-    label = resource.text(item, 'DiskLabel')
-    if (
-        label is not None
-        and label != disk.label
-        and settings.labels == settings_module.Labels.KEPT
-    ):
-        plan.relabel[disk.udid] = label
+    if resource.text(item, 'DiskLabel') != disk.label:
+        label = _label(item, settings)
+        if label is not None and label != disk.label:
+            plan.relabel[disk.udid] = label
     size = resource.text(item, 'DiskCapacity')
     if size is None or sizes.from_gb(size, 1) == disk.capacity:
         # As it is, even if no new disk could be of that size.
@@ -643,6 +640,19 @@ def _plan_change(
         )
     if capacity > disk.capacity:
         plan.grow[disk.udid] = capacity
+
+
+def _label(
+    item: etree._Element, settings: settings_module.Settings
+) -> str | None:
+    """What a disk keeps of the label that it is given; None for nothing."""
+    kinds = settings_module.Labels
+    label = resource.text(item, 'DiskLabel')
+    if label is None or settings.labels == kinds.DROPPED:
+        return None
+    if settings.labels == kinds.SHORTENED:
+        return label[: settings_module.LABEL_LENGTH]
+    return label
 
 
 def _capacity(size: str, settings: settings_module.Settings) -> int:
@@ -682,13 +692,10 @@ def _new_disk(
             f'The file format {kept["FileFormat"]} of the virtual disk '
             f'{name} is not supported.'
         )
-    label = resource.text(item, 'DiskLabel')
-    if settings.labels == settings_module.Labels.DROPPED:
-        label = None
     return NewDisk(
         name,
         _capacity(size, settings),
-        label or 'None',
+        _label(item, settings) or 'None',
         resource.text(item, 'BaseImage'),
         kept,
     )

@@ -44,6 +44,10 @@ LOG = logging.getLogger(__name__)
 #: second value.
 _FIRST_DELAY: Final = 0.002
 _LONGEST_DELAY: Final = 0.02
+#: Seconds that a lock is waited for at most, whatever its holder announces and
+#: however far it gets: as long as the longest update of PowerVM may take. The
+#: owner of the directory can hold a lock, and announce anything, forever.
+LONGEST_WAIT: Final = 7 * 24 * 3600.0
 #: What :meth:`Held.announce` writes.
 _UNTIL: Final = re.compile(r', until ([0-9]{1,12})$')
 
@@ -56,15 +60,49 @@ class Held:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        #: Until when a process that ended without releasing the lock has
+        #: announced to need it.
+        self._left_until = _announced_until(descriptor)
+        self._write(self._left_until if self.left_over() else None)
+        self._announces = False
 
     def announce(self, seconds: float) -> None:
-        """Tell processes that wait how long the lock may be held.
+        """Announce to waiting processes how long the lock may be held.
 
         :param seconds: from now.
         """
-        _write_holder(
-            self._descriptor, f', until {math.ceil(_uptime() + seconds)}'
-        )
+        self._write(_uptime() + seconds)
+        self._announces = True
+
+    def withdraw(self) -> None:
+        """Withdraw what was announced.
+
+        The announcement of a process that ended without releasing the lock
+        stays until its time is over: this process may end so, too.
+        """
+        if self._announces:
+            self._write(self._left_until if self.left_over() else None)
+            self._announces = False
+
+    def _write(self, until: float | None) -> None:
+        """Write which process holds the lock, and how long it may need it."""
+        text = f'process {os.getpid()}'
+        if until is not None:
+            text += f', until {math.ceil(until)}'
+        try:
+            os.truncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+        except OSError as error:
+            # The lock works without it, for example on a full disk.
+            LOG.debug('Could not write the holder of a lock: %s', error)
+
+    def left_over(self) -> float:
+        """Return for how long a process that is gone would need the lock.
+
+        :returns: seconds from now, at most :data:`LONGEST_WAIT`; 0 if the
+            last holder has announced nothing or released the lock.
+        """
+        return _seconds_until(self._left_until)
 
 
 class LockDirectory:
@@ -87,23 +125,27 @@ class LockDirectory:
         :param timeout: seconds to wait at most; 0 takes a free lock only.
             A callable returns how many seconds are left; it is called after
             each attempt, so a wait can depend on the progress of another
-            process. Its exceptions are raised.
+            process. Its exceptions are raised. It waits no longer than
+            :data:`LONGEST_WAIT` in all.
         :returns: a context manager that gives the lock.
         :raises LockTimeout: if another thread or process still holds the
             lock after that time.
         :raises CatalogError: if the directory or the file cannot be used.
         """
         descriptor, process = self._open(name), os.getpid()
+        held = None
         try:
             with waiting.on('another process'):
                 self._acquire(name, descriptor, timeout)
-            _write_holder(descriptor)
-            yield Held(descriptor)
+            held = Held(descriptor)
+            yield held
         finally:
             # Closing releases the lock, unless a process that was forked
             # meanwhile has the file open too. The file is not removed: a
             # waiting process could then lock a file without a name.
             if os.getpid() == process:
+                if held:
+                    held.withdraw()
                 _unlock(descriptor)
             os.close(descriptor)
 
@@ -126,16 +168,16 @@ class LockDirectory:
         """Return for how long the holder of a lock has announced to need it.
 
         :param name: name of the lock.
-        :returns: seconds from now, see :meth:`Held.announce`; 0 if the
-            holder has announced nothing, or the time is over.
+        :returns: seconds from now, see :meth:`Held.announce`, but at most
+            :data:`LONGEST_WAIT`; 0 if the holder has announced nothing, or
+            the time is over.
         :raises CatalogError: if the directory or the file cannot be used.
         """
         descriptor = self._open(name)
         try:
-            found = _UNTIL.search(_holder(descriptor))
+            return _seconds_until(_announced_until(descriptor))
         finally:
             os.close(descriptor)
-        return max(0.0, int(found[1]) - _uptime()) if found else 0.0
 
     def _open(self, name: str) -> int:
         file_name = re.sub(r'[^-.0-9A-Z_a-z]', '_', name) + '.lock'
@@ -168,7 +210,10 @@ class LockDirectory:
         delay = _FIRST_DELAY
         while not _try_lock(name, descriptor):
             waited = time.monotonic() - started
-            left = timeout() if callable(timeout) else timeout - waited
+            if callable(timeout):
+                left = min(timeout(), LONGEST_WAIT - waited)
+            else:
+                left = timeout - waited
             if left <= 0:
                 raise exceptions.LockTimeout(
                     seconds=waited,
@@ -204,14 +249,14 @@ def _uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _write_holder(descriptor: int, until: str = '') -> None:
-    """Write which process holds the lock, and how long it may need it."""
-    try:
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f'process {os.getpid()}{until}'.encode(), 0)
-    except OSError as error:
-        # The lock works without it, for example on a full disk.
-        LOG.debug('Could not write the holder of a lock: %s', error)
+def _announced_until(descriptor: int) -> float:
+    """Return until when a lock was announced to be needed, as an uptime."""
+    found = _UNTIL.search(_holder(descriptor))
+    return float(found[1]) if found else 0.0
+
+
+def _seconds_until(uptime: float) -> float:
+    return min(LONGEST_WAIT, max(0.0, uptime - _uptime()))
 
 
 def _holder(descriptor: int) -> str:

@@ -22,6 +22,8 @@ import sys
 import time
 from typing import Final
 
+from pvm_imagecache.system import socket_diag
+
 #: Connections of this network namespace, with the user IDs of their owners.
 #: They are in the byte order of the host.
 _TABLES: Final = ('/proc/net/tcp', '/proc/net/tcp6')
@@ -34,7 +36,9 @@ _NO_INODE: Final = '0'
 _MAPPED: Final = bytes(10) + b'\xff\xff'
 #: Seconds that a process has to accept a connection.
 _PATIENCE: Final = 1.0
-_INTERVAL: Final = 0.02
+#: Seconds between two questions to the kernel, and two looks at the tables.
+_INTERVAL: Final = 0.002
+_TABLE_INTERVAL: Final = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,29 +62,58 @@ def peers(connected: socket.socket) -> frozenset[int]:
     :returns: their user IDs; empty if the other end of the connection is not
         on this host, or in another network namespace.
     """
-    here = _spellings(connected.getsockname())
-    there = _spellings(connected.getpeername())
     end = time.monotonic() + _PATIENCE
     while True:
-        listeners: set[int] = set()
-        for table in _TABLES:
-            entries = list(_entries(table, there))
-            # Listeners precede connections in a table, and a connection
-            # that was not accepted ends with its listener. So a listener
-            # that is found here is the one that has the connection.
-            for entry in entries:
-                if (
-                    entry.local not in there
-                    or entry.remote not in here
-                    or entry.state in (_LISTENING, _TIME_WAIT)
-                ):
-                    continue
-                if entry.inode != _NO_INODE:
-                    return frozenset({entry.uid})
-                listeners |= _listeners(entries, there)
+        try:
+            owner = socket_diag.owner(
+                _plain(connected.getpeername()),
+                _plain(connected.getsockname()),
+            )
+        except socket_diag.NotAvailable:
+            users, accepted = _peers_in_tables(connected)
+            if accepted or time.monotonic() >= end:
+                return users
+            time.sleep(_TABLE_INTERVAL)
+            continue
+        if owner.inode:
+            return frozenset({owner.uid})
         if time.monotonic() >= end:
-            return frozenset(listeners)
+            # The kernel names one listener; there can be several.
+            return _peers_in_tables(connected)[0]
         time.sleep(_INTERVAL)
+
+
+def _plain(address: tuple[str, int]) -> tuple[str, int]:
+    """Return address and port, without what IPv6 adds to them."""
+    # A link-local address of IPv6 can name an interface.
+    return address[0].partition('%')[0], address[1]
+
+
+def _peers_in_tables(connected: socket.socket) -> tuple[frozenset[int], bool]:
+    """Return the users at the other end, as the tables have them.
+
+    :returns: their user IDs, and whether a process of theirs has accepted
+        the connection; otherwise they listen on its port.
+    """
+    here = _spellings(connected.getsockname())
+    there = _spellings(connected.getpeername())
+    listeners: set[int] = set()
+    for table in _TABLES:
+        entries = list(_entries(table, there))
+        # Listeners precede connections in a table, and a connection
+        # that was not accepted ends with its listener. So a listener
+        # that is found here is the one that has the connection.
+        for entry in entries:
+            if (
+                entry.local not in there
+                or entry.remote not in here
+                or entry.state in (_LISTENING, _TIME_WAIT)
+            ):
+                continue
+            if entry.inode != _NO_INODE:
+                return frozenset({entry.uid}), True
+            listeners |= _listeners(entries, there)
+    return frozenset(listeners), False
 
 
 def is_open(connected: socket.socket) -> bool:
@@ -125,9 +158,7 @@ def _entries(table: str, there: list[str]) -> Iterator[_Entry]:
 
 def _spellings(address: tuple[str, int]) -> list[str]:
     """Return an address as the tables have it, also within IPv6."""
-    name, port = address[:2]
-    # A link-local address of IPv6 can name an interface.
-    name = name.partition('%')[0]
+    name, port = _plain(address)
     if ':' in name:
         packed = [socket.inet_pton(socket.AF_INET6, name)]
         if packed[0].startswith(_MAPPED):

@@ -51,6 +51,7 @@ from pvm_imagecache.tests import images
 from pvm_imagecache.tests import seams
 from pvm_imagecache.tests.servers import glance as glance_server
 from pvm_imagecache.tests.servers import powervm as powervm_server
+from pvm_imagecache.tests.servers import shells
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -78,10 +79,23 @@ def _glance(store: str) -> glance_server.GlanceServer:
     return server
 
 
+def quiet_libraries() -> None:
+    """Log no traces of libraries, which are more than all else together."""
+    for name in (
+        'pypowervm',
+        'urllib3',
+        'charset_normalizer',
+        'keystoneauth',
+        'glanceclient',
+        'stevedore',
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 class FunctionalTestCase(base.BaseTestCase):
     """A test with a real Glance and a PowerVM of its own."""
 
-    volume_groups = (
+    volume_groups: Sequence[simulator.Group] = (
         simulator.Group('rootvg', 100),
         simulator.Group('cachevg', 1000),
     )
@@ -92,16 +106,7 @@ class FunctionalTestCase(base.BaseTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # What the libraries trace is more than all the rest together.
-        for name in (
-            'pypowervm',
-            'urllib3',
-            'charset_normalizer',
-            'keystoneauth',
-            'glanceclient',
-            'stevedore',
-        ):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        quiet_libraries()
         held = contextlib.ExitStack()
         self.addCleanup(held.close)
         held.enter_context(seams.short_retries())
@@ -161,12 +166,11 @@ token = {token or self.glance.token()}
         conf_file: pathlib.Path | None = None,
         **kwargs: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Run pvm-imagecache as a process of its own."""
-        return subprocess.run(
+        """Run pvm-imagecache as a process of its own, see ``shells``."""
+        return shells.run(
             self.shell_command(*arguments, conf_file=conf_file),
             capture_output=True,
             text=True,
-            check=False,
             stdin=subprocess.DEVNULL,
             **kwargs,
         )

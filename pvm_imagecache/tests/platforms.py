@@ -28,6 +28,7 @@ _RATE: Final = 4 * units.Gi
 PLATFORMS: Final[dict[str, Settings]] = {
     'default': {},
     'no-labels': {'labels': 'dropped'},
+    'short-labels': {'labels': 'shortened'},
     'granularity': {'granularity': 64 * units.Mi},
     'whole-gib': {'fractions': 'rounded'},
     'serial': {'copies': 'serial', 'copy_rate': _RATE},

@@ -209,7 +209,9 @@ class BootDisks:
         """Delete the disk of a name, unless it is mapped to a partition.
 
         Another host that uses the same pool can have a disk of that name: a
-        disk of another catalog is kept, and a warning is logged.
+        disk of another catalog is kept, and a warning is logged. So is a disk
+        that may belong to another catalog while that of this host cannot be
+        read, with an error: the instance must be deleted nevertheless.
 
         :param name: of the disk; it is no error if there is none.
         :param context: the ``RequestContext`` of nova.
@@ -218,7 +220,17 @@ class BootDisks:
         disk = self._images.driver.find_disk(name)
         if disk is None:
             return
-        catalog = self._images.other_catalog_of(disk)
+        try:
+            catalog = self._images.other_catalog_of(disk)
+        except exceptions.CatalogError as error:
+            LOG.error(
+                'Not deleting disk %(disk)s: it is mapped to no partition, '
+                'and may belong to another catalog (%(error)s). Once the '
+                'catalog can be read, delete the disk with "pvm-imagecache '
+                'disk delete"',
+                {'disk': name, 'error': error},
+            )
+            return
         if catalog:
             LOG.warning(
                 'Not deleting disk %(disk)s: it belongs to another catalog '

@@ -19,12 +19,17 @@ editable one can not.
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import sysconfig
 
 
 def install(checkout: pathlib.Path, directory: pathlib.Path) -> None:
     """Build the wheel of a checkout, and install it here.
+
+    The wheel has no tests, whose servers and images are needed: they are
+    copied beside it.
 
     :param directory: where the wheel is left.
     """
@@ -42,6 +47,14 @@ def install(checkout: pathlib.Path, directory: pathlib.Path) -> None:
     )
     wheel = next(directory.glob('*.whl'))
     _pip('install', '--force-reinstall', str(wheel))
+    package = pathlib.Path(sysconfig.get_path('purelib'), 'pvm_imagecache')
+    tests = package / 'tests'
+    shutil.rmtree(tests, ignore_errors=True)
+    shutil.copytree(
+        checkout / 'pvm_imagecache' / 'tests',
+        tests,
+        ignore=shutil.ignore_patterns('__pycache__'),
+    )
 
 
 def _pip(*arguments: str, environment: dict[str, str] | None = None) -> None:

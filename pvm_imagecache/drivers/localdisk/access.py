@@ -20,7 +20,6 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from oslo_utils import units
-from pypowervm import const as pvm_const
 from pypowervm import util as pvm_util
 from pypowervm.wrappers import storage as pvm_storage
 from pypowervm.wrappers import virtual_io_server as pvm_vios
@@ -36,7 +35,6 @@ from pvm_imagecache.drivers.localdisk import volume_group
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LIMIT_TAG = f'{{{pvm_const.UOM_NS}}}MaximumLogicalVolumes'
 #: What pypowervm and the REST API say if the version is not known.
 _UNKNOWN = ('', 'Unknown')
 _SERVERS = {'PVM': 'NovaLink'}
@@ -74,10 +72,7 @@ class VolumeGroupAccess(platform_access.PlatformAccess):
         )
 
     def logical_volume_limit(self) -> int | None:
-        element = self._group.read().wrapper.entry.element.element
-        text = (element.findtext(_LIMIT_TAG) or '').strip()
-        # Some platforms report 0.
-        return int(text) or None if text.isascii() and text.isdigit() else None
+        return self._group.read().max_disks
 
     def prepare(
         self, new: Sequence[base.NewDisk], source: base.Disk | None = None
@@ -99,9 +94,30 @@ class VolumeGroupAccess(platform_access.PlatformAccess):
         return self._sibling(lambda each: bool(each.name == name), name)
 
     def sibling_with_id(self, pool: str) -> base.DiskDriver:
-        return self._sibling(
-            lambda each: bool(each.uuid.lower() == pool.lower()), pool
-        )
+        def is_one(group: Any) -> bool:
+            return bool(group.uuid.lower() == pool.lower())
+
+        try:
+            return self._sibling(is_one, pool)
+        except exceptions.VolumeGroupNotFound:
+            self._check_gone(is_one)
+            raise
+
+    def _check_gone(self, is_one: 'Callable[[Any], bool]') -> None:
+        """Raise an error unless no VIOS of the host has a volume group."""
+        adapter = self._adapters()
+        with self._adapters.translated('list the Virtual I/O Servers'):
+            servers = list(pvm_vios.VIOS.get(adapter))
+        for server in servers:
+            with self._adapters.translated(
+                f'list the volume groups of Virtual I/O Server {server.name}'
+            ):
+                groups = list(pvm_storage.VG.get(adapter, parent=server))
+            for group in groups:
+                if is_one(group):
+                    raise exceptions.VolumeGroupElsewhere(
+                        name=group.name, vios=server.name
+                    )
 
     def _sibling(
         self, is_one: 'Callable[[Any], bool]', what: str
@@ -140,11 +156,9 @@ class _Update(platform_access.Update):
         self._adapters = adapters
         self._group = group
         self._new = new
-        self._timeout = (
-            int(volume_group.COPY_TIMEOUT)
-            if source
-            else adapters.connection.timeout
-        )
+        self._timeout = adapters.connection.timeout
+        if source:
+            self._timeout = max(self._timeout, int(volume_group.COPY_TIMEOUT))
         document = group.read()
         self._before = document.udids
         self._wrapper = document.wrapper

@@ -28,6 +28,7 @@ from oslo_utils import units
 from pypowervm.wrappers import storage as pvm_storage
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
 from pvm_imagecache import platform_facts
 from pvm_imagecache import text
 from pvm_imagecache.drivers import base
@@ -43,6 +44,11 @@ _TOO_MANY: Final = re.compile(
 )
 #: A tenth of the logical volumes may be no virtual disks.
 _NEAR: Final = 10
+#: Random digits of a shortened label; less could be of another process.
+_LEAST_DIGITS: Final = 4
+#: Bytes that a disk may have beyond what was requested: it is rounded up to
+#: a GiB, and to a physical partition.
+_MOST_EXCESS: Final = 4 * units.Gi
 _NO_FACTS: Final = platform_facts.PlatformFacts()
 
 
@@ -207,16 +213,20 @@ def unanswered(
     new: Iterable[base.NewDisk],
     disks: Sequence[base.Disk],
     before: Collection[str],
+    doubtful: Collection[str] = (),
 ) -> list[base.Disk]:
     """Return the disks that an update created whose answer was lost.
 
-    They did not exist before, and have the requested name and label. The
-    name is sufficient if no disk has a label, since the pool may not keep
-    labels.
+    They did not exist before, and have the requested name and label. A label
+    that the pool has shortened is sufficient with the capacity, if some of
+    its random digits are left. The name and the capacity are sufficient if no
+    disk has a label, since the pool may not keep labels, or if none was
+    requested.
 
     :param new: the disks that were requested.
     :param disks: the disks that exist after the update.
     :param before: the UDIDs of the disks that existed before it.
+    :param doubtful: names that only a label shows to be those of the update.
     :returns: those of ``disks`` that the update created.
     """
     wanted = {each.name: each for each in new}
@@ -226,11 +236,30 @@ def unanswered(
         new = wanted.get(disk.name)
         if new is None or disk.udid in before:
             return False
-        if disk.label in base.NO_LABEL:
-            return not (new.label and labels)
-        return disk.label == new.label
+        if disk.label == new.label and new.label:
+            return True
+        if disk.label not in base.NO_LABEL:
+            if not _is_shortened(disk.label, new.label or ''):
+                return False
+        elif disk.name in doubtful or (new.label and labels):
+            return False
+        return 0 <= disk.capacity - new.size < _MOST_EXCESS
 
     return [disk for disk in disks if is_one(disk)]
+
+
+def _is_shortened(found: str, requested: str) -> bool:
+    """Return whether a label is the beginning of another one of this project.
+
+    :param found: of a disk.
+    :param requested: another label.
+    :returns: whether it begins like that, with enough random digits.
+    """
+    return (
+        len(found) >= len(naming.LABEL_PREFIX) + _LEAST_DIGITS
+        and requested.startswith(found)
+        and naming.is_label(requested)
+    )
 
 
 def take(
@@ -351,13 +380,29 @@ def name_in_use(
     :param facts: what was measured of the platform.
     :returns: the only one that the message can mean; otherwise None.
     """
+    meant = names_in_use(error, names, facts)
+    return next(iter(meant)) if len(meant) == 1 else None
+
+
+def names_in_use(
+    error: exceptions.PowerVMRequestFailed,
+    names: Collection[str],
+    facts: platform_facts.PlatformFacts = _NO_FACTS,
+) -> Collection[str]:
+    """Return the names that PowerVM may have refused as being in use.
+
+    :param error: of an update.
+    :param names: of the disks that it should create.
+    :param facts: what was measured of the platform.
+    :returns: those that the message can mean; all of them if it quotes none;
+        none if it has another cause.
+    """
     message = str(error)
     if _NAME_IN_USE not in message and not refusals.is_like(
         message, facts.name_exists_words, facts.no_space_words, names
     ):
-        return None
-    meant = [name for name in names if _contains(message, name)] or names
-    return next(iter(meant)) if len(meant) == 1 else None
+        return ()
+    return [name for name in names if _contains(message, name)] or names
 
 
 def _contains(message: str, name: str) -> bool:

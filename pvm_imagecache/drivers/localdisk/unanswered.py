@@ -80,8 +80,10 @@ def settled(
     unreachable = iter(powervm.RETRY_DELAYS)
     while True:
         left = end - time.monotonic()
+        is_read = False
         try:
             document = read()
+            is_read = True
             if may_update and refusals < _MOST_REFUSALS:
                 with translated('confirm the state of the volume group'):
                     wrapper = document.wrapper.update(
@@ -100,7 +102,7 @@ def settled(
                 raise
             time.sleep(pause)
         except exceptions.PowerVMRequestFailed as error:
-            if left <= 0:
+            if left <= 0 or (refusals >= _MOST_REFUSALS and not is_read):
                 raise
             if not (error.transient or powervm.status_of(error) in _MET):
                 refusals += 1

@@ -32,11 +32,11 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 
-#: Of the VIOS, if it fails for no reason.
 #: File entries that PowerVM can have.
 _MOST_ENTRIES: Final = 100
 #: What it says if it has as many.
 _LIST_FULL: Final = re.compile(r'(maximum|too many).* files\b', re.I)
+#: What the VIOS says if it fails for no reason.
 _NOTHING_WRITTEN: Final = re.compile(r'\b(0|no) bytes (were )?written', re.I)
 
 

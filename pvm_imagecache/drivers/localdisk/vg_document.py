@@ -17,10 +17,10 @@ import re
 from typing import Any
 from typing import Final
 
-from oslo_utils import units
 from pypowervm import const as pvm_const
 
 from pvm_imagecache import naming
+from pvm_imagecache.drivers import answers
 from pvm_imagecache.drivers import base
 
 _UOM: Final = f'{{{pvm_const.UOM_NS}}}'
@@ -28,8 +28,8 @@ _DISKS_PATH: Final = f'{_UOM}VirtualDisks'
 _DISK_TAG: Final = f'{_UOM}VirtualDisk'
 NAME_TAG: Final = f'{_UOM}DiskName'
 UDID_TAG: Final = f'{_UOM}UniqueDeviceID'
-#: The elements that are read of each disk, in the order of the schema.
 _LIMIT_TAG: Final = f'{_UOM}MaximumLogicalVolumes'
+#: The elements that are read of each disk, in the order of the schema.
 _DISK_TAGS: Final = (
     f'{_UOM}DiskCapacity',
     f'{_UOM}DiskLabel',
@@ -54,8 +54,8 @@ class Document:
 
     def __init__(self, wrapper: Any) -> None:
         self.wrapper = wrapper
-        self.capacity = _bytes(wrapper.capacity)
-        self.free = _bytes(
+        self.capacity = answers.size(wrapper.capacity)
+        self.free = answers.size(
             min(
                 (
                     size
@@ -218,10 +218,6 @@ def _disk(capacity: str, label: str, name: str, udid: str) -> base.Disk:
     return base.Disk(
         naming.last_component(name.strip()),
         udid.strip(),
-        _bytes(float(capacity or 0)),
+        answers.size(capacity),
         label.strip(),
     )
-
-
-def _bytes(gib: float | None) -> int:
-    return round((gib or 0) * units.Gi)

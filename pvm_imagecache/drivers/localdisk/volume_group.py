@@ -229,10 +229,8 @@ class VolumeGroup:
         name, started = f'vg-{self.uuid}', time.monotonic()
 
         def seconds_left() -> float:
-            waited = time.monotonic() - started
-            return max(
-                self._lock_timeout - waited, self._locks.announced(name)
-            )
+            left = self._lock_timeout - (time.monotonic() - started)
+            return left if left > 0 else self._locks.announced(name)
 
         with contextlib.ExitStack() as held:
             try:
@@ -250,7 +248,16 @@ class VolumeGroup:
 
     def _update(self, batch: list[changes.Request]) -> None:
         lost = 0
-        for attempt in powervm.update_attempts(self._met_another):
+        for attempt in powervm.update_attempts(
+            self._met_another, self._left_over()
+        ):
+            if attempt.number == powervm.UPDATE_ATTEMPTS:
+                LOG.warning(
+                    'Volume group %(name)s: PowerVM refuses updates. It may '
+                    'still work on one of a process that ended; this update '
+                    'is sent again for up to %(seconds)d s.',
+                    {'name': self.name, 'seconds': self._left_over()},
+                )
             document = (
                 self.read() if attempt.number else self._start_from(batch)
             )
@@ -259,6 +266,7 @@ class VolumeGroup:
                 return
             before = document.udids
             limit = self._time_for(pending)
+            self._announce(limit)
             try:
                 with attempt.update():
                     with self._adapters.translated(
@@ -311,12 +319,27 @@ class VolumeGroup:
         """Return whether an update was refused because of another one.
 
         HTTP 409 has other causes, too, unless this platform was seen to
-        refuse one of two updates.
+        refuse one of two updates. A VIOS can be busy with the update of a
+        process that ended.
         """
-        return powervm.is_conflict(error) or (
-            powervm.status_of(error) == http.HTTPStatus.CONFLICT
-            and self.facts().concurrent_updates is _REFUSED
+        return (
+            powervm.is_conflict(error)
+            or (
+                powervm.status_of(error) == http.HTTPStatus.CONFLICT
+                and self.facts().concurrent_updates is _REFUSED
+            )
+            or (
+                isinstance(error, exceptions.PowerVMBusy)
+                and self._left_over() > 0
+            )
         )
+
+    def _left_over(self) -> float:
+        """Return for how long an update of a process that ended may go on.
+
+        PowerVM may refuse all others for so long.
+        """
+        return self._lock.left_over() if self._lock else 0.0
 
     def _start_from(
         self, batch: Sequence[changes.Request]
@@ -353,6 +376,7 @@ class VolumeGroup:
         fail.
         """
         has_timed_out = isinstance(error, exceptions.PowerVMTimedOut)
+        self._announce(self._patience(pending, limit))
         try:
             with waiting.on('PowerVM'):
                 after = unanswered.settled(
@@ -379,7 +403,8 @@ class VolumeGroup:
             )
             if all(each.done for each in pending):
                 return
-            raise
+            # The refusal of an inquiry is not one of the update.
+            raise error from failure
         if not after.is_final:
             self._fail(pending, exceptions.UpdateUnanswered, error)
         elif has_timed_out:
@@ -414,7 +439,10 @@ class VolumeGroup:
         pending: Sequence[changes.Request],
         before: set[str],
     ) -> None:
-        """Delete the disks that PowerVM made before it refused an update."""
+        """Delete the disks that PowerVM made before it refused an update.
+
+        :raises UpdateUnanswered: if they could not be deleted.
+        """
         wanted = changes.new_disks(pending)
         if not wanted or (
             len(wanted) == 1
@@ -422,23 +450,43 @@ class VolumeGroup:
             and not powervm.may_be_done(error)
         ):
             return
+        # A disk whose name was in use belongs to another client, and one
+        # that was requested without a label may do so.
+        names = [each.name for each in wanted]
+        doubtful = {
+            *changes.names_in_use(error, names, self.facts()),
+            *(each.name for each in wanted if not each.label),
+        }
         try:
-            self._delete(changes.unanswered(wanted, self.read().disks, before))
+            self._delete(
+                changes.unanswered(wanted, self.read().disks, before, doubtful)
+            )
         except exceptions.PowerVMError as failure:
             LOG.warning(
                 'Volume group %(name)s: could not delete what a refused '
                 'update may have made: %(error)s',
                 {'name': self.name, 'error': failure},
             )
+            # So the records of the disks stay for the next cleanup run.
+            raise exceptions.UpdateUnanswered(
+                pool=f'Volume group {self.name}',
+                what=', '.join(names),
+                action=f'change volume group {self.name}',
+                reason=str(error),
+            ) from error
 
     def _delete(self, disks: Iterable[base.Disk]) -> None:
         """Delete disks that an update made, of which no caller knows."""
         disks = list(disks)
-        for attempt in powervm.update_attempts(self._met_another):
+        for attempt in powervm.update_attempts(
+            self._met_another, self._left_over()
+        ):
             if not disks:
                 return
             document = self.read()
             disks = [each for each in disks if document.has(each)]
+            mapped = self.mapped(disks) if disks else set()
+            disks = [each for each in disks if each not in mapped]
             for each in disks:
                 LOG.info(
                     'Deleting disk %s, which an update without success made',
@@ -472,6 +520,8 @@ class VolumeGroup:
         """
         names = [new.name for new in changes.new_disks(pending)]
         if not names or error.transient:
+            return
+        if self.facts().names_per_vios is False:
             return
         try:
             others = self.others()
@@ -515,6 +565,12 @@ class VolumeGroup:
             for group in powervm.retry_read(get)
             if group.uuid.lower() != self.uuid.lower()
         ]
+
+    def _announce(self, seconds: float) -> None:
+        """Announce to waiting processes how long the lock may be held."""
+        held = self._lock
+        if held is not None:
+            held.announce(seconds)
 
     def _time_for(self, pending: Sequence[changes.Request]) -> int:
         """Return the timeout of an update, in seconds."""

@@ -41,6 +41,7 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 from pvm_imagecache import exceptions
 from pvm_imagecache import image as image_module
 from pvm_imagecache.conf import types
+from pvm_imagecache.drivers import answers
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers.ssp import image_unit
@@ -106,8 +107,8 @@ class SSPDriver(base.DiskDriver):
         return base.Pool(
             id=pool.uuid,
             name=pool.name,
-            capacity=round((pool.capacity or 0) * units.Gi),
-            free=round((pool.free_space or 0) * units.Gi),
+            capacity=answers.size(pool.capacity),
+            free=answers.size(pool.free_space),
         )
 
     def pool_id(self) -> str:
@@ -398,7 +399,7 @@ def _disk(unit: Any) -> base.Disk:
     return base.Disk(
         name=unit.name,
         udid=unit.udid,
-        capacity=round((unit.capacity or 0) * units.Gi),
+        capacity=answers.size(unit.capacity),
     )
 
 

@@ -177,7 +177,7 @@ def _upload(
         )
     except Exception as error:
         if not _is_refusal(error):
-            _delete_late(tier, marker)
+            _delete_late(tier, marker, marker)
         raise
     # Without a marker, all hosts take the unit for complete.
     incomplete = False
@@ -189,9 +189,12 @@ def _upload(
         try:
             unit = _create(tier, name, size, pvm_storage.LUType.IMAGE)
         except Exception as error:
-            incomplete = not _is_refusal(error) and not _delete_late(
-                tier, name
-            )
+            if not _is_refusal(error):
+                incomplete = not _delete_late(tier, name, marker)
+            elif name in _units(tier, name):
+                # A host with a higher marker looked before ours was there.
+                LOG.info('Another host is uploading %s', name)
+                return None
             raise
         try:
             _write(unit, vios_uuid, open_image, size)
@@ -215,18 +218,19 @@ def _is_refusal(error: Exception) -> bool:
     )
 
 
-def _delete_late(tier: Any, name: str) -> bool:
+def _delete_late(tier: Any, name: str, marker: str) -> bool:
     """Delete a unit whose creation was not answered.
 
-    It is ours: a marker has a random name, which keeps all others from
-    creating the unit of the image.
+    A marker is ours, since it has a random name. A unit of the image is not
+    deleted while another host has a marker: it can be of that host.
 
     :param tier: of the unit.
     :param name: of the unit.
+    :param marker: of this host.
     :returns: whether there is no such unit now.
     """
     try:
-        found = _units(tier, name).get(name)
+        found = _units(tier, name)
     except Exception as error:
         LOG.warning(
             'Could not check whether an incomplete logical unit %(name)s '
@@ -234,7 +238,16 @@ def _delete_late(tier: Any, name: str) -> bool:
             {'name': name, 'error': text.one_line(error)},
         )
         return False
-    return found is None or _delete(found)
+    if name not in found:
+        return True
+    if others := sorted(set(found) - {name, marker}):
+        LOG.warning(
+            'The logical unit %(name)s is kept: another host can have '
+            'created it, as %(others)s shows.',
+            {'name': name, 'others': ', '.join(others)},
+        )
+        return False
+    return _delete(found[name])
 
 
 def _units(tier: Any, name: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from pvm_imagecache.tests.servers import glance_wsgi
 #: So many pieces that a fetch can be held in the middle.
 HELD_SIZE = 12 * units.Mi + 17
 #: Bytes per second: quick enough to start, and almost standing still.
-_START = 8_000_000
+_START = 2_000_000
 _HELD = 20_000
 #: Seconds after which what should have happened will not.
 _TOO_LONG = 60.0

@@ -116,7 +116,8 @@ class DeployTestCase(base.FunctionalTestCase):
     def test_a_miss_and_a_hit_make_no_extra_requests(self) -> None:
         manager = self.make_manager()
         image = self.image(self.store_raw(units.Mi))
-        manager.usage()
+        # The first disk shows that the pool keeps labels.
+        manager.create_disk(self.image(self.store_raw(units.Mi, 1)), 'vm0')
         seen = self.last_request()
         manager.create_disk(image, 'vm1')
         self.assertEqual(MISS_REQUESTS, sorted(self.kinds_since(seen)))

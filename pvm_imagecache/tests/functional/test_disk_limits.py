@@ -35,9 +35,7 @@ SIZE = 2 * units.Mi + 17
 class Incident50TooManyDisksTestCase(incidents.IncidentTestCase):
     """At the limit, evicting one base image helps each deploy."""
 
-    volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 100),
-    )
+    volume_groups = (simulator.Group('cachevg', 100),)
     options = 'minimum_age = 0\neviction_policies = lru\n'
 
     def setUp(self) -> None:
@@ -237,7 +235,7 @@ class FullFileListTestCase(incidents.IncidentTestCase):
 class NamesInOtherGroupsTestCase(incidents.IncidentTestCase):
     """verify shows disks of other volume groups that are in the way."""
 
-    volume_groups = (  # type: ignore[assignment]
+    volume_groups = (
         simulator.Group('cachevg', 100),
         simulator.Group('datavg', 100),
     )

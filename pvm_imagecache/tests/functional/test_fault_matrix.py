@@ -15,25 +15,16 @@
 ``python -m pvm_imagecache.tests.stress.fault_matrix`` runs those.
 """
 
-import logging
-
 from oslotest import base
 
+from pvm_imagecache.tests import functional_base
 from pvm_imagecache.tests.stress import fault_matrix
 
 
 class FaultMatrixTestCase(base.BaseTestCase):
     def setUp(self) -> None:
         super().setUp()
-        for name in (
-            'pypowervm',
-            'urllib3',
-            'charset_normalizer',
-            'keystoneauth',
-            'glanceclient',
-            'stevedore',
-        ):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        functional_base.quiet_libraries()
 
     def check(self, *patterns: str) -> None:
         """Run the cells of these names; every one must be good."""

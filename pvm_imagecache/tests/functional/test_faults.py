@@ -331,9 +331,11 @@ class PowerVMFaultsTestCase(_Base):
         self.manager.usage()
         self.fault('lose_answer', 'VolumeGroup.update')
         self.assertEqual(instance_disk.Outcome.MISS, self.deploy('vm1'))
+        # Nothing shows that a copy is complete: it is deleted.
         self.fault('lose_answer', 'VolumeGroup.update')
-        self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm2'))
-        self.assertEqual(3, len(self.disks()))
+        self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy('vm2'))
+        self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm3'))
+        self.assertEqual(4, len(self.disks()))
 
     def test_a_foreign_disk_is_kept_after_a_lost_request(self) -> None:
         self.deploy('vm1')

@@ -15,10 +15,9 @@
 ``python -m pvm_imagecache.tests.stress.glance_matrix`` runs all of them.
 """
 
-import logging
-
 from oslotest import base
 
+from pvm_imagecache.tests import functional_base
 from pvm_imagecache.tests.servers import proxy
 from pvm_imagecache.tests.stress import glance_matrix
 
@@ -26,14 +25,7 @@ from pvm_imagecache.tests.stress import glance_matrix
 class GlanceMatrixTestCase(base.BaseTestCase):
     def setUp(self) -> None:
         super().setUp()
-        for name in (
-            'pypowervm',
-            'urllib3',
-            'charset_normalizer',
-            'keystoneauth',
-            'stevedore',
-        ):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        functional_base.quiet_libraries()
 
     def check(self, *patterns: str) -> None:
         """Run the cells of these names; every one must be good."""

@@ -17,9 +17,12 @@ import datetime
 import io
 import json
 import sqlite3
+import time
 from typing import Any
 import unicodedata
 import uuid
+
+import requests
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.cmd import shell
@@ -86,12 +89,24 @@ class TenantTestCase(functional_base.FunctionalTestCase):
 
     def requests(self) -> list[str]:
         """The requests for metadata since the last call."""
-        log = self.glance.log_path.read_text(errors='replace')
+        # A request is logged after its answer: one more shows that it was.
+        last = f'/v2/images/last-{uuid.uuid4().hex}'
+        requests.get(
+            self.glance.url + last,
+            headers={'X-Auth-Token': self.member},
+            timeout=60,
+        )
+        end = time.monotonic() + 60
+        while last not in (
+            log := self.glance.log_path.read_text(errors='replace')
+        ):
+            self.assertLess(time.monotonic(), end, 'no request is logged')
+            time.sleep(0.01)
         seen, self._seen = getattr(self, '_seen', 0), len(log)
         return [
             line.split('"')[1].split()[1]
             for line in log[seen:].splitlines()
-            if '"GET /v2/' in line
+            if '"GET /v2/' in line and last not in line
         ]
 
 

@@ -70,7 +70,7 @@ class IPv6TestCase(base.FunctionalTestCase):
             done = self.run_shell(
                 'usage', '-c', 'pool', conf_file=self.conf_of(host, self.port)
             )
-            self.assertEqual((0, ''), (done.returncode, done.stderr))
+            self.assertEqual(0, done.returncode, done.stderr)
             self.assertIn('cachevg', done.stdout)
 
     def test_messages_have_an_address_that_can_be_used(self) -> None:

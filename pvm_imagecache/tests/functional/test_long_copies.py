@@ -23,6 +23,7 @@ from unittest import mock
 
 from pvm_imagecache import simulator
 from pvm_imagecache.drivers import copy_time
+from pvm_imagecache.drivers import powervm
 from pvm_imagecache.drivers import rest_liveness
 from pvm_imagecache.drivers.localdisk import volume_group
 from pvm_imagecache.tests.functional import incidents
@@ -59,9 +60,7 @@ images.close()
 class Incident48LongCopiesTestCase(incidents.IncidentTestCase):
     """Each copy is made once, whatever becomes of the answer."""
 
-    volume_groups = (  # type: ignore[assignment]
-        simulator.Group('cachevg', 100),
-    )
+    volume_groups = (simulator.Group('cachevg', 100),)
     options = 'request_timeout = 3\n'
 
     def setUp(self) -> None:
@@ -207,6 +206,39 @@ class Incident48LongCopiesTestCase(incidents.IncidentTestCase):
         self.manager.run_cleanup(())
         self.names = []
         self.check_all()
+
+    def test_a_deploy_after_the_death_of_a_copying_process(self) -> None:
+        # PowerVM refuses updates while it copies for the dead.
+        for way in ('queued', 'refused', 'busy'):
+            self.powervm.control.change_settings(
+                copy_rate=_RATE, concurrent_updates=way
+            )
+            seen = self.last_request()
+            worker = self.start_process(
+                sys.executable,
+                *('-W', 'ignore', '-c', _WORKER),
+                *(str(self.conf_file), self.image_id, '60', 'dead'),
+            )
+            self.wait_until(
+                lambda seen=seen: any(
+                    row['seconds'] is None
+                    for row in self.rows('VolumeGroup.update', seen)
+                )
+            )
+            worker.kill()
+            worker.wait()
+            # A second of attempts is less than the copy takes.
+            with (
+                mock.patch.object(powervm, 'UPDATE_ATTEMPTS', 4),
+                mock.patch.object(volume_group, 'COPY_TIMEOUT', 60.0),
+            ):
+                image = self.image(self.image_id)
+                done = self.manager.create_disk(image, f'vm_{way}')
+            self.assertEqual('hit', done.outcome.value, way)
+            self.manager.run_cleanup(())
+            self.names = [f'vm_{way}']
+            self.check_all()
+            self.manager.delete_disk(f'vm_{way}')
 
     def test_a_server_that_answers_nothing_any_more(self) -> None:
         # The limit of the update is an hour; that of others a second.

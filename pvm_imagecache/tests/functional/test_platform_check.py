@@ -127,6 +127,10 @@ class PlatformCheckTestCase(base.FunctionalTestCase):
         self.assertIn('0516-814', facts.no_space_words or '')
         self.assertIn('0516-020', facts.name_exists_words or '')
 
+    def test_shortened_labels(self) -> None:
+        facts = self.check(labels='shortened')
+        self.assertIs(False, facts.keeps_labels)
+
     def test_updates_that_are_refused_with_412(self) -> None:
         facts = self.check(concurrent_updates='refused', fractions='refused')
         self.assertIs(
@@ -178,6 +182,28 @@ class PlatformCheckTestCase(base.FunctionalTestCase):
             exceptions.VolumeGroupNotFound, self.check, 'nope'
         )
         self.assertIn('rootvg', str(error))
+
+    def test_the_record_of_a_disk_is_dropped_with_its_volume_group(
+        self,
+    ) -> None:
+        """It is kept while another Virtual I/O Server has that."""
+        control = self.powervm.control
+        control.add_vios('vios2')
+        group = control.add_volume_group('vios2', 'vg2', units.Gi)
+        manager = self.make_manager()
+        disks = manager._catalog.instance_disks
+        pool = str(group['uuid']).lower()
+        for number, each in enumerate((pool, '0' * 36)):
+            disks.start(each, f'pvmic_chk_000{number}', units.Gi)
+        for _ in range(2):
+            self.assertEqual((), tuple(manager.reconcile().failed))
+            self.assertEqual(
+                ['pvmic_chk_0000'], [x.disk_name for x in disks.list(pool)]
+            )
+            self.assertEqual([], disks.list('0' * 36))
+        control.remove_volume_group('vg2')
+        self.assertEqual((), tuple(manager.reconcile().failed))
+        self.assertEqual([], disks.list(pool))
 
     def test_a_pool_that_caches_itself_is_not_measured(self) -> None:
         manager = self.make_manager(

@@ -15,13 +15,13 @@
 Each of them runs longer with ``--platform``.
 """
 
-import logging
 import subprocess
 import sys
 from types import ModuleType
 
 from oslotest import base
 
+from pvm_imagecache.tests import functional_base
 from pvm_imagecache.tests import platforms
 from pvm_imagecache.tests.stress import fault_matrix
 from pvm_imagecache.tests.stress import kill
@@ -37,15 +37,7 @@ _CELLS = (
 class PlatformsTestCase(base.BaseTestCase):
     def setUp(self) -> None:
         super().setUp()
-        for name in (
-            'pypowervm',
-            'urllib3',
-            'charset_normalizer',
-            'keystoneauth',
-            'glanceclient',
-            'stevedore',
-        ):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        functional_base.quiet_libraries()
 
     def run_program(self, program: ModuleType, *arguments: str) -> None:
         # A process of its own: it forks, and counts its own descriptors.
@@ -70,7 +62,13 @@ class PlatformsTestCase(base.BaseTestCase):
         chosen = fault_matrix.selected(_CELLS)
         self.assertEqual(len(_CELLS), len(chosen))
         problems = {}
-        for platform in ('no-labels', 'granularity', 'busy', 'hard'):
+        for platform in (
+            'no-labels',
+            'short-labels',
+            'granularity',
+            'busy',
+            'hard',
+        ):
             for cell in chosen:
                 verdict = fault_matrix.run(cell, platform)
                 if verdict.problems:

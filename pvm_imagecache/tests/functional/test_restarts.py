@@ -16,25 +16,16 @@
 each of its requests; here are some of them.
 """
 
-import logging
-
 from oslotest import base
 
+from pvm_imagecache.tests import functional_base
 from pvm_imagecache.tests.stress import restarts
 
 
 class _Case(base.BaseTestCase):
     def setUp(self) -> None:
         super().setUp()
-        for name in (
-            'pypowervm',
-            'urllib3',
-            'charset_normalizer',
-            'keystoneauth',
-            'glanceclient',
-            'stevedore',
-        ):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        functional_base.quiet_libraries()
 
     def interrupt(
         self, operation: str, name: str, *kinds: str

@@ -740,6 +740,7 @@ class StatusTestCase(OutputTestCase):
                 'Watermarks',
                 'Pool',
                 'Untracked disks',
+                'Other catalogs',
                 'Platform facts',
             },
             set(found),

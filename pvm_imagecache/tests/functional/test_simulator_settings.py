@@ -79,6 +79,14 @@ class DisksTestCase(SettingsCase):
         self.assertEqual('None', self.create('dropped', label='mine').label)
         self.assertEqual('mine', self.pick(self.fresh_vg(), 'kept').label)
 
+    def test_labels_can_be_shortened(self):
+        label = 'imagecache_0123456789_01234567'
+        self.create('kept', label=label)
+        self.set(labels='shortened')
+        self.assertEqual(label[:16], self.create('cut', label=label).label)
+        self.assertEqual('mine', self.create('short', label='mine').label)
+        self.assertEqual(label, self.pick(self.fresh_vg(), 'kept').label)
+
     def test_file_formats_can_be_refused(self):
         self.assertEqual(
             'qcow2', self.create('disk', file_format='qcow2').file_format

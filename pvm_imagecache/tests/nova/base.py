@@ -20,7 +20,6 @@ is real, Neutron and Cinder are nova's own stand-ins.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
-import logging
 import os
 import pathlib
 import shutil
@@ -147,15 +146,7 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
     glance_store = 'file'
 
     def setUp(self) -> None:
-        for name in (
-            'pypowervm',
-            'urllib3',
-            'charset_normalizer',
-            'keystoneauth',
-            'glanceclient',
-            'stevedore',
-        ):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        base.quiet_libraries()
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix='nova-'))
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.powervm = simulator.Simulator(

@@ -328,7 +328,11 @@ class FailedSpawnTestCase(base.NovaTestCase):
         self.assert_nothing_left()
 
     def test_a_server_on_a_volume_is_refused(self) -> None:
-        server = self._build_server(networks='none', flavor_id=self.flavor)
+        server = self._build_server(
+            image_uuid=self.store(base.MIB),
+            networks='none',
+            flavor_id=self.flavor,
+        )
         del server['imageRef']
         server['block_device_mapping_v2'] = [
             {

@@ -20,6 +20,7 @@ here too.
 
 import argparse
 import importlib
+import json
 import os
 import pathlib
 import signal
@@ -54,6 +55,20 @@ password_hash_rounds = 4
 policy_file = {state}/policy.yaml
 """
 
+# keystone-manage, forked for each of its command lines: its imports take
+# longer than what it does.
+_MANAGE = """\
+import json, os, sys
+from keystone.cmd import manage
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    child = os.fork()
+    if not child:
+        sys.exit(manage.main())
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        sys.exit(f'{sys.argv[1:]}: {status}')
+"""
+
 
 def set_up(state: pathlib.Path, url: str) -> None:
     """Make what Keystone needs before its first start."""
@@ -62,7 +77,7 @@ def set_up(state: pathlib.Path, url: str) -> None:
     (state / 'policy.yaml').write_text('{}\n')
     user = str(os.getuid())
     keys = ('--keystone-user', user, '--keystone-group', str(os.getgid()))
-    for arguments in (
+    commands = (
         ('db_sync',),
         ('fernet_setup', *keys),
         (
@@ -78,21 +93,14 @@ def set_up(state: pathlib.Path, url: str) -> None:
             '--bootstrap-region-id',
             'one',
         ),
-    ):
-        subprocess.run(
-            [
-                sys.executable,
-                '-c',
-                'import sys; from keystone.cmd import manage;'
-                ' sys.exit(manage.main())',
-                '--config-file',
-                str(conf),
-                *arguments,
-            ],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            cwd=state,
-        )
+    )
+    lines = [('--config-file', str(conf), *each) for each in commands]
+    subprocess.run(
+        [sys.executable, '-c', _MANAGE, json.dumps(lines)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        cwd=state,
+    )
 
 
 def main() -> None:

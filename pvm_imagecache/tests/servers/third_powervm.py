@@ -18,7 +18,7 @@ otherwise than both of them wherever the protocol leaves a choice. On purpose:
 * connections are kept, answers are chunked, and compressed if a client
   accepts gzip; there are only token files, no passwords;
 * UUIDs are in lower case, elements are in default namespaces and indented,
-  and some elements nobody knows;
+  and some unknown elements;
 * ETags are numbers of all changes of the host, with a ``W/`` before them;
 * an update without If-Match is merged; one with a stale If-Match is refused
   (412), and so is one while another one runs (409), whatever its ETag is;

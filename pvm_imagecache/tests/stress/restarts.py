@@ -299,7 +299,7 @@ token = {self.glance.token()}
         elif self._operation == 'delete':
             self.manager.delete_disk('vm1')
         else:
-            raise NotImplementedError(self._operation)
+            raise ValueError(f'unknown operation {self._operation}')
 
     # -- interruptions
 
@@ -506,7 +506,7 @@ class Result:
     problems: list[str]
 
 
-#: How much of a copy there is after a reboot, and what the client is told:
+#: How much of a copy there is after a reboot, and what the client gets:
 #: fault rules of the update.
 REBOOTS: Final[dict[str, list[dict[str, Any]]]] = {
     f'{copied}-{answer}': [*rules, answer_rule]

@@ -46,9 +46,11 @@ PATIENCE = 30
 GIB = 1 << 30
 IMAGE_ID = '3e865d14-8c1e-4615-b73f-f78eaecabfbd'
 
-#: Examples are found anew each time, and take as long as they take.
+#: Examples are the same each time, so that no run fails by chance. To find
+#: new ones, set OS_TEST_RANDOM to 1.
 generated = hypothesis.settings(
     deadline=None,
+    derandomize=os.environ.get('OS_TEST_RANDOM') != '1',
     max_examples=60,
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],

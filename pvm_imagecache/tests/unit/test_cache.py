@@ -13,11 +13,14 @@
 """Tests of the parts that operations of one pool share."""
 
 import dataclasses
+import os
+import pathlib
 
 from pvm_imagecache import cache as cache_module
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import platform_facts
+from pvm_imagecache.catalog import facade
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 
@@ -32,12 +35,55 @@ class PlatformFactsTest(base.CacheTestCase):
         facts.record('pool', {'granularity': 5}, {}, '')
         self.assertEqual(5, self.cache.platform_facts().granularity)
 
+    def test_the_lower_rate_of_copies_is_believed(self):
+        facts, history = self.catalog.platform_facts, self.catalog.history
+        for measured, of_deploys, rate in (
+            (None, None, None),
+            (None, 5, 5),
+            (7, None, 7),
+            (7, 5, 5),
+            (5, 7, 5),
+        ):
+            facts.record('pool', {'copy_rate': measured or 1}, {}, '')
+            if measured is None:
+                facts.record('pool', {}, {'copy_rate': 'why'}, '')
+            self.patch(history, 'copy_rate', lambda pool, r=of_deploys: r)
+            self.assertEqual(rate, self.cache.platform_facts().copy_rate)
+
+    def test_to_ask_creates_no_catalog(self):
+        cache = dataclasses.replace(
+            self.cache, catalog=facade.Catalog(self.path('none', 'catalog'))
+        )
+        self.assertEqual(
+            platform_facts.PlatformFacts(), cache.platform_facts()
+        )
+        self.assertFalse(os.path.exists(self.path('none')))
+
     def test_nothing_is_known_without_a_readable_catalog(self):
         self.catalog.platform_facts.record('pool', {'granularity': 5}, {}, '')
         self.catalog.broken = {'platform_facts.read'}
         self.assertEqual(
             platform_facts.PlatformFacts(), self.cache.platform_facts()
         )
+
+
+class OwnCatalogsTest(base.CacheTestCase):
+    def test_a_lost_catalog_owns_its_disks(self):
+        catalog = facade.Catalog(self.path('other', 'c.sqlite'))
+        cache = dataclasses.replace(self.cache, catalog=catalog)
+        own = {catalog.identity.id[:8]}
+        self.assertEqual(own, cache.own_catalogs())
+        catalog.close()
+        for path in pathlib.Path(self.path('other')).glob('c.sqlite*'):
+            path.unlink()
+        self.assertEqual(own, cache.own_catalogs())
+        self.assertFalse(catalog.exists)
+
+    def test_a_cache_that_never_was_owns_nothing(self):
+        for directory in (self.path(), self.path('none')):
+            catalog = facade.Catalog(f'{directory}/c.sqlite')
+            cache = dataclasses.replace(self.cache, catalog=catalog)
+            self.assertEqual(frozenset(), cache.own_catalogs())
 
 
 class NotifyTest(base.CacheTestCase):

@@ -116,6 +116,13 @@ class ExceptionsTest(base.TestCase):
     def test_a_missing_value_is_a_mistake_of_ours(self):
         self.assertRaises(KeyError, exceptions.DiskNotFound, name='x')
 
+    def test_an_update_without_answer_has_a_remedy(self):
+        error = exceptions.UpdateNotMade(
+            pool='Volume group vg', what='vm1', reason='Late.', action='a'
+        )
+        for each in ('vm1: Late. ', 'Retry the request. ', 'Check the VIOS'):
+            self.assertIn(each, str(error))
+
     def test_percent_signs_in_values_are_harmless(self):
         error = exceptions.DiskNotFound(name='100%s', pool='%(secret)s')
         self.assertEqual('There is no disk "100%s" in %(secret)s.', str(error))

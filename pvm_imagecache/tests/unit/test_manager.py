@@ -346,7 +346,13 @@ class FindTest(ManagerTestCase):
         self.assertEqual('', self.manager.other_catalog_of(own))
         self.assertEqual('5e1f0c2a', self.manager.other_catalog_of(other))
         self.catalog.broken = {'identity.own'}
-        self.assertEqual('', self.manager.other_catalog_of(other))
+        for disk in (own, other):
+            self.assertRaises(
+                exceptions.CatalogError, self.manager.other_catalog_of, disk
+            )
+        self.assertEqual(
+            '', self.manager.other_catalog_of(self.driver.add('unlabelled'))
+        )
 
     def test_usage_counts_images_bytes_and_actions(self):
         self.create()

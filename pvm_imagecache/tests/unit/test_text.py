@@ -133,7 +133,10 @@ class OneLineTest(base.TestCase):
         )
 
     def test_an_error_without_a_text_is_shown_by_its_type(self):
-        self.assertEqual('ValueError', text_module.one_line(ValueError()))
+        for empty in ('', ' ', '.', ' . ', '. .'):
+            self.assertEqual(
+                'ValueError', text_module.one_line(ValueError(empty))
+            )
 
 
 class ListedTest(base.TestCase):

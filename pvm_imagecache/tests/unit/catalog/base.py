@@ -23,13 +23,13 @@ import threading
 import time
 
 import fixtures
-import hypothesis
 from oslotest import base
 
 from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import boot_clock
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
+from pvm_imagecache.tests.unit import base as unit_base
 
 #: Limit of a wait that should end at once; never a figure that is tested.
 PATIENCE = 30
@@ -42,13 +42,7 @@ READY = models.State.READY
 EVICTING = models.State.EVICTING
 QUARANTINED = models.State.QUARANTINED
 
-#: Examples differ from run to run, and may take long.
-generated = hypothesis.settings(
-    deadline=None,
-    max_examples=60,
-    database=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
+generated = unit_base.generated
 
 
 def image_of(content, image_id=IMAGE_ID, **values):

@@ -17,8 +17,10 @@ import contextlib
 import errno
 import glob
 import os
+import signal
 import sqlite3
 import stat
+import sys
 import tempfile
 import threading
 import time
@@ -28,7 +30,9 @@ from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import schema
 from pvm_imagecache.catalog import snapshot
+from pvm_imagecache.system import interrupts
 from pvm_imagecache.system import private_files
+from pvm_imagecache.system import terminal
 from pvm_imagecache.tests.unit.catalog import base
 
 _ADD = 'INSERT INTO pool_names (name, pool) VALUES (?, ?)'
@@ -153,6 +157,64 @@ class SessionTest(FileTestCase):
         self.assertIn('is full', str(error))
         self.file.close()
         self.add()
+
+
+class InterruptTest(FileTestCase):
+    """Ctrl-C at each line of a transaction."""
+
+    def setUp(self):
+        super().setUp()
+        for number in interrupts.SIGNALS:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        hook = sys.unraisablehook
+        self.addCleanup(setattr, sys, 'unraisablehook', hook)
+        self.patch(terminal, 'write', lambda message: None)
+        # A coverage tool has one.
+        self.addCleanup(sys.settrace, sys.gettrace())
+
+    def interrupt(self, at):
+        """Add a name; return whether a line was left to interrupt at."""
+        left = at
+
+        def on_line(frame, event, argument):
+            nonlocal left
+            if event == 'line':
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGINT)
+            return on_line
+
+        def on_call(frame, event, argument):
+            path = frame.f_code.co_filename
+            return on_line if path in traced else None
+
+        traced = (
+            catalog_file.__file__,
+            catalog_connection.__file__,
+            contextlib.__file__,
+        )
+        interrupts.install()
+        sys.settrace(on_call)
+        try:
+            self.add(f'interrupted {at}')
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        return left <= 0
+
+    def test_what_is_written_after_an_interrupt_is_stored(self):
+        at, interrupted = 1, True
+        while interrupted:
+            interrupted = self.interrupt(at)
+            name = f'after {at}'
+            self.add(name)
+            self.assertEqual(
+                [(name,)],
+                self.sql(f"SELECT name FROM pool_names WHERE name = '{name}'"),
+            )
+            at += 1
+        self.assertGreater(at, 50)
 
 
 class OpenTest(FileTestCase):

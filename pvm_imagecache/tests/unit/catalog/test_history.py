@@ -14,6 +14,7 @@
 """The history and its totals."""
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import platform_facts
 from pvm_imagecache.catalog import history as catalog_history
 from pvm_imagecache.catalog import models
 from pvm_imagecache.system import identity
@@ -51,6 +52,25 @@ class HistoryTest(base.CatalogTestCase):
             self.history.add('pool', 'hit', bytes_saved=gib, seconds=seconds)
         self.assertEqual(gib // 8, self.history.copy_rate('pool'))
         self.assertIsNone(self.history.copy_rate('other'))
+
+    def test_only_the_latest_events_show_the_rate_of_copies(self):
+        self.patch(catalog_history, '_LATEST', 3)
+        self.history.add('pool', 'hit', bytes_saved=1 << 30, seconds=1.0)
+        for rate in (1 << 30, 1 << 30, 1 << 30, None):
+            self.assertEqual(rate, self.history.copy_rate('pool'))
+            self.history.add('other', 'evicted')
+
+    def test_a_rate_that_no_storage_has_is_not_returned(self):
+        for number, (saved, seconds, expected) in enumerate(
+            (
+                (1 << 40, 1e-320, platform_facts.MOST_RATE),
+                (1 << 62, 1e-9, platform_facts.MOST_RATE),
+                (1 << 30, 1e9, platform_facts.LEAST_RATE),
+            )
+        ):
+            pool = f'pool{number}'
+            self.history.add(pool, 'hit', bytes_saved=saved, seconds=seconds)
+            self.assertEqual(expected, self.history.copy_rate(pool))
 
     def test_names_of_disks_are_found(self):
         self.history.add('pool', 'hit', disk_name='vm1')

@@ -22,7 +22,7 @@ from pvm_imagecache.tests.unit.catalog import base
 class IdentityFileTest(base.ClockTestCase):
     def setUp(self):
         super().setUp()
-        self.id = self.catalog.catalog_id
+        self.first_id = self.catalog.catalog_id
         self.file = self.path('state', identity_file.NAME)
 
     def replace(self, content=b'x' * 8192):
@@ -37,13 +37,13 @@ class IdentityFileTest(base.ClockTestCase):
         return self.catalog.catalog_id
 
     def test_a_corrupt_catalog_is_replaced_by_one_with_its_id(self):
-        self.assertEqual(self.id, self.replace())
-        self.assertEqual(self.id, self.replace(b''))
+        self.assertEqual(self.first_id, self.replace())
+        self.assertEqual(self.first_id, self.replace(b''))
 
     def test_a_new_state_directory_has_a_new_id(self):
         os.remove(self.file)
         found = self.replace(b'')
-        self.assertNotEqual(self.id, found)
+        self.assertNotEqual(self.first_id, found)
         with open(self.file, encoding='ascii') as file:
             self.assertEqual(f'{found}\n', file.read())
 
@@ -59,9 +59,9 @@ class IdentityFileTest(base.ClockTestCase):
         with open(self.file, 'w', encoding='ascii') as file:
             file.write('0' * 32)
         self.catalog.close()
-        self.assertEqual(self.id, self.catalog.catalog_id)
+        self.assertEqual(self.first_id, self.catalog.catalog_id)
         with open(self.file, encoding='ascii') as file:
-            self.assertEqual(self.id, file.read().strip())
+            self.assertEqual(self.first_id, file.read().strip())
 
     def test_what_is_no_file_of_the_owner_is_ignored(self):
         victim = self.path('victim')
@@ -70,7 +70,7 @@ class IdentityFileTest(base.ClockTestCase):
         os.remove(self.file)
         os.symlink(victim, self.file)
         found = self.replace(b'')
-        self.assertNotIn(found, (self.id, '1' * 32))
+        self.assertNotIn(found, (self.first_id, '1' * 32))
         with open(victim, encoding='ascii') as file:
             self.assertEqual('1' * 32, file.read())
         with private_files.opened(self.path('state')) as directory:

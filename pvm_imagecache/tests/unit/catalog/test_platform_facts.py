@@ -82,6 +82,34 @@ class PlatformFactsTest(base.ClockTestCase):
         self.assertEqual({}, self.facts.list('pool'))
         self.assertEqual(5, self.facts.read('other').granularity)
 
+    def test_an_invalid_record_voids_only_its_fact(self):
+        for change in (
+            "value = 'maybe'",
+            'value = 5',
+            "value = x'00'",
+            "measured_at = 'now'",
+            'measured_at = 9e99',
+            "platform = x'00'",
+            "reason = x'00'",
+        ):
+            self.facts.record(
+                'pool', {'keeps_labels': True, 'granularity': 5}, {}, 'V1'
+            )
+            self.sql(
+                f'UPDATE platform_facts SET {change}'
+                " WHERE fact = 'keeps_labels'"
+            )
+            self.assertEqual(
+                platform_facts.PlatformFacts(granularity=5),
+                self.facts.read('pool'),
+                change,
+            )
+            found = self.facts.list('pool')
+            self.assertEqual(['keeps_labels', 'granularity'], list(found))
+            self.assertIsNone(found['keeps_labels'].value)
+            self.assertIn('platform check', found['keeps_labels'].reason)
+            self.assertEqual('', found['keeps_labels'].platform)
+
     def test_a_fact_of_another_release_is_left_out(self):
         self.facts.record('pool', {'granularity': 5}, {}, '')
         self.sql("UPDATE platform_facts SET fact = 'moon', value = 'full'")

@@ -23,9 +23,9 @@ class PoolsTest(base.ClockTestCase):
         super().setUp()
         self.pools = self.catalog.pools
 
-    def test_labels_are_kept_until_a_disk_is_seen_without_its_own(self):
+    def test_labels_are_kept_once_a_disk_is_seen_with_its_own(self):
         # One that is seen with its label outweighs those without.
-        self.assertTrue(self.pools.keeps_labels('pool'))
+        self.assertFalse(self.pools.keeps_labels('pool'))
         for seen, kept in (
             (False, False),
             (False, False),
@@ -34,7 +34,21 @@ class PoolsTest(base.ClockTestCase):
         ):
             self.pools.record_labels('pool', seen)
             self.assertEqual(kept, self.open().pools.keeps_labels('pool'))
-        self.assertTrue(self.pools.keeps_labels('other'))
+        self.assertFalse(self.pools.keeps_labels('other'))
+
+    def test_a_measurement_outweighs_what_was_seen_before(self):
+        for seen, measured, kept in (
+            (True, False, True),
+            (False, False, True),
+            (False, True, False),
+            (False, True, False),
+            (False, False, False),
+            (True, True, True),
+            (False, True, False),
+            (True, False, True),
+        ):
+            self.pools.record_labels('pool', seen, measured=measured)
+            self.assertEqual(kept, self.open().pools.keeps_labels('pool'))
 
     def test_uploads_are_clean_only_if_that_is_recorded(self):
         self.assertFalse(self.pools.uploads_are_clean('pool'))

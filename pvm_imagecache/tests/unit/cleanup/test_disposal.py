@@ -18,6 +18,8 @@ import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import naming
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
 from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.cleanup import reconciler
@@ -210,26 +212,42 @@ class InstanceDiskWithoutLabelsTest(InstanceDiskTest):
 class UnknownLabelsTest(DisposalTestCase):
     """It is not known yet whether the pool keeps labels.
 
-    A disk without one, of the right name and size, may be foreign.
+    The process that created the first disk crashed before it saw its label.
     """
 
     def setUp(self):
         super().setUp()
         self.driver.keeps_labels = False
 
-    def test_a_disk_without_label_is_foreign(self):
+    def test_a_disk_without_label_of_that_name_and_size_is_ours(self):
         record = self.begin_base_image()
         entry = self.begin_instance_disk()
         self.driver.add(self.base_name)
         self.driver.add('disk')
+        self.assertIs(DELETED, self.dispose(record))
+        self.assertIs(DELETED, self.dispose(entry))
+        self.assertEqual([], self.driver.names())
+
+    def test_one_of_another_size_is_foreign(self):
+        record = self.begin_base_image()
+        entry = self.begin_instance_disk()
+        self.driver.add(self.base_name, 5)
+        self.driver.add('disk', 5)
         self.let_time_pass()
         self.assertIs(FOREIGN, self.dispose(record))
         self.assertIs(FOREIGN, self.dispose(entry))
         self.assertEqual({self.base_name, 'disk'}, set(self.driver.names()))
 
+    def test_a_disk_without_label_is_foreign_in_a_pool_that_keeps_them(self):
+        self.catalog.pools.record_labels('pool', True)
+        entry = self.begin_instance_disk()
+        self.driver.add('disk')
+        self.let_time_pass()
+        self.assertIs(FOREIGN, self.dispose(entry))
+        self.assertEqual(['disk'], self.driver.names())
+
     def test_a_disk_without_label_is_ours_once_our_labels_were_dropped(self):
         disposal.record_labels(self.cache, [self.driver.add('other')])
-        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
         self.deploy()
         self.assertFalse(self.catalog.pools.keeps_labels('pool'))
         self.driver.vanish('disk')
@@ -255,8 +273,46 @@ class UnknownLabelsTest(DisposalTestCase):
             disposal.record_labels,
             self.cache,
             [self.driver.add('new')],
-            just_created=True,
+            created_with=['label'],
         )
+
+
+class UpgradedPlatformTest(DisposalTestCase):
+    """A platform that kept labels, and drops them now."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        self.deploy()
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.driver.keeps_labels = False
+        self.entry = self.catalog.instance_disks.start('pool', 'new', GIB)
+        self.driver.add('new')
+
+    def measure(self):
+        """What the platform check records."""
+        self.catalog.pools.record_labels('pool', False, measured=True)
+        self.catalog.platform_facts.record(
+            'pool', {'keeps_labels': False}, {}, ''
+        )
+
+    def test_a_disk_without_label_is_foreign_until_that_is_measured(self):
+        self.assertIs(FOREIGN, self.dispose(self.entry))
+
+    def test_a_disk_without_label_is_ours_afterwards(self):
+        self.measure()
+        # The disks of before have their labels still.
+        disposal.record_labels(self.cache, self.driver.snapshot().disks)
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+        self.assertIs(DELETED, self.dispose(self.entry))
+
+    def test_a_new_disk_with_its_label_outweighs_the_measurement(self):
+        self.measure()
+        self.driver.keeps_labels = True
+        image, _ = self.another('e3a5d5b6-8a1f-4f0f-9d0a-5d9b1b0c7e11')
+        self.deploy('vm2', image)
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.assertIs(FOREIGN, self.dispose(self.entry))
 
 
 class DisposePropertyTest(DisposalTestCase):
@@ -327,6 +383,29 @@ class DisposePropertyTest(DisposalTestCase):
         self.assertIsNot(ABSENT, result)
 
 
+class LongRequestTest(DisposalTestCase):
+    """How long a disk may appear that was requested with its size."""
+
+    def dispose_later(self, name, hours):
+        self.catalog.instance_disks.start('pool', name, 1 << 50)
+        (record,) = self.catalog.instance_disks.list('pool')
+        later = record.started_clock + hours * 3600
+        self.patch(self.catalog.clock, 'now', lambda: later)
+        return self.dispose(record)
+
+    def test_a_large_copy_may_appear_after_hours(self):
+        self.assertEqual(MAY_APPEAR, self.dispose_later('disk', 5))
+
+    def test_a_disk_of_a_platform_check_appears_within_an_hour(self):
+        # It asks for a disk that is larger than the pool.
+        name = naming.CHECK_DISK_PREFIX + 'ab12'
+        self.assertEqual(ABSENT, self.dispose_later(name, 1.01))
+
+    def test_a_disk_of_a_platform_check_is_awaited_for_an_hour(self):
+        name = naming.CHECK_DISK_PREFIX + 'ab12'
+        self.assertEqual(MAY_APPEAR, self.dispose_later(name, 0.9))
+
+
 class ShortenedLabelsTest(base.CacheTestCase):
     """A pool that keeps only the beginning of a label."""
 
@@ -342,6 +421,53 @@ class ShortenedLabelsTest(base.CacheTestCase):
         (result,) = removal.remove(self.cache, [self.record()])
         self.assertTrue(result.removed)
         self.assertEqual(['disk', 'vm2', 'vm3'], self.driver.names())
+
+    def test_a_shortened_label_is_not_kept(self):
+        self.deploy()
+        self.assertEqual(24, len(self.driver.find_disk('disk').label))
+        reconciler.reconcile(self.cache)
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+
+    def test_the_disk_of_a_process_that_knew_no_udid_is_removed(self):
+        for length in (1, 10, 11, 24, 29):
+            self.driver.label_length = length
+            record = self.catalog.base_images.start_fill(
+                'pool', self.base_name, self.image
+            )
+            self.driver.add(
+                self.base_name, label=ownership.label(record.fill_id)
+            )
+            self.assertIs(DELETED, disposal.dispose(self.cache, record))
+            self.assertEqual([], self.driver.names())
+            self.catalog.base_images.remove(record)
+
+    def test_one_with_the_rest_of_another_label_is_foreign(self):
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        for label in ('theirs', ownership.label('0' * 32)):
+            self.driver.add(self.base_name, label=label)
+            self.assertIs(FOREIGN, disposal.dispose(self.cache, record))
+            self.driver.vanish(self.base_name)
+
+    def test_one_is_foreign_where_another_disk_has_its_whole_label(self):
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        record = self.catalog.base_images.start_fill(
+            'pool', self.base_name, self.image
+        )
+        self.driver.add(self.base_name, label=ownership.label(record.fill_id))
+        self.driver.label_length = None
+        self.driver.add('other', label=ownership.label('0' * 32))
+        self.assertIs(FOREIGN, disposal.dispose(self.cache, record))
+
+    def test_a_disk_of_another_catalog_is_not_replaced(self):
+        theirs = self.driver.add(
+            self.base_name,
+            label=ownership.label(models.with_catalog('0' * 32, '0a1b2c3d')),
+        )
+        self.check(self.deploy(), instance_disk.Outcome.BYPASS)
+        self.assertEqual(theirs, self.driver.find_disk(self.base_name))
 
     def test_an_incomplete_disk_is_known_by_its_udid(self):
         self.leave_behind()

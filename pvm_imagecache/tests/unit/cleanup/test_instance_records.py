@@ -110,6 +110,7 @@ class RecordedTest(InstanceRecordsTestCase):
         self.assertEqual(disk, self.driver.find_disk('other'))
 
     def test_the_record_of_a_mapped_disk_is_replaced(self):
+        self.catalog.pools.record_labels('pool', True)
         stale = self.start()
         disk = self.appear(stale)
         self.driver.taken = {'disk'}
@@ -129,13 +130,12 @@ class RecordedTest(InstanceRecordsTestCase):
         self.assertFalse(self.is_locked())
 
 
-class DroppedLabelsTest(InstanceRecordsTestCase):
-    """The pool drops labels: name and size identify a disk without UDID."""
+class UnknownLabelsTest(InstanceRecordsTestCase):
+    """Nothing is known of labels: name and size identify a disk too."""
 
     def setUp(self):
         super().setUp()
         self.driver.keeps_labels = False
-        self.catalog.pools.record_labels('pool', False)
 
     def test_a_foreign_disk_of_the_name_survives_a_crash(self):
         theirs = self.driver.add('disk', content=b'theirs')
@@ -162,6 +162,14 @@ class DroppedLabelsTest(InstanceRecordsTestCase):
     def test_an_unused_name_is_recorded(self):
         with self.recorded() as entry:
             self.assertEqual([entry], self.entries())
+
+
+class DroppedLabelsTest(UnknownLabelsTest):
+    """The pool drops labels."""
+
+    def setUp(self):
+        super().setUp()
+        self.catalog.pools.record_labels('pool', False)
 
 
 class CarriedFillIdTest(InstanceRecordsTestCase):
@@ -191,6 +199,7 @@ class CarriedFillIdTest(InstanceRecordsTestCase):
         self.assertEqual(self.stale.fill_id, entry.fill_id)
 
     def test_the_record_stays_while_a_foreign_disk_has_the_name(self):
+        self.catalog.pools.record_labels('pool', True)
         theirs = self.driver.add('disk', 7, label='theirs')
         self.assertRaises(ZeroDivisionError, self.fail)
         (entry,) = self.entries()

@@ -287,7 +287,10 @@ class MayStillAppearTest(base.TestCase):
         for size, rate, hours in (
             (1 << 30, None, 1),
             (1 << 40, None, 36),
-            (1 << 40, 1 << 20, 1165),
+            (1 << 40, 1 << 23, 145),
+            # Seven days are the limit of all limits.
+            (1 << 40, 1, 168),
+            (1 << 62, None, 168),
             (1 << 40, 1 << 30, 1),
         ):
             self.assertTrue(
@@ -411,6 +414,17 @@ class IsOursTest(base.TestCase):
                 ownership.is_ours(disk_of(other), None, FILL_ID, GIB, True)
             )
 
+    @base.generated
+    @hypothesis.given(fill_ids, fill_ids, strategies.integers(1, 26))
+    def test_the_rest_of_a_shortened_label_must_be_that_of_the_record(
+        self, of_disk, of_record, length
+    ):
+        disk = disk_of(ownership.label(of_disk)[:length])
+        self.assertEqual(
+            ownership.label(of_record).startswith(disk.label),
+            ownership.is_ours(disk, None, of_record, GIB, False),
+        )
+
 
 class MayBeStaleTest(base.TestCase):
     @base.generated
@@ -420,6 +434,14 @@ class MayBeStaleTest(base.TestCase):
             label in ('', 'None'),
             ownership.may_be_stale(disk_of(label), {'0a1b2c3d'}),
         )
+
+    @base.generated
+    @hypothesis.given(fill_ids, catalogs, strategies.integers(11, 26))
+    def test_a_disk_with_a_shortened_label_is_not_stale(
+        self, fill_id, own, length
+    ):
+        disk = disk_of(ownership.label(fill_id)[:length])
+        self.assertFalse(ownership.may_be_stale(disk, {own}))
 
     @base.generated
     @hypothesis.given(fill_ids, catalogs)

@@ -451,6 +451,53 @@ class OtherPoolTest(ReconcilerTestCase):
             ['b_vm1'], [each.disk_name for each in self.disks.list('other')]
         )
 
+    def find_no(self, error):
+        """Let no pool but "other" be found."""
+        find = platforms.Access.sibling_with_id
+
+        def sibling_with_id(access, pool):
+            if pool != 'other':
+                raise error
+            return find(access, pool)
+
+        self.patch(platforms.Access, 'sibling_with_id', sibling_with_id)
+        self.disks.start('a pool', 'pvmic_chk_0003', 5)
+        self.disks.start('a pool', 'b_vm2', 5)
+        self.plant('pvmic_chk_0001')
+
+    def names_in_a_pool(self):
+        return [each.disk_name for each in self.disks.list('a pool')]
+
+    def test_a_record_is_dropped_with_its_pool(self):
+        self.find_no(
+            exceptions.VolumeGroupNotFound(name='', where='', known='')
+        )
+        found = reconciler.reconcile(self.cache)
+        self.assertEqual((), tuple(found.failed))
+        self.assertEqual(('pvmic_chk_0001',), found.removed)
+        self.assertEqual(['b_vm2'], self.names_in_a_pool())
+
+    def test_a_pool_of_another_vios_is_no_failure(self):
+        self.find_no(exceptions.VolumeGroupElsewhere(name='vg2', vios='vios2'))
+        with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
+            found = reconciler.reconcile(self.cache)
+            reconciler.reconcile(self.cache)
+        (message,) = logs.output
+        self.assertIn('vios2', message)
+        self.assertIn('pvmic_chk_0003', message)
+        self.assertEqual((), tuple(found.failed))
+        self.assertEqual(('pvmic_chk_0001',), found.removed)
+        self.assertEqual(2, len(self.names_in_a_pool()))
+
+    def test_a_pool_that_cannot_be_searched_stops_no_other_one(self):
+        self.find_no(exceptions.PowerVMError(reason='down'))
+        found = reconciler.reconcile(self.cache)
+        self.assertEqual(
+            [('pvmic_chk_* in a pool', 'PowerVM: down')], list(found.failed)
+        )
+        self.assertEqual(('pvmic_chk_0001',), found.removed)
+        self.assertEqual(2, len(self.names_in_a_pool()))
+
     def test_a_pool_that_cannot_be_read_is_a_failure_of_its_own(self):
         self.plant('pvmic_chk_0001')
 

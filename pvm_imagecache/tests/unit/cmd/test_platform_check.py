@@ -52,12 +52,17 @@ class PlatformTest(cases.CommandTestCase):
 
     def test_a_table_wraps_long_messages(self):
         self.driver.space = 'not enough space ' * 20
-        table = self.run_command(
-            'platform', 'check', '--yes', '--max-width', '100'
-        )
-        self.assertLessEqual(max(map(len, table.splitlines())), 100)
-        self.assertIn('| granularity ', table)
-        self.assertNotIn('Field', table)
+        self.run_command('platform', 'check', '--yes')
+        for columns, options, width in (
+            ('0', (), 120),
+            ('150', (), 150),
+            ('150', ('--max-width', '100'), 100),
+        ):
+            self.useFixture(base.environment('COLUMNS', columns))
+            table = self.run_command('platform', 'show', *options)
+            self.assertLessEqual(max(map(len, table.splitlines())), width)
+            self.assertIn('| granularity ', table)
+            self.assertNotIn('Field', table)
 
     def test_facts_are_out_of_date_after_an_upgrade(self):
         self.run_command('platform', 'check', '--yes')

@@ -11,6 +11,7 @@
 #    under the License.
 import io
 
+from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import answers
 from pvm_imagecache.tests.unit import base
 
@@ -33,6 +34,27 @@ class ReadTest(base.TestCase):
                 return b'x' * size
 
         self.assertIsNone(answers.read(Endless(), 1 << 20))
+
+
+class SizeTest(base.TestCase):
+    def test_sizes_are_in_bytes(self):
+        for gib, size in (
+            (None, 0),
+            ('', 0),
+            (0, 0),
+            (2, 2 << 30),
+            ('0.5', 1 << 29),
+            (' 1 ', 1 << 30),
+        ):
+            self.assertEqual(size, answers.size(gib))
+
+    def test_what_is_no_finite_number_is_an_error(self):
+        for gib in (float('nan'), 'inf', '-1e309', 'x' * 5000, '\x1b[2J'):
+            error = self.assertRaises(
+                exceptions.PowerVMError, answers.size, gib
+            )
+            self.assertLess(len(str(error)), 200)
+            self.assertTrue(str(error).isprintable())
 
 
 class DocumentTest(base.TestCase):

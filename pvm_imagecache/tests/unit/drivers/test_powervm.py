@@ -389,6 +389,13 @@ class UpdateAttemptsTest(base.TestCase):
         self.assertEqual(3, self._update(412, 412))
         self.assertEqual([0, 1], self.pauses)
 
+    def test_there_are_more_attempts_while_patience_lasts(self):
+        many = [412] * (powervm.UPDATE_ATTEMPTS + 5)
+        self.assertIsNone(self._update(*many))
+        self.assertEqual(
+            len(many) + 1, self._update(*many, patience=base.PATIENCE)
+        )
+
     def test_other_errors_end_the_update(self):
         for status in (400, 404, 500, 503):
             self.assertRaises(

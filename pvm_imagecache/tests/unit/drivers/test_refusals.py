@@ -67,11 +67,19 @@ class IsLikeTest(base.BaseTestCase):
         self.assertFalse(refusals.is_like(_MKLV, '', None))
         self.assertFalse(refusals.is_like('', None, None))
 
+    def test_without_another_refusal_nothing_is_known(self):
+        # The platform may say this for every reason.
+        generic = 'The request could not be completed by the VIOS.'
+        for learned in (generic, f'{_VOLUMES} {_MKLV}'):
+            for unlike in (None, ''):
+                self.assertFalse(refusals.is_like(learned, learned, unlike))
+            self.assertTrue(refusals.is_like(learned, learned, _NAME))
+
     def test_words_in_common_with_another_refusal_say_nothing(self):
         same = f'{_VOLUMES} {_MKLV}'
         self.assertFalse(refusals.is_like(same, same, same))
         same = 'It did not work at all'
-        self.assertTrue(refusals.is_like(same, same, None))
+        self.assertTrue(refusals.is_like(same, same, _NAME))
         self.assertFalse(refusals.is_like(same, same, same))
 
     def test_without_codes_the_words_decide_but_not_names_and_numbers(self):

@@ -86,6 +86,7 @@ class MemoryPowerVM(powervm.AdapterSource):
         creates and deletes; an error that it raises is the answer.
     :ivar others: the other volume groups of the VIOS; None if they cannot be
         read.
+    :ivar mapped: names of the disks that partitions use.
     :ivar before_answer: called with the answer of an update that was carried
         out; may change it, or raise.
     """
@@ -94,6 +95,7 @@ class MemoryPowerVM(powervm.AdapterSource):
         super().__init__(powervm.Connection(timeout=timeout))
         self.wrapper = recorded()
         self.others = []
+        self.mapped = set()
         self.requests = []
         self.timeouts = []
         self.updates = []
@@ -114,9 +116,13 @@ class MemoryPowerVM(powervm.AdapterSource):
 
     def group(self, lock_directory, **kwargs):
         """Return the volume group for a test."""
-        return volume_group.VolumeGroup(
+        found = volume_group.VolumeGroup(
             self, 'vios', 'vg', 'image_pool', lock_directory, **kwargs
         )
+        found.mapped = lambda disks: {
+            each for each in disks if each.name in self.mapped
+        }
+        return found
 
     def close(self):
         """There is no session."""

@@ -16,6 +16,7 @@ from oslo_utils import units
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.platform_check import bench as bench_module
 from pvm_imagecache.tests.unit import base
@@ -93,6 +94,21 @@ class BenchTest(base.CacheTestCase):
         self.assertRaises(exceptions.PowerVMTimedOut, self.bench.create)
         # It may still appear: the next cleanup runs look for it.
         self.assertEqual(1, len(self.recorded()))
+
+    def test_a_disk_that_cannot_be_identified_is_reported(self):
+        def create_foreign(new, source):
+            self.driver.add(new[0].name, label='theirs')
+            raise exceptions.PowerVMTimedOut(url='u', reason='r', hint='')
+
+        self.driver.make = create_foreign
+        self.patch(ownership, 'LONGEST_REQUEST', 0)
+        with self.assertLogs('pvm_imagecache', 'WARNING') as logs:
+            self.assertRaises(exceptions.PowerVMTimedOut, self.bench.create)
+        (name,) = self.driver.names()
+        self.assertEqual([name], self.bench.left)
+        self.assertIn(name, logs.output[-1])
+        # The next cleanup run decides again.
+        self.assertEqual([name], list(self.recorded()))
 
     def test_the_limits_hold_at_any_time(self):
         self.bench.create(count=6)

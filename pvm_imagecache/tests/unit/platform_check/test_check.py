@@ -126,6 +126,26 @@ class RunTest(CheckTestCase):
         )
         self.assertFalse(self.catalog.pools.keeps_labels('pool'))
 
+    def test_a_shortened_label_is_not_kept(self):
+        self.make()
+        for length in (10, 11, 27, 29):
+            self.driver.label_length = length
+            self.assertEqual((), self.check().failed)
+            self.assertIs(False, self.facts.keeps_labels)
+            self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+        self.driver.label_length = 30
+        self.check()
+        self.assertIs(True, self.facts.keeps_labels)
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+
+    def test_labels_that_were_kept_before_an_upgrade_are_so_no_more(self):
+        self.make()
+        self.check()
+        self.assertTrue(self.catalog.pools.keeps_labels('pool'))
+        self.driver.keeps_labels = False
+        self.check()
+        self.assertFalse(self.catalog.pools.keeps_labels('pool'))
+
     def test_every_granularity_is_found(self):
         for shift in range(20, 32):
             self.make(granularity=1 << shift)

@@ -49,12 +49,14 @@ class EffectsTest(base.BaseTestCase):
 
     def test_only_words_with_one_meaning_are_used(self):
         generic = '0516-822 mklv: Unable to create logical volume.'
-        for fact in ('no_space_words', 'name_exists_words'):
+        facts = ('no_space_words', 'name_exists_words')
+        for fact, other in (facts, facts[::-1]):
+            measured = {fact: 'a b c d ef gh no place left', other: generic}
+            self.assertIn('is treated as', self.effect(fact, **measured))
+            self.assertIn('says the same', self.effect(other, **measured))
             self.assertIn(
-                'is taken for',
-                self.effect(fact, **{fact: 'a b c d ef gh no place left'}),
+                'is not known', self.effect(fact, **{fact: measured[fact]})
             )
-            self.assertIn('Not used', self.effect(fact, **{fact: generic}))
         self.assertIn(
             'Not used',
             self.effect(
@@ -63,6 +65,18 @@ class EffectsTest(base.BaseTestCase):
                 name_exists_words='It did not work',
             ),
         )
+
+    def test_the_effect_is_that_of_the_value(self):
+        for fact, if_true, if_false in (
+            ('keeps_labels', 'The label identifies', 'Name and size'),
+            ('copies_into_larger', 'is a copy of', 'is downloaded'),
+            ('names_per_vios', 'is looked for', 'do not matter'),
+            ('stale_etag_refused', 'cannot delete', 'can delete'),
+            ('accepts_qcow2', 'as they are', 'refused by PowerVM'),
+            ('copies_side_by_side', 'as one copy', 'one after another'),
+        ):
+            self.assertIn(if_true, self.effect(fact, **{fact: True}))
+            self.assertIn(if_false, self.effect(fact, **{fact: False}))
 
     def test_a_large_granularity_is_accounted_for(self):
         self.assertIn(

@@ -13,7 +13,9 @@
 """Tests of the probes of a platform check, beside those of a check."""
 
 import threading
+import types
 
+import fixtures
 from oslotest import base
 
 from pvm_imagecache import platform_facts
@@ -34,6 +36,31 @@ class ProbesTest(base.BaseTestCase):
     def test_what_a_probe_does_follows_would(self):
         for each in probes.ALL:
             self.assertRegex(each.what, r'^[a-z]+ .*[^.]$')
+
+
+class UploadTest(base.BaseTestCase):
+    def test_the_rate_is_that_of_all_uploads_together(self):
+        clock = types.SimpleNamespace(now=0.0)
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'pvm_imagecache.platform_check.probes.time',
+                types.SimpleNamespace(monotonic=lambda: clock.now),
+            )
+        )
+        sizes = []
+
+        class Bench:
+            def upload(self, disk, size):
+                sizes.append(size)
+                clock.now += 2
+
+        for number in (1, 3):
+            clock.now = 0.0
+            self.assertEqual(
+                probes.UPLOAD_SIZE // 2,
+                probes._upload(Bench(), [object()] * number),
+            )
+        self.assertEqual([probes.UPLOAD_SIZE] * 4, sizes)
 
 
 class AtOnceTest(base.BaseTestCase):

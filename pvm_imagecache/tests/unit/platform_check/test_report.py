@@ -52,6 +52,20 @@ class RowsTest(base.BaseTestCase):
         self.assertEqual('no', found['copy_rate'].reason)
         self.assertIsNone(found['upload_rate'].measured_at)
 
+    def test_an_invalid_record_has_no_time(self):
+        self.records['copy_rate'] = models.PlatformFact(
+            None, 'invalid', 0.0, 0.0, ''
+        )
+        found = {each.fact: each for each in report.rows(self.records, 'new')}
+        self.assertEqual(
+            (None, 'invalid', report.State.UNKNOWN),
+            (
+                found['copy_rate'].measured_at,
+                found['copy_rate'].reason,
+                found['copy_rate'].state,
+            ),
+        )
+
     def test_a_fact_of_another_level_is_out_of_date(self):
         found = self.states('new')
         self.assertEqual(
@@ -69,6 +83,8 @@ class RowsTest(base.BaseTestCase):
         records = self.records.values()
         self.assertTrue(report.is_out_of_date(records, 'new'))
         self.assertFalse(report.is_out_of_date((), 'new'))
+        invalid = models.PlatformFact(None, 'invalid', 0.0, 0.0, '')
+        self.assertFalse(report.is_out_of_date([invalid], 'new'))
         self.assertFalse(
             report.is_out_of_date([self.records['copy_rate']], 'new')
         )

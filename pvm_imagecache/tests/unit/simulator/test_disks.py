@@ -19,6 +19,7 @@ from hypothesis import strategies
 from oslotest import base
 
 from pvm_imagecache.simulator import disks
+from pvm_imagecache.tests.unit import base as unit_base
 
 MIB = 1 << 20
 
@@ -44,7 +45,7 @@ class DiskFilesTest(base.BaseTestCase):
         self.assertEqual(0o700, os.stat(self.directory).st_mode & 0o777)
         self.assertEqual(0o600, os.stat(self.files.path(name)).st_mode & 0o777)
 
-    @hypothesis.settings(max_examples=25, deadline=None)
+    @hypothesis.settings(unit_base.generated, max_examples=25)
     @hypothesis.given(
         strategies.integers(1, 12 * MIB),
         strategies.lists(

@@ -275,6 +275,15 @@ class LocksTest(base.TestCase):
         )
         self.assertIn(self.path('locks', 'a.lock'), str(error))
 
+    def test_a_holder_cannot_keep_others_waiting_forever(self):
+        with self.locks.hold('a', 0) as held:
+            held.announce(1e11)
+            self.assertEqual(locks.LONGEST_WAIT, self.locks.announced('a'))
+            self.patch(locks, 'LONGEST_WAIT', 0.05)
+            # Each attempt would have seconds left.
+            self._refused(timeout=lambda: self.locks.announced('a'))
+            self._refused(timeout=lambda: 10.0)
+
     def test_a_holder_announces_how_long_it_needs_a_lock(self):
         self.assertEqual(0.0, self.locks.announced('a'))
         with self.locks.hold('a', 0) as held:
@@ -284,3 +293,42 @@ class LocksTest(base.TestCase):
             self.assertEqual(f'process {os.getpid()}', self._refused().holder)
         with self.locks.hold('a', 0):
             self.assertEqual(0.0, self.locks.announced('a'))
+
+    def announce_and_die(self, seconds):
+        """Have a process die that holds the lock and has announced."""
+        child = os.fork()
+        if not child:
+            try:
+                with self.locks.hold('a', 0) as held:
+                    held.announce(seconds)
+                    os.kill(os.getpid(), signal.SIGKILL)
+            finally:
+                os._exit(1)
+        self.assertEqual(signal.SIGKILL, os.waitpid(child, 0)[1])
+
+    def test_what_a_dead_process_announced_is_left_over(self):
+        self.announce_and_die(500.0)
+        with self.locks.hold('a', 0) as held:
+            self.assertTrue(499 < held.left_over() <= 502)
+            held.announce(900.0)
+            self.assertTrue(499 < held.left_over() <= 502)
+        # Whoever holds it next may die as well, and nothing is forgotten.
+        with self.locks.hold('a', 0) as held:
+            self.assertTrue(499 < held.left_over() <= 502)
+
+    def test_what_was_announced_ends_with_the_lock(self):
+        with self.locks.hold('a', 0) as held:
+            held.announce(500.0)
+        with self.locks.hold('a', 0) as held:
+            self.assertEqual(0.0, held.left_over())
+
+    def test_what_is_over_is_not_left_over(self):
+        self.announce_and_die(-2.0)
+        with self.locks.hold('a', 0) as held:
+            self.assertEqual(0.0, held.left_over())
+        self.assertEqual(0.0, self.locks.announced('a'))
+
+    def test_a_forged_announcement_is_bounded(self):
+        self.announce_and_die(1e11)
+        with self.locks.hold('a', 0) as held:
+            self.assertEqual(locks.LONGEST_WAIT, held.left_over())

@@ -14,7 +14,9 @@ import socket
 import struct
 import time
 import unittest
+from unittest import mock
 
+from pvm_imagecache.system import socket_diag
 from pvm_imagecache.system import socket_owner
 from pvm_imagecache.tests.unit import base
 
@@ -86,6 +88,31 @@ class PeersTest(base.TestCase):
         accepted, _ = listener.accept()
         self.addCleanup(accepted.close)
         self.assertEqual({os.getuid()}, socket_owner.peers(connected))
+
+    def test_the_tables_and_the_kernel_agree(self):
+        for address in ('127.0.0.1', '::1', '::'):
+            listener = _listen(address)
+            self.addCleanup(listener.close)
+            connected = self.connect(
+                '127.0.0.1' if address == '::' else address,
+                listener.getsockname()[1],
+            )
+            accepted, _ = listener.accept()
+            self.addCleanup(accepted.close)
+            asked = socket_owner.peers(connected)
+            with mock.patch.object(
+                socket_diag, 'owner', side_effect=socket_diag.NotAvailable
+            ):
+                self.assertEqual(asked, socket_owner.peers(connected))
+
+    def test_a_kernel_that_does_not_tell_is_replaced_by_the_tables(self):
+        listener = _listen()
+        self.addCleanup(listener.close)
+        connected = self.connect('127.0.0.1', listener.getsockname()[1])
+        with mock.patch.object(
+            socket_diag, 'owner', side_effect=socket_diag.NotAvailable
+        ):
+            self.assertEqual({os.getuid()}, socket_owner.peers(connected))
 
     def test_a_connection_is_open_until_the_other_end_closes_it(self):
         listener = _listen()

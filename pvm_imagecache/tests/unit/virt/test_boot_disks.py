@@ -66,6 +66,18 @@ class BootDisksTest(base.TestCase):
         self.disks.delete(boot_disks.Attached('disk', 'udid'), 'for')
         self.images.delete_disk.assert_called_once_with('disk', context='for')
 
+    def test_a_disk_whose_owner_cannot_be_read_is_kept_without_failure(self):
+        self.images.other_catalog_of.side_effect = exceptions.CatalogError(
+            path='/state/catalog', reason='it is locked'
+        )
+        with self.assertLogs('pvm_imagecache', 'ERROR') as logs:
+            self.disks.delete_named('disk', None)
+        self.assertIn('/state/catalog', logs.output[0])
+        self.assertIn('"pvm-imagecache disk delete"', logs.output[0])
+        self.images.delete_disk.assert_not_called()
+        self.disks.delete(boot_disks.Attached('disk', 'udid'), 'for')
+        self.images.delete_disk.assert_called_once_with('disk', context='for')
+
     def _create(self, *outcomes):
         self.images.create_disk.side_effect = outcomes
         noted = []

@@ -13,6 +13,7 @@
 """Tests of the access to the platform of a volume group."""
 
 from oslo_utils import units
+from pypowervm import const as pvm_const
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import base as driver_base
@@ -89,8 +90,9 @@ class AccessTest(base.TestCase):
     def test_the_limit_of_logical_volumes_is_read(self):
         self.assertEqual(1024, self.access.logical_volume_limit())
         element = self.powervm.wrapper.entry.element.element
+        tag = f'{{{pvm_const.UOM_NS}}}MaximumLogicalVolumes'
         for text, expected in (('0', None), ('', None), ('x', None)):
-            element.find(access._LIMIT_TAG).text = text
+            element.find(tag).text = text
             self.assertEqual(expected, self.access.logical_volume_limit())
 
     def test_siblings_are_found_by_name_and_id(self):

@@ -17,6 +17,7 @@ from hypothesis import strategies
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import platform_facts
+from pvm_imagecache.cleanup import ownership
 from pvm_imagecache.drivers import base as driver_base
 from pvm_imagecache.drivers.localdisk import changes
 from pvm_imagecache.drivers.localdisk import vg_document
@@ -260,17 +261,58 @@ class UnansweredTest(base.TestCase):
         ):
             self.assertFalse(self._is_ours(disk, labelled))
 
-    def test_the_name_is_enough_in_a_pool_without_labels(self):
-        plain = driver_base.Disk('a', 'u', GIB, 'None')
-        self.assertTrue(self._is_ours(plain, driver_base.Disk('b', 'v', GIB)))
+    def test_what_is_left_of_a_label_and_the_capacity_are_enough(self):
+        label = ownership.label('0123456789' * 3 + '01-89abcdef')
+        new = driver_base.NewDisk('a', GIB, 'raw', label)
+        for length, capacity, is_ours in (
+            (len(label), 9 * GIB, True),
+            (len(label) - 1, GIB, True),
+            (len(label) - 1, 9 * GIB, False),
+            (16, GIB, True),
+            (16, GIB - 1, False),
+            # The last digits that are left must not be few.
+            (15, GIB, True),
+            (14, GIB, False),
+            (11, GIB, False),
+        ):
+            disk = driver_base.Disk('a', 'u', capacity, label[:length])
+            for doubtful in ((), ('a',)):
+                self.assertEqual(
+                    is_ours,
+                    bool(changes.unanswered([new], [disk], (), doubtful)),
+                    (length, capacity),
+                )
+        other = driver_base.Disk('a', 'u', GIB, label[:15] + 'x')
+        self.assertEqual([], changes.unanswered([new], [other], ()))
+
+    def test_only_labels_of_ours_can_be_shortened(self):
+        new = driver_base.NewDisk('a', GIB, 'raw', 'some_label_of_others')
+        disk = driver_base.Disk('a', 'u', GIB, 'some_label_of_other')
+        self.assertEqual([], changes.unanswered([new], [disk], ()))
+
+    def test_name_and_capacity_are_enough_in_a_pool_without_labels(self):
+        other = driver_base.Disk('b', 'v', GIB)
+        for capacity, is_ours in (
+            (GIB - 1, False),
+            (GIB, True),
+            (4 * GIB, True),
+            (5 * GIB, False),
+        ):
+            plain = driver_base.Disk('a', 'u', capacity, 'None')
+            self.assertEqual(is_ours, self._is_ours(plain, other), capacity)
 
     def test_a_request_without_label_owns_no_labelled_disk(self):
         labelled = driver_base.Disk('b', 'v', GIB, 'any')
-        plain = driver_base.Disk('a', 'u', GIB)
-        self.assertTrue(self._is_ours(plain, labelled, label=None))
-        self.assertFalse(
-            self._is_ours(driver_base.Disk('a', 'u', GIB, 'any'), label=None)
-        )
+        for capacity, label, is_ours in (
+            (GIB, '', True),
+            (5 * GIB, '', False),
+            (GIB, 'any', False),
+            (GIB, 'a_label_of_many_characters', False),
+        ):
+            disk = driver_base.Disk('a', 'u', capacity, label)
+            self.assertEqual(
+                is_ours, self._is_ours(disk, labelled, label=None)
+            )
 
 
 class NameInUseTest(base.TestCase):
@@ -330,7 +372,10 @@ class RaiseIfFullTest(base.TestCase):
             self._raise_if_full,
             '0516-814 mklv: Andere Platten gibt es nicht.',
             no_space_words=learned,
+            name_exists_words='A disk NAME exists already in group NAME.',
         )
+        # It may say the same if a name is in use.
+        self._raise_if_full(learned, no_space_words=learned)
         # The platform says the same if a name is in use.
         self._raise_if_full(
             learned, no_space_words=learned, name_exists_words=learned
@@ -351,7 +396,16 @@ class LearnedNameInUseTest(base.TestCase):
         self.assertIsNone(self.named(message, 'web', 'db'))
         self.assertEqual(
             'web',
-            self.named(message, 'web', 'db', name_exists_words=learned),
+            self.named(
+                message,
+                'web',
+                'db',
+                name_exists_words=learned,
+                no_space_words='0516-404 allocp: no space',
+            ),
+        )
+        self.assertIsNone(
+            self.named(message, 'web', 'db', name_exists_words=learned)
         )
         self.assertIsNone(
             self.named(

@@ -523,6 +523,101 @@ class LostAnswerTest(VolumeGroupTestCase):
             )
             self.assertEqual(self.before, self.powervm.names())
 
+    def refuse_beside(self, name, *, status=500, reason='', gib=1, label=''):
+        """Refuse an update while another client creates a disk."""
+
+        def before(created, deleted):
+            if created:
+                self.powervm.plant(name, 'theirs', gib, label)
+                raise volume_groups.refusal(status, reason)
+
+        self.powervm.before_update = before
+
+    def change_two(self, label='ours'):
+        self.assertRaises(
+            exceptions.PVMImageCacheError,
+            self.group.change,
+            [Create(new(name, label=label)) for name in ('b', 'c')],
+        )
+
+    def test_a_disk_whose_name_is_in_use_is_not_deleted(self):
+        for reason in (
+            '0516-360 mklv: b is already used',
+            '0516-360 mklv: The name is already used',
+            '0516-360 mklv: b or c is already used',
+        ):
+            self.refuse_beside('b', reason=reason)
+            self.change_two()
+            self.assertEqual([*self.before, 'b'], self.powervm.names())
+            theirs = self.powervm.disk('b')
+            self.powervm.wrapper.virtual_disks.remove(theirs)
+            self.powervm.touch()
+
+    def test_a_disk_of_another_capacity_is_not_deleted(self):
+        self.refuse_beside('b', gib=9)
+        self.change_two()
+        self.assertEqual([*self.before, 'b'], self.powervm.names())
+
+    def test_no_disk_is_deleted_by_its_name_if_none_was_labelled(self):
+        self.refuse_beside('b')
+        self.change_two(label=None)
+        self.assertEqual([*self.before, 'b'], self.powervm.names())
+
+    def test_a_mapped_disk_is_not_deleted(self):
+        self.powervm.mapped = {'b'}
+        self.refuse_beside('b', label='ours')
+        self.change_two()
+        self.assertEqual([*self.before, 'b'], self.powervm.names())
+
+    def test_a_refusal_that_cannot_be_looked_into_is_no_answer(self):
+        # The records of the disks must stay: the update may have made them.
+        def fail(*args):
+            raise volume_groups.refusal(400)
+
+        def refuse(answer):
+            self.powervm.before_answer = lambda answer: None
+            self.powervm.before_update = fail
+            raise volume_groups.refusal(500)
+
+        self.powervm.before_answer = refuse
+        self.assertRaises(
+            exceptions.UpdateUnanswered,
+            self.group.change,
+            [Create(new(name, label='ours')) for name in ('b', 'c')],
+        )
+
+    def test_a_refused_inquiry_is_no_refusal_of_the_update(self):
+        def fail(*args):
+            raise volume_groups.refusal(400)
+
+        def lose(answer):
+            self.powervm.before_update = fail
+            self.patch(unanswered, '_MOST_REFUSALS', 0)
+            self.patch(self.group, 'read', fail_to_read)
+            raise pvm_exceptions.ConnectionError('reset by peer')
+
+        def fail_to_read():
+            raise exceptions.PowerVMRequestFailed(action='read', reason='no')
+
+        self.powervm.before_answer = lose
+        self.assertRaises(
+            exceptions.PowerVMUnreachable,
+            self.group.change,
+            [Create(new('a', label='ours'))],
+        )
+
+    def test_others_are_told_how_long_a_copy_may_take(self):
+        seen = []
+
+        def note(created, deleted):
+            seen.append(self.locks.announced(f'vg-{self.group.uuid}'))
+
+        self.powervm.before_update = note
+        self.group.change([self.copy()])
+        (seconds,) = seen
+        self.assertGreater(seconds, 1200)
+        self.assertLessEqual(seconds, self.powervm.timeouts[-1] + 1)
+
     def test_a_disk_is_not_trusted_as_long_as_the_update_may_run(self):
         # The disk is there, but PowerVM refuses all other updates.
         def busy(created, deleted):
@@ -670,7 +765,9 @@ class TimeLimitTest(VolumeGroupTestCase):
         self.assertEqual(3600, self.copy(None, 20))
         self.assertEqual(1024 * 128, self.copy(None, 1024))
         self.assertEqual(1024 * 4, self.copy(1 << 30, 1024))
-        self.assertEqual(1024 * 4096, self.copy(1 << 20, 1024))
+        self.assertEqual(1024 * 512, self.copy(8 << 20, 1024))
+        # The limit of all limits.
+        self.assertEqual(7 * 24 * 3600, self.copy(1, 1024))
 
     def _endless(self, module):
         init = module.Document.__init__

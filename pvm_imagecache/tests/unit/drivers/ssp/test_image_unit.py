@@ -241,6 +241,47 @@ class GetOrUploadTest(ImageUnitTestCase):
             for each in self.units_of_tier():
                 each.delete()
 
+    def start_another_host(self, **fault):
+        """Have it create the unit just before we do.
+
+        It saw no marker of ours, since it looked before there was one.
+        """
+        others, puts = [], []
+
+        def interfere(method, path):
+            puts.append(method == 'PUT')
+            if sum(puts) == 2 and not others:
+                others.append(None)
+                others[:] = [self.add(LAST), self.add(NAME)]
+                if fault:
+                    self.powervm.control.add_fault(**fault)
+
+        self.adapters.before_request = interfere
+        self.clock.events = [lambda: others[0].delete()]
+        return others
+
+    def test_the_unit_of_a_host_that_looked_earlier_is_used(self):
+        others = self.start_another_host()
+        unit = self.get()
+        self.assertEqual(others[1].udid, unit.udid)
+        self.assertEqual(0, self.opened)
+        self.assertEqual({NAME}, set(self.units()))
+
+    def test_the_unit_of_another_host_is_not_deleted(self):
+        # Whose unit it is cannot be seen without an answer.
+        others = self.start_another_host(
+            action='status', method='PUT', path_regex='LogicalUnit', status=500
+        )
+        self.assertRaises(pvm_exceptions.Error, self.get)
+        self.assertEqual(others[1].udid, self.units()[NAME]['udid'])
+        self.assertIn('can have created it', self.log.output)
+        self.clock.events.clear()
+        others[0].delete()
+        # Our marker stays, for an operator to delete.
+        (marker,) = set(self.units()) - {NAME}
+        self.assertIsNone(self.get())
+        self.assertEqual({NAME, marker}, set(self.units()))
+
     def units_of_tier(self):
         return pvm_storage.LUEnt.get(self.tier.adapter, parent=self.tier)
 
