@@ -1438,7 +1438,10 @@ class Program:
             if operation == name
         }
         if wanted and '' not in wanted:
-            return [int(number) for number in sorted(wanted)]
+            # How many there are is not the same in each run.
+            return sorted(
+                int(number) for number in wanted if int(number) <= count
+            )
         every = self._arguments.every
         first = self._seen % every
         self._seen += count
