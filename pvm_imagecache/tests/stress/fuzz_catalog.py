@@ -79,6 +79,8 @@ VALUES = (
     'zeroblob(20000000)',
     "'ready'",
 )
+#: What SQLite raises here; a message of it that is no text, too.
+_OF_SQLITE = (sqlite3.Error, OSError, UnicodeDecodeError)
 #: What the file beside the state directory holds.
 _VICTIM = b'kept'
 SCHEMAS = (
@@ -147,7 +149,7 @@ class Fuzz:
 
     def _run_sql(self, statement: str) -> str:
         with (
-            contextlib.suppress(sqlite3.Error, OSError),
+            contextlib.suppress(*_OF_SQLITE),
             contextlib.closing(sqlite3.connect(self.path)) as file,
             file,
         ):
@@ -156,7 +158,7 @@ class Fuzz:
 
     def _change_value(self) -> str:
         table = self.random.choice(TABLES)
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*_OF_SQLITE):
             with contextlib.closing(sqlite3.connect(self.path)) as file:
                 columns = [
                     each[1]
@@ -229,7 +231,7 @@ class Fuzz:
     def _write_log(self) -> str:
         """Leave a log of a crashed process, and change a byte of it."""
         log = self.state / 'catalog.sqlite-wal'
-        with contextlib.suppress(sqlite3.Error, OSError):
+        with contextlib.suppress(*_OF_SQLITE):
             copy = self.directory / 'copy'
             copy.write_bytes(self.original)
             with contextlib.closing(sqlite3.connect(copy)) as file:
