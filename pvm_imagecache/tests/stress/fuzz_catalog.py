@@ -79,6 +79,8 @@ VALUES = (
     'zeroblob(20000000)',
     "'ready'",
 )
+#: Bytes of a file that is read here; a truncated one can have many more.
+_MOST_CHANGED = 1 << 26
 #: What SQLite raises here; a message of it that is no text, too.
 _OF_SQLITE = (sqlite3.Error, OSError, UnicodeDecodeError)
 #: What the file beside the state directory holds.
@@ -177,7 +179,9 @@ class Fuzz:
         )
 
     def _change_bytes(self) -> str:
-        if not self.path.is_file() or not self.path.stat().st_size:
+        if not self.path.is_file() or (
+            not 0 < self.path.stat().st_size <= _MOST_CHANGED
+        ):
             return 'nothing'
         content = bytearray(self.path.read_bytes())
         end = self.random.choice((100, 4096, len(content)))
