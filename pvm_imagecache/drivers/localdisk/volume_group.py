@@ -248,6 +248,7 @@ class VolumeGroup:
 
     def _update(self, batch: list[changes.Request]) -> None:
         lost = 0
+        unanswered_requests: dict[changes.Request, Exception] = {}
         for attempt in powervm.update_attempts(
             self._met_another, self._left_over()
         ):
@@ -262,6 +263,7 @@ class VolumeGroup:
                 self.read() if attempt.number else self._start_from(batch)
             )
             pending = changes.apply(document, batch, self._adapters())
+            self._explain_taken(document, unanswered_requests)
             if not pending:
                 return
             before = document.udids
@@ -289,6 +291,7 @@ class VolumeGroup:
                     raise
                 if all(each.done for each in pending):
                     return
+                unanswered_requests |= dict.fromkeys(pending, error)
                 lost += 1
                 if lost > LOST_ANSWERS:
                     raise
@@ -416,11 +419,33 @@ class VolumeGroup:
                 error,
             )
 
+    def _explain_taken(
+        self,
+        document: vg_document.Document,
+        unanswered_requests: Mapping[changes.Request, Exception],
+    ) -> None:
+        """Say why names are taken by what an earlier update may have made.
+
+        The records of such disks must stay, so that a cleanup run deletes
+        them. A disk with the label of another client is not ours.
+        """
+        for request, error in unanswered_requests.items():
+            if not isinstance(request.error, exceptions.DiskExists):
+                continue
+            labels = {new.name: new.label for new in request.new_disks}
+            label = labels.get(request.error.name) or ''
+            if any(
+                disk.label in base.NO_LABEL or label.startswith(disk.label)
+                for disk in document.named(request.error.name)
+            ):
+                request.done = False
+                self._fail([request], exceptions.UpdateUnanswered, error)
+
     def _fail(
         self,
         requests: Iterable[changes.Request],
         kind: type[exceptions.UpdateUnanswered | exceptions.UpdateNotMade],
-        reason: exceptions.PowerVMError,
+        reason: Exception,
     ) -> None:
         for each in requests:
             if not each.done:
