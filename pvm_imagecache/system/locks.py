@@ -256,6 +256,8 @@ def _announced_until(descriptor: int) -> float:
 
 
 def _seconds_until(uptime: float) -> float:
+    if not uptime:
+        return 0.0
     return min(LONGEST_WAIT, max(0.0, uptime - _uptime()))
 
 
