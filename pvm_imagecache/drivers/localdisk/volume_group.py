@@ -427,17 +427,13 @@ class VolumeGroup:
         """Say why names are taken by what an earlier update may have made.
 
         The records of such disks must stay, so that a cleanup run deletes
-        them. A disk with the label of another client is not ours.
+        them. A disk that is certainly of another client is not ours.
         """
         for request, error in unanswered_requests.items():
             if not isinstance(request.error, exceptions.DiskExists):
                 continue
-            labels = {new.name: new.label for new in request.new_disks}
-            label = labels.get(request.error.name) or ''
-            if any(
-                disk.label in base.NO_LABEL or label.startswith(disk.label)
-                for disk in document.named(request.error.name)
-            ):
+            ours = changes.unanswered(request.new_disks, document.disks, ())
+            if request.error.name in {disk.name for disk in ours}:
                 request.done = False
                 self._fail([request], exceptions.UpdateUnanswered, error)
 

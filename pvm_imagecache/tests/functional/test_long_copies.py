@@ -132,7 +132,15 @@ class Incident48LongCopiesTestCase(incidents.IncidentTestCase):
         for way in ('queued', 'refused', 'busy'):
             self.powervm.control.change_settings(concurrent_updates=way)
             self.fault('latency', seconds=3.5)
+            seen = self.last_request()
             self.assertEqual(3, self.deploy_all().total(), way)
+            # The volume group must not be again as the late one expects it.
+            self.wait_until(
+                lambda seen=seen: all(
+                    row['seconds'] is not None
+                    for row in self.rows('VolumeGroup.update', seen)
+                )
+            )
             for name in self.names:
                 self.manager.delete_disk(name)
 

@@ -700,7 +700,7 @@ class LostAnswerTest(VolumeGroupTestCase):
 
     def test_a_taken_name_that_may_be_ours_is_no_disk_of_others(self):
         # What the update made cannot be deleted, nor identified.
-        for label in ('', 'None', 'imagecache_'):
+        for label in ('', 'None', 'imagecache_01234'):
 
             def plant(attempt, label=label):
                 if 'a' not in self.powervm.names():
