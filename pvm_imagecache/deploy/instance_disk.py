@@ -174,7 +174,7 @@ class InstanceDeploy:
                 unanswered = self._disks.unanswered(error.name)
                 if unanswered is None:
                     raise
-                # An attempt of this deploy has made it.
+                # An attempt of this deploy has created it.
                 raise unanswered from error
 
     # -- the ways to a disk

@@ -51,7 +51,7 @@ class NewDisks:
         self._possibly_created: set[str] = set()
         #: UDIDs of disks whose deletion was requested.
         self._discarded: set[str] = set()
-        #: By name: why it is not known whether a request made the disk.
+        #: By name: why it is not known whether a disk was created.
         self._unanswered: dict[str, exceptions.PVMImageCacheError] = {}
 
     def may_exist(self, name: str) -> bool:
@@ -65,12 +65,13 @@ class NewDisks:
     def unanswered(self, name: str) -> exceptions.PVMImageCacheError | None:
         """Return why it is not known whether a disk was created.
 
-        A name that is taken after that is taken by that disk.
+        If its name is in use after that, that disk has it.
 
         :param name: of the disk.
-        :returns: the error of the last such request, or None.
+        :returns: the error of the last such request; None if there was none,
+            or the disk is complete or was deleted.
         """
-        return self._unanswered.get(name)
+        return self._unanswered.get(name) if self.may_exist(name) else None
 
     def settle(self, name: str) -> None:
         """Note that a disk is complete.

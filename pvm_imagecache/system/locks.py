@@ -71,7 +71,8 @@ class Held:
 
         :param seconds: from now.
         """
-        self._write(_uptime() + seconds)
+        # This process may end so, too, and before the other announcement.
+        self._write(max(self._left_until, _uptime() + seconds))
         self._announces = True
 
     def withdraw(self) -> None:

@@ -424,10 +424,10 @@ class VolumeGroup:
         document: vg_document.Document,
         unanswered_requests: Mapping[changes.Request, Exception],
     ) -> None:
-        """Say why names are taken by what an earlier update may have made.
+        """Fail requests whose names are in use by what they have created.
 
-        The records of such disks must stay, so that a cleanup run deletes
-        them. A disk that is certainly of another client is not ours.
+        Their update was not answered. The records of the disks must stay, so
+        that a cleanup run deletes them.
         """
         for request, error in unanswered_requests.items():
             if not isinstance(request.error, exceptions.DiskExists):

@@ -92,6 +92,10 @@ class ChangingTest(NewDisksTestCase):
         self.assertEqual(
             [error, error, None], [self.disks.unanswered(n) for n in 'abc']
         )
+        self.disks.settle('a')
+        self.assertEqual(
+            [None, error], [self.disks.unanswered(n) for n in 'ab']
+        )
 
     def test_refused_request_creates_no_disk(self):
         self._fail(

@@ -316,6 +316,13 @@ class LocksTest(base.TestCase):
         with self.locks.hold('a', 0) as held:
             self.assertTrue(499 < held.left_over() <= 502)
 
+    def test_the_longer_one_of_two_dead_processes_is_left_over(self):
+        for first, second in ((500.0, 5.0), (5.0, 500.0)):
+            self.announce_and_die(first)
+            self.announce_and_die(second)
+            with self.locks.hold('a', 0) as held:
+                self.assertTrue(499 < held.left_over() <= 502)
+
     def test_what_was_announced_ends_with_the_lock(self):
         with self.locks.hold('a', 0) as held:
             held.announce(500.0)
