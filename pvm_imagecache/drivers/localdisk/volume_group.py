@@ -250,14 +250,14 @@ class VolumeGroup:
         lost = 0
         unanswered_requests: dict[changes.Request, Exception] = {}
         for attempt in powervm.update_attempts(
-            self._met_another, self._left_over()
+            self._met_another, self._orphaned_for()
         ):
             if attempt.number == powervm.UPDATE_ATTEMPTS:
                 LOG.warning(
                     'Volume group %(name)s: PowerVM refuses updates. It may '
-                    'still work on one of a process that ended; this update '
-                    'is sent again for up to %(seconds)d s.',
-                    {'name': self.name, 'seconds': self._left_over()},
+                    'still work on one of a crashed process; this update is '
+                    'retried for up to %(seconds)d s.',
+                    {'name': self.name, 'seconds': self._orphaned_for()},
                 )
             document = (
                 self.read() if attempt.number else self._start_from(batch)
@@ -333,16 +333,16 @@ class VolumeGroup:
             )
             or (
                 isinstance(error, exceptions.PowerVMBusy)
-                and self._left_over() > 0
+                and self._orphaned_for() > 0
             )
         )
 
-    def _left_over(self) -> float:
-        """Return for how long an update of a process that ended may go on.
+    def _orphaned_for(self) -> float:
+        """Return for how long an update of a crashed process may go on.
 
         PowerVM may refuse all others for so long.
         """
-        return self._lock.left_over() if self._lock else 0.0
+        return self._lock.orphaned() if self._lock else 0.0
 
     def _start_from(
         self, batch: Sequence[changes.Request]
@@ -500,7 +500,7 @@ class VolumeGroup:
         """Delete disks that an update made, of which no caller knows."""
         disks = list(disks)
         for attempt in powervm.update_attempts(
-            self._met_another, self._left_over()
+            self._met_another, self._orphaned_for()
         ):
             if not disks:
                 return
