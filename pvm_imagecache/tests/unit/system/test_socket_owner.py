@@ -161,3 +161,13 @@ class PeersTest(base.TestCase):
                     '127.0.0.1' if address == '::' else address, other.port
                 )
                 self.assertEqual({_NOBODY}, socket_owner.peers(connected))
+
+    @unittest.skipUnless(os.getuid() == 0, 'needs root')
+    def test_a_socket_of_no_process_does_not_belong_to_root(self):
+        # Older kernels report the user 0 for it.
+        other = _OtherUser('127.0.0.1', accepts=0)
+        self.addCleanup(other.end)
+        connected = self.connect('127.0.0.1', other.port)
+        unowned = socket_diag.Owner(uid=0, inode=0)
+        self.patch(socket_diag, 'owner', lambda local, remote: unowned)
+        self.assertEqual({_NOBODY}, socket_owner.peers(connected))
