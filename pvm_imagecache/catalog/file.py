@@ -138,8 +138,8 @@ class CatalogFile:
             SQLite reports an error in the block.
         :raises CatalogTooNew: if a newer release wrote the file.
         """
-        # An interrupt within would leave a transaction that nobody ends, and
-        # what is written next would be a part of it.
+        # An interrupt within would leave the transaction open, and the next
+        # writes would become a part of it.
         with interrupts.deferred(), self.session() as connection:
             if connection.in_transaction:
                 yield connection

@@ -168,7 +168,14 @@ class InstanceDeploy:
         if base.Capability.IMAGE_CACHE not in self._driver.capabilities:
             return self._through_pool()
         with self._on_record():
-            return self._with_retries()
+            try:
+                return self._with_retries()
+            except exceptions.DiskExists as error:
+                unanswered = self._disks.unanswered(error.name)
+                if unanswered is None:
+                    raise
+                # An attempt of this deploy has created it.
+                raise unanswered from error
 
     # -- the ways to a disk
 

@@ -51,6 +51,8 @@ class NewDisks:
         self._possibly_created: set[str] = set()
         #: UDIDs of disks whose deletion was requested.
         self._discarded: set[str] = set()
+        #: By name: why it is not known whether a disk was created.
+        self._unanswered: dict[str, exceptions.PVMImageCacheError] = {}
 
     def may_exist(self, name: str) -> bool:
         """Return whether an incomplete disk may exist.
@@ -59,6 +61,17 @@ class NewDisks:
         :returns: False if it is complete, was deleted, or never created.
         """
         return name in self._possibly_created
+
+    def unanswered(self, name: str) -> exceptions.PVMImageCacheError | None:
+        """Return why it is not known whether a disk was created.
+
+        If its name is in use after that, that disk has it.
+
+        :param name: of the disk.
+        :returns: the error of the last such request; None if there was none,
+            or the disk is complete or was deleted.
+        """
+        return self._unanswered.get(name) if self.may_exist(name) else None
 
     def settle(self, name: str) -> None:
         """Note that a disk is complete.
@@ -82,7 +95,11 @@ class NewDisks:
         self._possibly_created.update(names)
         try:
             yield
-        except (exceptions.PowerVMUnreachable, exceptions.DiskUnclear):
+        except (
+            exceptions.PowerVMUnreachable,
+            exceptions.DiskUnclear,
+        ) as error:
+            self._unanswered |= dict.fromkeys(names, error)
             raise
         except exceptions.PVMImageCacheError:
             # A rejected request creates none of its disks.

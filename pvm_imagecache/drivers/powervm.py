@@ -505,9 +505,9 @@ def update_attempts(
 
     :param may_repeat: whether an error of the update calls for another
         attempt; by default, if another process changed the object.
-    :param patience: seconds for which there are more attempts than that.
-    :returns: at most :data:`UPDATE_ATTEMPTS`; the caller raises an error if
-        the loop ends.
+    :param patience: seconds for which attempts continue in any case.
+    :returns: :data:`UPDATE_ATTEMPTS` attempts, or more while the patience
+        lasts; the caller raises an error if the loop ends.
     """
     end = time.monotonic() + patience
     for number in itertools.count():

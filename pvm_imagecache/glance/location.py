@@ -126,8 +126,9 @@ def regions(
     for each in catalog.get_endpoint_data_list(
         service_type=location.service_type, interface=None
     ):
-        found.setdefault(each.region_name or 'no region', set()).add(
-            (each.interface or '').removesuffix('URL')
+        # A malformed catalog can have anything there.
+        found.setdefault(str(each.region_name or 'no region'), set()).add(
+            str(each.interface or '').removesuffix('URL')
         )
     if found:
         return ', '.join(

@@ -62,8 +62,8 @@ class Held:
         self._descriptor = descriptor
         #: Until when a process that ended without releasing the lock has
         #: announced to need it.
-        self._left_until = _announced_until(descriptor)
-        self._write(self._left_until if self.left_over() else None)
+        self._orphaned_until = _announced_until(descriptor)
+        self._write(self._orphaned_until if self.orphaned() else None)
         self._announces = False
 
     def announce(self, seconds: float) -> None:
@@ -71,7 +71,8 @@ class Held:
 
         :param seconds: from now.
         """
-        self._write(_uptime() + seconds)
+        # This process may end so, too, and before the other announcement.
+        self._write(max(self._orphaned_until, _uptime() + seconds))
         self._announces = True
 
     def withdraw(self) -> None:
@@ -81,7 +82,7 @@ class Held:
         stays until its time is over: this process may end so, too.
         """
         if self._announces:
-            self._write(self._left_until if self.left_over() else None)
+            self._write(self._orphaned_until if self.orphaned() else None)
             self._announces = False
 
     def _write(self, until: float | None) -> None:
@@ -96,13 +97,13 @@ class Held:
             # The lock works without it, for example on a full disk.
             LOG.debug('Could not write the holder of a lock: %s', error)
 
-    def left_over(self) -> float:
-        """Return for how long a process that is gone would need the lock.
+    def orphaned(self) -> float:
+        """Return how long a crashed process had announced to need the lock.
 
         :returns: seconds from now, at most :data:`LONGEST_WAIT`; 0 if the
             last holder has announced nothing or released the lock.
         """
-        return _seconds_until(self._left_until)
+        return _seconds_until(self._orphaned_until)
 
 
 class LockDirectory:
@@ -256,6 +257,8 @@ def _announced_until(descriptor: int) -> float:
 
 
 def _seconds_until(uptime: float) -> float:
+    if not uptime:
+        return 0.0
     return min(LONGEST_WAIT, max(0.0, uptime - _uptime()))
 
 

@@ -11,7 +11,7 @@
 #    under the License.
 """Ask the kernel for the owner of one TCP socket of this host.
 
-The tables in /proc/net have all sockets, and reading them takes longer than
+The tables in /proc/net list all sockets. To read them takes longer than
 a request to PowerVM on a host with thousands of connections. The interface
 is described in sock_diag(7) and netlink(7).
 """
@@ -42,7 +42,7 @@ _PATIENCE: Final = 1.0
 
 
 class NotAvailable(Exception):
-    """This kernel does not tell, or there is no such socket."""
+    """The kernel does not report the owner, or has no such socket."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +63,8 @@ def owner(local: tuple[str, int], remote: tuple[str, int]) -> Owner:
 
     :param local: IP address and port of the socket, without an interface.
     :param remote: those of its other end.
-    :raises NotAvailable: if the kernel does not tell, or if no socket has
-        these addresses.
+    :raises NotAvailable: if the kernel does not report it, or if no socket
+        has these addresses.
     """
     try:
         with socket.socket(

@@ -248,20 +248,22 @@ class VolumeGroup:
 
     def _update(self, batch: list[changes.Request]) -> None:
         lost = 0
+        unanswered_requests: dict[changes.Request, Exception] = {}
         for attempt in powervm.update_attempts(
-            self._met_another, self._left_over()
+            self._met_another, self._orphaned_for()
         ):
             if attempt.number == powervm.UPDATE_ATTEMPTS:
                 LOG.warning(
                     'Volume group %(name)s: PowerVM refuses updates. It may '
-                    'still work on one of a process that ended; this update '
-                    'is sent again for up to %(seconds)d s.',
-                    {'name': self.name, 'seconds': self._left_over()},
+                    'still work on one of a crashed process; this update is '
+                    'retried for up to %(seconds)d s.',
+                    {'name': self.name, 'seconds': self._orphaned_for()},
                 )
             document = (
                 self.read() if attempt.number else self._start_from(batch)
             )
             pending = changes.apply(document, batch, self._adapters())
+            self._explain_taken(document, unanswered_requests)
             if not pending:
                 return
             before = document.udids
@@ -289,6 +291,7 @@ class VolumeGroup:
                     raise
                 if all(each.done for each in pending):
                     return
+                unanswered_requests |= dict.fromkeys(pending, error)
                 lost += 1
                 if lost > LOST_ANSWERS:
                     raise
@@ -330,16 +333,16 @@ class VolumeGroup:
             )
             or (
                 isinstance(error, exceptions.PowerVMBusy)
-                and self._left_over() > 0
+                and self._orphaned_for() > 0
             )
         )
 
-    def _left_over(self) -> float:
-        """Return for how long an update of a process that ended may go on.
+    def _orphaned_for(self) -> float:
+        """Return for how long an update of a crashed process may go on.
 
         PowerVM may refuse all others for so long.
         """
-        return self._lock.left_over() if self._lock else 0.0
+        return self._lock.orphaned() if self._lock else 0.0
 
     def _start_from(
         self, batch: Sequence[changes.Request]
@@ -416,11 +419,29 @@ class VolumeGroup:
                 error,
             )
 
+    def _explain_taken(
+        self,
+        document: vg_document.Document,
+        unanswered_requests: Mapping[changes.Request, Exception],
+    ) -> None:
+        """Fail requests whose names are in use by what they have created.
+
+        Their update was not answered. The records of the disks must stay, so
+        that a cleanup run deletes them.
+        """
+        for request, error in unanswered_requests.items():
+            if not isinstance(request.error, exceptions.DiskExists):
+                continue
+            ours = changes.unanswered(request.new_disks, document.disks, ())
+            if request.error.name in {disk.name for disk in ours}:
+                request.done = False
+                self._fail([request], exceptions.UpdateUnanswered, error)
+
     def _fail(
         self,
         requests: Iterable[changes.Request],
         kind: type[exceptions.UpdateUnanswered | exceptions.UpdateNotMade],
-        reason: exceptions.PowerVMError,
+        reason: Exception,
     ) -> None:
         for each in requests:
             if not each.done:
@@ -479,7 +500,7 @@ class VolumeGroup:
         """Delete disks that an update made, of which no caller knows."""
         disks = list(disks)
         for attempt in powervm.update_attempts(
-            self._met_another, self._left_over()
+            self._met_another, self._orphaned_for()
         ):
             if not disks:
                 return

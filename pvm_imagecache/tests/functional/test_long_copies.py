@@ -132,7 +132,15 @@ class Incident48LongCopiesTestCase(incidents.IncidentTestCase):
         for way in ('queued', 'refused', 'busy'):
             self.powervm.control.change_settings(concurrent_updates=way)
             self.fault('latency', seconds=3.5)
+            seen = self.last_request()
             self.assertEqual(3, self.deploy_all().total(), way)
+            # The volume group must not be again as the late one expects it.
+            self.wait_until(
+                lambda seen=seen: all(
+                    row['seconds'] is not None
+                    for row in self.rows('VolumeGroup.update', seen)
+                )
+            )
             for name in self.names:
                 self.manager.delete_disk(name)
 
@@ -208,7 +216,7 @@ class Incident48LongCopiesTestCase(incidents.IncidentTestCase):
         self.check_all()
 
     def test_a_deploy_after_the_death_of_a_copying_process(self) -> None:
-        # PowerVM refuses updates while it copies for the dead.
+        # PowerVM refuses updates during a copy for a crashed process.
         for way in ('queued', 'refused', 'busy'):
             self.powervm.control.change_settings(
                 copy_rate=_RATE, concurrent_updates=way
@@ -217,7 +225,7 @@ class Incident48LongCopiesTestCase(incidents.IncidentTestCase):
             worker = self.start_process(
                 sys.executable,
                 *('-W', 'ignore', '-c', _WORKER),
-                *(str(self.conf_file), self.image_id, '60', 'dead'),
+                *(str(self.conf_file), self.image_id, '60', 'orphaned'),
             )
             self.wait_until(
                 lambda seen=seen: any(

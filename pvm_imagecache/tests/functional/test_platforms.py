@@ -30,6 +30,7 @@ from pvm_imagecache.tests.stress import race
 _CELLS = (
     'VolumeGroup.update:lost.once:cold',
     'VolumeGroup.update:lost.once:warm',
+    'VolumeGroup.update:lost.always:cold',
     'File.upload/base:reset@mid.once:cold',
 )
 

@@ -502,7 +502,7 @@ class _Forks:
             each.setblocking(False)
         self._running: dict[int, socket.socket] = {}
         self._ended: dict[socket.socket, int] = {}
-        # Ignored if whoever started the tests ignores it, as shells do.
+        # Ignored if the parent process ignored it, as shells do.
         self._on_interrupt = signal.getsignal(signal.SIGINT)
 
     def serve(self) -> None:

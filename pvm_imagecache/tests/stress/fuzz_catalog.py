@@ -79,6 +79,10 @@ VALUES = (
     'zeroblob(20000000)',
     "'ready'",
 )
+#: Bytes of a file that is read here; a truncated one can have many more.
+_MOST_CHANGED = 1 << 26
+#: What SQLite raises here; a message of it that is no text, too.
+_OF_SQLITE = (sqlite3.Error, OSError, UnicodeDecodeError)
 #: What the file beside the state directory holds.
 _VICTIM = b'kept'
 SCHEMAS = (
@@ -147,7 +151,7 @@ class Fuzz:
 
     def _run_sql(self, statement: str) -> str:
         with (
-            contextlib.suppress(sqlite3.Error, OSError),
+            contextlib.suppress(*_OF_SQLITE),
             contextlib.closing(sqlite3.connect(self.path)) as file,
             file,
         ):
@@ -156,7 +160,7 @@ class Fuzz:
 
     def _change_value(self) -> str:
         table = self.random.choice(TABLES)
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*_OF_SQLITE):
             with contextlib.closing(sqlite3.connect(self.path)) as file:
                 columns = [
                     each[1]
@@ -175,7 +179,9 @@ class Fuzz:
         )
 
     def _change_bytes(self) -> str:
-        if not self.path.is_file() or not self.path.stat().st_size:
+        if not self.path.is_file() or (
+            not 0 < self.path.stat().st_size <= _MOST_CHANGED
+        ):
             return 'nothing'
         content = bytearray(self.path.read_bytes())
         end = self.random.choice((100, 4096, len(content)))
@@ -229,7 +235,7 @@ class Fuzz:
     def _write_log(self) -> str:
         """Leave a log of a crashed process, and change a byte of it."""
         log = self.state / 'catalog.sqlite-wal'
-        with contextlib.suppress(sqlite3.Error, OSError):
+        with contextlib.suppress(*_OF_SQLITE):
             copy = self.directory / 'copy'
             copy.write_bytes(self.original)
             with contextlib.closing(sqlite3.connect(copy)) as file:

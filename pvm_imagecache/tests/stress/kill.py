@@ -1438,7 +1438,10 @@ class Program:
             if operation == name
         }
         if wanted and '' not in wanted:
-            return [int(number) for number in sorted(wanted)]
+            # How many there are is not the same in each run.
+            return sorted(
+                int(number) for number in wanted if int(number) <= count
+            )
         every = self._arguments.every
         first = self._seen % every
         self._seen += count
@@ -1472,9 +1475,10 @@ class Program:
 
     def _orders(self, number: int) -> tuple[bool, ...]:
         """Whether a pass comes first, in each run of a point."""
-        if self._arguments.every == 1:
+        every = self._arguments.every
+        if every == 1 and not self._arguments.one_order:
             return (True, False)
-        return (number // self._arguments.every % 2 == 0,)
+        return (number // every % 2 == 0,)
 
     def _print_table(self) -> None:
         names = [
@@ -1517,6 +1521,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=1,
         metavar='N',
         help='every Nth point only, in one of the two orders',
+    )
+    parser.add_argument(
+        '--one-order',
+        action='store_true',
+        help='kill at each point once, in one of the two orders',
     )
     parser.add_argument(
         '--list', action='store_true', help='list the points, kill no process'

@@ -83,6 +83,20 @@ class ChangingTest(NewDisksTestCase):
         self.disks.settle('a')
         self.check_may_exist('b')
 
+    def test_what_is_not_known_of_a_request_is_kept(self):
+        error = exceptions.PowerVMUnreachable(url='u', reason='r', hint='')
+        self._fail(error, 'a', 'b')
+        self._fail(
+            exceptions.PowerVMRequestFailed(action='a', reason='r'), 'c'
+        )
+        self.assertEqual(
+            [error, error, None], [self.disks.unanswered(n) for n in 'abc']
+        )
+        self.disks.settle('a')
+        self.assertEqual(
+            [None, error], [self.disks.unanswered(n) for n in 'ab']
+        )
+
     def test_refused_request_creates_no_disk(self):
         self._fail(
             exceptions.PowerVMRequestFailed(action='a', reason='r'), 'a'

@@ -208,3 +208,15 @@ class MissingTest(base.TestCase):
             'public',
             self._missing(None),
         )
+
+
+class MalformedCatalogTest(base.TestCase):
+    def test_values_of_any_type_are_shown(self):
+        where = location.from_options(options())
+        for value in ([], ['x'], {'a': 1}, 7, True, 'é\n'):
+            found = catalog(
+                (value, 'public', 'http://a'), ('R1', value, 'http://b')
+            )
+            reason = location.missing(where, found)
+            self.assertIn('R1', reason)
+            self.assertIn('public', reason)

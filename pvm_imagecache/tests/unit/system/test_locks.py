@@ -306,29 +306,36 @@ class LocksTest(base.TestCase):
                 os._exit(1)
         self.assertEqual(signal.SIGKILL, os.waitpid(child, 0)[1])
 
-    def test_what_a_dead_process_announced_is_left_over(self):
+    def test_what_a_crashed_process_announced_is_orphaned(self):
         self.announce_and_die(500.0)
         with self.locks.hold('a', 0) as held:
-            self.assertTrue(499 < held.left_over() <= 502)
+            self.assertTrue(499 < held.orphaned() <= 502)
             held.announce(900.0)
-            self.assertTrue(499 < held.left_over() <= 502)
-        # Whoever holds it next may die as well, and nothing is forgotten.
+            self.assertTrue(499 < held.orphaned() <= 502)
+        # The next holder may crash as well: the announcement stays.
         with self.locks.hold('a', 0) as held:
-            self.assertTrue(499 < held.left_over() <= 502)
+            self.assertTrue(499 < held.orphaned() <= 502)
+
+    def test_the_longer_one_of_two_crashed_processes_is_orphaned(self):
+        for first, second in ((500.0, 5.0), (5.0, 500.0)):
+            self.announce_and_die(first)
+            self.announce_and_die(second)
+            with self.locks.hold('a', 0) as held:
+                self.assertTrue(499 < held.orphaned() <= 502)
 
     def test_what_was_announced_ends_with_the_lock(self):
         with self.locks.hold('a', 0) as held:
             held.announce(500.0)
         with self.locks.hold('a', 0) as held:
-            self.assertEqual(0.0, held.left_over())
+            self.assertEqual(0.0, held.orphaned())
 
-    def test_what_is_over_is_not_left_over(self):
+    def test_what_is_over_is_not_orphaned(self):
         self.announce_and_die(-2.0)
         with self.locks.hold('a', 0) as held:
-            self.assertEqual(0.0, held.left_over())
+            self.assertEqual(0.0, held.orphaned())
         self.assertEqual(0.0, self.locks.announced('a'))
 
     def test_a_forged_announcement_is_bounded(self):
         self.announce_and_die(1e11)
         with self.locks.hold('a', 0) as held:
-            self.assertEqual(locks.LONGEST_WAIT, held.left_over())
+            self.assertEqual(locks.LONGEST_WAIT, held.orphaned())

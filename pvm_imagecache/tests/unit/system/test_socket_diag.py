@@ -67,15 +67,16 @@ class OwnerTest(base.TestCase):
         )
 
     def test_a_kernel_without_the_interface_does_not_tell(self):
-        with mock.patch.object(
-            socket, 'socket', side_effect=OSError('not supported')
-        ):
-            self.assertRaises(
-                socket_diag.NotAvailable,
-                socket_diag.owner,
-                ('127.0.0.1', 1),
-                ('127.0.0.1', 2),
-            )
+        def refuse(*args):
+            raise OSError('not supported')
+
+        self.patch(socket, 'socket', refuse)
+        self.assertRaises(
+            socket_diag.NotAvailable,
+            socket_diag.owner,
+            ('127.0.0.1', 1),
+            ('127.0.0.1', 2),
+        )
 
 
 class AnswerTest(base.TestCase):
@@ -85,8 +86,8 @@ class AnswerTest(base.TestCase):
         netlink = mock.MagicMock()
         netlink.__enter__.return_value = netlink
         netlink.recvfrom.side_effect = answers
-        with mock.patch.object(socket, 'socket', return_value=netlink):
-            return socket_diag.owner(('127.0.0.1', 1), ('127.0.0.1', 2))
+        self.patch(socket, 'socket', lambda *args: netlink)
+        return socket_diag.owner(('127.0.0.1', 1), ('127.0.0.1', 2))
 
     def test_an_answer_of_another_process_is_ignored(self):
         forged = self.answer(uid=0, inode=1)

@@ -65,6 +65,14 @@ class PeersTest(base.TestCase):
         self.addCleanup(connected.close)
         return connected
 
+    def tables_only(self):
+        return mock.patch.object(
+            socket_diag,
+            'owner',
+            autospec=True,
+            side_effect=socket_diag.NotAvailable,
+        )
+
     def test_an_accepted_connection_is_ours(self):
         for address in ('127.0.0.1', '::1'):
             listener = _listen(address)
@@ -100,18 +108,14 @@ class PeersTest(base.TestCase):
             accepted, _ = listener.accept()
             self.addCleanup(accepted.close)
             asked = socket_owner.peers(connected)
-            with mock.patch.object(
-                socket_diag, 'owner', side_effect=socket_diag.NotAvailable
-            ):
+            with self.tables_only():
                 self.assertEqual(asked, socket_owner.peers(connected))
 
     def test_a_kernel_that_does_not_tell_is_replaced_by_the_tables(self):
         listener = _listen()
         self.addCleanup(listener.close)
         connected = self.connect('127.0.0.1', listener.getsockname()[1])
-        with mock.patch.object(
-            socket_diag, 'owner', side_effect=socket_diag.NotAvailable
-        ):
+        with self.tables_only():
             self.assertEqual({os.getuid()}, socket_owner.peers(connected))
 
     def test_a_connection_is_open_until_the_other_end_closes_it(self):
@@ -157,3 +161,13 @@ class PeersTest(base.TestCase):
                     '127.0.0.1' if address == '::' else address, other.port
                 )
                 self.assertEqual({_NOBODY}, socket_owner.peers(connected))
+
+    @unittest.skipUnless(os.getuid() == 0, 'needs root')
+    def test_a_socket_of_no_process_does_not_belong_to_root(self):
+        # Older kernels report the user 0 for it.
+        other = _OtherUser('127.0.0.1', accepts=0)
+        self.addCleanup(other.end)
+        connected = self.connect('127.0.0.1', other.port)
+        unowned = socket_diag.Owner(uid=0, inode=0)
+        self.patch(socket_diag, 'owner', lambda local, remote: unowned)
+        self.assertEqual({_NOBODY}, socket_owner.peers(connected))

@@ -698,6 +698,23 @@ class LostAnswerTest(VolumeGroupTestCase):
         )
         self.assertEqual('their udid', self.powervm.disk('a').udid)
 
+    def test_a_taken_name_that_may_be_ours_is_no_disk_of_others(self):
+        # What the update made cannot be deleted, nor identified.
+        for label in ('', 'None', 'imagecache_01234'):
+
+            def plant(attempt, label=label):
+                if 'a' not in self.powervm.names():
+                    self.powervm.plant('a', f'a udid {label}', label=label)
+
+            self.patch(retry, 'back_off', plant)
+            self.lose('before_update')
+            self.assertRaises(
+                exceptions.UpdateUnanswered,
+                self.group.change,
+                [Create(new('a', label='imagecache_0123456789_89abcdef'))],
+            )
+            self.group.change([Delete(self.find('a'))])
+
     def test_lost_answers_are_limited(self):
         def fail(created, deleted):
             if created:
