@@ -29,13 +29,37 @@ from pvm_imagecache.catalog import identity
 from pvm_imagecache.catalog import models
 from pvm_imagecache.catalog import pins as catalog_pins
 
-_COLUMNS: Final = (
-    'pool, disk_name, image_id, image_name, size, virtual_size, disk_format,'
-    ' os_hash_algo, os_hash_value, checksum, state, fill_id, holder, udid,'
-    ' capacity, bytes_done, created_at, ready_at, last_used_at, hits, reason,'
-    ' started_clock, ready_clock, used_clock, verified_signature,'
-    ' image_created_at'
-)
+#: The columns of a record, and what their values must be.
+_CHECKS: Final = {
+    'pool': catalog_connection.text,
+    'disk_name': catalog_connection.name,
+    'image_id': catalog_connection.name,
+    'image_name': catalog_connection.text_or_none,
+    'size': catalog_connection.integer,
+    'virtual_size': catalog_connection.integer_or_none,
+    'disk_format': catalog_connection.text,
+    'os_hash_algo': catalog_connection.text_or_none,
+    'os_hash_value': catalog_connection.text_or_none,
+    'checksum': catalog_connection.text_or_none,
+    'state': models.State,
+    'fill_id': catalog_connection.fill_id,
+    'holder': catalog_connection.text,
+    'udid': catalog_connection.text_or_none,
+    'capacity': catalog_connection.integer_or_none,
+    'bytes_done': catalog_connection.integer,
+    'created_at': catalog_connection.number,
+    'ready_at': catalog_connection.number_or_none,
+    'last_used_at': catalog_connection.number_or_none,
+    'hits': catalog_connection.integer,
+    'reason': catalog_connection.text_or_none,
+    'started_clock': catalog_connection.number,
+    'ready_clock': catalog_connection.number_or_none,
+    'used_clock': catalog_connection.number_or_none,
+    'verified_signature': catalog_connection.text_or_none,
+    'image_created_at': catalog_connection.text_or_none,
+}
+_COLUMNS: Final = ', '.join(_CHECKS)
+_IN_ORDER: Final = tuple(_CHECKS.values())
 #: Characters; more than any time in ISO 8601 has.
 _LONGEST_TIME: Final = 64
 
@@ -479,35 +503,20 @@ class BaseImages:
 
 
 def _record(row: catalog_connection.Row) -> models.BaseImage:
+    values = dict(zip(_CHECKS, row.values(_IN_ORDER), strict=True))
     return models.BaseImage(
-        pool=row.text('pool'),
-        disk_name=row.matching('disk_name', catalog_connection.NAME),
         image=image_module.Image(
-            id=row.matching('image_id', catalog_connection.NAME),
-            name=row.text_or_none('image_name'),
-            size=row.integer('size'),
-            virtual_size=row.integer_or_none('virtual_size'),
-            disk_format=row.text('disk_format'),
-            os_hash_algo=row.text_or_none('os_hash_algo'),
-            os_hash_value=row.text_or_none('os_hash_value'),
-            checksum=row.text_or_none('checksum'),
-            created_at=row.text_or_none('image_created_at') or '',
+            id=values.pop('image_id'),
+            name=values.pop('image_name'),
+            size=values.pop('size'),
+            virtual_size=values.pop('virtual_size'),
+            disk_format=values.pop('disk_format'),
+            os_hash_algo=values.pop('os_hash_algo'),
+            os_hash_value=values.pop('os_hash_value'),
+            checksum=values.pop('checksum'),
+            created_at=values.pop('image_created_at') or '',
         ),
-        state=row.member('state', models.State),
-        fill_id=row.matching('fill_id', catalog_connection.FILL_ID),
-        holder=row.text('holder'),
-        udid=row.text_or_none('udid'),
-        capacity=row.integer_or_none('capacity'),
-        bytes_done=row.integer('bytes_done'),
-        created_at=row.number('created_at'),
-        ready_at=row.number_or_none('ready_at'),
-        last_used_at=row.number_or_none('last_used_at'),
-        hits=row.integer('hits'),
-        reason=row.text_or_none('reason'),
-        started_clock=row.number('started_clock'),
-        ready_clock=row.number_or_none('ready_clock'),
-        used_clock=row.number_or_none('used_clock'),
-        verified_signature=row.text_or_none('verified_signature'),
+        **values,
     )
 
 

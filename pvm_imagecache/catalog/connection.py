@@ -18,8 +18,10 @@ here, so that a damaged file is an error of the catalog and not a failure of
 the code that uses the values.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import enum
 import re
@@ -27,12 +29,12 @@ import sqlite3
 from types import TracebackType
 from typing import Any
 from typing import Final
-from typing import NoReturn
 from typing import TypeVar
 
 from pvm_imagecache.system import thread_identity
 
 _Member = TypeVar('_Member', bound=enum.Enum)
+_Checked = TypeVar('_Checked')
 
 #: What SQLite can store: a parameter of a statement, by position or name.
 Value = str | int | float | None
@@ -55,6 +57,100 @@ NAME: Final = re.compile('[-.0-9A-Z_a-z]{1,255}')
 _UNSTORABLE: Final = (OverflowError, UnicodeEncodeError)
 
 
+def text(value: Value) -> str:
+    """Return a value that is a text.
+
+    :param value: the value of a column.
+    :returns: the value.
+    :raises ValueError: if it is not a text, or a long one.
+    """
+    if isinstance(value, str) and len(value) <= MAX_TEXT:
+        return value
+    raise ValueError
+
+
+def text_or_none(value: Value) -> str | None:
+    """Return a value that is a text or NULL.
+
+    :param value: the value of a column.
+    :returns: the value; None for NULL.
+    :raises ValueError: if it is anything else.
+    """
+    return None if value is None else text(value)
+
+
+def integer(value: Value) -> int:
+    """Return a value that is an integer.
+
+    :param value: the value of a column.
+    :returns: the value.
+    :raises ValueError: if it is not an integer, or negative.
+    """
+    if isinstance(value, int) and value >= 0:
+        return value
+    raise ValueError
+
+
+def integer_or_none(value: Value) -> int | None:
+    """Return a value that is an integer or NULL.
+
+    :param value: the value of a column.
+    :returns: the value; None for NULL.
+    :raises ValueError: if it is anything else.
+    """
+    return None if value is None else integer(value)
+
+
+def number(value: Value) -> float:
+    """Return a value that is a number.
+
+    :param value: the value of a column.
+    :returns: the value.
+    :raises ValueError: if it is not a number, or one that no time has.
+    """
+    # Not infinite, and a time that can be shown.
+    if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
+        return float(value)
+    raise ValueError
+
+
+def number_or_none(value: Value) -> float | None:
+    """Return a value that is a number or NULL.
+
+    :param value: the value of a column.
+    :returns: the value; None for NULL.
+    :raises ValueError: if it is anything else.
+    """
+    return None if value is None else number(value)
+
+
+def fill_id(value: Value) -> str:
+    """Return a value that is a fill ID.
+
+    :param value: the value of a column.
+    :returns: the value.
+    :raises ValueError: if it does not have the form of one.
+    """
+    return _matching(value, FILL_ID)
+
+
+def name(value: Value) -> str:
+    """Return a value that is the name of a disk, or the ID of an image.
+
+    :param value: the value of a column.
+    :returns: the value.
+    :raises ValueError: if it does not have the form of one.
+    """
+    return _matching(value, NAME)
+
+
+def _matching(value: Value, pattern: re.Pattern[str]) -> str:
+    found = text(value)
+    if pattern.fullmatch(found):
+        return found
+    raise ValueError
+
+
 class Row(sqlite3.Row):
     """A row of the catalog, read by column name and type."""
 
@@ -65,10 +161,7 @@ class Row(sqlite3.Row):
         :returns: the value.
         :raises sqlite3.DataError: if the value is not a text.
         """
-        value = self[column]
-        if isinstance(value, str) and len(value) <= MAX_TEXT:
-            return value
-        return self._fail(column, value)
+        return self._checked(column, text)
 
     def text_or_none(self, column: str) -> str | None:
         """Return a text, or None.
@@ -77,7 +170,7 @@ class Row(sqlite3.Row):
         :returns: the value; None for NULL.
         :raises sqlite3.DataError: if the value is neither a text nor NULL.
         """
-        return None if self[column] is None else self.text(column)
+        return self._checked(column, text_or_none)
 
     def integer(self, column: str) -> int:
         """Return an integer.
@@ -86,10 +179,7 @@ class Row(sqlite3.Row):
         :returns: the value.
         :raises sqlite3.DataError: if the value is not an integer, or negative.
         """
-        value = self[column]
-        if isinstance(value, int) and value >= 0:
-            return value
-        return self._fail(column, value)
+        return self._checked(column, integer)
 
     def integer_or_none(self, column: str) -> int | None:
         """Return an integer, or None.
@@ -99,7 +189,7 @@ class Row(sqlite3.Row):
         :raises sqlite3.DataError: if the value is neither an integer nor
             NULL.
         """
-        return None if self[column] is None else self.integer(column)
+        return self._checked(column, integer_or_none)
 
     def number(self, column: str) -> float:
         """Return a number.
@@ -108,11 +198,7 @@ class Row(sqlite3.Row):
         :returns: the value.
         :raises sqlite3.DataError: if the value is not a number.
         """
-        value = self[column]
-        # Not infinite, and a time that can be shown.
-        if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
-            return float(value)
-        return self._fail(column, value)
+        return self._checked(column, number)
 
     def number_or_none(self, column: str) -> float | None:
         """Return a number, or None.
@@ -121,7 +207,7 @@ class Row(sqlite3.Row):
         :returns: the value; None for NULL.
         :raises sqlite3.DataError: if the value is neither a number nor NULL.
         """
-        return None if self[column] is None else self.number(column)
+        return self._checked(column, number_or_none)
 
     def matching(self, column: str, pattern: re.Pattern[str]) -> str:
         """Return a text of a certain form.
@@ -131,8 +217,7 @@ class Row(sqlite3.Row):
         :returns: the value.
         :raises sqlite3.DataError: if the value does not match.
         """
-        value = self.text(column)
-        return value if pattern.fullmatch(value) else self._fail(column, value)
+        return self._checked(column, lambda value: _matching(value, pattern))
 
     def member(self, column: str, kind: type[_Member]) -> _Member:
         """Return a member of an enumeration.
@@ -143,16 +228,35 @@ class Row(sqlite3.Row):
         :returns: the member.
         :raises sqlite3.DataError: if no member has the value.
         """
+        return self._checked(column, kind)
+
+    def values(self, checks: Sequence[Callable[[Value], object]]) -> list[Any]:
+        """Return all values: faster than one by one.
+
+        :param checks: for each column, in their order, a function such as
+            :func:`text`.
+        :returns: what the functions return.
+        :raises sqlite3.DataError: if one of them raises ValueError.
+        """
+        try:
+            return [
+                check(value) for check, value in zip(checks, self, strict=True)
+            ]
+        except ValueError:
+            for column, check in zip(self.keys(), checks, strict=True):
+                self._checked(column, check)
+            raise
+
+    def _checked(
+        self, column: str, check: Callable[[Value], _Checked]
+    ) -> _Checked:
         value = self[column]
         try:
-            return kind(value)
+            return check(value)
         except ValueError:
-            return self._fail(column, value)
-
-    def _fail(self, column: str, value: object) -> NoReturn:
-        raise sqlite3.DataError(
-            f'column {column} has the invalid value {value!r:.80}'
-        )
+            raise sqlite3.DataError(
+                f'column {column} has the invalid value {value!r:.80}'
+            ) from None
 
 
 class _Acting:

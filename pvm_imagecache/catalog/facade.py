@@ -21,23 +21,27 @@ and the shell share the catalog. Nothing in this package talks to PowerVM:
 
 from collections.abc import Iterator
 import contextlib
+import functools
 import os
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import base_images
 from pvm_imagecache.catalog import clock
-from pvm_imagecache.catalog import failed_downloads
 from pvm_imagecache.catalog import file as catalog_file
-from pvm_imagecache.catalog import history
 from pvm_imagecache.catalog import identity as catalog_identity
 from pvm_imagecache.catalog import identity_file
 from pvm_imagecache.catalog import image_metadata
-from pvm_imagecache.catalog import instance_disks
 from pvm_imagecache.catalog import pins
-from pvm_imagecache.catalog import platform_facts
 from pvm_imagecache.catalog import pools
 from pvm_imagecache.system import identity
 from pvm_imagecache.system import private_files
+
+if TYPE_CHECKING:
+    from pvm_imagecache.catalog import failed_downloads
+    from pvm_imagecache.catalog import history
+    from pvm_imagecache.catalog import instance_disks
+    from pvm_imagecache.catalog import platform_facts
 
 
 class Catalog:
@@ -77,16 +81,36 @@ class Catalog:
             self._file, self.clock, self.pins, user
         )
         self.image_metadata = image_metadata.ImageMetadata(self._file)
-        self.instance_disks = instance_disks.InstanceDisks(
-            self._file, self.clock
-        )
-        self.failed_downloads = failed_downloads.FailedDownloads(self._file)
         self.identity = catalog_identity.Identity(self._file, user)
         self.pools = pools.Pools(self._file)
-        self.platform_facts = platform_facts.PlatformFacts(
-            self._file, self.clock
-        )
-        self.history = history.History(self._file, user)
+
+    @functools.cached_property
+    def instance_disks(self) -> 'instance_disks.InstanceDisks':
+        """The records of instance disks that are being created."""
+        from pvm_imagecache.catalog import instance_disks
+
+        return instance_disks.InstanceDisks(self._file, self.clock)
+
+    @functools.cached_property
+    def failed_downloads(self) -> 'failed_downloads.FailedDownloads':
+        """The downloads that failed because of their data."""
+        from pvm_imagecache.catalog import failed_downloads
+
+        return failed_downloads.FailedDownloads(self._file)
+
+    @functools.cached_property
+    def platform_facts(self) -> 'platform_facts.PlatformFacts':
+        """What was measured of the platform of each pool."""
+        from pvm_imagecache.catalog import platform_facts
+
+        return platform_facts.PlatformFacts(self._file, self.clock)
+
+    @functools.cached_property
+    def history(self) -> 'history.History':
+        """What was done in each pool."""
+        from pvm_imagecache.catalog import history
+
+        return history.History(self._file, self.who)
 
     @property
     def path(self) -> str:

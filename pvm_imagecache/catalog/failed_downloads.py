@@ -11,10 +11,13 @@
 #    under the License.
 """The last download of each image that failed because of its data."""
 
-import uuid
+import os
+from typing import Final
 
 from pvm_imagecache.catalog import file as catalog_file
 from pvm_imagecache.catalog import models
+
+_TOKEN_BYTES: Final = 16
 
 
 class FailedDownloads:
@@ -72,7 +75,14 @@ class FailedDownloads:
                 'INSERT OR REPLACE INTO failed_downloads'
                 ' (pool, disk_name, token, data_id, error, signature)'
                 ' VALUES (?, ?, ?, ?, ?, ?)',
-                (pool, disk_name, uuid.uuid4().hex, data_id, error, signature),
+                (
+                    pool,
+                    disk_name,
+                    os.urandom(_TOKEN_BYTES).hex(),
+                    data_id,
+                    error,
+                    signature,
+                ),
             )
 
     def remove(self, pool: str, disk_name: str) -> None:

@@ -22,10 +22,13 @@ import enum
 import os
 import socket
 from typing import Final
-import uuid
+from typing import TYPE_CHECKING
 
 from pvm_imagecache import image as image_module
-from pvm_imagecache import platform_facts
+
+if TYPE_CHECKING:
+    # Slow to import, and ``list`` does not need it.
+    from pvm_imagecache import platform_facts
 
 
 class State(enum.Enum):
@@ -220,7 +223,7 @@ class PlatformFact:
     :ivar platform: identifies the levels of the platform at that time.
     """
 
-    value: platform_facts.Value | None
+    value: 'platform_facts.Value | None'
     reason: str
     measured_at: float
     measured_clock: float
@@ -241,10 +244,12 @@ class OtherCatalog:
     other_disks: int = 0
 
 
-#: Digit of a fill ID, in place of the version of a UUID, and its value if
-#: the whole disk is written.
+#: Digit of a fill ID that tells whether the whole disk is written. It has
+#: the other value also in the UUIDs that earlier releases used.
 _WIPE_DIGIT: Final = 12
 _WIPED: Final = '8'
+_NOT_WIPED: Final = '4'
+_RANDOM_BYTES: Final = 16
 #: Digits of the ID of a catalog in fill IDs, labels and messages.
 CATALOG_DIGITS: Final = 8
 
@@ -258,10 +263,11 @@ def new_fill_id(wiped: bool = False, catalog_id: str = '') -> str:
     :returns: 32 hexadecimal digits; after "-", the first ones of the ID of
         the catalog.
     """
-    token = uuid.uuid4().hex
-    if wiped:
-        token = f'{token[:_WIPE_DIGIT]}{_WIPED}{token[_WIPE_DIGIT + 1 :]}'
-    return with_catalog(token, catalog_id)
+    random = os.urandom(_RANDOM_BYTES).hex()
+    digit = _WIPED if wiped else _NOT_WIPED
+    return with_catalog(
+        f'{random[:_WIPE_DIGIT]}{digit}{random[_WIPE_DIGIT + 1 :]}', catalog_id
+    )
 
 
 def with_catalog(token: str, catalog_id: str) -> str:

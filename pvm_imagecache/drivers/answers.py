@@ -30,8 +30,8 @@ from pvm_imagecache import text
 #: Bytes of a document, and of the description of an error.
 MAX_DOCUMENT: Final = 32 << 20
 MAX_ERROR: Final = 256 << 10
-#: Levels of elements; the recorded answers have 15.
-MAX_DEPTH: Final = 60
+#: Bytes that are read at a time.
+_PIECE: Final = 1 << 20
 #: Bytes of memory that a document may take: eight thousand vSCSI mappings.
 #: Each tag, and the text after it, begins with "<"; each attribute has a "=".
 _MAX_MEMORY: Final = 180 << 20
@@ -44,7 +44,6 @@ _WIDE: Final = 4
 _FORBIDDEN: Final = (b'<!DOCTYPE', b'<!ENTITY')
 #: Characters of a value that are shown.
 _SHOWN: Final = 40
-_TOO_DEEP: Final = etree.XPath('boolean(' + '/*' * (MAX_DEPTH + 1) + ')')
 _ATOM: Final = tuple(
     f'{{{pvm_const.ATOM_NS}}}{name}' for name in ('entry', 'feed')
 )
@@ -66,15 +65,18 @@ def read(response: Any, limit: int) -> bytes | None:
     :returns: the body; None if it is longer.
     :raises http.client.IncompleteRead: if the connection ends within it.
     """
-    body = bytearray()
-    while piece := response.read(min(64 << 10, limit + 1 - len(body))):
-        body += piece
-        if len(body) > limit:
+    pieces: list[bytes] = []
+    left = limit + 1
+    while piece := response.read(min(_PIECE, left)):
+        pieces.append(piece)
+        left -= len(piece)
+        if not left:
             return None
+    body = b''.join(pieces)
     missing = getattr(response, 'length', None)
     if missing:
-        raise http.client.IncompleteRead(bytes(body), missing)
-    return bytes(body)
+        raise http.client.IncompleteRead(body, missing)
+    return body
 
 
 def document(body: bytes, atom: bool) -> str:
@@ -85,24 +87,52 @@ def document(body: bytes, atom: bool) -> str:
     :returns: the text.
     :raises BadAnswer: if it is not XML of that kind, or too large.
     """
+    content = bounded(body)
+    parsed(content, atom)
+    return content
+
+
+def bounded(body: bytes) -> str:
+    """Return the text of an answer that takes little memory to parse.
+
+    :param body: the bytes of the answer.
+    :returns: the text; whether it is XML is not known.
+    :raises BadAnswer: if it is too large, has a document type, or is not
+        UTF-8.
+    """
     _check_size(body)
     try:
+        return body.decode('utf-8')
+    except UnicodeDecodeError:
+        raise BadAnswer('is not XML: it is not UTF-8') from None
+
+
+def parsed(content: str, atom: bool) -> Any:
+    """Return the root element of a document.
+
+    :param content: the text, of :func:`bounded`.
+    :param atom: whether it must be an Atom feed or entry.
+    :returns: an element of lxml.
+    :raises BadAnswer: if it is not XML of that kind, or too deep.
+    """
+    try:
         root = etree.fromstring(
-            body,
+            content.encode('utf-8'),
             etree.XMLParser(
                 # Also if the document declares another encoding.
                 encoding='utf-8',
+                # It accepts 256 levels of elements; recorded answers have 15.
+                huge_tree=False,
                 no_network=True,
                 resolve_entities=False,
+                strip_cdata=False,
             ),
         )
     except etree.LxmlError as error:
         raise BadAnswer(f'is not XML: {_position(error)}') from None
-    if _TOO_DEEP(root):
-        raise BadAnswer(f'has more than {MAX_DEPTH} levels of elements')
     if atom and root.tag not in _ATOM:
         raise BadAnswer('is neither a feed nor an entry of Atom')
-    return body.decode('utf-8')
+    return root
 
 
 def size(gib: Any) -> int:
@@ -123,14 +153,15 @@ def size(gib: Any) -> int:
 
 
 def _check_size(body: bytes) -> None:
-    if any(each in body for each in _FORBIDDEN):
-        raise BadAnswer('is not XML of PowerVM: it has a document type')
     memory = (
         len(body) * (1 if body.isascii() else _WIDE)
         + body.count(b'<') * _BYTES_OF_NODE
-        + body.count(b'<!') * (_BYTES_OF_COMMENT - _BYTES_OF_NODE)
         + body.count(b'=') * _BYTES_OF_ATTRIBUTE
     )
+    if comments := body.count(b'<!'):
+        if any(each in body for each in _FORBIDDEN):
+            raise BadAnswer('is not XML of PowerVM: it has a document type')
+        memory += comments * (_BYTES_OF_COMMENT - _BYTES_OF_NODE)
     if memory > _MAX_MEMORY:
         raise BadAnswer('has too many elements')
 

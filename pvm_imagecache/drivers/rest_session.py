@@ -27,6 +27,7 @@ from typing import Final
 from oslo_log import log as logging
 from pypowervm import adapter as pvm_adapter
 from pypowervm import const as pvm_const
+from pypowervm import entities
 from pypowervm import exceptions as pvm_exceptions
 import requests
 from requests import exceptions as requests_exceptions
@@ -49,6 +50,7 @@ _CONFIG_VARIABLE: Final = 'PYPOWERVM_SESSION_CONFIG'
 #: Seconds that a logoff may take.
 _LOGOFF_TIMEOUT: Final = 30
 _FILE_TAG: Final = f'{{{pvm_const.WEB_NS}}}X-API-SessionFile'
+_FEED_TAG: Final = f'{{{pvm_const.ATOM_NS}}}feed'
 _TOKEN_TAG: Final = f'{{{pvm_const.WEB_NS}}}X-API-Session'
 #: What requests and the libraries below it raise.
 _BROKEN: Final = (
@@ -58,6 +60,20 @@ _BROKEN: Final = (
 )
 #: Characters of the server that a message shows.
 _SHOWN: Final = 200
+
+
+class Answer(pvm_adapter.Response):
+    """An answer whose content is parsed once, and within bounds.
+
+    The base class logs an answer that it cannot parse, with the request.
+    """
+
+    def _extract_atom(self) -> None:
+        root = answers.parsed(self.body, atom=True)
+        if root.tag == _FEED_TAG:
+            self.feed = entities.Feed.unmarshal_atom_feed(root, self)
+        else:
+            self.entry = entities.Entry.unmarshal_atom_entry(root, self)
 
 
 class Session(pvm_adapter.Session):
@@ -133,7 +149,7 @@ class Session(pvm_adapter.Session):
             self.timeout if timeout == -1 else timeout,
         )
         status, reason, answer_headers, content = answer
-        response = pvm_adapter.Response(
+        response = Answer(
             method,
             path,
             status,
@@ -385,8 +401,10 @@ def _content(response: requests.Response, accept: str) -> str:
         )
     if not body:
         return ''
-    if 'atom' in accept or 'LogonResponse' in accept:
-        return answers.document(body, 'atom' in accept)
+    if 'atom' in accept:
+        return answers.bounded(body)
+    if 'LogonResponse' in accept:
+        return answers.document(body, atom=False)
     return body.decode('utf-8', 'replace')
 
 

@@ -23,26 +23,10 @@ Do not start threads or processes, and do not switch green threads, inside of
 a block: nothing but calls of the file system and of SQLite belongs there.
 """
 
-from collections.abc import Iterator
-from collections.abc import Sequence
 import contextlib
-import ctypes
 import os
 from typing import Final
 
-from pvm_imagecache import exceptions
-
-#: Numbers of setgroups, setresgid and setresuid, by machine.
-_NUMBERS: Final = {
-    'x86_64': (116, 119, 117),
-    'ppc64le': (81, 169, 164),
-    'ppc64': (81, 169, 164),
-    'aarch64': (159, 149, 147),
-    'riscv64': (159, 149, 147),
-    's390x': (206, 210, 208),
-}
-#: Leaves a user or group as it is.
-_KEEP: Final = -1
 _UNCHANGED: Final = contextlib.nullcontext()
 
 
@@ -60,48 +44,7 @@ def acting_as(uid: int, gid: int) -> contextlib.AbstractContextManager[None]:
     if uid == 0 or os.geteuid() != 0:
         # Hundreds of these are made in a cleanup run.
         return _UNCHANGED
-    return _acting_as(uid, gid)
+    # Slow to import. Not in the block, which may not be able to read it.
+    from pvm_imagecache.system import identity_calls
 
-
-@contextlib.contextmanager
-def _acting_as(uid: int, gid: int) -> Iterator[None]:
-    group, groups = os.getegid(), os.getgroups()
-    try:
-        _become(uid, gid, ())
-        yield
-    finally:
-        # In this order: only root may change groups.
-        _call(2, _KEEP, 0, _KEEP)
-        _call(1, _KEEP, group, _KEEP)
-        _set_groups(groups)
-
-
-def _become(uid: int, gid: int, groups: Sequence[int]) -> None:
-    _set_groups(groups)
-    _call(1, _KEEP, gid, _KEEP)
-    _call(2, _KEEP, uid, _KEEP)
-    if (os.geteuid(), os.getegid(), os.getgroups()) != (uid, gid, []):
-        raise exceptions.IdentityFailed(reason='it did not change')
-
-
-def _set_groups(groups: Sequence[int]) -> None:
-    array = (ctypes.c_uint32 * max(len(groups), 1))(*groups)
-    _call(0, len(groups), ctypes.addressof(array))
-
-
-def _call(which: int, *arguments: int) -> None:
-    numbers = _NUMBERS.get(os.uname().machine)
-    if numbers is None or ctypes.sizeof(ctypes.c_void_p) != 8:
-        raise exceptions.IdentityFailed(
-            reason=f'not supported on {os.uname().machine}'
-        )
-    result = _LIBC.syscall(
-        ctypes.c_long(numbers[which]),
-        *(ctypes.c_long(each) for each in arguments),
-    )
-    if result != 0:
-        raise exceptions.IdentityFailed(reason=os.strerror(ctypes.get_errno()))
-
-
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_LIBC.syscall.restype = ctypes.c_long
+    return identity_calls.acting_as(uid, gid)

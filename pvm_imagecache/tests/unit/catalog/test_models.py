@@ -16,6 +16,7 @@
 import os
 import socket
 
+from pvm_imagecache.catalog import connection
 from pvm_imagecache.catalog import models
 from pvm_imagecache.tests.unit.catalog import base
 
@@ -33,3 +34,17 @@ class TotalTest(base.TestCase):
             models.Total(1, 2, 3, 4.0), models.Total(1, 2, 3, 5.0)
         )
         self.assertNotEqual(models.Total(1, 2, 3), models.Total(2, 2, 3))
+
+
+class FillIdTest(base.TestCase):
+    def test_a_fill_id_tells_whether_the_whole_disk_is_written(self):
+        for _ in range(100):
+            for wiped in (False, True):
+                for catalog in ('', '0123456789abcdef' * 2):
+                    fill_id = models.new_fill_id(wiped, catalog)
+                    self.assertRegex(fill_id, connection.FILL_ID)
+                    self.assertIs(wiped, models.is_wiped(fill_id))
+                    self.assertEqual(catalog[:8], models.catalog_of(fill_id))
+
+    def test_no_two_fills_have_one_id(self):
+        self.assertEqual(100, len({models.new_fill_id() for _ in range(100)}))

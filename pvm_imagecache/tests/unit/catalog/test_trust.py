@@ -13,6 +13,7 @@
 import contextlib
 import os
 import sqlite3
+from unittest import mock
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import facade
@@ -127,6 +128,15 @@ class TrustTest(base.TestCase):
     def test_each_version_is_expected_to_have_its_tables(self):
         for version in range(1, schema.VERSION + 1):
             self.assertTrue(trust._expected(version))
+
+    def test_the_tables_of_this_version_are_known_without_creating_them(self):
+        with mock.patch.object(trust, '_expected', autospec=True) as create:
+            self.assertEqual('pool', self.use())
+        create.assert_not_called()
+
+    def test_tables_that_sqlite_stores_differently_are_compared(self):
+        with mock.patch.object(trust, '_CURRENT_TABLES', ''):
+            self.assertEqual('pool', self.use())
 
     def test_values_have_their_types_and_forms(self):
         for table, column, value in (

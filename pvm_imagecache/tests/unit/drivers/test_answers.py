@@ -93,11 +93,12 @@ class DocumentTest(base.TestCase):
         )
 
     def test_depth_has_a_bound(self):
-        levels = answers.MAX_DEPTH - 1
-        answers.document(_feed('<a>' * levels + '</a>' * levels), True)
-        levels += 1
-        self.assert_bad('levels', _feed('<a>' * levels + '</a>' * levels))
-        self.assert_bad('', _feed('<a>' * 100000 + '</a>' * 100000))
+        for levels in (15, 100):
+            answers.document(_feed('<a>' * levels + '</a>' * levels), True)
+        for levels in (300, 100000):
+            self.assert_bad(
+                'is not XML', _feed('<a>' * levels + '</a>' * levels)
+            )
 
     def test_elements_and_attributes_have_a_bound(self):
         answers.document(_feed('<a b=""/>' * 100000), True)
