@@ -447,14 +447,13 @@ class CacheMachine(stateful.RuleBasedStateMachine):
                 del self.foreign[name]
                 assert image.id in self.ready()
 
-    @stateful.rule(crash=sometimes, data=strategies.data())
-    def take_over(self, crash, data):
-        others = self.others()
+    @stateful.rule(crash=sometimes, first=strategies.booleans())
+    def take_over(self, crash, first):
+        others = sorted(self.others().values())
         if not others:
             return
-        catalog = data.draw(strategies.sampled_from(sorted(others.values())))
         with self.crashing(crash):
-            self.manager.take_over(catalog)
+            self.manager.take_over(others[0 if first else -1])
         self.classify()
 
     # -- events around the cache
