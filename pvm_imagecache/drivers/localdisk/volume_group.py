@@ -315,7 +315,7 @@ class VolumeGroup:
                 )
                 raise
         raise exceptions.VolumeGroupChanged(
-            name=self.name, attempts=powervm.UPDATE_ATTEMPTS
+            name=self.name, attempts=attempt.number + 1
         )
 
     def _met_another(self, error: exceptions.PowerVMRequestFailed) -> bool:
@@ -525,7 +525,7 @@ class VolumeGroup:
                 )
                 return
         raise exceptions.VolumeGroupChanged(
-            name=self.name, attempts=powervm.UPDATE_ATTEMPTS
+            name=self.name, attempts=attempt.number + 1
         )
 
     def _raise_if_taken(
