@@ -12,6 +12,7 @@
 
 """What eviction policies can know of cached images besides their records."""
 
+import contextlib
 import json
 import sqlite3
 
@@ -59,8 +60,16 @@ class ImageMetadata:
         :param metadata: what is known of it.
         :raises CatalogError: if the catalog cannot be read or written.
         """
-        if self.list(pool).get(image_id) == metadata:
-            return
+        with self._file.session() as connection:
+            row = connection.row(
+                'SELECT project_id, tags, properties FROM image_metadata'
+                ' WHERE pool = ? AND image_id = ?',
+                (pool, image_id),
+            )
+            # A malformed record is replaced.
+            with contextlib.suppress(sqlite3.DataError):
+                if row is not None and _metadata(row) == metadata:
+                    return
         with self._file.transaction() as connection:
             connection.execute(
                 'INSERT OR REPLACE INTO image_metadata'

@@ -71,4 +71,7 @@ class ImageMetadataTest(base.ClockTestCase):
                     self.catalog.image_metadata.list,
                     'pool',
                 )
-                self.sql('DELETE FROM image_metadata')
+                self.catalog.image_metadata.record('pool', 'one', _KNOWN)
+                self.assertEqual(
+                    {'one': _KNOWN}, self.catalog.image_metadata.list('pool')
+                )
