@@ -59,7 +59,13 @@ class PVMImageCacheError(Exception):
 
     def __init__(self, **kwargs: Any) -> None:
         values = {**self.defaults, **kwargs}
-        super().__init__(self.msg_fmt % _displayed(values))
+        try:
+            message = self.msg_fmt % _displayed(values)
+        except KeyError as error:
+            raise KeyError(
+                f'{type(self).__name__} needs the argument {error.args[0]}'
+            ) from None
+        super().__init__(message)
         for key, value in values.items():
             setattr(self, key, value)
 

@@ -35,6 +35,9 @@ from pvm_imagecache.conformance.pool_cache import CacheConformance
 from pvm_imagecache.conformance.views import NOW
 from pvm_imagecache.conformance.views import views
 from pvm_imagecache.conformance.views import Vocabulary
+from pvm_imagecache.plugins import load_driver
+from pvm_imagecache.plugins import load_listeners
+from pvm_imagecache.plugins import load_policies
 
 __all__ = (
     'NOW',
@@ -46,5 +49,8 @@ __all__ = (
     'PolicyConformance',
     'Vocabulary',
     'configuration',
+    'load_driver',
+    'load_listeners',
+    'load_policies',
     'views',
 )

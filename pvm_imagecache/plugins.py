@@ -27,6 +27,7 @@ deprecation warning.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import inspect
 import types as types_module
@@ -91,6 +92,7 @@ class Installed:
     :ivar version: version of the distribution; '' if unknown.
     :ivar error: why it cannot be used; None if it can.
     :ivar conflict: whether it is refused because of its name.
+    :ivar misconfigured: whether one of its options has an invalid value.
     """
 
     namespace: str
@@ -100,6 +102,7 @@ class Installed:
     version: str
     error: str | None
     conflict: bool = False
+    misconfigured: bool = False
 
     @property
     def distribution(self) -> str:
@@ -241,8 +244,13 @@ def _make(
         made = time_limit.BoundedCall(
             lambda: loaded.from_conf(conf), name=f'from-conf-{name}'
         ).result()
-    except exceptions.ConfigurationError:
-        raise
+    except exceptions.ConfigurationError as error:
+        if plugin.built_in:
+            raise
+        raise exceptions.ConfigurationError(
+            reason=f'Plugin "{name}" of {namespace} (from '
+            f'{plugin.distribution}): {text.one_line(error)}'
+        ) from error
     except (cfg.Error, ValueError) as error:
         raise exceptions.ConfigurationError(
             reason=f'Invalid option of plugin "{name}" of {namespace} (from '
@@ -259,26 +267,59 @@ def _make(
     return plugin, made
 
 
-def installed() -> list[Installed]:
+def installed(conf: types.Conf | None = None) -> list[Installed]:
     """Return the installed plugins of all namespaces.
 
-    Each plugin is imported and checked, but no object of it is made.
+    Each plugin is imported and checked. Objects are made only of those that
+    a configuration names, to check their options.
 
+    :param conf: the configuration of the process; None if no options are
+        checked.
     :returns: sorted by namespace, name and package.
     """
     return [
-        Installed(
-            each.namespace,
-            each.name,
-            each.value,
-            each.package,
-            each.version,
-            error_of(each, _checked),
-            bool(each.conflict),
-        )
+        _described(each, conf)
         for namespace in sorted(_CONTRACTS)
         for each in _find(namespace)
     ]
+
+
+def _described(
+    plugin: entry_points.Plugin, conf: types.Conf | None
+) -> Installed:
+    error, misconfigured = error_of(plugin, _checked), False
+    if (
+        error is None
+        and conf is not None
+        and plugin.name in _named(plugin.namespace, conf)
+    ):
+        try:
+            _make(plugin.namespace, plugin.name, conf)
+        except exceptions.ConfigurationError as refused:
+            error, misconfigured = str(refused), True
+        except exceptions.PluginError as refused:
+            error = str(refused)
+    return Installed(
+        plugin.namespace,
+        plugin.name,
+        plugin.value,
+        plugin.package,
+        plugin.version,
+        error,
+        bool(plugin.conflict),
+        misconfigured,
+    )
+
+
+def _named(namespace: str, conf: types.Conf) -> Sequence[str]:
+    """Return the plugins of a namespace that a configuration names."""
+    options = conf.pvm_imagecache
+    names: dict[str, Sequence[str]] = {
+        DRIVERS: [options.disk_driver],
+        EVICTION: options.eviction_policies,
+        LISTENERS: options.listeners,
+    }
+    return names[namespace]
 
 
 def error_of(
@@ -426,9 +467,14 @@ def version_faults(written_for: object, version: int) -> Iterator[str]:
     accepted = [each for each in (version, version - 1) if each > 0]
     if type(written_for) is not int or written_for not in accepted:
         numbers = ' and '.join(map(str, sorted(accepted)))
+        found = (
+            f'it follows version {written_for} of the contract'
+            if type(written_for) is int and written_for > 0
+            else 'it does not say which version of the contract it follows'
+        )
         yield (
-            f'it follows version {written_for} of the contract '
-            f'(api_version); this release accepts version {numbers}'
+            f'{found} (api_version is {written_for!r:.40}); this release '
+            f'accepts version {numbers}'
         )
 
 

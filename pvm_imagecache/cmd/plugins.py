@@ -52,6 +52,9 @@ class State(enum.Enum):
     REFUSED = 'refused'
     """Its name is that of another plugin."""
 
+    MISCONFIGURED = 'misconfigured'
+    """It is configured, but one of its options has an invalid value."""
+
     BROKEN = 'broken'
     """It cannot be imported, or does not follow its contract."""
 
@@ -119,7 +122,7 @@ class ListPlugins(base.Lister):
         }
         # What a plugin prints when it is imported is not part of the output.
         with contextlib.redirect_stdout(sys.stderr):
-            found = [*plugins.installed(), *self._commands()]
+            found = [*plugins.installed(self.app.conf), *self._commands()]
         there = {(each.namespace, each.name) for each in found}
         return self.columns, [
             _row(
@@ -164,7 +167,9 @@ class ListPlugins(base.Lister):
 
 
 def _row(plugin: 'plugins_module.Installed', enabled: bool) -> tuple[Any, ...]:
-    if plugin.error:
+    if plugin.misconfigured:
+        state = State.MISCONFIGURED
+    elif plugin.error:
         state = State.REFUSED if plugin.conflict else State.BROKEN
     else:
         state = State.ENABLED if enabled else State.AVAILABLE

@@ -104,6 +104,17 @@ class DriverHarness:
         """
         raise NotImplementedError
 
+    def write(self, disk: driver_base.Disk, data: bytes) -> None:
+        """Write to the beginning of a disk, without the driver.
+
+        An instance does that. Override it, so that it can be tested whether
+        copies depend on their source.
+
+        :param disk: the disk.
+        :param data: the bytes.
+        """
+        cases.case(self).skipTest('define write()')
+
     def map(self, disk: driver_base.Disk) -> None:
         """Map a disk to a partition, without the driver.
 
@@ -303,6 +314,27 @@ class DriverConformance(DriverHarness):
             self.read(copy, len(data)),
             'a copy must not depend on its source',
         )
+
+    def test_an_instance_changes_its_own_disk_only(self) -> None:
+        """What is written to a copy or its source does not change the other.
+
+        It is skipped without :meth:`write`.
+        """
+        data = random.Random(3).randbytes(_MIB)  # noqa: S311
+        (source,) = self.make('pvmic_t1', size=len(data))
+        self.fill(source, data)
+        copy = self.driver.copy_disk(
+            source, driver_base.NewDisk('pvmic_t2', len(data), 'raw')
+        )
+        cases.case(self).addCleanup(self.driver.delete_disks, [copy])
+        for changed, kept in ((copy, source), (source, copy)):
+            before = self.read(kept, len(data))
+            self.write(changed, bytes(reversed(before)))
+            cases.case(self).assertTrue(
+                before == self.read(kept, len(data)),
+                'a copy must not depend on its source: what is written to '
+                'one of them changes the other one',
+            )
 
     def test_an_invalid_source_is_not_copied(self) -> None:
         """A source that is missing or no longer valid is not copied."""
@@ -556,6 +588,40 @@ class DriverConformance(DriverHarness):
             'source can precede the copy any more: under the lock that '
             'deletions need',
         )
+
+    def test_the_pool_has_an_id_during_a_copy(self) -> None:
+        """still_valid() calls pool_id(), as the cache does."""
+        (source,) = self.driver.create_disks(
+            [driver_base.NewDisk('pvmic_t1', _MIB, 'raw')]
+        )
+        copies: list[driver_base.Disk] = []
+        errors: list[Exception] = []
+
+        def copy() -> None:
+            try:
+                copies.append(
+                    self.driver.copy_disk(
+                        source,
+                        driver_base.NewDisk('pvmic_t2', _MIB, 'raw'),
+                        lambda: bool(self.driver.pool_id()),
+                    )
+                )
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=copy, daemon=True)
+        thread.start()
+        thread.join(_PATIENCE)
+        # The disks stay if it hangs: a deletion could hang, too.
+        cases.case(self).assertFalse(
+            thread.is_alive(),
+            'copy_disk() does not end: still_valid() calls pool_id(), which '
+            'must not wait for a lock that copy_disk() holds',
+        )
+        cases.case(self).assertEqual(
+            [], errors, 'copy_disk() failed: still_valid() calls pool_id()'
+        )
+        self.driver.delete_disks([source, *copies])
 
     # -- uploads
 

@@ -159,21 +159,24 @@ class PolicyConformance:
         self, method: _Method, view: eviction_base.CacheView
     ) -> list[eviction_base.Decision]:
         test = cases.case(self)
+        name = getattr(method, '__name__', 'the method')
 
         def ask() -> list[eviction_base.Decision]:
-            return list(
-                itertools.islice(
-                    method(dataclasses.replace(view)), len(view.images) + 1
-                )
+            answer = method(dataclasses.replace(view))
+            test.assertIsInstance(
+                answer,
+                Iterable,
+                f'{name}() must return an iterable of decisions',
             )
+            return list(itertools.islice(answer, len(view.images) + 1))
 
         fenced = time_limit.BoundedCall(ask).result()
         decisions = ask()
         test.assertLessEqual(
             len(decisions),
             len(view.images),
-            'a policy must come to an end, and return at most one decision '
-            'for each image',
+            f'{name}() must come to an end, and return at most one decision '
+            'for each image of the view',
         )
         test.assertEqual(
             fenced,
@@ -198,7 +201,9 @@ class PolicyConformance:
                 'a policy must return decisions',
             )
             test.assertIn(
-                each.image_id, known, 'only images of the view can be named'
+                each.image_id,
+                known,
+                'choose() and protects() can name images of the view only',
             )
             test.assertTrue(
                 isinstance(each.code, str)
@@ -319,16 +324,16 @@ class PolicyConformance:
                 'it never chose an image: set "options", "image_names" and '
                 'the like so that it does, or "chooses" to False',
             )
-            return
-        test.assertEqual(
-            0, chosen, 'it chose images: remove "chooses = False"'
-        )
+        else:
+            test.assertEqual(
+                0, chosen, 'it chose images: remove "chooses = False"'
+            )
         if self._overrides_protects():
             test.assertGreater(
                 protected,
                 0,
-                'it never protected an image: set "options", "image_names" '
-                'and the like so that it does',
+                'protects() never protected an image: set "options", '
+                '"image_names" and the like so that it does',
             )
 
     def test_it_protects_known_images(self) -> None:

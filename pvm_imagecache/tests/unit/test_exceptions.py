@@ -114,7 +114,8 @@ class ExceptionsTest(base.TestCase):
         self.assertEqual([], unused)
 
     def test_a_missing_value_is_a_mistake_of_ours(self):
-        self.assertRaises(KeyError, exceptions.DiskNotFound, name='x')
+        error = self.assertRaises(KeyError, exceptions.DiskNotFound, name='x')
+        self.assertIn('DiskNotFound needs the argument', str(error))
 
     def test_an_update_without_answer_has_a_remedy(self):
         error = exceptions.UpdateNotMade(

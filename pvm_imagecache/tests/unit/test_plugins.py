@@ -406,7 +406,7 @@ class ThirdPartyTest(PluginsTest):
         self.install(
             self._changed(POLICY, 'api_version = base.API_VERSION', 'pass')
         )
-        self.refused(self.policy, 'version 0')
+        self.refused(self.policy, 'does not say which version')
 
     def test_missing_methods_are_reported(self):
         self.install(

@@ -21,7 +21,6 @@ import unittest
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import fixtures
-from pvm_imagecache import plugins
 
 
 def temporary_directory(test):
@@ -43,7 +42,7 @@ class AuditLogTest(fixtures.ListenerConformance, unittest.TestCase):
 
 class OwnTest(unittest.TestCase):
     def load(self, path):
-        (found,) = plugins.load_listeners(
+        (found,) = fixtures.load_listeners(
             fixtures.configuration(
                 {
                     'pvm_imagecache': {'listeners': 'audit-log'},

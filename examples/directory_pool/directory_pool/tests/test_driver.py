@@ -20,7 +20,6 @@ import unittest
 from directory_pool import driver as driver_module
 from pvm_imagecache import exceptions
 from pvm_imagecache import fixtures
-from pvm_imagecache import plugins
 from pvm_imagecache.drivers import base
 
 GIB = 1 << 30
@@ -55,6 +54,10 @@ class Pool:
     def read(self, disk, size):
         return file_of(self.driver, disk).read_bytes()[:size]
 
+    def write(self, disk, data):
+        with open(file_of(self.driver, disk), 'r+b') as file:
+            file.write(data)
+
     def map(self, disk):
         """A disk whose file has a second link counts as mapped."""
         path = file_of(self.driver, disk)
@@ -71,7 +74,7 @@ class DirectoryCacheTest(Pool, fixtures.CacheConformance, unittest.TestCase):
 
 class OwnTest(unittest.TestCase):
     def setUp(self):
-        self.driver = plugins.load_driver(
+        self.driver = fixtures.load_driver(
             fixtures.configuration(options(self))
         )
         self.directory = self.driver.pool().name
@@ -108,7 +111,7 @@ class OwnTest(unittest.TestCase):
         with self.assertRaisesRegex(
             exceptions.ConfigurationError, driver_module.GROUP.name
         ):
-            plugins.load_driver(
+            fixtures.load_driver(
                 fixtures.configuration(
                     {'pvm_imagecache': {'disk_driver': 'directory'}}
                 )

@@ -40,3 +40,13 @@ class ListPluginsTest(cases.CommandTestCase):
             'pvm_imagecache.eviction.age',
             self.run_command('plugin', 'list', '--long'),
         )
+
+
+class MisconfiguredTest(cases.CommandTestCase):
+    options = {'volume_group_name': None}
+
+    def test_the_reason_of_an_invalid_option_is_shown(self):
+        rows = {row['Name']: row for row in self.json('plugin list')}
+        self.assertEqual('misconfigured', rows['localdisk']['State'])
+        self.assertIn('volume_group_name', rows['localdisk']['Error'])
+        self.assertEqual('available', rows['ssp']['State'])

@@ -199,6 +199,16 @@ BROKEN = {
         'test_the_order_of_images_does_not_matter',
         'the order of the images must not matter',
     ),
+    'returns nothing': (
+        choosing('pass'),
+        'test_it_returns_decisions',
+        'choose() must return an iterable of decisions',
+    ),
+    'never protects': (
+        with_class('def protects(self, view):\n    return ()'),
+        'test_it_decides_something',
+        'protects() never protected an image',
+    ),
     'never chooses': (
         choosing('return ()'),
         'test_it_decides_something',
@@ -369,8 +379,9 @@ class SuiteTestCase(base.TestCase):
 
 
 class CorrectPolicyTest(SuiteTestCase):
-    def test_a_correct_policy_passes(self):
-        self.assertEqual({}, self.failures(CORRECT))
+    def test_a_policy_that_only_chooses_passes(self):
+        code = with_class('protects = base.EvictionPolicy.protects')
+        self.assertEqual({}, self.failures(code))
 
     def test_it_passes_with_all_that_can_be_given(self):
         group = 'pvm_imagecache_theirs'
@@ -399,7 +410,7 @@ class CorrectPolicyTest(SuiteTestCase):
             ),
         )
         for attributes, cause in (
-            ({'chooses': False}, 'it never protected an image'),
+            ({'chooses': False}, 'protects() never protected an image'),
             ({}, 'it never chose an image'),
         ):
             found = self.failures(code, options=options, **attributes)
@@ -423,6 +434,7 @@ class CorrectPolicyTest(SuiteTestCase):
                 'return decide([each for each in view.candidates()\n'
                 f'    if {condition}])'
             )
+            code += '    protects = base.EvictionPolicy.protects\n'
             self.assertEqual({}, self.failures(code, **attributes))
             self.assertEqual(
                 {'test_it_decides_something'}, set(self.failures(code))
