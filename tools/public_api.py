@@ -132,8 +132,8 @@ def _names(module: ast.Module) -> Iterator[str]:
             yield f'def {node.name}({_parameters(node.args)})'
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             yield from _assigned(node, '')
-        elif isinstance(node, ast.ImportFrom) and 'conformance' in str(
-            node.module
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(
+            ('pvm_imagecache.conformance', 'pvm_imagecache.plugins')
         ):
             yield from (f'name {each.name}' for each in node.names)
 
