@@ -225,6 +225,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                     'available',
                     'refused',
                     'broken',
+                    'misconfigured',
                     'missing',
                 ]
             },

@@ -43,9 +43,8 @@ class ListPluginsTest(cases.CommandTestCase):
 
 
 class MisconfiguredTest(cases.CommandTestCase):
-    options = {'volume_group_name': None}
-
     def test_the_reason_of_an_invalid_option_is_shown(self):
+        self.conf.clear_override('volume_group_name', 'pvm_imagecache')
         rows = {row['Name']: row for row in self.json('plugin list')}
         self.assertEqual('misconfigured', rows['localdisk']['State'])
         self.assertIn('volume_group_name', rows['localdisk']['Error'])

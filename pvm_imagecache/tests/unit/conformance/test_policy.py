@@ -17,6 +17,7 @@ import unittest
 
 from pvm_imagecache import fixtures
 from pvm_imagecache import plugins
+from pvm_imagecache.conformance import policy as policy_suite
 from pvm_imagecache.eviction import base as eviction_base
 from pvm_imagecache.eviction import time_limit
 from pvm_imagecache.tests import packages
@@ -348,6 +349,8 @@ BROKEN = {
 class SuiteTestCase(base.TestCase):
     def setUp(self):
         super().setUp()
+        # Enough for what is tested here.
+        self.patch(policy_suite, '_VIEWS', 20)
         self.patch(time_limit, 'TIME_LIMIT', 5.0)
 
     def failures(self, code, names=(), **attributes):
