@@ -610,7 +610,7 @@ class ImageManager:
 
         :param base_images: records of the base images.
         :param spare_in_use: whether images that instances use are kept too.
-        :param reason: for the history.
+        :param reason: for the history and the listeners.
         :returns: what became of each.
         :raises NotSupported: if the pool caches images itself.
         :raises CatalogError: if the catalog cannot be written.
@@ -637,7 +637,7 @@ class ImageManager:
                     each.base_image.image,
                     each.base_image.disk_name,
                     code='purge',
-                    reason='purged by an operator',
+                    reason=reason or 'purged by an operator',
                 )
         return removed
 

@@ -942,6 +942,10 @@ class EventsTest(ManagerTestCase):
             self.take_events(),
         )
         self.manager.prefetch(self.image)
+        self.manager.purge(self.manager.list(), reason='a new release')
+        self.assertEqual('a new release', self.events[-1].reason)
+        self.take_events()
+        self.manager.prefetch(self.image)
         self.manager.prefetch(self.image)
         self.assertEqual(cached, self.take_events())
 
