@@ -20,6 +20,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 from typing import Any
 import uuid
 
@@ -113,6 +114,8 @@ class PolicyAndListenerTestCase(ExamplesTestCase):
         self.add('golden', 0)
         for number in (1, 2, 3):
             self.add(f'daily-{number}', number)
+            # Glance says in whole seconds when it created an image.
+            time.sleep(1.1)
         for name in ('golden', 'daily-1', 'daily-2', 'daily-3'):
             self.done('prefetch', self.called(name))
         row = self.json('explain', self.called('golden'))
