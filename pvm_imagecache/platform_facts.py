@@ -49,6 +49,9 @@ class ConcurrentUpdates(enum.Enum):
     BUSY = 'busy'
     """It fails with an error of a busy VIOS."""
 
+    UNDOES = 'undoes'
+    """It is carried out later, and undoes what the other one did."""
+
 
 #: Types of facts.
 Value = bool | int | str | ConcurrentUpdates

@@ -70,6 +70,12 @@ def _concurrent(facts: _Facts) -> str:
             'Processes of this host update one after another. Updates of '
             'other clients are waited for.'
         )
+    if facts.concurrent_updates is _Updates.UNDOES:
+        return (
+            'Processes of this host update one after another. An update of '
+            'another client at the same time can delete new disks: let no '
+            'other client change the volume group.'
+        )
     return (
         'Processes of this host update one after another. An update is '
         'repeated for some seconds while another client copies disks.'

@@ -278,8 +278,25 @@ def _two_updates(
 ) -> tuple[platform_facts.ConcurrentUpdates, bool]:
     """Return what became of the second update, and whether it is certain."""
     updates = platform_facts.ConcurrentUpdates
+    made: list[base.Disk] = []
+
+    def sending(
+        send: Callable[[], list[base.Disk]],
+    ) -> Callable[[], object]:
+        return lambda: made.extend(send())
+
     with bench.prepared(source.capacity, (1, 1), source) as senders:
-        first, second = sorted(_at_once(senders), key=lambda each: each[1])
+        first, second = sorted(
+            _at_once([sending(each) for each in senders]),
+            key=lambda each: each[1],
+        )
+        there = {each.udid for each in bench.cache.driver.snapshot().disks}
+    if (
+        first[0] is None
+        and second[0] is None
+        and (not there.issuperset(each.udid for each in made))
+    ):
+        return updates.UNDOES, True
     errors = [
         (error, seconds)
         for error, seconds in (first, second)

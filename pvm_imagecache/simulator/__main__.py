@@ -236,8 +236,9 @@ def _add_updates(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--if-match',
         choices=list(settings_module.IfMatch),
-        help='refuse a stale If-Match with 412, or take the update as one '
-        'without If-Match (default: enforced)',
+        help='refuse a stale If-Match with 412, when the update is carried '
+        'out or when it arrives, or take the update as one without If-Match '
+        '(default: enforced)',
     )
     group.add_argument(
         '--unconditional-update',

@@ -74,6 +74,9 @@ class IfMatch(enum.StrEnum):
     """Whether a stale If-Match is refused."""
 
     ENFORCED = 'enforced'
+    # Compared when the update arrives, not when it is carried out: two
+    # updates that arrive at the same time both succeed.
+    ON_ARRIVAL = 'on-arrival'
     # Such an update is as one without If-Match.
     IGNORED = 'ignored'
 

@@ -279,8 +279,14 @@ class VolumeGroups(resource.Resource):
         self, uuid: str, parent: str | None, change: resource.Change
     ) -> None:
         group = self._find_group(uuid, parent)
-        with self._updates.set(group.uuid, group.vios):
+        on_arrival = (
+            self._settings.if_match == settings_module.IfMatch.ON_ARRIVAL
+        )
+        if on_arrival:
             change.check()
+        with self._updates.set(group.uuid, group.vios):
+            if not on_arrival:
+                change.check()
             merge = not change.conditional and (
                 self._settings.unconditional_update
                 == settings_module.UnconditionalUpdate.MERGE

@@ -140,6 +140,13 @@ class PlatformCheckTestCase(base.FunctionalTestCase):
             (False, units.Gi), (facts.fractional_capacity, facts.granularity)
         )
 
+    def test_states_that_are_compared_when_an_update_arrives(self) -> None:
+        facts = self.check(if_match='on-arrival')
+        self.assertIs(True, facts.stale_etag_refused)
+        self.assertIs(
+            platform_facts.ConcurrentUpdates.UNDOES, facts.concurrent_updates
+        )
+
     def test_outdated_updates_that_are_accepted(self) -> None:
         facts = self.check(None, if_match='ignored', fractions='rounded')
         self.assertIs(False, facts.stale_etag_refused)
