@@ -32,6 +32,4 @@ class RaisedTest(base.TestCase):
 
     def assertRaises(self, kind, function, *args, **kwargs):
         """As in testtools 2.7, where it is no context manager."""
-        with super().assertRaises(kind) as caught:
-            function(*args, **kwargs)
-        return caught.exception
+        return super().assertRaises(kind, function, *args, **kwargs)
