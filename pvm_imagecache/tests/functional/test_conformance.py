@@ -37,6 +37,10 @@ class LocalDisk:
         with open(self.disks()[disk.name], 'rb') as file:
             return file.read(size)
 
+    def write(self, disk: driver_base.Disk, data: bytes) -> None:
+        with open(self.disks()[disk.name], 'r+b') as file:
+            file.write(data)
+
     def leftovers(self) -> list[str]:
         """Return the names of the disks and of the files that are uploaded."""
         return sorted(self.disks())
