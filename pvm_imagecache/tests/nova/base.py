@@ -170,6 +170,9 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
             group='wsgi',
         )
         compute.register(CONF)
+        # By default nova's harness does not wait for the thread that ends a
+        # manager: late, it would end the executors of the next tests.
+        self.flags(manager_shutdown_timeout=30)
         self.flags(
             compute_driver='pvm_imagecache.PowerVMDriver',
             instances_path=str(self.directory),
