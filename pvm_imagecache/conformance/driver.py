@@ -465,7 +465,7 @@ class DriverConformance(DriverHarness):
             )
 
     def test_other_processes_see_the_disks(self) -> None:
-        """Disks that one process creates or deletes, others see at once."""
+        """Other processes see immediately what one creates or deletes."""
         test = cases.case(self)
         second = self.second()
         second.find_disk('pvmic_t1')

@@ -20,6 +20,7 @@ import itertools
 import threading
 from typing import ClassVar
 from typing import Final
+from typing import NoReturn
 
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
@@ -223,14 +224,14 @@ class ListenerConformance:
     def test_it_takes_the_figures_of_the_cache(self) -> None:
         """A cleanup run is accepted while the figures cannot be read."""
 
-        def usage() -> None:
+        def usage() -> NoReturn:
             raise exceptions.PowerVMTimedOut(
                 url='x', reason='it is down', hint=''
             )
 
         made = self.make_listener()
         self._quickly(
-            lambda: made.use(usage),  # type: ignore[arg-type]
+            lambda: made.use(usage),
             'use()',
         )
         self._notify(made, events.Event(events.Kind.CLEANUP, 'p', '', '', 0))

@@ -382,7 +382,7 @@ def upload(self, disk, pieces, size, sha256=None):
         'test_an_upload_needs_little_memory',
         'write the pieces as they come',
     ),
-    'left-over files': (
+    'stale files': (
         body("""
 def upload(self, disk, pieces, size, sha256=None):
     open(os.path.join(self._path, uuid.uuid4().hex), 'w').close()
