@@ -10,15 +10,28 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What eviction policies can know of cached images besides their records."""
+"""Metadata of cached images, for eviction policies."""
 
+from collections.abc import Sequence
 import contextlib
 import json
+import logging
 import sqlite3
+from typing import Any
+from typing import Final
+from typing import TypeVar
 
 from pvm_imagecache import image as image_module
 from pvm_imagecache.catalog import connection as catalog_connection
 from pvm_imagecache.catalog import file as catalog_file
+
+_Value = TypeVar('_Value')
+
+LOG = logging.getLogger(__name__)
+
+#: Characters of the tags, or of the properties, of one image that are kept.
+#: Users choose them. Ten times what 128 tags of 30 characters need.
+_LONGEST: Final = 40_000
 
 
 class ImageMetadata:
@@ -33,33 +46,42 @@ class ImageMetadata:
     def list(self, pool: str) -> dict[str, image_module.Metadata]:
         """Return what is known of images.
 
+        A malformed record affects no other image.
+
         :param pool: ID of the pool.
         :returns: by image ID; images of which nothing is known are left out.
         :raises CatalogError: if the catalog cannot be read.
         """
+        found = {}
         with self._file.session() as connection:
-            return {
-                row.text('image_id'): _metadata(row)
-                for row in connection.rows(
-                    'SELECT image_id, project_id, tags, properties'
-                    ' FROM image_metadata WHERE pool = ?',
-                    (pool,),
-                )
-            }
+            for row in connection.rows(
+                'SELECT image_id, project_id, tags, properties'
+                ' FROM image_metadata WHERE pool = ? AND image_id IN'
+                ' (SELECT image_id FROM base_images WHERE pool = ?)',
+                (pool, pool),
+            ):
+                try:
+                    found[row.text('image_id')] = _metadata(row)
+                except sqlite3.DataError as error:
+                    LOG.debug('Metadata of an image were left out: %s', error)
+        return found
 
     def record(
         self, pool: str, image_id: str, metadata: image_module.Metadata
     ) -> None:
-        """Record what is known of a cached image, in place of what was.
+        """Record the metadata of a cached image, replacing what was recorded.
 
-        Images that are no longer cached are forgotten. Nothing is written if
-        no base image holds the image, or if nothing changed.
+        The records of images that are no longer cached are removed. Nothing
+        is written if nothing changed. Tags and properties that are too long
+        altogether are left out, the last ones first.
 
         :param pool: ID of the pool.
         :param image_id: ID of the image.
         :param metadata: what is known of it.
         :raises CatalogError: if the catalog cannot be read or written.
         """
+        tags = _fitting(metadata.tags)
+        properties = _fitting(metadata.properties)
         with self._file.session() as connection:
             row = connection.row(
                 'SELECT project_id, tags, properties FROM image_metadata'
@@ -68,7 +90,11 @@ class ImageMetadata:
             )
             # A malformed record is replaced.
             with contextlib.suppress(sqlite3.DataError):
-                if row is not None and _metadata(row) == metadata:
+                if row is not None and _metadata(row) == (
+                    image_module.Metadata(
+                        metadata.project_id, tags, properties
+                    )
+                ):
                     return
         with self._file.transaction() as connection:
             connection.execute(
@@ -79,8 +105,8 @@ class ImageMetadata:
                     pool,
                     image_id,
                     metadata.project_id,
-                    json.dumps(metadata.tags),
-                    json.dumps(metadata.properties),
+                    json.dumps(tags),
+                    json.dumps(properties),
                 ),
             )
             connection.execute(
@@ -93,12 +119,13 @@ class ImageMetadata:
 
 def _metadata(row: catalog_connection.Row) -> image_module.Metadata:
     try:
-        tags = json.loads(row.text('tags'))
-        properties = json.loads(row.text('properties'))
         return image_module.Metadata(
             row.text_or_none('project_id'),
-            tuple(map(_text, tags)),
-            tuple((_text(name), _text(value)) for name, value in properties),
+            tuple(map(_text, _list(row, 'tags'))),
+            tuple(
+                (_text(name), _text(value))
+                for name, value in map(_pair, _list(row, 'properties'))
+            ),
         )
     except (ValueError, TypeError, RecursionError) as error:
         raise sqlite3.DataError(
@@ -106,7 +133,38 @@ def _metadata(row: catalog_connection.Row) -> image_module.Metadata:
         ) from error
 
 
+def _fitting(values: Sequence[_Value]) -> tuple[_Value, ...]:
+    """Return the first values that are not too long together, as JSON."""
+    fitting: list[_Value] = []
+    length = 0
+    for each in values:
+        length += len(json.dumps(each)) + len(', ')
+        if length > _LONGEST:
+            break
+        fitting.append(each)
+    return tuple(fitting)
+
+
+def _list(row: catalog_connection.Row, column: str) -> list[Any]:
+    value = row.text(column)
+    # The brackets, too.
+    if len(value) > _LONGEST + 2:
+        raise ValueError(f'{column} is too long')
+    found = json.loads(value)
+    if not isinstance(found, list):
+        raise TypeError(f'{column} is not a list')
+    return found
+
+
+def _pair(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f'{type(value).__name__} is not a list')
+    return value
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f'{type(value).__name__} is no text')
+        raise TypeError(f'{type(value).__name__} is not text')
+    # Not a half of a surrogate pair, which nothing can write.
+    value.encode()
     return value

@@ -10,9 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What eviction policies can know of cached images besides."""
+"""Image metadata in the catalog."""
 
-from pvm_imagecache import exceptions
+import sqlite3
+
 from pvm_imagecache import image as image_module
 from pvm_imagecache.tests.unit import base as unit_base
 from pvm_imagecache.tests.unit.catalog import base
@@ -60,18 +61,79 @@ class ImageMetadataTest(base.ClockTestCase):
             ['two'], list(self.catalog.image_metadata.list('pool'))
         )
 
-    def test_a_malformed_record_is_an_error_of_the_catalog(self):
+    def test_a_malformed_record_affects_no_other_image(self):
         self.cache('one')
-        for value in ('[1]', 'x', '{}x', '["a", ["b"]]', '7'):
+        self.cache('two')
+        self.catalog.image_metadata.record('pool', 'two', _KNOWN)
+        for value in (
+            '[1]',
+            'x',
+            '{}x',
+            '["a", ["b"]]',
+            '7',
+            '"ab"',
+            '{"a": "b"}',
+            '["\\ud800"]',
+            '[["a", "\\udfff"]]',
+            '["' + 40_001 * 'x' + '"]',
+            1000 * '[' + 1000 * ']',
+        ):
             for column in ('tags', 'properties'):
                 self.catalog.image_metadata.record('pool', 'one', _KNOWN)
-                self.sql(f"UPDATE image_metadata SET {column} = '{value}'")
-                self.assertRaises(
-                    exceptions.CatalogError,
-                    self.catalog.image_metadata.list,
-                    'pool',
+                self.sql(
+                    f"UPDATE image_metadata SET {column} = '{value}'"
+                    " WHERE image_id = 'one'"
                 )
-                self.catalog.image_metadata.record('pool', 'one', _KNOWN)
                 self.assertEqual(
-                    {'one': _KNOWN}, self.catalog.image_metadata.list('pool')
+                    {'two': _KNOWN}, self.catalog.image_metadata.list('pool')
                 )
+        self.catalog.image_metadata.record('pool', 'one', _KNOWN)
+        self.assertEqual(
+            {'one': _KNOWN, 'two': _KNOWN},
+            self.catalog.image_metadata.list('pool'),
+        )
+
+    def test_no_user_can_make_a_record_that_cannot_be_read(self):
+        # Glance admits 128 tags of 255 characters, and 6 bytes are written
+        # for each of these.
+        tags = tuple(f'{number:03}' + 252 * '\u65e5' for number in range(128))
+        properties = tuple((each, each) for each in tags)
+        self.cache('one')
+        self.catalog.image_metadata.record(
+            'pool', 'one', image_module.Metadata('project', tags, properties)
+        )
+        found = self.catalog.image_metadata.list('pool')['one']
+        self.assertEqual('project', found.project_id)
+        for kept, known in (
+            (found.tags, tags),
+            (found.properties, properties),
+        ):
+            self.assertLess(10, len(kept))
+            self.assertEqual(known[: len(kept)], kept)
+
+    def test_a_record_of_another_pool_is_not_used(self):
+        self.cache('one')
+        self.cache('one', 'other')
+        self.catalog.image_metadata.record('other', 'one', _KNOWN)
+        self.assertEqual({}, self.catalog.image_metadata.list('pool'))
+        fresh = image_module.Metadata('another')
+        self.catalog.image_metadata.record('pool', 'one', fresh)
+        self.assertEqual(
+            {'one': _KNOWN}, self.catalog.image_metadata.list('other')
+        )
+
+    def test_an_unchanged_record_is_not_written(self):
+        self.cache('one')
+        self.catalog.image_metadata.record('pool', 'one', _KNOWN)
+        self.sql(
+            'CREATE TRIGGER refuse BEFORE INSERT ON image_metadata'
+            " BEGIN SELECT RAISE(ABORT, 'written'); END"
+        )
+        self.catalog.image_metadata.record('pool', 'one', _KNOWN)
+        self.assertRaises(
+            sqlite3.IntegrityError,
+            self.catalog.image_metadata.record,
+            'pool',
+            'one',
+            image_module.Metadata('another'),
+        )
