@@ -53,7 +53,11 @@ class BadAnswer(pvm_exceptions.Error):
     """Raised if an answer is not one of a PowerVM REST API.
 
     :param problem: what the answer is, as it follows "the answer".
+    :ivar of_change: whether it is the answer to a request that PowerVM says
+        it has carried out, and that changes something.
     """
+
+    of_change = False
 
 
 def read(response: Any, limit: int) -> bytes | None:

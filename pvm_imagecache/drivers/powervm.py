@@ -250,7 +250,8 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
     :raises PowerVMTimedOut: if no answer came in time.
     :raises PowerVMNotThere: if the host cannot be reached, and a repetition
         would not help.
-    :raises PowerVMUnreachable: if the connection failed in another way.
+    :raises PowerVMUnreachable: if the connection failed in another way, or
+        the answer to a change cannot be used.
     :raises PowerVMLogonFailed: if the credentials are refused.
     :raises PowerVMBusy: if the host or its VIOS is busy.
     :raises PowerVMRequestFailed: if the request is refused, or the answer is
@@ -284,6 +285,14 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
             reason=text.one_line(error),
         ) from error
     except answers.BadAnswer as error:
+        if error.of_change:
+            # As if the answer were lost: the change was made.
+            raise exceptions.PowerVMUnreachable(
+                url=connection.url,
+                reason=f'its answer to a change {error}; another service may '
+                'listen there',
+                hint=_proxy_hint(connection),
+            ) from error
         raise _bad_answer(connection, action, str(error)) from error
     except pvm_exceptions.HttpError as error:
         raise _refusal(error, action) from error

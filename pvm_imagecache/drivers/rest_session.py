@@ -69,11 +69,17 @@ class Answer(pvm_adapter.Response):
     """
 
     def _extract_atom(self) -> None:
-        root = answers.parsed(self.body, atom=True)
-        if root.tag == _FEED_TAG:
-            self.feed = entities.Feed.unmarshal_atom_feed(root, self)
-        else:
+        try:
+            root = answers.parsed(self.body, atom=True)
+            if root.tag == _FEED_TAG:
+                self.feed = entities.Feed.unmarshal_atom_feed(root, self)
+                return
             self.entry = entities.Entry.unmarshal_atom_entry(root, self)
+            if self.entry.element is None:
+                raise answers.BadAnswer('is an entry without content')
+        except answers.BadAnswer as error:
+            error.of_change = _changes(self.reqmethod, self.reqpath)
+            raise
 
 
 class Session(pvm_adapter.Session):
@@ -251,6 +257,8 @@ class Session(pvm_adapter.Session):
                 if isinstance(error, answers.BadAnswer) and (
                     not deadline.passed
                 ):
+                    # Errors of the server have no content of their own.
+                    error.of_change = _changes(method, path)
                     raise
                 raise _translated(error, deadline, method, url) from error
 
@@ -372,6 +380,11 @@ class Session(pvm_adapter.Session):
             self._relogin_unsafe = True
 
 
+def _changes(method: str, path: str) -> bool:
+    """Return whether a request changes something on the platform."""
+    return method != 'GET' and not path.endswith('/Logon')
+
+
 def trusts_environment(has_password: bool) -> bool:
     """Return whether proxies and certificates of variables are used.
 
@@ -400,6 +413,10 @@ def _content(response: requests.Response, accept: str) -> str:
             f'has more than {text.size(answers.MAX_DOCUMENT)}'
         )
     if not body:
+        if 'atom' in accept and response.status_code != (
+            http.HTTPStatus.NO_CONTENT
+        ):
+            raise answers.BadAnswer('is empty')
         return ''
     if 'atom' in accept:
         return answers.bounded(body)

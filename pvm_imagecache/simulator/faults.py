@@ -43,6 +43,8 @@ class Action(enum.StrEnum):
     LOSE_ANSWER = 'lose_answer'
     # Do the work, then answer `status` with `message`.
     FAIL_AFTER = 'fail_after'
+    # Do the work, then answer `message` in place of the document.
+    REPLACE_ANSWER = 'replace_answer'
     # End each copy of the update after `bytes`, with its disk as it is then;
     # go on as usual. With one of the two before, a VIOS that is rebooted.
     BREAK_COPIES = 'break_copies'

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import http.server
 import ipaddress
@@ -268,6 +269,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._refusal(
                 errors.RestError(rule.status, rule.message), request
             )
+        if rule.action == faults.Action.REPLACE_ANSWER:
+            return dataclasses.replace(answer, body=rule.message.encode())
         return answer
 
     def _refusal(

@@ -225,7 +225,7 @@ class GlanceFaultsTestCase(_Base):
 class PowerVMFaultsTestCase(_Base):
     """PowerVM refuses, breaks off, or keeps its answer."""
 
-    def fault(self, action: str, kind: str, **kwargs: int) -> None:
+    def fault(self, action: str, kind: str, **kwargs: object) -> None:
         self.powervm.control.add_fault(
             action, kind=kind, **{'count': 1} | kwargs
         )
@@ -336,6 +336,42 @@ class PowerVMFaultsTestCase(_Base):
         self.assertEqual(instance_disk.Outcome.BYPASS, self.deploy('vm2'))
         self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm3'))
         self.assertEqual(4, len(self.disks()))
+
+    def test_an_unusable_answer_to_an_update_leaves_nothing_behind(
+        self,
+    ) -> None:
+        disabled = self.directory / 'disabled.conf'
+        disabled.write_text(
+            self.conf_file.read_text().replace(
+                'volume_group_name', 'enabled = false\nvolume_group_name'
+            )
+        )
+        for number, answer in enumerate(
+            (
+                '<html><body>Who are you?<br></body>',
+                '<html/>',
+                '{}',
+                '<entry xmlns="http://www.w3.org/2005/Atom"/>',
+                '',
+            )
+        ):
+            for conf_file in (self.conf_file, disabled):
+                manager = self.make_manager(conf_file)
+                name = f'vm{number}'
+                self.fault(
+                    'replace_answer', 'VolumeGroup.update', message=answer
+                )
+                try:
+                    manager.create_disk(self.image(self.image_id), name)
+                except exceptions.PVMImageCacheError:
+                    self.assertNotIn(name, self.disks())
+                else:
+                    self.assert_holds(name, self.image_id, SIZE)
+                    manager.delete_disk(name)
+                self.powervm.control.clear_faults()
+                manager.run_cleanup(())
+                manager.purge(manager.list())
+                self.assert_nothing_left()
 
     def test_a_foreign_disk_is_kept_after_a_lost_request(self) -> None:
         self.deploy('vm1')
