@@ -157,19 +157,23 @@ class ImageManager:
         nova_conf.register(conf)
         policies = load_policies(conf)
         state_path = conf.pvm_imagecache.state_path
+        driver = plugins.load_driver(conf)
+        pool_name = cache_conf.pool_name(conf)
+        if requirement_for is None:
+            requirement_for = signatures.without_key_manager(conf)
+        settings = _settings(conf)
+        # The last one: an error would leave threads and files open.
+        listeners = plugins.load_usable_listeners(conf)
         return cls(
-            plugins.load_driver(conf),
+            driver,
             source,
             facade.Catalog(cache_conf.catalog_path(conf), who),
             locks.LockDirectory(os.path.join(state_path, 'locks')),
-            _settings(conf),
+            settings,
             policies,
-            dispatch.Dispatcher(
-                plugins.load_usable_listeners(conf),
-                (listener,) if listener else (),
-            ),
-            cache_conf.pool_name(conf),
-            requirement_for or signatures.without_key_manager(conf),
+            dispatch.Dispatcher(listeners, (listener,) if listener else ()),
+            pool_name,
+            requirement_for,
         )
 
     def reconfigure(
@@ -197,10 +201,11 @@ class ImageManager:
 
     def close(self) -> None:
         """Close the listeners, log off from PowerVM, close the catalog."""
-        if self._dispatcher:
-            self._dispatcher.close()
-        self._driver.close()
-        self._catalog.close()
+        with contextlib.ExitStack() as closing:
+            closing.callback(self._catalog.close)
+            closing.callback(self._driver.close)
+            if self._dispatcher:
+                self._dispatcher.close()
 
     @property
     def driver(self) -> base.DiskDriver:
@@ -1044,7 +1049,10 @@ class ImageManager:
             )
 
     def _record_metadata(self, image: image_module.Image) -> None:
-        """Record what policies can know of an image; a failure is no harm."""
+        """Record the metadata of an image for eviction policies.
+
+        Errors are logged.
+        """
         try:
             self._catalog.image_metadata.record(
                 self._driver.pool_id(),
@@ -1181,15 +1189,16 @@ class ImageManager:
         context: identity.RequestContext | None = None,
         **facts: Any,
     ) -> None:
-        """Notify the listeners; nothing that is unknown is an error."""
+        """Notify the listeners. Unknown values are left empty."""
         if self._cache.listener is None:
             return
-        try:
-            pool = self._driver.pool_id()
-        except exceptions.PVMImageCacheError:
-            pool = ''
-        if image and not disk_name:
-            disk_name = self._disk_name_of(image)
+        pool = self._recorded_pool
+        # After a failure, PowerVM may not answer: it is not asked again.
+        if kind is not events.Kind.FAILED:
+            with contextlib.suppress(exceptions.PVMImageCacheError):
+                pool = self._driver.pool_id()
+            if image and not disk_name:
+                disk_name = self._disk_name_of(image)
         self._cache.notify(
             events.Event(
                 kind,

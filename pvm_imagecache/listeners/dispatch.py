@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 from oslo_log import log as logging
 
 from pvm_imagecache import events
+from pvm_imagecache import text
 from pvm_imagecache.eviction import time_limit
 from pvm_imagecache.system import warn_once
 
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: Events that can wait for a listener; more are lost.
+#: Events that can wait for a listener; further events are dropped.
 MAX_QUEUED: Final = 1000
 #: Seconds in which all listeners together end.
 CLOSING_TIMEOUT: Final = 5.0
+#: Seconds that a built-in listener gets in any case.
+_LEAST_CLOSING: Final = 0.1
 
 
 class Named(Protocol):
@@ -71,7 +74,7 @@ class Dispatcher:
     """Delivers each event to all listeners; it is a listener itself.
 
     :param loaded: the listeners, in the order in which they are called.
-    :param others: functions that are called with each event before them.
+    :param others: functions that are called with each event after them.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Dispatcher:
         others: Sequence[events.Listener] = (),
     ) -> None:
         self._others = others
+        self._closed = False
         self._channels: list[_Direct | _Fenced] = [
             _Direct(each) if each.built_in else _Fenced(each)
             for each in loaded
@@ -88,10 +92,14 @@ class Dispatcher:
     def __call__(self, event: events.Event) -> None:
         """Deliver an event. Errors of listeners are logged and ignored.
 
+        Nothing is delivered after :meth:`close`.
+
         :param event: what happened.
         """
+        if self._closed:
+            return
         for channel in self._channels:
-            channel.notify(event)
+            channel.attempt(channel.notify, event)
         for each in self._others:
             each(event)
 
@@ -104,12 +112,16 @@ class Dispatcher:
             each.use(usage)
 
     def close(self) -> None:
-        """Close all listeners, within :data:`CLOSING_TIMEOUT`."""
+        """Close all listeners once, within :data:`CLOSING_TIMEOUT`."""
+        if self._closed:
+            return
+        self._closed = True
         end = time.monotonic() + CLOSING_TIMEOUT
         for each in self._channels:
-            each.begin_to_close()
+            each.attempt(each.begin_to_close)
         for each in self._channels:
-            each.close(max(0.0, end - time.monotonic()))
+            left = max(0.0, end - time.monotonic())
+            each.attempt(each.close, left)
 
 
 class _Channel:
@@ -119,15 +131,18 @@ class _Channel:
         self._named = named
         self._failures = warn_once.WarnOnce(LOG)
 
-    def _failed(self, error: BaseException, what: str = 'failed') -> None:
-        """Log an error of the listener, the same error once."""
+    def attempt(self, call: Callable[..., None], *arguments: object) -> None:
+        """Make a call; an error, such as of a new thread, is logged."""
         try:
-            shown = f'{type(error).__name__}: {error}'
-        except Exception:
-            # The error is of the listener too, and so is its __str__.
-            shown = type(error).__name__
+            call(*arguments)
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: BaseException, what: str = 'failed') -> None:
+        """Log an error of the listener, one of each kind once."""
         if self._failures.log(
-            f'{self._described} {what}: {" ".join(shown.split())}',
+            f'{self._described} {what}: {text.foreign_error(error)}',
+            key=f'{what} {type(error).__name__}',
             level=std_logging.ERROR,
         ):
             LOG.debug('Traceback of the listener', exc_info=error)
@@ -155,7 +170,16 @@ class _Direct(_Channel):
 
     def close(self, seconds: float) -> None:
         try:
-            self._named.listener.close()
+            time_limit.BoundedCall(
+                self._named.listener.close,
+                max(seconds, _LEAST_CLOSING),
+                name=f'event-listener-{self._named.name}',
+            ).result()
+        except time_limit.TimeLimitExceeded as error:
+            LOG.warning(
+                '%(listener)s did not end in time: %(error)s',
+                {'listener': self._described, 'error': error},
+            )
         except Exception as error:
             self._failed(error)
 
@@ -173,7 +197,6 @@ class _Fenced(_Channel):
         self._closing = threading.Event()
 
     def notify(self, event: events.Event) -> None:
-        self._start()
         try:
             self._waiting.put_nowait(event)
         except queue.Full:
@@ -181,6 +204,8 @@ class _Fenced(_Channel):
                 f'{self._described} is too slow: {MAX_QUEUED} events wait '
                 'for it, and others are lost.'
             )
+        # If there are too many threads, the event waits for the next attempt.
+        self._start()
 
     def use(self, usage: 'Callable[[], results.Usage]') -> None:
         try:
@@ -196,17 +221,19 @@ class _Fenced(_Channel):
             self._failed(error, 'failed in use()')
 
     def begin_to_close(self) -> None:
-        self._start()
         self._closing.set()
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(None)
+        self._start()
 
     def close(self, seconds: float) -> None:
         if self._thread is None:
             return
         self._thread.join(seconds)
         if self._thread.is_alive():
-            left = [each for each in self._waiting.queue if each is not None]
+            with self._waiting.mutex:
+                waiting = list(self._waiting.queue)
+            left = [each for each in waiting if each is not None]
             LOG.warning(
                 '%(listener)s did not end in time: %(count)d event(s) were '
                 'not delivered to it.',
@@ -221,12 +248,13 @@ class _Fenced(_Channel):
         with self._guard:
             if self._thread is None:
                 # The end of the process does not wait for a daemon thread.
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run,
                     name=f'event-listener-{self._named.name}',
                     daemon=True,
                 )
-                self._thread.start()
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         listener = self._named.listener

@@ -35,7 +35,7 @@ from pvm_imagecache.virt import fault_log
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-#: Events that can be queued; more are lost.
+#: Events that can be queued; further events are dropped.
 MAX_QUEUED: Final = 1000
 #: Seconds to send queued events when nova-compute stops.
 CLOSING_TIMEOUT: Final = 5.0

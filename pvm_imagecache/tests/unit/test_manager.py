@@ -1045,6 +1045,46 @@ class EventsTest(ManagerTestCase):
             (self.events[-1].pool, self.events[-1].code),
         )
 
+    def test_powervm_is_not_asked_for_the_event_of_a_failure(self):
+        self.create('a')
+        asked = []
+        answer = self.driver.pool_id
+
+        def pool_id():
+            asked.append(1)
+            return answer()
+
+        def fail(*args):
+            asked.clear()
+            raise exceptions.ImageForbidden(image='x')
+
+        self.driver.pool_id = pool_id
+        self.patch(instance_disk.InstanceDeploy, 'run', fail)
+        context = types.SimpleNamespace(user_name='ann', project_id='dev')
+        self.assertRaises(
+            exceptions.ImageForbidden, self.create, 'b', context=context
+        )
+        self.assertEqual([], asked)
+        event = self.events[-1]
+        self.assertEqual(
+            ('failed', 'b', 'dev'),
+            (event.kind.value, event.disk_name, event.project_id),
+        )
+        self.assertTrue(event.requester.startswith('ann as '))
+        self.assertLessEqual(0, event.seconds)
+
+    def test_the_rest_is_closed_if_the_driver_cannot_be(self):
+        closed = []
+        self.patch(self.catalog, 'close', lambda: closed.append('catalog'))
+
+        def fail():
+            closed.append('driver')
+            raise exceptions.PowerVMTimedOut(url='x', reason='gone', hint='')
+
+        self.patch(self.driver, 'close', fail)
+        self.assertRaises(exceptions.PowerVMTimedOut, self.manager.close)
+        self.assertEqual(['driver', 'catalog'], closed)
+
     def test_what_a_cleanup_run_finds_is_an_event(self):
         self.create('a')
         self.driver.vanish(BASE_NAME)

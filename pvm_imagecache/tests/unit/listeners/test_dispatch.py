@@ -174,3 +174,81 @@ class DispatcherTest(base.TestCase):
                 f'listener l{number} (from theirs 1.5) failed in use()',
                 self.log.output,
             )
+
+    def test_all_listeners_together_end_in_time(self):
+        self.patch(dispatch, 'CLOSING_TIMEOUT', 0.2)
+        waits = self.end.wait
+        hanging = [_Listener(close=lambda: waits()) for _ in range(2)]
+        good = _Listener()
+        made = dispatch.Dispatcher(
+            [
+                plugins.LoadedListener(f'l{number}', each, 'theirs', True)
+                for number, each in enumerate((*hanging, good))
+            ]
+        )
+        self.addCleanup(self.end.set)
+        made.close()
+        self.assertTrue(good.closed.is_set())
+        for number in range(2):
+            self.assertIn(
+                f'l{number} (from theirs) did not end in time',
+                self.log.output,
+            )
+
+    def test_events_after_the_end_are_not_delivered(self):
+        for built_in in (True, False):
+            closings = []
+            one = _Listener(close=lambda found=closings: found.append(1))
+            function = []
+            made = self.dispatcher(
+                one, built_in=built_in, others=[function.append]
+            )
+            made(event('a'))
+            made.close()
+            made.close()
+            made(event('b'))
+            self.assertEqual(['a'], one.events)
+            self.assertEqual(['a'], [each.code for each in function])
+            self.assertEqual([1], closings)
+
+    def test_a_thread_that_cannot_be_started_harms_nothing(self):
+        starts = threading.Thread.start
+        refused = []
+
+        def start(thread):
+            if thread.name == 'event-listener-l0' and len(refused) < 2:
+                refused.append(thread)
+                raise RuntimeError("can't start new thread")
+            starts(thread)
+
+        self.patch(threading.Thread, 'start', start)
+        one, other = _Listener(), _Listener()
+        made = self.dispatcher(one, other)
+        for code in 'abc':
+            made(event(code))
+        made.close()
+        self.assertEqual(['a', 'b', 'c'], other.events)
+        # It gets what waited as soon as there is a thread.
+        self.assertEqual(['a', 'b', 'c'], one.events)
+        self.assertTrue(one.closed.is_set())
+        self.assertIn("can't start new thread", self.log.output)
+
+    def test_an_error_of_each_class_is_logged_once(self):
+        errors = iter(
+            [ValueError(1), ValueError(2), KeyError('x'), ValueError(3)]
+        )
+
+        def fail(event):
+            raise next(errors)
+
+        made = self.dispatcher(_Listener(fail), built_in=True)
+        for code in 'abcd':
+            made(event(code))
+        self.assertEqual(
+            ['ValueError: 1', "KeyError: 'x'"],
+            [
+                line.partition('failed: ')[2]
+                for line in self.log.output.splitlines()
+                if 'failed: ' in line
+            ],
+        )
