@@ -260,7 +260,7 @@ def _make(
         raise invalid(plugin, f'from_conf: {error}') from error
     except Exception as error:
         raise invalid(
-            plugin, f'from_conf raised {type(error).__name__}: {error}'
+            plugin, f'from_conf raised {text.foreign_error(error)}'
         ) from error
     if not isinstance(made, _CONTRACTS[namespace][1]):
         raise invalid(plugin, f'from_conf returned {made!r}')
@@ -294,7 +294,8 @@ def _described(
         and plugin.name in _named(plugin.namespace, conf)
     ):
         try:
-            _make(plugin.namespace, plugin.name, conf)
+            _, made = _make(plugin.namespace, plugin.name, conf)
+            _close(made)
         except exceptions.ConfigurationError as refused:
             error, misconfigured = str(refused), True
         except exceptions.PluginError as refused:
@@ -309,6 +310,23 @@ def _described(
         bool(plugin.conflict),
         misconfigured,
     )
+
+
+def _close(made: Any) -> None:
+    """Close a driver or listener that is not used; errors are logged."""
+    close = getattr(made, 'close', None)
+    if close is None:
+        return
+    try:
+        time_limit.BoundedCall(close, name='plugin-close').result()
+    except Exception as error:
+        LOG.warning(
+            'Could not close %(plugin)s: %(error)s',
+            {
+                'plugin': type(made).__qualname__,
+                'error': text.foreign_error(error),
+            },
+        )
 
 
 def _named(namespace: str, conf: types.Conf) -> Sequence[str]:
@@ -470,7 +488,7 @@ def version_faults(written_for: object, version: int) -> Iterator[str]:
         found = (
             f'it follows version {written_for} of the contract'
             if type(written_for) is int and written_for > 0
-            else 'it does not say which version of the contract it follows'
+            else 'it does not declare a contract version'
         )
         yield (
             f'{found} (api_version is {written_for!r:.40}); this release '

@@ -24,6 +24,8 @@ _SIZES: Final = (
 _TIMES: Final = ((86400, 'd'), (3600, 'h'), (60, 'min'), (1, 's'))
 #: How many names of a list are shown.
 _SHOWN: Final = 5
+#: Characters of an error of a plugin that are shown.
+_LONGEST_ERROR: Final = 500
 
 
 def size(count: int) -> str:
@@ -108,6 +110,21 @@ def one_line(error: BaseException) -> str:
     """
     words = ' '.join(str(error).split())
     return words.rstrip('. ') or type(error).__name__
+
+
+def foreign_error(error: BaseException) -> str:
+    """Return an error of a plugin on one line, with its class.
+
+    :param error: the error; its ``__str__`` is of the plugin, too, and may
+        raise an error.
+    :returns: ``ValueError: the text``.
+    """
+    kind = type(error).__name__
+    try:
+        shown = printable(' '.join(str(error).split()))[:_LONGEST_ERROR]
+    except Exception:
+        shown = ''
+    return f'{kind}: {shown}' if shown else kind
 
 
 def listed(names: Mapping[str, str | None]) -> str:

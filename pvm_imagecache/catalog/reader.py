@@ -49,6 +49,10 @@ class CatalogReader:
         self._catalog = catalog
         self._pool = pool
 
+    def close(self) -> None:
+        """Close the catalog; the next call opens it again."""
+        self._catalog.close()
+
     def list(self) -> builtins.list[models.BaseImage]:
         """Return the base images.
 

@@ -13,8 +13,8 @@
 """The checks of a command of another package when it is loaded.
 
 A command is a class that is derived from those of cliff, or from those of
-:mod:`pvm_imagecache.cmd.base`. It is made, and its parser too, so that help
-and completion cannot fail because of it later.
+:mod:`pvm_imagecache.cmd.base`. An object and its parser are created, so
+that help and completion cannot fail because of it later.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any
 from cliff import command as cliff_command
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.cmd import base
 from pvm_imagecache.policies import rules
 from pvm_imagecache.system import entry_points
@@ -53,9 +54,13 @@ def load(
         loaded = plugin.load()
     except entry_points.ImportFailed as error:
         raise plugins.invalid(plugin, str(error)) from error.__cause__
-    reasons = list(_faults(loaded)) or list(
-        _faults_of_object(loaded, plugin.name, make)
-    )
+    try:
+        reasons = list(_faults(loaded)) or list(
+            _faults_of_object(loaded, plugin.name, make)
+        )
+    except (Exception, SystemExit) as error:
+        # Of an attribute of the class, which can be anything.
+        reasons = [f'checking it raised {text.foreign_error(error)}']
     if reasons:
         raise plugins.invalid(plugin, '; '.join(reasons))
     if issubclass(loaded, base.Authorized):
@@ -77,22 +82,8 @@ def failed(
         name=plugin.name,
         namespace=plugin.namespace,
         distribution=plugin.distribution,
-        reason=described(error),
+        reason=text.foreign_error(error),
     )
-
-
-def described(error: BaseException) -> str:
-    """Return an error of a plugin on one line, with its class.
-
-    :param error: the error; its ``__str__`` may be of the plugin and fail.
-    :returns: the text.
-    """
-    kind = type(error).__name__
-    try:
-        shown = ' '.join(str(error).split())
-    except Exception:
-        shown = ''
-    return f'{kind}: {shown}' if shown else kind
 
 
 def _faults(loaded: Any) -> Iterator[str]:
@@ -162,7 +153,7 @@ def _faults_of_access(loaded: Any) -> Iterator[str]:
 def _faults_of_output(loaded: Any) -> Iterator[str]:
     """Yield what would make the help or the output fail."""
     columns = getattr(loaded, 'columns', ())
-    if isinstance(columns, str) or not all(
+    if not isinstance(columns, list | tuple) or not all(
         isinstance(each, str) for each in columns
     ):
         yield 'columns is not a sequence of names'
@@ -196,4 +187,4 @@ def _faults_of_object(
         what = 'its help'
         parser.format_help()
     except (Exception, SystemExit) as error:
-        yield f'{what} raised {described(error)}'
+        yield f'{what} raised {text.foreign_error(error)}'

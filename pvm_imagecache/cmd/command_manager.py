@@ -21,12 +21,14 @@ all commands are listed.
 from collections.abc import Callable
 from collections.abc import Iterator
 import logging
+import re
 from typing import Any
 from typing import Final
 
 from cliff import commandmanager
 
 from pvm_imagecache import exceptions
+from pvm_imagecache import text
 from pvm_imagecache.system import entry_points
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ LOG = logging.getLogger(__name__)
 DISTRIBUTION: Final = entry_points.DISTRIBUTION
 #: Commands of this project that are not entry points.
 OWN_COMMANDS: Final = ('help', 'complete')
+#: Of an entry point; others could look like another command.
+_NAME: Final = re.compile('[a-z0-9]+(?:[-_][a-z0-9]+)*')
 
 
 class OtherCommand:
@@ -115,11 +119,12 @@ class Commands(commandmanager.CommandManager):
         except (ValueError, exceptions.PVMImageCacheError):
             raise
         except (Exception, SystemExit) as error:
+            # Of this project: what others raise is an error of their plugin.
             raise exceptions.PluginInvalid(
                 name=' '.join(words),
                 namespace=self.namespace,
                 distribution=DISTRIBUTION,
-                reason=f'loading it raised {type(error).__name__}: {error}',
+                reason=f'loading it raised {text.foreign_error(error)}',
             ) from error
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
@@ -146,7 +151,11 @@ class Commands(commandmanager.CommandManager):
                 LOG.warning(str(error))
                 del self.commands[name]
             except (Exception, SystemExit) as error:
-                LOG.warning('The command "%s" cannot be used: %s', name, error)
+                LOG.warning(
+                    'The command "%s" cannot be used: %s',
+                    name,
+                    text.foreign_error(error),
+                )
                 del self.commands[name]
 
     def get_command_names(self, group: str | None = None) -> list[str]:
@@ -166,15 +175,15 @@ class Commands(commandmanager.CommandManager):
         ours = {*self.commands, *OWN_COMMANDS}
         for plugin in find_others(self._ours):
             name = words_of(plugin.name)
-            if name in ours:
+            if name in ours or not _NAME.fullmatch(plugin.name):
                 LOG.warning(
                     'Ignoring the command "%s" of %s: %s.',
-                    name,
+                    text.printable(name),
                     plugin.distribution,
                     plugin.conflict,
                 )
             else:
-                # One that is refused says why when it is used.
+                # A refused command reports the reason when it is run.
                 self.commands[name] = OtherCommand(  # type: ignore[assignment]
                     plugin, self._check
                 )
@@ -214,10 +223,18 @@ def _unless_hidden(
         for each in (' '.join(words[:count]) for count in range(1, len(words)))
         if each in ours
     ]
-    if plugin.conflict or not hiding:
+    if plugin.conflict:
+        return plugin
+    if not _NAME.fullmatch(plugin.name):
+        return entry_points.refused(
+            plugin,
+            f'{plugin.name!r} is not lowercase words with underscores or '
+            'hyphens between them',
+        )
+    if not hiding:
         return plugin
     return entry_points.refused(
         plugin,
         f'it begins with the built-in command "{hiding[0]}", which is run '
-        'instead. Its authors must use another name',
+        'instead. Rename its entry point',
     )

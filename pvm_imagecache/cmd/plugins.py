@@ -63,7 +63,7 @@ class State(enum.Enum):
 
 
 class ListPlugins(base.Lister):
-    """List installed drivers, policies, listeners and commands of packages.
+    """List installed plugins and their state.
 
     Plugins that are configured but not installed are listed, too. Commands of
     pvm_imagecache itself are not.

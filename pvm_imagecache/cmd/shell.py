@@ -588,6 +588,8 @@ class Shell(app.App):
         :param result: the exit code.
         :param err: the error with which the command failed, if any.
         """
+        if self._reader is not None:
+            self._reader.close()
         if self._manager is not None:
             self._manager.close()
         if not self.quiet:

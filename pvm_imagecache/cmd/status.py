@@ -182,12 +182,18 @@ class Checks(upgradecheck.UpgradeCommands):
     def _unusable_listeners(self) -> list[str]:
         from pvm_imagecache import plugins
 
-        try:
-            for each in plugins.load_listeners(self._conf):
-                each.listener.close()
-        except exceptions.PVMImageCacheError as error:
-            return [str(error)]
-        return []
+        names = self._conf.pvm_imagecache.listeners
+        found = [
+            each
+            for each in plugins.installed(self._conf)
+            if each.namespace == plugins.LISTENERS and each.name in names
+        ]
+        missing = [
+            f'The listener "{name}" is not installed.'
+            for name in dict.fromkeys(names)
+            if name not in {each.name for each in found}
+        ]
+        return [*missing, *(each.error for each in found if each.error)]
 
     def _pool(self) -> _Result:
         if self._driver is None:

@@ -95,7 +95,7 @@ class CachedImage:
     :ivar name: name of the image in Glance, if known.
     :ivar veto: why it cannot be evicted now; None if it can.
     :ivar project_id: ID of the project that owns the image; None if it is
-        not known. What Glance says of an image is recorded when the image is
+        not known. Image metadata is recorded when the image is
         fetched, deployed, prefetched or adopted.
     :ivar tags: tags of the image in Glance.
     :ivar properties: those properties of the image in Glance that the option

@@ -250,9 +250,12 @@ def _protections(
         except Exception as error:
             faults[named.name] = named.report(error)
             continue
+        of_image: dict[str, base.Decision] = {}
+        for each in decisions:
+            of_image.setdefault(each.image_id, each)
         found += [
             Protection(each.image_id, named.name, each.code, each.reason)
-            for each in decisions
+            for each in of_image.values()
             if each.image_id in known
         ]
     return tuple(found)
@@ -371,6 +374,8 @@ def _checked(decision: object) -> base.Decision:
     """Copy a decision, with code and reason safe to show."""
     if not isinstance(decision, base.Decision):
         raise TypeError(f'{decision!r} is not a Decision')
+    if not isinstance(decision.image_id, str):
+        raise TypeError(f'{decision!r} names no image')
     code, reason = _plain(decision.code), _plain(decision.reason)
     if not code or not reason:
         raise ValueError(f'{decision!r} lacks a code or a reason')

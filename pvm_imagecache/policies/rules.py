@@ -191,7 +191,7 @@ def fault(rule: object) -> str:
         return ''
     if not isinstance(rule.name, str) or not _NAME.fullmatch(rule.name):
         return f'the name {rule.name!r} of its rule is not "prefix:name"'
-    if rule.name.startswith(PREFIX):
+    if rule.name.casefold().startswith(PREFIX):
         return (
             f'the name {rule.name!r} of its rule begins with "{PREFIX}", '
             'which only the rules of pvm_imagecache do'
@@ -200,8 +200,13 @@ def fault(rule: object) -> str:
         return f'the persona of its rule {rule.name} is {rule.persona!r}'
     if not isinstance(rule.description, str) or not rule.description.strip():
         return f'its rule {rule.name} has no description'
-    if not rule.commands or not all(
-        isinstance(each, str) and each for each in rule.commands
+    if (
+        not isinstance(rule.commands, list | tuple)
+        or not rule.commands
+        or not all(
+            isinstance(each, str) and each and each.isprintable()
+            for each in rule.commands
+        )
     ):
         return f'its rule {rule.name} names no commands'
     return ''

@@ -32,6 +32,8 @@ import sys
 from typing import Any
 from typing import Final
 
+from pvm_imagecache import text
+
 #: Name of the distribution whose plugins are built in.
 DISTRIBUTION: Final = 'pvm_imagecache'
 #: Namespace of the entry points of commands.
@@ -82,7 +84,7 @@ class Plugin:
             raise
         except BaseException as error:
             raise ImportFailed(
-                f'importing it raised {type(error).__name__}: {error}'
+                f'importing it raised {text.foreign_error(error)}'
             ) from error
 
 
@@ -149,7 +151,7 @@ def _conflict(
     if key(plugin.name) in taken:
         return (
             f'"{plugin.name}" is the name of a built-in plugin, which stays '
-            'in use. Its authors must use another name'
+            'in use. Rename its entry point'
         )
     packages = [
         each.distribution

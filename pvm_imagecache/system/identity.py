@@ -28,6 +28,8 @@ from typing import Final
 from typing import Protocol
 from typing import TYPE_CHECKING
 
+from pvm_imagecache import text
+
 if TYPE_CHECKING:
     from keystoneauth1 import plugin
 
@@ -116,7 +118,9 @@ def of_request(context: RequestContext | None) -> str | None:
     who = getattr(context, 'user_name', None) or getattr(
         context, 'user_id', None
     )
-    return _acting(who, _name(os.getuid())) if who else None
+    if not who:
+        return None
+    return _acting(text.printable(str(who)), _name(os.getuid()))
 
 
 def project_of(context: RequestContext | None) -> str | None:

@@ -24,7 +24,9 @@ a block: nothing but calls of the file system and of SQLite belongs there.
 """
 
 import contextlib
+import functools
 import os
+from types import ModuleType
 from typing import Final
 
 _UNCHANGED: Final = contextlib.nullcontext()
@@ -44,7 +46,19 @@ def acting_as(uid: int, gid: int) -> contextlib.AbstractContextManager[None]:
     if uid == 0 or os.geteuid() != 0:
         # Hundreds of these are made in a cleanup run.
         return _UNCHANGED
-    # Slow to import. Not in the block, which may not be able to read it.
+    acting: contextlib.AbstractContextManager[None] = _calls().acting_as(
+        uid, gid
+    )
+    return acting
+
+
+@functools.cache
+def _calls() -> ModuleType:
+    """Import what changes the identity: slow, and most users are not root.
+
+    It is kept: nothing can be imported when the interpreter ends. And it is
+    not imported in the block, which may not be able to read it.
+    """
     from pvm_imagecache.system import identity_calls
 
-    return identity_calls.acting_as(uid, gid)
+    return identity_calls

@@ -406,7 +406,7 @@ class ThirdPartyTest(PluginsTest):
         self.install(
             self._changed(POLICY, 'api_version = base.API_VERSION', 'pass')
         )
-        self.refused(self.policy, 'does not say which version')
+        self.refused(self.policy, 'does not declare a contract version')
 
     def test_missing_methods_are_reported(self):
         self.install(
@@ -539,6 +539,31 @@ class ThirdPartyTest(PluginsTest):
         self.assertEqual('broken-package 1.5', found['broken'].distribution)
         self.assertIsNone(found['mine'].error)
         self.assertIsNone(found['none'].error)
+
+    def test_what_is_made_to_list_plugins_is_closed(self):
+        closings = self.path('closings')
+        for number, ends in enumerate(
+            (f'open({closings!r}, "a").write("x")', '1 / 0')
+        ):
+            self.install(
+                DRIVER
+                + f"""
+        def close(self):
+            {ends}
+""",
+                name := f'mine{number}',
+                plugins.DRIVERS,
+            )
+            self.conf = self.make_conf(disk_driver=name)
+            log = self.useFixture(fixtures.FakeLogger())
+            (found,) = [
+                each
+                for each in plugins.installed(self.conf)
+                if each.name == name
+            ]
+            self.assertIsNone(found.error)
+        self.assertEqual('x', pathlib.Path(closings).read_text())
+        self.assertIn('Could not close Plugin: ZeroDivisionError', log.output)
 
     def test_each_optional_method_belongs_to_a_capability(self):
         contract = plugins.driver_base.DiskDriver

@@ -46,6 +46,27 @@ class PrintableTest(base.TestCase):
         self.assertTrue(text_module.printable(text).isprintable())
 
 
+class ForeignErrorTest(base.TestCase):
+    def test_an_error_is_one_printable_line_with_its_class(self):
+        class Unreadable(Exception):
+            def __str__(self):
+                raise SyntaxError
+
+        for error, shown in (
+            (ValueError('no luck'), 'ValueError: no luck'),
+            (ValueError('a\n b\t c'), 'ValueError: a b c'),
+            (ValueError('\x1b[31m'), r'ValueError: \x1b[31m'),
+            (ValueError(), 'ValueError'),
+            (Unreadable(), 'Unreadable'),
+            (SystemExit(3), 'SystemExit: 3'),
+        ):
+            self.assertEqual(shown, text_module.foreign_error(error))
+        self.assertEqual(
+            len('ValueError: ') + 500,
+            len(text_module.foreign_error(ValueError(9999 * 'x'))),
+        )
+
+
 class SizeTest(base.TestCase):
     def test_a_size_has_the_largest_unit_that_fits(self):
         for count, text in (

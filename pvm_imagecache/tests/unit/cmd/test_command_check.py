@@ -108,6 +108,46 @@ BROKEN = {
         ),
         "'pvm_imagecache:purge' of its rule begins with",
     ),
+    'rule with such a name in capitals': (
+        changed(
+            'rule = RULE',
+            "rule = rules.Rule('PVM_imagecache:purge', "
+            "rules.Persona.READER, 'x', ('report',))",
+        ),
+        "'PVM_imagecache:purge' of its rule",
+    ),
+    'commands of the rule': (
+        changed(
+            'rule = RULE',
+            "rule = rules.Rule('theirs:report', "
+            "rules.Persona.READER, 'x', 'report')",
+        ),
+        'names no commands',
+    ),
+    'control characters in commands of the rule': (
+        changed(
+            'rule = RULE',
+            "rule = rules.Rule('theirs:report', "
+            "rules.Persona.READER, 'x', ('re\\nport',))",
+        ),
+        'names no commands',
+    ),
+    'columns is None': (
+        changed('rule = RULE', 'rule = RULE\n    columns = None'),
+        'columns is not a sequence of names',
+    ),
+    'an attribute that raises an error': (
+        'class Meta(type):\n'
+        '    @property\n'
+        '    def columns(cls):\n'
+        '        raise KeyError("hot")\n'
+        + changed(
+            '(base.Command)',
+            '(base.Command, metaclass=type("M", '
+            '(type(base.Command), Meta), {}))',
+        ),
+        "checking it raised KeyError: 'hot'",
+    ),
     'rule without a prefix': (
         changed(
             'rule = RULE',

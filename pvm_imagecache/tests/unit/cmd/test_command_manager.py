@@ -18,6 +18,7 @@ import sys
 import types
 
 from cliff import command
+import fixtures
 
 from pvm_imagecache.cmd import base as command_base
 from pvm_imagecache.cmd import command_check
@@ -192,6 +193,19 @@ class CommandsTest(base.TestCase):
             ['complete'],
         ):
             self.assertEqual(0, self.run_shell(*arguments, roles=[]))
+
+    def test_names_that_look_like_others_are_refused(self):
+        for name in ('Report', 're\u0440ort', 're\x1bport', '--all', 'a__b'):
+            self._find(
+                lambda group, name=name: [
+                    metadata.EntryPoint(name, 'foreign:Foreign', group)
+                ]
+            )
+            log = self.useFixture(fixtures.FakeLogger())
+            self.assertNotIn(
+                name, [words for words, _ in self.commands()], name
+            )
+            self.assertIn('is not lowercase words', log.output)
 
     def test_a_broken_command_does_not_disable_the_completion(self):
         found = self.commands()

@@ -57,7 +57,7 @@ REFUSED = {
     'version': (body('api_version = 7'), 'version 7 of the contract'),
     'no version': (
         body('api_version = 0'),
-        'it does not say which version of the contract it follows',
+        'it does not declare a contract version',
     ),
     'version as text': (body('api_version = "1"'), "api_version is '1'"),
     'capabilities': (

@@ -263,6 +263,7 @@ class BrokenPolicyTest(BrokenPolicyTestCase):
                 pass
 
         decision = object.__new__(Leaves)
+        object.__setattr__(decision, 'image_id', 'a')
         ((_, reason),) = self.plan(lambda view: [decision]).faults
         self.assertEqual('it raised SystemExit', reason)
 
@@ -530,3 +531,27 @@ class ProtectionTest(base.TestCase):
                 return [eviction_base.Decision('x', 'golden', 'it is')]
 
         self.assertEqual((), self.plan(Unknown()).protections)
+
+    def test_an_image_is_protected_once_by_a_policy(self):
+        class Twice(_Protecting):
+            def protects(self, view):
+                return 2 * [eviction_base.Decision('a', 'golden', 'it is')]
+
+        self.assertEqual(
+            ['a'], [each.image_id for each in self.plan(Twice()).protections]
+        )
+
+    def test_decisions_that_name_no_image_are_faults(self):
+        class Strange(_Protecting):
+            def protects(self, view):
+                return [eviction_base.Decision([], 'golden', 'it is')]
+
+        class Chooses(_Protecting):
+            def choose(self, view):
+                return [eviction_base.Decision({}, 'old', 'it is')]
+
+        plan = self.plan(Strange(), Chooses(), _Protecting('c', 'd'))
+        self.assertEqual([('d', 'p2')], self.chosen(plan))
+        self.assertEqual(['p0', 'p1'], [name for name, _ in plan.faults])
+        for _, reason in plan.faults:
+            self.assertIn('names no image', reason)
