@@ -49,8 +49,8 @@ class ConcurrentUpdates(enum.Enum):
     BUSY = 'busy'
     """It fails with an error of a busy VIOS."""
 
-    UNDOES = 'undoes'
-    """It is carried out later, and undoes what the other one did."""
+    OVERWRITES = 'overwrites'
+    """It is carried out later, and overwrites the other one."""
 
 
 #: Types of facts.

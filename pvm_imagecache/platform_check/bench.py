@@ -418,8 +418,20 @@ class Bench:
             reason='the platform has no ETag that changes with each update'
         )
 
-    def _wait_for(self, disks: Sequence[base.Disk]) -> None:
-        """Read the pool until it shows disks that were just created.
+    def are_there(self, disks: Sequence[base.Disk]) -> bool:
+        """Return whether disks that were just created exist.
+
+        :param disks: the disks.
+        :returns: False if one of them is missing in each of several reads;
+            True also if the pool cannot be read.
+        """
+        try:
+            return self._wait_for(disks)
+        except exceptions.PVMImageCacheError:
+            return True
+
+    def _wait_for(self, disks: Sequence[base.Disk]) -> bool:
+        """Read the pool until it shows disks; return whether it does.
 
         A disk that a read does not show is not deleted. On some platforms a
         read shows the state before the last update for a moment.
@@ -428,8 +440,9 @@ class Bench:
         for attempt in range(_READS):
             shown = self.cache.driver.snapshot().disks
             if udids <= {each.udid for each in shown}:
-                return
+                return True
             retry.back_off(attempt)
+        return False
 
     def _mark_sent(self, new: Sequence[base.NewDisk]) -> None:
         for each in new:

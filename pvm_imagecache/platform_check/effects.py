@@ -70,7 +70,7 @@ def _concurrent(facts: _Facts) -> str:
             'Processes of this host update one after another. Updates of '
             'other clients are waited for.'
         )
-    if facts.concurrent_updates is _Updates.UNDOES:
+    if facts.concurrent_updates is _Updates.OVERWRITES:
         return (
             'Processes of this host update one after another. An update of '
             'another client at the same time can delete new disks: let no '

@@ -290,13 +290,12 @@ def _two_updates(
             _at_once([sending(each) for each in senders]),
             key=lambda each: each[1],
         )
-        there = {each.udid for each in bench.cache.driver.snapshot().disks}
-    if (
-        first[0] is None
-        and second[0] is None
-        and (not there.issuperset(each.udid for each in made))
-    ):
-        return updates.UNDOES, True
+        if (
+            first[0] is None
+            and second[0] is None
+            and (not bench.are_there(made))
+        ):
+            return updates.OVERWRITES, True
     errors = [
         (error, seconds)
         for error, seconds in (first, second)

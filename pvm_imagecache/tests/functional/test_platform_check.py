@@ -144,7 +144,8 @@ class PlatformCheckTestCase(base.FunctionalTestCase):
         facts = self.check(if_match='on-arrival')
         self.assertIs(True, facts.stale_etag_refused)
         self.assertIs(
-            platform_facts.ConcurrentUpdates.UNDOES, facts.concurrent_updates
+            platform_facts.ConcurrentUpdates.OVERWRITES,
+            facts.concurrent_updates,
         )
 
     def test_outdated_updates_that_are_accepted(self) -> None:
