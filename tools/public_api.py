@@ -61,6 +61,7 @@ MODULES: Final = (
     'policies/rules.py',
     'results.py',
     'system/locks.py',
+    'system/private_files.py',
 )
 #: Tests of the suites come and go; what authors override does not.
 _NO_TESTS: Final = 'test_'

@@ -23,6 +23,7 @@ from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache.conf import registration
 from pvm_imagecache.conf import types
+from pvm_imagecache.system import private_files
 
 GROUP: Final = cfg.OptGroup(
     'pvm_imagecache_audit_log',
@@ -74,9 +75,13 @@ class AuditLog(events.EventListener):
         one line is atomic: several processes can append to the file.
         """
         facts = dataclasses.asdict(event) | {'kind': event.kind.value}
-        descriptor = os.open(
-            self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE
-        )
+        directory, name = os.path.split(self._path)
+        # The commands run as root, and the directory can be that of another
+        # user: no links are followed, and that user's rights are enough.
+        with private_files.opened(directory) as opened:
+            descriptor = opened.open(
+                name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE
+            )
         try:
             os.write(descriptor, json.dumps(facts).encode() + b'\n')
         finally:

@@ -13,7 +13,8 @@
 """The policy that protects golden images and keeps the newest of a group.
 
 Daily images have names such as ``debian-13-20261127``. Their group is what is
-before the last dash. Of each group the newest images are kept.
+before the last dash. Of each group of a project the newest images are kept:
+any user can create an image with any name.
 """
 
 from collections.abc import Iterable
@@ -46,6 +47,20 @@ Possible values:
 * A list of names, in which * stands for any characters
 """,
     ),
+    cfg.ListOpt(
+        'projects',
+        default=[],
+        mutable=True,
+        help="""
+Projects whose images are protected. Any user can name an image like a
+protected one, so name the projects of those whom you trust.
+
+Possible values:
+
+* A list of project IDs
+* Empty: images of all projects are protected
+""",
+    ),
     cfg.IntOpt(
         'keep',
         default=2,
@@ -65,20 +80,25 @@ class GoldenImages(base.EvictionPolicy):
 
     :param protected: patterns of names.
     :param keep: how many images of each group are kept.
+    :param projects: IDs of the projects whose images are protected; empty
+        for all.
     """
 
     api_version = 1
 
-    def __init__(self, protected: list[str], keep: int) -> None:
+    def __init__(
+        self, protected: list[str], keep: int, projects: list[str]
+    ) -> None:
         self._protected = protected
         self._keep = keep
+        self._projects = projects
 
     @classmethod
     def from_conf(cls, conf: types.Conf) -> 'GoldenImages':
         """Make the policy from its options."""
         registration.register(conf, GROUP, OPTIONS)
         options = conf[GROUP.name]
-        return cls(options.protected, options.keep)
+        return cls(options.protected, options.keep, options.projects)
 
     def protects(self, view: base.CacheView) -> Iterable[base.Decision]:
         """Protect images whose names match a pattern."""
@@ -94,12 +114,13 @@ class GoldenImages(base.EvictionPolicy):
 
         Images with a veto are kept, and count as images that are kept.
         """
-        groups: dict[str, list[base.CachedImage]] = {}
+        groups: dict[tuple[str, str], list[base.CachedImage]] = {}
         for each in view.images:
             group = _group_of(each)
             if group and self._pattern_of(each) is None:
-                groups.setdefault(group, []).append(each)
-        for group, images in sorted(groups.items()):
+                key = each.project_id or '', group
+                groups.setdefault(key, []).append(each)
+        for (_, group), images in sorted(groups.items()):
             images.sort(key=lambda each: (_age(view, each), each.image_id))
             for each in images[self._keep :]:
                 if each.veto is None:
@@ -111,6 +132,8 @@ class GoldenImages(base.EvictionPolicy):
 
     def _pattern_of(self, image: base.CachedImage) -> str | None:
         """Return the pattern that an image matches."""
+        if self._projects and image.project_id not in self._projects:
+            return None
         return next(
             (
                 each

@@ -80,6 +80,17 @@ class OwnTest(unittest.TestCase):
         self.assertIsNone(second['image_name'])
         self.assertEqual(0, os.stat(path).st_mode & 0o007)
 
+    def test_a_link_is_not_followed(self):
+        directory = temporary_directory(self)
+        victim = directory / 'victim'
+        (directory / 'audit.log').symlink_to(victim)
+        listener = self.load(directory / 'audit.log')
+        with self.assertRaises((OSError, exceptions.StateRefused)):
+            listener.notify(
+                events.Event(events.Kind.EVICTED, 'pool', 'id', 'i_1', 5)
+            )
+        self.assertFalse(victim.exists())
+
     def test_the_path_is_required(self):
         for path in ('', 'audit.log'):
             with self.assertRaisesRegex(

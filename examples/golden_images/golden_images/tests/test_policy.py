@@ -52,7 +52,7 @@ def image(name, created_at, **values):
 
 class OwnTest(unittest.TestCase):
     def setUp(self):
-        self.policy = policy.GoldenImages(['golden-*'], 2)
+        self.policy = policy.GoldenImages(['golden-*'], 2, [])
         self.view = base.CacheView(
             100.0,
             100 << 30,
@@ -79,6 +79,26 @@ class OwnTest(unittest.TestCase):
         self.assertEqual(
             ('golden-debian-0', 'golden', 'its name matches golden-*'),
             (found.image_id, found.code, found.reason),
+        )
+
+    def test_other_projects_cannot_displace_the_images_of_a_project(self):
+        view = base.CacheView(
+            100.0,
+            100 << 30,
+            0,
+            0,
+            (
+                image('debian-1', 1.0, project_id='ops'),
+                image('debian-8', 8.0, project_id='evil'),
+                image('debian-9', 9.0, project_id='evil'),
+                image('golden-1', 1.0, project_id='ops'),
+                image('golden-2', 2.0, project_id='evil'),
+            ),
+        )
+        trusting = policy.GoldenImages(['golden-*'], 2, ['ops'])
+        self.assertEqual([], list(trusting.choose(view)))
+        self.assertEqual(
+            ['golden-1'], [each.image_id for each in trusting.protects(view)]
         )
 
 
