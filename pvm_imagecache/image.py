@@ -93,7 +93,7 @@ class Signature:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What Glance says about an image that does not describe its data.
+    """Properties of an image in Glance that do not describe its data.
 
     :ivar project_id: ID of the project that owns the image; None if it is
         not known.
@@ -140,8 +140,7 @@ class Image:
     :ivar created_at: when Glance created the image, in its words; '' if that
         is not known. No user can choose it, so it differs from that of a
         copy of the image in another Glance. It is not compared.
-    :ivar metadata: what eviction policies can know of the image besides; it
-        is not compared.
+    :ivar metadata: metadata for eviction policies; it is not compared.
     """
 
     id: str

@@ -244,7 +244,7 @@ class OtherCatalog:
     other_disks: int = 0
 
 
-#: Digit of a fill ID that shows whether the whole disk is written. It has
+#: Digit of a fill ID that records whether the whole disk is wiped. It has
 #: the other value also in the UUIDs that earlier releases used.
 _WIPE_DIGIT: Final = 12
 _WIPED: Final = '8'

@@ -242,7 +242,7 @@ CREATE TABLE other_catalogs (
     PRIMARY KEY (pool, catalog_id)
 );
 """,
-    # What eviction policies can know of images, which is not known of older
+    # Image metadata for eviction policies, which is not known of older
     # base images.
     9: """
 CREATE TABLE image_metadata (

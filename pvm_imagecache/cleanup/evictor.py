@@ -221,7 +221,7 @@ class Evictor:
         ), records
 
     def _metadata(self, pool: str) -> dict[str, image_module.Metadata]:
-        """Return what Glance said of images; a malformed record is unknown."""
+        """Return the recorded metadata of images, if it can be read."""
         try:
             return self._cache.catalog.image_metadata.list(pool)
         except exceptions.CatalogError as error:
