@@ -91,6 +91,20 @@ class ConfigurationError(PVMImageCacheError):
     msg_fmt = '%(reason)s'
 
 
+class ReleaseTooOld(PVMImageCacheError):
+    """Raised if nova or pypowervm is older than this release supports.
+
+    :ivar found: name and version of what is installed.
+    :ivar supported: what is supported of it.
+    :ivar version: version of this package.
+    """
+
+    msg_fmt = (
+        '%(found)s is too old: pvm_imagecache %(version)s supports '
+        '%(supported)s. Upgrade it, or install an older pvm_imagecache.'
+    )
+
+
 class PluginError(PVMImageCacheError):
     """Family of the errors of plugins.
 

@@ -42,9 +42,7 @@ from pvm_imagecache.system import terminal
 if TYPE_CHECKING:
     from pvm_imagecache.catalog import models
     from pvm_imagecache.drivers import base as drivers
-
-#: The oldest tested version of pypowervm.
-LEAST_PYPOWERVM: Final = (1, 1, 27)
+    from pvm_imagecache.system import releases
 
 _ERROR: Final = 255
 _Code = upgradecheck.Code
@@ -123,21 +121,33 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         return _Result(_Code.SUCCESS)
 
-    def _pypowervm(self) -> _Result:
-        from importlib import metadata
+    def _nova(self) -> _Result:
+        from pvm_imagecache.system import releases
 
-        try:
-            found = metadata.version('pypowervm')
-        except metadata.PackageNotFoundError:
+        found = releases.find(releases.NOVA)
+        if found is None:
+            return _Result(
+                _Code.SUCCESS, 'nova is not installed beside this command.'
+            )
+        return _of_release(found)
+
+    def _pypowervm(self) -> _Result:
+        from pvm_imagecache.system import releases
+
+        found = releases.find(releases.PYPOWERVM)
+        if found is None:
             return _Result(_Code.FAILURE, 'pypowervm is not installed.')
-        numbers = tuple(
-            int(each) for each in found.split('.')[:3] if each.isdigit()
-        )
-        if numbers < LEAST_PYPOWERVM:
+        return _of_release(found)
+
+    def _libraries(self) -> _Result:
+        from pvm_imagecache.system import releases
+
+        too_old = releases.below_bounds()
+        if too_old:
             return _Result(
                 _Code.FAILURE,
-                f'pypowervm {found} is older than '
-                f'{".".join(map(str, LEAST_PYPOWERVM))}.',
+                f'{"; ".join(too_old)}. Install the versions that '
+                'pvm_imagecache requires.',
             )
         return _Result(_Code.SUCCESS)
 
@@ -291,7 +301,9 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (
         ('Policy file', _policy_file),
         ('Catalog', _catalog),
+        ('nova', _nova),
         ('pypowervm', _pypowervm),
+        ('Libraries', _libraries),
         ('Plugins', _plugins),
         ('Watermarks', _watermarks),
         ('Pool', _pool),
@@ -299,6 +311,29 @@ class Checks(upgradecheck.UpgradeCommands):
         # After the check that reads the disks.
         ('Other catalogs', _other_catalogs),
         ('Platform facts', _platform_facts),
+    )
+
+
+def _of_release(found: 'releases.Installed') -> _Result:
+    """Return what the release of a distribution means for an upgrade."""
+    from pvm_imagecache.system import releases
+
+    text_of = {
+        releases.State.TESTED: f'{found}: tested.',
+        releases.State.TOO_OLD: f'{found} is too old: this release supports '
+        f'{found.supported}.',
+    }
+    codes = {
+        releases.State.TESTED: _Code.SUCCESS,
+        releases.State.TOO_OLD: _Code.FAILURE,
+    }
+    return _Result(
+        codes.get(found.state, _Code.WARNING),
+        text_of.get(
+            found.state,
+            f'{found} was not tested: this release supports '
+            f'{found.supported}.',
+        ),
     )
 
 

@@ -67,6 +67,7 @@ class PowerVMDriver(mixin.ImageCacheMixin, driver.ComputeDriver):
         PowerVM may be unreachable at this time.
 
         :param host: the name of the host in nova.
+        :raises ReleaseTooOld: if nova or pypowervm is older than supported.
         :raises PluginNotFound: if the disk driver is not installed.
         :raises PluginInvalid: if the disk driver cannot be loaded.
         :raises ConfigurationError: if an option is missing or invalid.

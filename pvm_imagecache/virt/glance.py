@@ -22,12 +22,12 @@ from keystoneauth1 import service_token
 import nova.conf
 from oslo_config import cfg
 
-from nova import service_auth
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
 from pvm_imagecache.glance import client
 from pvm_imagecache.glance import login
 from pvm_imagecache.glance import source as image_source
+from pvm_imagecache.virt import nova_release
 
 _USER_WITH_SERVICE: Final = dataclasses.replace(
     login.USER_TOKEN,
@@ -59,7 +59,7 @@ def _auth_of(context: Any) -> plugin.BaseAuthPlugin:
     With ``[service_user]``, a request may outlive the token of its user.
     """
     try:
-        auth = service_auth.get_service_user_token_auth_plugin(context)
+        auth = nova_release.user_auth(context)
     except (ksa_exceptions.ClientException, cfg.Error) as error:
         raise exceptions.ConfigurationError(
             reason='The options in [service_user] cannot be used: '

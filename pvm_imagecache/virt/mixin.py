@@ -36,6 +36,7 @@ from pvm_imagecache.conf import types
 from pvm_imagecache.virt import fault_log
 from pvm_imagecache.virt import glance
 from pvm_imagecache.virt import imagecache
+from pvm_imagecache.virt import nova_release
 from pvm_imagecache.virt import signatures
 
 CONF = nova.conf.CONF
@@ -61,6 +62,7 @@ class ImageCacheMixin(driver.ComputeDriver):
         nova-compute does not start after an error.
 
         :param host: the name of the host in nova.
+        :raises ReleaseTooOld: if nova or pypowervm is older than supported.
         :raises PluginNotFound: if the disk driver is not installed.
         :raises PluginInvalid: if the disk driver cannot be loaded.
         :raises ConfigurationError: if an option is missing or invalid.
@@ -73,10 +75,12 @@ class ImageCacheMixin(driver.ComputeDriver):
 
         An error of the cleanup is logged.
 
+        :raises ReleaseTooOld: if nova or pypowervm is older than supported.
         :raises PluginNotFound: if the disk driver is not installed.
         :raises PluginInvalid: if the disk driver cannot be loaded.
         :raises ConfigurationError: if an option is missing or invalid.
         """
+        nova_release.check()
         compute.register(CONF)
         self.image_source = glance.source()
         self.image_cache = manager.ImageManager.from_conf(

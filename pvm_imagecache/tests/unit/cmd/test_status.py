@@ -13,6 +13,7 @@
 """The command ``pvm-imagecache-status``."""
 
 import contextlib
+from importlib import metadata
 import io
 import logging
 import sqlite3
@@ -96,6 +97,43 @@ class ChecksTest(base.TestCase):
     def test_an_invalid_policy_file_is_a_failure(self):
         self.useFixture(base.TextFile(self.path('policy.yaml'), '['))
         self.assertEqual(_FAILURE, self._check('Policy file')[0])
+
+    def test_the_releases_of_nova_and_pypowervm_are_checked(self):
+        for name, versions in (
+            ('nova', {'31.1.0': 0, '34.0.0': 0, '30.0.0': 2, '35.0.0': 1}),
+            ('pypowervm', {'1.1.27': 0, '1.1.26': 2, '1.2.0': 1}),
+        ):
+            for version, code in versions.items():
+                self.patch(
+                    metadata,
+                    'version',
+                    lambda wanted, version=version: version,
+                )
+                found, details = self._check(name)
+                self.assertEqual(code, found.value, version)
+                self.assertIn(f'{name} {version}', details)
+                self.assertEqual(code > 0, 'supports' in details)
+
+    def test_a_host_without_nova_or_pypowervm_is_reported(self):
+        def version(name):
+            raise metadata.PackageNotFoundError(name)
+
+        self.patch(metadata, 'version', version)
+        self.assertEqual(
+            (_SUCCESS, 'nova is not installed beside this command.'),
+            self._check('nova'),
+        )
+        self.assertEqual(
+            (_FAILURE, 'pypowervm is not installed.'),
+            self._check('pypowervm'),
+        )
+
+    def test_libraries_below_their_bounds_are_a_failure(self):
+        self.assertEqual((_SUCCESS, ''), self._check('Libraries'))
+        self.patch(metadata, 'requires', lambda name: ['pbr>=999'])
+        code, details = self._check('Libraries')
+        self.assertEqual(_FAILURE, code)
+        self.assertIn('is not >=999. Install the versions', details)
 
     def test_the_version_of_the_catalog_is_checked(self):
         path = cache.catalog_path(self.conf)
