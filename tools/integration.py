@@ -38,13 +38,17 @@ from cloud import wheel
 import environment
 
 HOME = environment.ROOT / '.integration'
-VENV = HOME / 'venv'
+#: By release of OpenStack: the series of nova, Glance, Keystone, Placement.
+SERIES = {
+    '2025.1': (31, 30, 27, 13),
+    '2025.2': (32, 31, 28, 14),
+    '2026.1': (33, 32, 29, 15),
+    '2026.2': (34, 33, 30, 16),
+}
+#: Their nova-compute has native threads by default.
+NATIVE = ('2026.2',)
 PACKAGES = (
     '--requirement=requirements.txt',
-    'glance>=33.0.0',
-    'keystone>=30.0.0',
-    'nova>=34.0.0',
-    'openstack-placement>=16.0.0',
     'osc-placement',
     'pbr>=6.1.1',
     'PyMySQL',
@@ -64,11 +68,14 @@ def main() -> int:
     """Parse the options, make the environment, run in it."""
     environment.check_python()
     options = parse(sys.argv[1:])
-    if not environment.is_running_in(VENV):
+    venv = HOME / f'venv-{options.release}'
+    if not environment.is_running_in(venv):
         debian.check(options.install)
         environment.replace_process(
             environment.prepare(
-                VENV, PACKAGES, 'nova, Keystone, Placement and Glance'
+                venv,
+                packages(options.release),
+                f'OpenStack {options.release}',
             ),
             __file__,
         )
@@ -97,6 +104,19 @@ def main() -> int:
     return code
 
 
+def packages(release: str) -> list[str]:
+    """The arguments of pip for the services of a release."""
+    names = ('nova', 'glance', 'keystone', 'openstack-placement')
+    return [
+        f'--constraint=constraints/{release}.txt',
+        *PACKAGES,
+        *(
+            f'{name}~={series}.0'
+            for name, series in zip(names, SERIES[release], strict=True)
+        ),
+    ]
+
+
 def end(number: int, frame: Any) -> None:
     """Leave, by way of everything that tidies up."""
     print(f'ended by signal {number}', file=sys.stderr)
@@ -119,9 +139,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help='size of the larger of two images (default: %(default)s)',
     )
     parser.add_argument(
+        '--release',
+        choices=SERIES,
+        default=max(SERIES),
+        help='release of OpenStack (default: %(default)s)',
+    )
+    parser.add_argument(
         '--eventlet',
-        action='store_true',
-        help='run nova under eventlet, not with native threads',
+        action=argparse.BooleanOptionalAction,
+        help='run nova under eventlet, or with native threads (default: as '
+        'the release does)',
     )
     parser.add_argument(
         '--as-deployed',
@@ -137,6 +164,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         'how to use it',
     )
     options = parser.parse_args(arguments)
+    if options.eventlet is None:
+        options.eventlet = options.release not in NATIVE
     if not 2 <= options.size <= 1024:
         parser.error(
             '--size must be from 2 to 1024: the disks of the '
@@ -171,7 +200,8 @@ def run(directory: pathlib.Path, options: argparse.Namespace) -> int:
         print(f'\n{error}', file=sys.stderr)
         return 1
     print(
-        f'\n{time.monotonic() - started:.0f} seconds in all, nova with '
+        f'\n{time.monotonic() - started:.0f} seconds in all, OpenStack '
+        f'{options.release}, nova with '
         f'{"eventlet" if options.eventlet else "native threads"}'
         f'{", Glance as deployed" if options.as_deployed else ""}.'
     )
@@ -189,7 +219,7 @@ def keep(site: Any) -> None:
     print(
         f"""
 Everything is running until Ctrl-C. To use it, in another terminal:
-  export PATH={VENV / 'bin'}:$PATH
+  export PATH={pathlib.Path(sys.prefix) / 'bin'}:$PATH
   . {client.write_rc(site, keystone.ADMIN)}    (an administrator)
   . {client.write_rc(site, keystone.MEMBER)}    (a user)
   openstack server create --flavor small --image debian --no-network vm1
