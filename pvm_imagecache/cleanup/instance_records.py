@@ -30,6 +30,7 @@ from pvm_imagecache import exceptions
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
 from pvm_imagecache.cleanup import disposal
+from pvm_imagecache.cleanup import ownership
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def recorded(
     with contextlib.ExitStack() as held:
         held.enter_context(cache.instance_disk_lock(name))
         carried = _clear_previous(cache, name)
-        _check_unused(cache, name)
+        _check_unused(cache, name, carried)
         entry = cache.catalog.instance_disks.start(
             cache.driver.pool_id(), name, size, carried
         )
@@ -151,17 +152,25 @@ def _clear_previous(cache: cache_module.Cache, name: str) -> str | None:
     return carried
 
 
-def _check_unused(cache: cache_module.Cache, name: str) -> None:
+def _check_unused(
+    cache: cache_module.Cache, name: str, carried: str | None
+) -> None:
     """Refuse a name that a disk has which a record could be taken to mean.
 
     Without labels a record without a UDID identifies its disk by name and
     size. Before the first disk it is unknown whether the pool keeps them. If
     the process crashed before the disk is created, the next cleanup run
     would delete a disk that had the name before.
+
+    A disk with the label of the fill ID that is carried on is no such disk:
+    a crashed process requested it, and it has just appeared.
     """
     driver = cache.driver
-    if not cache.catalog.pools.keeps_labels(driver.pool_id()) and (
-        driver.find_disk(name)
+    if cache.catalog.pools.keeps_labels(driver.pool_id()):
+        return
+    found = driver.find_disk(name)
+    if found is not None and not (
+        carried and found.label == ownership.label(carried)
     ):
         raise exceptions.DiskExists(name=name, pool=driver.pool().name)
 

@@ -712,12 +712,27 @@ timeout = {_TIMEOUT}
             with contextlib.closing(manager):
                 manager.prefetch(source.get(self.image_id))
         elif cell.image in ('dead', 'deadvm'):
+            self._know_labels()
             self._leave_for_dead()
         elif place:
             manager, _ = self._make_manager()
             with contextlib.closing(manager):
                 # This makes the catalog and its directory.
                 manager.reconcile()
+        elif cell.row in POWERVM_ROWS:
+            self._know_labels()
+
+    def _know_labels(self) -> None:
+        """Record that labels are kept, as it is after the first disk.
+
+        Before it a deploy reads the pool once more.
+        """
+        driver = plugins.load_driver(self._conf())
+        with (
+            contextlib.closing(driver),
+            seams.open_catalog(self.state) as catalog,
+        ):
+            catalog.pools.record_labels(driver.pool_id(), True)
 
     def _leave_for_dead(self) -> None:
         """What a process leaves that is killed in the midst of an upload."""

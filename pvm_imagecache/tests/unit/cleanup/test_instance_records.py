@@ -206,6 +206,29 @@ class CarriedFillIdTest(InstanceRecordsTestCase):
         self.assertEqual(self.stale.fill_id, entry.fill_id)
         self.assertEqual(theirs, self.driver.find_disk('disk'))
 
+    def test_its_disk_may_appear_before_it_is_known_whether_labels_are_kept(
+        self,
+    ):
+        # After the stale disk was looked for.
+        self.patch(
+            self.driver,
+            'find_disk',
+            self._appearing_before(self.driver.find_disk),
+        )
+        self.assertIs(instance_disk.Outcome.MISS, self.deploy().outcome)
+        self.assert_bytes(self.content, self.driver.content('disk', self.size))
+        self.assertEqual([], self.entries())
+
+    def _appearing_before(self, find):
+        pending = [self.stale]
+
+        def find_disk(name):
+            if pending and name == 'disk':
+                self.appear(pending.pop())
+            return find(name)
+
+        return find_disk
+
     def test_no_fill_id_is_carried_on_after_an_hour(self):
         self.patch(ownership, 'LONGEST_REQUEST', 0)
         self.assertRaises(ZeroDivisionError, self.fail)
