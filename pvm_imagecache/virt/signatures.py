@@ -19,6 +19,7 @@ rules are those of ``nova.image.glance.GlanceImageServiceV2``.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import traceback
 from typing import Any
 
 from cryptography import exceptions as cryptography_exceptions
@@ -151,6 +152,13 @@ def _explained(image: image_module.Image) -> Iterator[None]:
             reason=text.one_line(error.format_message()).rstrip('.'),
         ) from error
     except Exception as error:
+        if isinstance(error, TypeError) and _is_of_cursive(error):
+            raise exceptions.ImageSignatureInvalid(
+                image=image.id,
+                image_name=image.name,
+                reason='cursive before 0.3 requires a path length in the '
+                f'certificate of each issuer ({text.one_line(error)})',
+            ) from error
         # The key manager is a plugin: any error may come from it.
         raise exceptions.KeyManagerFailed(
             image=image.id,
@@ -158,3 +166,9 @@ def _explained(image: image_module.Image) -> Iterator[None]:
             certificate=image.signature.certificate,
             reason=network_errors.plain_cause(error).rstrip('.'),
         ) from error
+
+
+def _is_of_cursive(error: Exception) -> bool:
+    """Return whether cursive raised an error, not what it calls."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get('__name__', '')).startswith('cursive.')

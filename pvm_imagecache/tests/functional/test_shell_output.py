@@ -735,7 +735,9 @@ class StatusTestCase(OutputTestCase):
             {
                 'Policy file',
                 'Catalog',
+                'nova',
                 'pypowervm',
+                'Libraries',
                 'Plugins',
                 'Watermarks',
                 'Pool',

@@ -20,6 +20,7 @@ is real, Neutron and Cinder are nova's own stand-ins.
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+from importlib import metadata
 import os
 import pathlib
 import shutil
@@ -172,8 +173,8 @@ class NovaTestCase(integrated_helpers._IntegratedTestBase):
         compute.register(CONF)
         # By default nova's harness does not wait for the thread that ends a
         # manager: late, it would end the executors of the next tests.
-        # Releases before nova 34 end a manager in the thread of the test.
-        if 'manager_shutdown_timeout' in CONF:
+        # nova 33 waits in the thread of the test, and all of that time.
+        if int(metadata.version('nova').partition('.')[0]) >= 34:
             self.flags(manager_shutdown_timeout=30)
         self.flags(
             compute_driver='pvm_imagecache.PowerVMDriver',

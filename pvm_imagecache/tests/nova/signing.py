@@ -65,11 +65,17 @@ class Signer:
 
     :param issuer: who signs the certificate; None for itself.
     :param days: for which the certificate is valid from yesterday on.
+    :param path_length: how many certificates may follow it in a chain; None
+        for no limit, which cursive before 0.3 cannot validate.
     :ivar id: of the certificate.
     """
 
     def __init__(
-        self, name: str, issuer: 'Signer | None' = None, days: int = 10
+        self,
+        name: str,
+        issuer: 'Signer | None' = None,
+        days: int = 10,
+        path_length: int | None = 1,
     ) -> None:
         self.key = rsa.generate_private_key(65537, 2048)
         self.name = x509.Name(
@@ -86,7 +92,7 @@ class Signer:
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(start + datetime.timedelta(days=days, seconds=1))
-            .add_extension(x509.BasicConstraints(True, None), True)
+            .add_extension(x509.BasicConstraints(True, path_length), True)
             .add_extension(
                 x509.KeyUsage(
                     True, False, False, False, False, True, False, False, False

@@ -15,6 +15,7 @@ Signatures, certificates, cursive, Glance and PowerVM's API are real; the key
 manager is a backend of castellan in memory.
 """
 
+from importlib import metadata
 from typing import Any
 
 from castellan.common import exception as castellan_exception
@@ -273,6 +274,19 @@ class CertificatesTestCase(SignaturesTestCase):
             expired.id
         ]
         self.assertIn('valid date range', self.boot_fails(image_id))
+
+    def test_an_issuer_without_a_path_length_is_accepted_or_named(
+        self,
+    ) -> None:
+        root = signing.Signer('root', path_length=None)
+        self.signer = signing.Signer('signer', root)
+        self.validate(root)
+        image_id = self.store_signed()
+        cursive = metadata.version('cursive').split('.')
+        if [int(each) for each in cursive[:2]] >= [0, 3]:
+            self.delete(self.boot(image_id))
+        else:
+            self.assertIn('requires a path length', self.boot_fails(image_id))
 
     def test_each_server_has_its_own_trust(self) -> None:
         stranger = signing.Signer('stranger')
