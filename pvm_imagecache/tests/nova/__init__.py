@@ -12,8 +12,11 @@
 
 """Tests inside nova: its own functional harness with our driver.
 
-This import must be the first one of nova. It selects native threads or
-eventlet (OS_NOVA_DISABLE_EVENTLET_PATCHING).
+These imports must be the first ones of nova. They select native threads or
+eventlet (OS_NOVA_DISABLE_EVENTLET_PATCHING). nova 32 does that in the second
+one, the other releases in the first.
 """
 
 from nova.tests import functional  # noqa: F401
+
+from nova import test  # noqa: F401
