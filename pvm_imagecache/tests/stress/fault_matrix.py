@@ -723,16 +723,17 @@ timeout = {_TIMEOUT}
             self._know_labels()
 
     def _know_labels(self) -> None:
-        """Record that labels are kept, as it is after the first disk.
+        """Record whether labels are kept, as it is after the first disk.
 
-        Before it a deploy reads the pool once more.
+        Before it, and where they are not, a deploy reads the pool once more.
         """
+        kept = 'labels' not in platforms.PLATFORMS[self.platform]
         driver = plugins.load_driver(self._conf())
         with (
             contextlib.closing(driver),
             seams.open_catalog(self.state) as catalog,
         ):
-            catalog.pools.record_labels(driver.pool_id(), True)
+            catalog.pools.record_labels(driver.pool_id(), kept)
 
     def _leave_for_dead(self) -> None:
         """What a process leaves that is killed in the midst of an upload."""
