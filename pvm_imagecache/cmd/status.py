@@ -17,7 +17,9 @@ services are restarted, and whenever you suspect a problem. It changes
 nothing.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 import logging
 import os
 import sys
@@ -31,8 +33,6 @@ from oslo_upgradecheck import upgradecheck
 
 from pvm_imagecache import exceptions
 from pvm_imagecache import text
-from pvm_imagecache.cmd import formatting
-from pvm_imagecache.cmd import shell
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
 from pvm_imagecache.system import caller as caller_module
@@ -54,6 +54,27 @@ _NOT_MEASURED: Final = _Result(
 _NO_DRIVER: Final = _Result(
     _Code.FAILURE, 'Not checked: driver failed to load'
 )
+
+
+def _reported(
+    check: 'Callable[[Checks], _Result]',
+) -> 'Callable[[Checks], _Result]':
+    """Return a check that reports unexpected errors as its result.
+
+    With libraries that are too old, anything can fail. The check of the
+    libraries then shows the cause.
+    """
+
+    @functools.wraps(check)
+    def report(checks: 'Checks') -> _Result:
+        try:
+            return check(checks)
+        except Exception as error:
+            return _Result(
+                _Code.FAILURE, f'Not checked: {text.foreign_error(error)}.'
+            )
+
+    return report
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -254,6 +275,8 @@ class Checks(upgradecheck.UpgradeCommands):
         return _Result(_Code.SUCCESS)
 
     def _other_catalogs(self) -> _Result:
+        from pvm_imagecache.cmd import formatting
+
         if self._driver is None:
             return _NO_DRIVER
         if self._others is None:
@@ -298,19 +321,22 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         return _Result(_Code.SUCCESS)
 
-    _upgrade_checks = (
-        ('Policy file', _policy_file),
-        ('Catalog', _catalog),
-        ('nova', _nova),
-        ('pypowervm', _pypowervm),
-        ('Libraries', _libraries),
-        ('Plugins', _plugins),
-        ('Watermarks', _watermarks),
-        ('Pool', _pool),
-        ('Untracked disks', _untracked_disks),
-        # After the check that reads the disks.
-        ('Other catalogs', _other_catalogs),
-        ('Platform facts', _platform_facts),
+    _upgrade_checks = tuple(
+        (name, _reported(check))
+        for name, check in (
+            ('Policy file', _policy_file),
+            ('Catalog', _catalog),
+            ('nova', _nova),
+            ('pypowervm', _pypowervm),
+            ('Libraries', _libraries),
+            ('Plugins', _plugins),
+            ('Watermarks', _watermarks),
+            ('Pool', _pool),
+            ('Untracked disks', _untracked_disks),
+            # After the check that reads the disks.
+            ('Other catalogs', _other_catalogs),
+            ('Platform facts', _platform_facts),
+        )
     )
 
 
@@ -318,23 +344,12 @@ def _of_release(found: 'releases.Installed') -> _Result:
     """Return what the release of a distribution means for an upgrade."""
     from pvm_imagecache.system import releases
 
-    text_of = {
-        releases.State.TESTED: f'{found}: tested.',
-        releases.State.TOO_OLD: f'{found} is too old: this release supports '
-        f'{found.supported}.',
-    }
-    codes = {
-        releases.State.TESTED: _Code.SUCCESS,
-        releases.State.TOO_OLD: _Code.FAILURE,
-    }
-    return _Result(
-        codes.get(found.state, _Code.WARNING),
-        text_of.get(
-            found.state,
-            f'{found} was not tested: this release supports '
-            f'{found.supported}.',
-        ),
-    )
+    if found.state is releases.State.TESTED:
+        return _Result(_Code.SUCCESS, f'{found}: tested.')
+    supported = f'this release supports {found.supported}.'
+    if found.state is releases.State.TOO_OLD:
+        return _Result(_Code.FAILURE, f'{found} is too old: {supported}')
+    return _Result(_Code.WARNING, f'{found} was not tested: {supported}')
 
 
 def _unusable_commands() -> list[str]:
@@ -405,6 +420,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _default_files() -> list[str]:
+    from pvm_imagecache.cmd import shell
+
     return [each for each in shell.DEFAULT_FILES if os.path.exists(each)]
 
 

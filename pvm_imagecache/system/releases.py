@@ -23,6 +23,7 @@ from importlib import metadata
 from typing import Final
 
 from packaging import requirements
+from packaging import specifiers
 from packaging import version as versions
 
 
@@ -56,9 +57,12 @@ class Supported:
 
     def __str__(self) -> str:
         """Return what is supported, for a message."""
+        newest = _shown(self.newest)
+        if len(self.newest) < len(self.oldest):
+            newest += '.x'
         return (
             f'{self.distribution} {_shown(self.oldest)}'
-            f'{self._named(self.oldest)} to {_shown(self.newest)}'
+            f'{self._named(self.oldest)} to {newest}'
             f'{self._named(self.newest)}'
         )
 
@@ -101,7 +105,8 @@ def find(supported: Supported) -> Installed | None:
     :returns: version and state; None if it is not installed.
     """
     try:
-        found = metadata.version(supported.distribution)
+        # Without one in damaged metadata, it is None.
+        found = str(metadata.version(supported.distribution))
     except metadata.PackageNotFoundError:
         return None
     return Installed(supported, found, _state(supported, found))
@@ -128,19 +133,25 @@ def _unsatisfied(lines: list[str]) -> Iterator[str]:
     for line in lines:
         required = requirements.Requirement(line)
         marker = required.marker
-        extras = {'nova'} if 'extra' in str(marker) else {''}
-        if marker and not any(
-            marker.evaluate({'extra': each}) for each in extras
-        ):
+        always = marker is None or marker.evaluate({'extra': ''})
+        if marker and not always and not marker.evaluate({'extra': 'nova'}):
             continue
         try:
-            found = metadata.version(required.name)
+            found = str(metadata.version(required.name))
         except metadata.PackageNotFoundError:
-            if extras == {''}:
+            if always:
                 yield f'{required.name} is not installed'
             continue
-        if not required.specifier.contains(found, prereleases=True):
+        if not _contains(required.specifier, found):
             yield f'{required.name} {found} is not {required.specifier}'
+
+
+def _contains(bounds: specifiers.SpecifierSet, found: str) -> bool:
+    """Return whether a version is within bounds; an invalid one is not."""
+    try:
+        return bounds.contains(found, prereleases=True)
+    except versions.InvalidVersion:
+        return False
 
 
 def _state(supported: Supported, found: str) -> State:

@@ -128,6 +128,17 @@ class ChecksTest(base.TestCase):
             self._check('pypowervm'),
         )
 
+    def test_an_unexpected_error_is_the_result_of_its_check(self):
+        def fail(*args):
+            raise TypeError("'X' is not subscriptable")
+
+        self.patch(plugins, 'load_driver', fail)
+        self.assertEqual(
+            (_FAILURE, "Not checked: TypeError: 'X' is not subscriptable."),
+            self._check('Plugins'),
+        )
+        self.assertEqual(_FAILURE, self._check('Pool')[0])
+
     def test_libraries_below_their_bounds_are_a_failure(self):
         self.assertEqual((_SUCCESS, ''), self._check('Libraries'))
         self.patch(metadata, 'requires', lambda name: ['pbr>=999'])

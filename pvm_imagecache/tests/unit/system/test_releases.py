@@ -43,10 +43,12 @@ class StateTest(base.TestCase):
             ('0.0.1.dev3', State.UNKNOWN),
             ('unknown', State.UNKNOWN),
             ('', State.UNKNOWN),
+            # Of damaged metadata.
+            (None, State.UNKNOWN),
         ):
             found = self.find(version)
             self.assertEqual(
-                (version, state), (found.version, found.state), version
+                (str(version), state), (found.version, found.state), version
             )
             self.assertEqual(f'nova {version}', str(found))
 
@@ -70,7 +72,7 @@ class StateTest(base.TestCase):
             'nova 31 (OpenStack 2025.1) to 34 (OpenStack 2026.2)',
             str(releases.NOVA),
         )
-        self.assertEqual('pypowervm 1.1.27 to 1.1', str(releases.PYPOWERVM))
+        self.assertEqual('pypowervm 1.1.27 to 1.1.x', str(releases.PYPOWERVM))
 
     @base.generated
     @hypothesis.given(
@@ -130,6 +132,13 @@ class BelowBoundsTest(base.TestCase):
     def test_development_versions_are_compared_too(self):
         self.patch(metadata, 'version', lambda name: '5.0.0.dev3')
         self.assertEqual([], self.check('cliff>=4.9.2'))
+
+    def test_invalid_versions_are_out_of_bounds(self):
+        for version in (None, '', 'garbage'):
+            self.patch(metadata, 'version', lambda name, found=version: found)
+            self.assertEqual(
+                [f'cliff {version} is not >=4.9.2'], self.check('cliff>=4.9.2')
+            )
 
     def test_an_installation_without_metadata_is_not_compared(self):
         def requires(name):
