@@ -67,6 +67,8 @@ _CHUNK: Final = 7001
 _MOST_VOLUMES: Final = 40
 _MOST_UPLOADS: Final = 2
 _MOST_FILES: Final = 100
+#: Seconds that copies take at least, as long as the host may be busy.
+_LEAST_COPY: Final = 0.5
 #: Seconds for which a read may show what was before an update.
 _LAG: Final = 0.03
 _NAME: Final = re.compile(r'[A-Za-z0-9_.]{1,15}')
@@ -369,6 +371,8 @@ class Host:
             for made, source in new
             if source
         ]
+        if copies:
+            time.sleep(_LEAST_COPY)
         for copy in copies:
             copy.result()
         return [made for made, _ in new]
