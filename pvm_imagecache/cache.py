@@ -23,6 +23,7 @@ from oslo_log import log as logging
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import platform_facts
+from pvm_imagecache import text
 from pvm_imagecache.catalog import facade
 from pvm_imagecache.catalog import models
 from pvm_imagecache.drivers import base
@@ -139,7 +140,9 @@ class Cache:
         try:
             self.listener(event)
         except Exception as error:
-            self.warn_once.log(f'Cache event listener failed: {error!r}')
+            self.warn_once.log(
+                f'Cache event listener failed: {text.foreign_error(error)}'
+            )
 
     def own_catalogs(self) -> frozenset[str]:
         """Return the catalogs whose disks belong to this cache.

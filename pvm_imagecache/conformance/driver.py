@@ -31,6 +31,7 @@ from typing import Final
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import plugins
+from pvm_imagecache import text
 from pvm_imagecache.conformance import cases
 from pvm_imagecache.conformance import process
 from pvm_imagecache.conformance.configuration import configuration
@@ -859,7 +860,7 @@ def _raises(
     except Exception as error:
         cases.case(test).fail(
             f'{what} must raise {kind.__name__}, not '
-            f'{type(error).__name__}: {error}'
+            f'{text.foreign_error(error)}'
         )
     cases.case(test).fail(f'{what} must raise {kind.__name__}')
 

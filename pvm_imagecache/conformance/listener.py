@@ -25,6 +25,7 @@ from typing import NoReturn
 from pvm_imagecache import events
 from pvm_imagecache import exceptions
 from pvm_imagecache import plugins
+from pvm_imagecache import text
 from pvm_imagecache.conf import types
 from pvm_imagecache.conformance import cases
 from pvm_imagecache.conformance.configuration import configuration
@@ -155,7 +156,7 @@ class ListenerConformance:
             cases.case(self).fail(f'{what} must not exit: {error}')
         except Exception as error:
             cases.case(self).fail(
-                f'{what} must not raise {type(error).__name__}: {error}'
+                f'{what} must not raise {text.foreign_error(error)}'
             )
 
     def _notify(self, made: events.EventListener, event: events.Event) -> None:

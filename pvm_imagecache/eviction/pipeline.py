@@ -384,17 +384,11 @@ def _checked(decision: object) -> base.Decision:
 
 def _describe(error: Exception) -> str:
     """Return an error as text; the errors of this project speak for it."""
-    try:
-        described = text.one_line(error)
-    except Exception:
-        # The error is of the plugin too, and so is its __str__.
-        return type(error).__name__
     if isinstance(
         error, time_limit.TimeLimitExceeded | time_limit.ExitedError
     ):
-        return described
-    kind = type(error).__name__
-    return kind if described == kind else f'{kind}: {described}'
+        return text.one_line(error)
+    return text.foreign_error(error)
 
 
 def _plain(value: object) -> str:

@@ -113,7 +113,21 @@ class NotifyTest(base.CacheTestCase):
             for _ in range(3):
                 cache.notify(self.event)
         (message,) = logs.output
-        self.assertIn("listener failed: RuntimeError('no luck')", message)
+        self.assertIn('listener failed: RuntimeError: no luck', message)
+
+    def test_an_exception_that_cannot_be_shown_is_ignored_too(self):
+        class Unreadable(Exception):
+            def __str__(self):
+                raise RuntimeError
+
+            __repr__ = __str__
+
+        def fail(event):
+            raise Unreadable
+
+        with self.assertLogs(LOGGER, 'WARNING') as logs:
+            self.cache_with(fail).notify(self.event)
+        self.assertIn('listener failed: Unreadable', logs.output[0])
 
     def test_each_different_exception_of_the_listener_is_logged(self):
         reasons = iter('abab')

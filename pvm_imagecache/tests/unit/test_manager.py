@@ -1107,7 +1107,7 @@ class EventsTest(ManagerTestCase):
         self.manager.purge(self.manager.list())
         self.check(self.create('b'), MISS)
         self.assertEqual(
-            1, log.output.count("listener failed: RuntimeError('no luck')")
+            1, log.output.count('listener failed: RuntimeError: no luck')
         )
 
 

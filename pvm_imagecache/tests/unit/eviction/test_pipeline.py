@@ -282,6 +282,14 @@ class BrokenPolicyTest(BrokenPolicyTestCase):
 
             self.assertEqual((('bad', described),), self.plan(breaks).faults)
 
+    def test_an_error_is_shown_on_one_printable_line(self):
+        def fails(view):
+            raise ValueError('a\x1b[31m\n b' + 999 * 'x')
+
+        ((_, reason),) = self.plan(fails).faults
+        self.assertTrue(reason.startswith(r'ValueError: a\x1b[31m b'))
+        self.assertLess(len(reason), 600)
+
     def test_a_reason_is_shown_on_one_line(self):
         def shouts(view):
             return [eviction_base.Decision('20', 'code', 'a\x1b[31m\n b')]

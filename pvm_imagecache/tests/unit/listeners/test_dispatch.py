@@ -177,8 +177,7 @@ class DispatcherTest(base.TestCase):
 
     def test_all_listeners_together_end_in_time(self):
         self.patch(dispatch, 'CLOSING_TIMEOUT', 0.2)
-        waits = self.end.wait
-        hanging = [_Listener(close=lambda: waits()) for _ in range(2)]
+        hanging = [_Listener(close=self.end.wait) for _ in range(2)]
         good = _Listener()
         made = dispatch.Dispatcher(
             [
