@@ -112,7 +112,8 @@ class Cache:
 
         :returns: the facts. The rate of copies is the lower one of what was
             measured and that of the copies that deploys made: a small copy
-            may fit into a cache of the storage.
+            may fit into a cache of the storage. Labels are known to be kept,
+            too, if all disks of ours were seen with their labels.
         """
         if not self.catalog.exists:
             return platform_facts.PlatformFacts()
@@ -120,8 +121,13 @@ class Cache:
             pool = self.driver.pool_id()
             facts = self.catalog.platform_facts.read(pool)
             rates = (facts.copy_rate, self.catalog.history.copy_rate(pool))
+            keeps_labels = facts.keeps_labels
+            if keeps_labels is None:
+                pools = self.catalog.pools
+                keeps_labels = pools.has_always_kept_labels(pool) or None
             return dataclasses.replace(
                 facts,
+                keeps_labels=keeps_labels,
                 copy_rate=min(
                     (rate for rate in rates if rate is not None), default=None
                 ),

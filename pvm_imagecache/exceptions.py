@@ -541,6 +541,23 @@ class PowerVMUnreachable(PowerVMError):
     transient = True
 
 
+class AnswerUnusable(PowerVMUnreachable):
+    """Raised if the answer to a change cannot be used. Transient.
+
+    PowerVM may have made the change, as if the answer were lost.
+
+    :ivar url: URL of the REST API.
+    :ivar reason: what the answer is, as it follows "the answer".
+    :ivar hint: as for :class:`PowerVMUnreachable`.
+    """
+
+    msg_fmt = (
+        'The PowerVM REST API at %(url)s may have made a change, but its '
+        'answer %(reason)s. Another service or a proxy may listen there: '
+        'check host, port and protocol in [pvm_imagecache].%(hint)s'
+    )
+
+
 class PowerVMNotThere(PowerVMUnreachable):
     """Raised if nothing listens at the address of the REST API. Permanent."""
 

@@ -48,6 +48,24 @@ class Pools:
                 is not None
             )
 
+    def has_always_kept_labels(self, pool: str) -> bool:
+        """Return whether the pool has preserved the labels of all our disks.
+
+        :param pool: ID of the pool.
+        :returns: True once a disk of ours was seen with its label, unless
+            one was seen without, as after an upgrade of the platform.
+        :raises CatalogError: if the catalog cannot be read.
+        """
+        with self._file.session() as connection:
+            return (
+                connection.row(
+                    'SELECT 1 FROM pools WHERE pool = ? AND keeps_labels'
+                    ' AND NOT drops_labels',
+                    (pool,),
+                )
+                is not None
+            )
+
     def record_labels(
         self, pool: str, kept: bool, *, measured: bool = False
     ) -> None:

@@ -250,8 +250,8 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
     :raises PowerVMTimedOut: if no answer came in time.
     :raises PowerVMNotThere: if the host cannot be reached, and a repetition
         would not help.
-    :raises PowerVMUnreachable: if the connection failed in another way, or
-        the answer to a change cannot be used.
+    :raises AnswerUnusable: if the answer to a change cannot be used.
+    :raises PowerVMUnreachable: if the connection failed in another way.
     :raises PowerVMLogonFailed: if the credentials are refused.
     :raises PowerVMBusy: if the host or its VIOS is busy.
     :raises PowerVMRequestFailed: if the request is refused, or the answer is
@@ -286,13 +286,7 @@ def translated(connection: Connection, action: str) -> Iterator[None]:
         ) from error
     except answers.BadAnswer as error:
         if error.of_change:
-            # As if the answer were lost: the change was made.
-            raise exceptions.PowerVMUnreachable(
-                url=connection.url,
-                reason=f'its answer to a change {error}; another service may '
-                'listen there',
-                hint=_proxy_hint(connection),
-            ) from error
+            raise unusable(connection, str(error)) from error
         raise _bad_answer(connection, action, str(error)) from error
     except pvm_exceptions.HttpError as error:
         raise _refusal(error, action) from error
@@ -556,6 +550,20 @@ def _refusal(
 def _shown(error: Exception) -> str:
     """Return the text of an error, most of which the server chooses."""
     return text.printable(text.one_line(error)[:_SHOWN])
+
+
+def unusable(
+    connection: Connection, problem: str
+) -> exceptions.AnswerUnusable:
+    """Return the error for an answer to a change that cannot be used.
+
+    :param connection: names the host in the message.
+    :param problem: what the answer is, as it follows "the answer".
+    :returns: the error, not raised.
+    """
+    return exceptions.AnswerUnusable(
+        url=connection.url, reason=problem, hint=_proxy_hint(connection)
+    )
 
 
 def _bad_answer(

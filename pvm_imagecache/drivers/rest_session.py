@@ -58,6 +58,11 @@ _BROKEN: Final = (
     urllib3_exceptions.HTTPError,
     http.client.HTTPException,
 )
+#: Status of an answer to a read that has no document.
+_NO_DOCUMENT: Final = (
+    http.HTTPStatus.NO_CONTENT,
+    http.HTTPStatus.NOT_MODIFIED,
+)
 #: Characters of the server that a message shows.
 _SHOWN: Final = 200
 
@@ -70,16 +75,31 @@ class Answer(pvm_adapter.Response):
 
     def _extract_atom(self) -> None:
         try:
-            root = answers.parsed(self.body, atom=True)
-            if root.tag == _FEED_TAG:
-                self.feed = entities.Feed.unmarshal_atom_feed(root, self)
-                return
-            self.entry = entities.Entry.unmarshal_atom_entry(root, self)
-            if self.entry.element is None:
-                raise answers.BadAnswer('is an entry without content')
+            self._unmarshal(answers.parsed(self.body, atom=True))
         except answers.BadAnswer as error:
             error.of_change = _changes(self.reqmethod, self.reqpath)
             raise
+        except Exception as error:
+            # pypowervm does not check that answers have what it looks for.
+            bad = answers.BadAnswer('is not what pypowervm expects')
+            bad.of_change = _changes(self.reqmethod, self.reqpath)
+            raise bad from error
+
+    def _unmarshal(self, root: Any) -> None:
+        is_change = _changes(self.reqmethod, self.reqpath)
+        if root.tag == _FEED_TAG:
+            if is_change:
+                raise answers.BadAnswer('is a feed')
+            self.feed = entities.Feed.unmarshal_atom_feed(root, self)
+            return
+        self.entry = entities.Entry.unmarshal_atom_entry(root, self)
+        if self.entry.element is None:
+            raise answers.BadAnswer('is an entry without content')
+        wanted = _type_of(self.reqpath)
+        if is_change and wanted and self.entry.element.tag != wanted:
+            raise answers.BadAnswer(f'is not an entry of a {wanted}')
+        if is_change and wanted and not self.entry.uuid:
+            raise answers.BadAnswer('is an entry without ID')
 
 
 class Session(pvm_adapter.Session):
@@ -166,6 +186,7 @@ class Session(pvm_adapter.Session):
             body=content,
         )
         if 200 <= status < 300 or status == http.HTTPStatus.NOT_MODIFIED:
+            _check_presence(response)
             return response
         error = self._get_httperror(response)
         # The data of an upload is gone: it is repeated by the caller.
@@ -257,7 +278,7 @@ class Session(pvm_adapter.Session):
                 if isinstance(error, answers.BadAnswer) and (
                     not deadline.passed
                 ):
-                    # Errors of the server have no content of their own.
+                    # Answers with an error status never raise BadAnswer.
                     error.of_change = _changes(method, path)
                     raise
                 raise _translated(error, deadline, method, url) from error
@@ -385,6 +406,35 @@ def _changes(method: str, path: str) -> bool:
     return method != 'GET' and not path.endswith('/Logon')
 
 
+def _type_of(path: str) -> str | None:
+    """Return the type of the resource that a change answers.
+
+    :param path: ``/rest/api/SERVICE/TYPE/ID/CHILD_TYPE/ID``, with a query.
+    :returns: the last type; None for an operation, which answers a job.
+    """
+    parts = path.partition('?')[0].removeprefix(pvm_const.API_BASE_PATH)
+    _, *resources = parts.strip('/').split('/')
+    return None if 'do' in resources else ''.join(resources[::2][-1:]) or None
+
+
+def _check_presence(answer: Answer) -> None:
+    """Check that there is a document where one was requested.
+
+    A read has none if nothing was found, or nothing has changed.
+
+    :raises BadAnswer: if there is none.
+    """
+    if answer.body or 'atom' not in (answer.reqheaders or {}).get(
+        'Accept', ''
+    ):
+        return
+    is_change = _changes(answer.reqmethod, answer.reqpath)
+    if is_change or answer.status not in _NO_DOCUMENT:
+        error = answers.BadAnswer('is empty')
+        error.of_change = is_change
+        raise error
+
+
 def trusts_environment(has_password: bool) -> bool:
     """Return whether proxies and certificates of variables are used.
 
@@ -413,10 +463,6 @@ def _content(response: requests.Response, accept: str) -> str:
             f'has more than {text.size(answers.MAX_DOCUMENT)}'
         )
     if not body:
-        if 'atom' in accept and response.status_code != (
-            http.HTTPStatus.NO_CONTENT
-        ):
-            raise answers.BadAnswer('is empty')
         return ''
     if 'atom' in accept:
         return answers.bounded(body)

@@ -214,23 +214,29 @@ def unanswered(
     disks: Sequence[base.Disk],
     before: Collection[str],
     doubtful: Collection[str] = (),
+    *,
+    keeps_labels: bool | None = None,
 ) -> list[base.Disk]:
     """Return the disks that an update created whose answer was lost.
 
     They did not exist before, and have the requested name and label. A label
     that the pool has shortened is sufficient with the capacity, if some of
-    its random digits are left. The name and the capacity are sufficient if no
-    disk has a label, since the pool may not keep labels, or if none was
-    requested.
+    its random digits are left. The name and the capacity are sufficient if
+    the pool may drop labels: no disk has one, and it is not known to keep
+    them. They are sufficient, too, if no label was requested.
 
     :param new: the disks that were requested.
     :param disks: the disks that exist after the update.
     :param before: the UDIDs of the disks that existed before it.
     :param doubtful: names that only a label shows to be those of the update.
+    :param keeps_labels: whether the pool keeps labels; None if that is not
+        known.
     :returns: those of ``disks`` that the update created.
     """
     wanted = {each.name: each for each in new}
-    labels = {disk.label for disk in disks}.difference(base.NO_LABEL)
+    shows_labels = keeps_labels or any(
+        disk.label not in base.NO_LABEL for disk in disks
+    )
 
     def is_one(disk: base.Disk) -> bool:
         new = wanted.get(disk.name)
@@ -241,7 +247,7 @@ def unanswered(
         if disk.label not in base.NO_LABEL:
             if not _is_shortened(disk.label, new.label or ''):
                 return False
-        elif disk.name in doubtful or (new.label and labels):
+        elif disk.name in doubtful or (new.label and shows_labels):
             return False
         return 0 <= disk.capacity - new.size < _MOST_EXCESS
 
@@ -267,6 +273,8 @@ def take(
     pending: Iterable[Request],
     before: Collection[str],
     is_final: bool,
+    *,
+    keeps_labels: bool | None = None,
 ) -> dict[base.Disk, Request]:
     """End the requests that an update without an answer carried out.
 
@@ -280,6 +288,7 @@ def take(
     :param before: the UDIDs of the disks that existed before the update.
     :param is_final: whether the update has certainly ended. If not, no
         request is ended.
+    :param keeps_labels: see :func:`unanswered`.
     :returns: the disks of other requests, which must be deleted.
     """
     surplus: dict[base.Disk, Request] = {}
@@ -290,7 +299,12 @@ def take(
         if disks is not None:
             request.disks, request.done = disks, True
             continue
-        for disk in unanswered(request.new_disks, after.disks, before):
+        for disk in unanswered(
+            request.new_disks,
+            after.disks,
+            before,
+            keeps_labels=keeps_labels,
+        ):
             surplus[disk] = request
     return surplus
 

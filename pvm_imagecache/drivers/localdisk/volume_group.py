@@ -43,6 +43,7 @@ from pypowervm.wrappers import virtual_io_server as pvm_vios
 from pvm_imagecache import exceptions
 from pvm_imagecache import naming
 from pvm_imagecache import platform_facts
+from pvm_imagecache import text
 from pvm_imagecache.drivers import base
 from pvm_imagecache.drivers import copy_time
 from pvm_imagecache.drivers import powervm
@@ -274,9 +275,8 @@ class VolumeGroup:
                     with self._adapters.translated(
                         f'change volume group {self.name}'
                     ):
-                        after = vg_document.Document(
-                            document.wrapper.update(timeout=limit)
-                        )
+                        wrapper = document.wrapper.update(timeout=limit)
+                    after = self._answered(wrapper)
                     changes.confirm(after, pending, before)
                     return
             except exceptions.PowerVMUnreachable as error:
@@ -317,6 +317,22 @@ class VolumeGroup:
         raise exceptions.VolumeGroupChanged(
             name=self.name, attempts=attempt.number + 1
         )
+
+    def _answered(self, wrapper: Any) -> vg_document.Document:
+        """Return the answer of an update, of which all disks are read.
+
+        :raises AnswerUnusable: if it has values that cannot be used.
+        """
+        try:
+            after = vg_document.Document(wrapper)
+            # The capacities of disks are read when they are used.
+            _ = after.udids
+        except exceptions.PowerVMError as error:
+            raise powervm.unusable(
+                self._adapters.connection,
+                f'has invalid values: {text.one_line(error)}',
+            ) from error
+        return after
 
     def _met_another(self, error: exceptions.PowerVMRequestFailed) -> bool:
         """Return whether an update was refused because of another one.
@@ -389,7 +405,11 @@ class VolumeGroup:
                     self.facts().stale_etag_refused is not False,
                 )
             surplus = changes.take(
-                after.document, pending, before, after.is_final
+                after.document,
+                pending,
+                before,
+                after.is_final,
+                keeps_labels=self.facts().keeps_labels,
             )
             self._delete(surplus)
         except exceptions.PowerVMError as failure:
@@ -432,7 +452,12 @@ class VolumeGroup:
         for request, error in unanswered_requests.items():
             if not isinstance(request.error, exceptions.DiskExists):
                 continue
-            ours = changes.unanswered(request.new_disks, document.disks, ())
+            ours = changes.unanswered(
+                request.new_disks,
+                document.disks,
+                (),
+                keeps_labels=self.facts().keeps_labels,
+            )
             if request.error.name in {disk.name for disk in ours}:
                 request.done = False
                 self._fail([request], exceptions.UpdateUnanswered, error)
@@ -480,7 +505,13 @@ class VolumeGroup:
         }
         try:
             self._delete(
-                changes.unanswered(wanted, self.read().disks, before, doubtful)
+                changes.unanswered(
+                    wanted,
+                    self.read().disks,
+                    before,
+                    doubtful,
+                    keeps_labels=self.facts().keeps_labels,
+                )
             )
         except exceptions.PowerVMError as failure:
             LOG.warning(

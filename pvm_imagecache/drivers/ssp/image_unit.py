@@ -126,7 +126,7 @@ def fill(
     try:
         _write(unit, vios_uuid, open_image, image_size)
     except BaseException:
-        _delete(unit)
+        _delete(unit, name)
         raise
     return unit
 
@@ -149,14 +149,14 @@ def _write(unit: Any, vios_uuid: str, open_image: Open, size: int) -> None:
     )
 
 
-def _delete(unit: Any) -> bool:
+def _delete(unit: Any, name: str) -> bool:
     """Delete an incomplete unit; return whether it is deleted."""
     try:
         unit.delete()
     except Exception as error:
         LOG.warning(
             'Could not delete the incomplete logical unit %(name)s: %(error)s',
-            {'name': unit.name, 'error': text.one_line(error)},
+            {'name': name, 'error': text.one_line(error)},
         )
         return False
     return True
@@ -179,19 +179,22 @@ def _upload(
         if not _is_refusal(error):
             _delete_late(tier, marker, marker)
         raise
-    # Without a marker, all hosts take the unit for complete.
+    # Without a marker, all hosts take the unit for complete: it stays until
+    # the unit is complete, or certainly does not exist.
     incomplete = False
     try:
         found = _units(tier, name)
         if name in found or min(found) != marker:
             LOG.info('Another host is uploading %s', name)
             return None
+        incomplete = True
         try:
             unit = _create(tier, name, size, pvm_storage.LUType.IMAGE)
         except Exception as error:
-            if not _is_refusal(error):
-                incomplete = not _delete_late(tier, name, marker)
-            elif name in _units(tier, name):
+            incomplete = not (
+                _is_refusal(error) or _delete_late(tier, name, marker)
+            )
+            if _is_refusal(error) and name in _units(tier, name):
                 # A host with a higher marker looked before ours was there.
                 LOG.info('Another host is uploading %s', name)
                 return None
@@ -199,8 +202,9 @@ def _upload(
         try:
             _write(unit, vios_uuid, open_image, size)
         except BaseException:
-            incomplete = not _delete(unit)
+            incomplete = not _delete(unit, name)
             raise
+        incomplete = False
         return unit
     finally:
         if not incomplete:
@@ -247,7 +251,7 @@ def _delete_late(tier: Any, name: str, marker: str) -> bool:
             {'name': name, 'others': ', '.join(others)},
         )
         return False
-    return _delete(found[name])
+    return _delete(found[name], name)
 
 
 def _units(tier: Any, name: str) -> dict[str, Any]:

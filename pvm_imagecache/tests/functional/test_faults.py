@@ -16,6 +16,7 @@ Whatever it is: the bytes are right, or the deploy raises; nothing wrong is
 cached, no disk and no web/File entry is left.
 """
 
+import itertools
 import sqlite3
 from typing import Any
 from unittest import mock
@@ -36,6 +37,7 @@ from pvm_imagecache.system import retry
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
 from pvm_imagecache.tests import seams
+from pvm_imagecache.tests import unusable_answers
 
 SIZE = 6 * units.Mi + 17
 
@@ -337,7 +339,7 @@ class PowerVMFaultsTestCase(_Base):
         self.assertEqual(instance_disk.Outcome.HIT, self.deploy('vm3'))
         self.assertEqual(4, len(self.disks()))
 
-    def test_an_unusable_answer_to_an_update_leaves_nothing_behind(
+    def test_an_unusable_answer_to_a_change_leaves_nothing_behind(
         self,
     ) -> None:
         disabled = self.directory / 'disabled.conf'
@@ -346,35 +348,35 @@ class PowerVMFaultsTestCase(_Base):
                 'volume_group_name', 'enabled = false\nvolume_group_name'
             )
         )
-        for number, answer in enumerate(
-            (
-                '<html><body>Who are you?<br></body>',
-                '<html/>',
-                '{}',
-                '<entry xmlns="http://www.w3.org/2005/Atom"/>',
-                '',
+        for number, (kind, answer) in enumerate(
+            itertools.product(
+                ('VolumeGroup.update', 'File.create'),
+                (
+                    *unusable_answers.ANSWERS,
+                    unusable_answers.entry(
+                        'VolumeGroup', unusable_answers.NAN_DISK
+                    ),
+                ),
             )
         ):
             for conf_file in (self.conf_file, disabled):
                 manager = self.make_manager(conf_file)
                 name = f'vm{number}'
-                self.fault(
-                    'replace_answer', 'VolumeGroup.update', message=answer
-                )
+                self.fault('replace_answer', kind, message=answer)
                 try:
                     manager.create_disk(self.image(self.image_id), name)
                 except exceptions.PVMImageCacheError:
-                    self.assertNotIn(name, self.disks())
+                    pass
                 else:
                     self.assert_holds(name, self.image_id, SIZE)
                     manager.delete_disk(name)
                 self.powervm.control.clear_faults()
                 manager.run_cleanup(())
                 manager.purge(manager.list())
-                self.assert_nothing_left()
+                remaining = (sorted(self.disks()), self.file_entries())
+                self.assertEqual(([], 0), remaining, (kind, answer))
 
-    def test_a_foreign_disk_is_kept_after_a_lost_request(self) -> None:
-        self.deploy('vm1')
+    def check_that_a_foreign_disk_is_kept(self) -> None:
         theirs = self.directory / 'theirs'
         theirs.write_bytes(b'precious')
 
@@ -391,8 +393,21 @@ class PowerVMFaultsTestCase(_Base):
                 self.image(self.image_id),
                 'vm2',
             )
+        self.manager.run_cleanup(())
         with self.disks()['vm2'].open('rb') as disk:
             self.assertEqual(b'precious', disk.read(8))
+
+    def test_a_foreign_disk_is_kept_after_a_lost_request(self) -> None:
+        self.deploy('vm1')
+        self.check_that_a_foreign_disk_is_kept()
+
+    def test_a_foreign_disk_is_kept_among_disks_without_labels(self) -> None:
+        # No disk shows that labels are kept; the catalog knows it.
+        self.deploy('vm1')
+        self.manager.delete_disk('vm1')
+        self.manager.purge(self.manager.list())
+        self.assert_nothing_left()
+        self.check_that_a_foreign_disk_is_kept()
 
     def test_an_answer_that_does_not_show_the_disks(self) -> None:
         confirm = changes.confirm

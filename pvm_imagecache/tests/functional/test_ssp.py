@@ -14,6 +14,7 @@
 
 from concurrent import futures
 import dataclasses
+import itertools
 import pathlib
 import time
 
@@ -27,6 +28,7 @@ from pvm_imagecache.drivers.ssp import driver
 from pvm_imagecache.drivers.ssp import image_unit
 from pvm_imagecache.tests import functional_base as base
 from pvm_imagecache.tests import images
+from pvm_imagecache.tests import unusable_answers
 
 SIZE = 3 * units.Mi + 5
 
@@ -151,6 +153,33 @@ class SSPTestCase(PoolTestCase):
         )
         self.assertEqual({}, self.units_by_name())
         self.assertEqual(0, self.file_entries())
+
+    def test_an_unusable_answer_never_leads_to_wrong_bytes(self) -> None:
+        self.useFixture(
+            fixtures.MockPatchObject(self.manager.driver, '_patience', 1.0)
+        )
+        for number, (skip, answer) in enumerate(
+            itertools.product((0, 1, 2), unusable_answers.ANSWERS)
+        ):
+            image_id = self.store_raw(SIZE)
+            # The marker of an upload, the image, and the instance disk.
+            self.powervm.control.add_fault(
+                'replace_answer',
+                method='PUT',
+                path_regex='/LogicalUnit$',
+                skip=skip,
+                count=1,
+                message=answer,
+            )
+            for name in (f'one{number}', f'two{number}'):
+                try:
+                    self.manager.create_disk(self.image(image_id), name)
+                except exceptions.PVMImageCacheError:
+                    continue
+                self.assert_holds(name, image_id, SIZE)
+            self.assertIn(f'two{number}', self.disks(), (skip, answer))
+            self.assertEqual(0, self.file_entries())
+            self.powervm.control.clear_faults()
 
     def test_cache_operations_are_not_supported(self) -> None:
         image = self.image(self.store_raw(SIZE))

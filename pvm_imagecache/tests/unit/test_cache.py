@@ -50,6 +50,21 @@ class PlatformFactsTest(base.CacheTestCase):
             self.patch(history, 'copy_rate', lambda pool, r=of_deploys: r)
             self.assertEqual(rate, self.cache.platform_facts().copy_rate)
 
+    def test_a_label_that_was_seen_shows_that_labels_are_kept(self):
+        pools = self.catalog.pools
+        self.assertIsNone(self.cache.platform_facts().keeps_labels)
+        pools.record_labels('other', True)
+        self.assertIsNone(self.cache.platform_facts().keeps_labels)
+        pools.record_labels('pool', True)
+        self.assertIs(True, self.cache.platform_facts().keeps_labels)
+        pools.record_labels('pool', False)
+        self.assertIsNone(self.cache.platform_facts().keeps_labels)
+        for measured in (True, False):
+            self.catalog.platform_facts.record(
+                'pool', {'keeps_labels': measured}, {}, ''
+            )
+            self.assertIs(measured, self.cache.platform_facts().keeps_labels)
+
     def test_to_ask_creates_no_catalog(self):
         cache = dataclasses.replace(
             self.cache, catalog=facade.Catalog(self.path('none', 'catalog'))

@@ -16,12 +16,14 @@ import sys
 import threading
 
 import fixtures
+from pypowervm import entities
 from pypowervm import exceptions as pvm_exceptions
 
 from pvm_imagecache import exceptions
 from pvm_imagecache.drivers import answers
 from pvm_imagecache.drivers import powervm
 from pvm_imagecache.system import socket_owner
+from pvm_imagecache.tests import unusable_answers
 from pvm_imagecache.tests.servers import hostile_powervm as hostile
 from pvm_imagecache.tests.unit import base
 
@@ -165,6 +167,54 @@ class SessionTest(base.TestCase):
         ):
             self.answer = hostile.answer(content)
             self.assertRaises(answers.BadAnswer, adapter.read, 'ManagedSystem')
+
+    def test_an_answer_to_a_change_that_is_no_result_counts_as_lost(self):
+        adapter = self.adapter(self.serve())
+        for status, content in (
+            *((200, each) for each in unusable_answers.ANSWERS),
+            (202, ''),
+            (204, ''),
+            (304, ''),
+        ):
+            self.answer = hostile.answer(content, status)
+            element = entities.Element('VirtualNetwork', adapter)
+            for change in (
+                lambda e=element: adapter.create_by_path(
+                    e, f'{_PATH}/1/VirtualNetwork'
+                ),
+                lambda e=element: adapter.update_by_path(
+                    e, 'etag', f'{_PATH}/1/VirtualNetwork/2?group=None'
+                ),
+            ):
+                error = self.assertRaises(answers.BadAnswer, change)
+                self.assertTrue(error.of_change, content)
+
+    def test_a_read_that_finds_nothing_has_no_document(self):
+        adapter = self.adapter(self.serve())
+        for status in (204, 304):
+            self.answer = hostile.answer('', status)
+            found = adapter.read('ManagedSystem')
+            self.assertFalse(found.feed and found.feed.entries)
+            self.assertIsNone(found.entry)
+        self.answer = hostile.answer('', 200)
+        error = self.assertRaises(
+            answers.BadAnswer, adapter.read, 'ManagedSystem'
+        )
+        self.assertFalse(error.of_change)
+
+    def test_the_answer_to_a_change_has_the_last_type_of_the_path(self):
+        adapter = self.adapter(self.serve())
+        for path, kind in (
+            ('ManagedSystem', 'ManagedSystem'),
+            ('VirtualIOServer/1/VolumeGroup/2?group=None', 'VolumeGroup'),
+            ('Tier/1/LogicalUnit', 'LogicalUnit'),
+            ('LogicalPartition/1/do/PowerOn', 'JobResponse'),
+        ):
+            self.answer = hostile.answer(unusable_answers.entry(kind))
+            answer = adapter.create_by_path(
+                entities.Element(kind, adapter), f'/rest/api/uom/{path}'
+            )
+            self.assertEqual(kind, answer.entry.element.tag)
 
     def test_a_compressed_answer_is_not_an_empty_one(self):
         adapter = self.adapter(self.serve())

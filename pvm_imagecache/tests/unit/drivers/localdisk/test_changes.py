@@ -301,6 +301,18 @@ class UnansweredTest(base.TestCase):
             plain = driver_base.Disk('a', 'u', capacity, 'None')
             self.assertEqual(is_ours, self._is_ours(plain, other), capacity)
 
+    def test_a_disk_without_label_is_not_ours_in_a_pool_that_keeps_them(self):
+        disk = driver_base.Disk('a', 'u', GIB)
+        for label in ('ours', None):
+            wanted = [driver_base.NewDisk('a', GIB, 'raw', label)]
+            for keeps_labels in (None, False, True):
+                self.assertEqual(
+                    [] if label and keeps_labels else [disk],
+                    changes.unanswered(
+                        wanted, [disk], (), keeps_labels=keeps_labels
+                    ),
+                )
+
     def test_a_request_without_label_owns_no_labelled_disk(self):
         labelled = driver_base.Disk('b', 'v', GIB, 'any')
         for capacity, label, is_ours in (
