@@ -148,7 +148,9 @@ class Checks(upgradecheck.UpgradeCommands):
         found = releases.find(releases.NOVA)
         if found is None:
             return _Result(
-                _Code.SUCCESS, 'nova is not installed beside this command.'
+                _Code.SUCCESS,
+                'nova is not installed in the Python environment of '
+                'this command.',
             )
         return _of_release(found)
 
@@ -345,7 +347,7 @@ def _of_release(found: 'releases.Installed') -> _Result:
     from pvm_imagecache.system import releases
 
     if found.state is releases.State.TESTED:
-        return _Result(_Code.SUCCESS, f'{found}: tested.')
+        return _Result(_Code.SUCCESS, f'{found}: supported.')
     supported = f'this release supports {found.supported}.'
     if found.state is releases.State.TOO_OLD:
         return _Result(_Code.FAILURE, f'{found} is too old: {supported}')

@@ -20,11 +20,21 @@ from collections.abc import Iterator
 import dataclasses
 import enum
 from importlib import metadata
+import logging
 from typing import Final
 
 from packaging import requirements
 from packaging import specifiers
 from packaging import version as versions
+
+from pvm_imagecache import text
+
+LOG = logging.getLogger(__name__)
+
+#: In place of a version that cannot be read.
+_UNKNOWN: Final = 'unknown'
+#: The extras for production.
+_EXTRAS: Final = ('nova', 'prometheus')
 
 
 class State(enum.Enum):
@@ -104,10 +114,8 @@ def find(supported: Supported) -> Installed | None:
     :param supported: the distribution, and what is supported of it.
     :returns: version and state; None if it is not installed.
     """
-    try:
-        # Without one in damaged metadata, it is None.
-        found = str(metadata.version(supported.distribution))
-    except metadata.PackageNotFoundError:
+    found = _version(supported.distribution)
+    if found is None:
         return None
     return Installed(supported, found, _state(supported, found))
 
@@ -118,31 +126,41 @@ def below_bounds(distribution: str = 'pvm_imagecache') -> list[str]:
     A distribution's packages are often installed without pip, which would
     refuse that.
 
-    :param distribution: whose requirements are compared. Those of its extras
-        count if the library is installed.
+    :param distribution: whose requirements are compared. Those of the extras
+        for production count if the library is installed.
     :returns: one text for each library, sorted.
     """
     try:
         lines = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:
         return []
+    except Exception as error:
+        # Whatever a damaged file causes.
+        return [
+            f'The metadata of {distribution} cannot be read: '
+            f'{text.foreign_error(error)}'
+        ]
     return sorted(set(_unsatisfied(lines)))
 
 
 def _unsatisfied(lines: list[str]) -> Iterator[str]:
     for line in lines:
-        required = requirements.Requirement(line)
+        try:
+            required = requirements.Requirement(line)
+        except requirements.InvalidRequirement:
+            yield f'"{text.printable(line)}" is not a requirement'
+            continue
         marker = required.marker
         always = marker is None or marker.evaluate({'extra': ''})
-        if marker and not always and not marker.evaluate({'extra': 'nova'}):
+        if not always and not any(
+            marker and marker.evaluate({'extra': extra}) for extra in _EXTRAS
+        ):
             continue
-        try:
-            found = str(metadata.version(required.name))
-        except metadata.PackageNotFoundError:
+        found = _version(required.name)
+        if found is None:
             if always:
                 yield f'{required.name} is not installed'
-            continue
-        if not _contains(required.specifier, found):
+        elif not _contains(required.specifier, found):
             yield f'{required.name} {found} is not {required.specifier}'
 
 
@@ -150,14 +168,39 @@ def _contains(bounds: specifiers.SpecifierSet, found: str) -> bool:
     """Return whether a version is within bounds; an invalid one is not."""
     try:
         return bounds.contains(found, prereleases=True)
-    except versions.InvalidVersion:
+    except ValueError:
         return False
+
+
+def _version(distribution: str) -> str | None:
+    """Return the installed version of a distribution.
+
+    :returns: None if it is not installed. If its metadata is damaged, a text
+        that is no version.
+    """
+    try:
+        found = list(metadata.distributions(name=distribution))
+        if not found:
+            return None
+        # An upgrade that failed leaves two of them in one directory.
+        versions_there = {
+            str(each.version or _UNKNOWN)
+            for each in found
+            if each.locate_file('') == found[0].locate_file('')
+        }
+    except Exception as error:
+        LOG.debug(
+            'The metadata of %(name)s cannot be read: %(error)s',
+            {'name': distribution, 'error': text.foreign_error(error)},
+        )
+        return _UNKNOWN
+    return text.printable(' or '.join(sorted(versions_there)))
 
 
 def _state(supported: Supported, found: str) -> State:
     try:
         numbers = versions.Version(found).release
-    except versions.InvalidVersion:
+    except ValueError:
         return State.UNKNOWN
     if numbers[0] == 0:
         # Of a checkout without tags.

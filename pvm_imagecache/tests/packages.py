@@ -12,6 +12,7 @@
 
 """Packages of plugins that are installed for one test."""
 
+import dataclasses
 import itertools
 import pathlib
 import sys
@@ -20,6 +21,20 @@ import textwrap
 import fixtures
 
 _SERIAL = itertools.count()
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """In place of one of ``importlib.metadata``.
+
+    :ivar version: None as in damaged metadata.
+    """
+
+    version: str | None
+
+    def locate_file(self, path: str) -> str:
+        """Return the same directory for all of them."""
+        return path
 
 
 class Package(fixtures.Fixture):

@@ -52,7 +52,8 @@ def check() -> None:
             )
         LOG.warning(
             '%(found)s was not tested with pvm_imagecache %(version)s, which '
-            'supports %(supported)s. Look for a newer pvm_imagecache.',
+            'supports %(supported)s. Upgrade '
+            'pvm_imagecache if a newer release supports it.',
             {
                 'found': found,
                 'version': version.version_string(),

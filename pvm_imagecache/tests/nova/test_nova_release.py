@@ -22,6 +22,7 @@ from oslotest import base
 
 from nova import service_auth
 from pvm_imagecache import exceptions
+from pvm_imagecache.tests import packages
 from pvm_imagecache.virt import driver
 from pvm_imagecache.virt import nova_release
 
@@ -33,10 +34,12 @@ class CheckTestCase(base.BaseTestCase):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger())
 
-    def installed(self, **versions: str) -> Any:
+    def installed(self, **versions: str | None) -> Any:
         found = {'nova': '34.0.0', 'pypowervm': '1.1.27'} | versions
         return mock.patch.object(
-            metadata, 'version', lambda name: found.get(name, '1.0')
+            metadata,
+            'distributions',
+            lambda name: [packages.Distribution(found[name])],
         )
 
     def test_tested_releases_are_accepted_silently(self) -> None:
@@ -56,8 +59,13 @@ class CheckTestCase(base.BaseTestCase):
                     driver.PowerVMDriver(mock.Mock()).init_host,
                     'host',
                 )
-            for words in (f'{name} {version}', supported, 'pvm_imagecache 1'):
+            for words in (f'{name} {version}', supported, 'pvm_imagecache '):
                 self.assertIn(words, str(error))
+
+    def test_a_release_that_is_not_known_is_reported(self) -> None:
+        with self.installed(nova=None):
+            nova_release.check()
+        self.assertIn('nova unknown was not tested', self.log.output)
 
     def test_a_newer_release_is_reported_once(self) -> None:
         with self.installed(nova='35.0.0'):

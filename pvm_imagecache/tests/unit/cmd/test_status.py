@@ -26,6 +26,7 @@ from pvm_imagecache.catalog import facade
 from pvm_imagecache.cmd import status
 from pvm_imagecache.conf import access
 from pvm_imagecache.conf import cache
+from pvm_imagecache.tests import packages
 from pvm_imagecache.tests.unit import base
 from pvm_imagecache.tests.unit import fakes
 from pvm_imagecache.tests.unit.cmd import cases
@@ -106,8 +107,10 @@ class ChecksTest(base.TestCase):
             for version, code in versions.items():
                 self.patch(
                     metadata,
-                    'version',
-                    lambda wanted, version=version: version,
+                    'distributions',
+                    lambda name, version=version: [
+                        packages.Distribution(version)
+                    ],
                 )
                 found, details = self._check(name)
                 self.assertEqual(code, found.value, version)
@@ -115,12 +118,13 @@ class ChecksTest(base.TestCase):
                 self.assertEqual(code > 0, 'supports' in details)
 
     def test_a_host_without_nova_or_pypowervm_is_reported(self):
-        def version(name):
-            raise metadata.PackageNotFoundError(name)
-
-        self.patch(metadata, 'version', version)
+        self.patch(metadata, 'distributions', lambda name: [])
         self.assertEqual(
-            (_SUCCESS, 'nova is not installed beside this command.'),
+            (
+                _SUCCESS,
+                'nova is not installed in the Python environment of this '
+                'command.',
+            ),
             self._check('nova'),
         )
         self.assertEqual(

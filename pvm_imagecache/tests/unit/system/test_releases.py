@@ -14,11 +14,14 @@
 
 import dataclasses
 from importlib import metadata
+import pathlib
+import sys
 
 import hypothesis
 from hypothesis import strategies
 
 from pvm_imagecache.system import releases
+from pvm_imagecache.tests import packages
 from pvm_imagecache.tests.unit import base
 
 State = releases.State
@@ -26,7 +29,11 @@ State = releases.State
 
 class StateTest(base.TestCase):
     def find(self, version, supported=releases.NOVA):
-        self.patch(metadata, 'version', lambda name: version)
+        self.patch(
+            metadata,
+            'distributions',
+            lambda name: [packages.Distribution(version)],
+        )
         return releases.find(supported)
 
     def test_releases_of_openstack_are_compared_by_their_series(self):
@@ -48,9 +55,11 @@ class StateTest(base.TestCase):
         ):
             found = self.find(version)
             self.assertEqual(
-                (str(version), state), (found.version, found.state), version
+                (version or 'unknown', state),
+                (found.version, found.state),
+                version,
             )
-            self.assertEqual(f'nova {version}', str(found))
+            self.assertEqual(f'nova {version or "unknown"}', str(found))
 
     def test_pypowervm_has_a_lowest_patch_release(self):
         for version, state in (
@@ -103,13 +112,13 @@ class BelowBoundsTest(base.TestCase):
         super().setUp()
         found = {'pbr': '7.0', 'nova': '31.0', 'cliff': '4.9.1'}
 
-        def version(name):
-            try:
-                return found[name]
-            except KeyError:
-                raise metadata.PackageNotFoundError(name) from None
-
-        self.patch(metadata, 'version', version)
+        self.patch(
+            metadata,
+            'distributions',
+            lambda name: (
+                [packages.Distribution(found[name])] if name in found else []
+            ),
+        )
 
     def test_libraries_below_their_bounds_are_found(self):
         self.assertEqual(
@@ -119,25 +128,35 @@ class BelowBoundsTest(base.TestCase):
 
     def test_markers_and_extras_are_obeyed(self):
         self.assertEqual(
-            ['nova 31.0 is not >=32'],
+            ['cliff 4.9.1 is not >=5', 'nova 31.0 is not >=32'],
             self.check(
                 'pbr>=9; python_version < "3"',
                 'cliff>=9; extra == "test"',
                 'nova>=32; extra == "nova"',
                 'absent>=1; extra == "nova"',
+                'cliff>=5; extra == "prometheus"',
                 'pbr>=6',
             ),
         )
 
     def test_development_versions_are_compared_too(self):
-        self.patch(metadata, 'version', lambda name: '5.0.0.dev3')
+        self.patch(
+            metadata,
+            'distributions',
+            lambda name: [packages.Distribution('5.0.0.dev3')],
+        )
         self.assertEqual([], self.check('cliff>=4.9.2'))
 
     def test_invalid_versions_are_out_of_bounds(self):
         for version in (None, '', 'garbage'):
-            self.patch(metadata, 'version', lambda name, found=version: found)
+            self.patch(
+                metadata,
+                'distributions',
+                lambda name, found=version: [packages.Distribution(found)],
+            )
             self.assertEqual(
-                [f'cliff {version} is not >=4.9.2'], self.check('cliff>=4.9.2')
+                [f'cliff {version or "unknown"} is not >=4.9.2'],
+                self.check('cliff>=4.9.2'),
             )
 
     def test_an_installation_without_metadata_is_not_compared(self):
@@ -146,6 +165,57 @@ class BelowBoundsTest(base.TestCase):
 
         self.patch(metadata, 'requires', requires)
         self.assertEqual([], releases.below_bounds())
+
+
+class DamagedMetadataTest(base.TestCase):
+    def install(self, content, number, site='site'):
+        site = pathlib.Path(self.path(site))
+        place = site / f'nova-{number}.dist-info'
+        place.mkdir(parents=True)
+        (place / 'METADATA').write_bytes(content)
+        if str(site) not in sys.path:
+            self.patch(sys, 'path', [str(site), *sys.path])
+
+    def bounds(self, line):
+        self.patch(metadata, 'requires', lambda name: [line])
+        return releases.below_bounds()
+
+    def test_a_file_that_cannot_be_read_is_no_version(self):
+        for number, content in enumerate(
+            (
+                b'Name: nova\nVersion: \xff\xfe\n',
+                b'Name: nova\nVersion: ' + b'9' * 5000,
+                b'Name: nova\n',
+                b'',
+            )
+        ):
+            self.install(content, '1', f'site{number}')
+            found = releases.find(releases.NOVA)
+            self.assertIs(State.UNKNOWN, found.state, content[:20])
+            self.assertEqual(
+                [f'nova {found.version} is not >=1'], self.bounds('nova>=1')
+            )
+
+    def test_two_releases_in_one_directory_are_no_release(self):
+        for number in ('31.0', '34.0'):
+            self.install(f'Name: nova\nVersion: {number}\n'.encode(), number)
+        found = releases.find(releases.NOVA)
+        self.assertIs(State.UNKNOWN, found.state)
+        self.assertEqual('nova 31.0 or 34.0', str(found))
+
+    def test_an_invalid_requirement_is_reported(self):
+        self.patch(metadata, 'requires', lambda name: ['lxml >= = 5'])
+        self.assertEqual(
+            ['"lxml >= = 5" is not a requirement'], releases.below_bounds()
+        )
+
+    def test_requirements_that_cannot_be_read_are_reported(self):
+        def requires(name):
+            raise UnicodeDecodeError('utf-8', b'', 0, 1, 'why')
+
+        self.patch(metadata, 'requires', requires)
+        (found,) = releases.below_bounds()
+        self.assertIn('cannot be read', found)
 
 
 class OwnBoundsTest(base.TestCase):
