@@ -132,7 +132,7 @@ class EventListener(abc.ABC):
     A listener is made when nova-compute or a command starts that uses the
     cache. One of another package is called in a thread of its own, one event
     after another: whether it raises, hangs or exits, it delays no deploy and
-    no cleanup run. Up to a thousand events wait for it; more are lost. See
+    no cleanup run. Up to 1,000 events are queued; more are dropped. See
     :mod:`pvm_imagecache.listeners.dispatch`.
     """
 

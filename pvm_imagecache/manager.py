@@ -687,7 +687,8 @@ class ImageManager:
         """Protect an image from eviction, whether it is cached or not.
 
         :param image_id: ID of the image.
-        :param note: why, for other operators.
+        :param note: why, for other operators; at most 1,000 characters are
+            kept.
         :param seconds: for how long; None until it is unpinned.
         :param name: of the image, for the history.
         :raises NotSupported: if the pool caches images itself.

@@ -249,12 +249,12 @@ def _make(
             raise
         raise exceptions.ConfigurationError(
             reason=f'Plugin "{name}" of {namespace} (from '
-            f'{plugin.distribution}): {text.one_line(error)}'
+            f'{plugin.distribution}): {text.foreign_message(error)}'
         ) from error
     except (cfg.Error, ValueError) as error:
         raise exceptions.ConfigurationError(
             reason=f'Invalid option of plugin "{name}" of {namespace} (from '
-            f'{plugin.distribution}): {text.one_line(error)}.'
+            f'{plugin.distribution}): {text.foreign_message(error)}.'
         ) from error
     except (time_limit.TimeLimitExceeded, time_limit.ExitedError) as error:
         raise invalid(plugin, f'from_conf: {error}') from error
@@ -263,7 +263,7 @@ def _make(
             plugin, f'from_conf raised {text.foreign_error(error)}'
         ) from error
     if not isinstance(made, _CONTRACTS[namespace][1]):
-        raise invalid(plugin, f'from_conf returned {made!r}')
+        raise invalid(plugin, f'from_conf returned {text.foreign_value(made)}')
     return plugin, made
 
 
@@ -314,16 +314,15 @@ def _described(
 
 def _close(made: Any) -> None:
     """Close a driver or listener that is not used; errors are logged."""
-    close = getattr(made, 'close', None)
-    if close is None:
-        return
     try:
-        time_limit.BoundedCall(close, name='plugin-close').result()
+        close = getattr(made, 'close', None)
+        if close is not None:
+            time_limit.BoundedCall(close, name='plugin-close').result()
     except Exception as error:
         LOG.warning(
             'Could not close %(plugin)s: %(error)s',
             {
-                'plugin': type(made).__qualname__,
+                'plugin': text.printable(type(made).__qualname__),
                 'error': text.foreign_error(error),
             },
         )
@@ -406,7 +405,13 @@ def _checked(plugin: entry_points.Plugin) -> Any:
         raise invalid(plugin, str(error)) from error.__cause__
     contract, kind = _CONTRACTS[plugin.namespace]
     version = contract.API_VERSION
-    reasons = list(_faults(loaded, kind, version))
+    try:
+        reasons = list(_faults(loaded, kind, version))
+    except Exception as error:
+        # Of a descriptor or a metaclass.
+        raise invalid(
+            plugin, f'its class raised {text.foreign_error(error)}'
+        ) from error
     if reasons:
         raise invalid(plugin, '; '.join(reasons))
     warn_of_version(plugin, loaded.api_version, version)

@@ -12,6 +12,7 @@
 
 """Human-readable text: sizes, times, names and errors."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Final
 
@@ -119,12 +120,49 @@ def foreign_error(error: BaseException) -> str:
         raise an error.
     :returns: ``ValueError: the text``.
     """
-    kind = type(error).__name__
-    try:
-        shown = printable(' '.join(str(error).split()))[:_LONGEST_ERROR]
-    except Exception:
-        shown = ''
+    kind, shown = _foreign(error)
     return f'{kind}: {shown}' if shown else kind
+
+
+def foreign_message(error: BaseException) -> str:
+    """Return the text of an error of a plugin, for use within a sentence.
+
+    :param error: as for :func:`foreign_error`.
+    :returns: the text on one line, without a final period; the class of the
+        error if it has no text.
+    """
+    kind, shown = _foreign(error)
+    return shown.rstrip('. ') or kind
+
+
+def foreign_value(value: object) -> str:
+    """Return an object of a plugin on one line.
+
+    :param value: the object; its ``__repr__`` may raise an error.
+    :returns: its representation; its class if it has none.
+    """
+    return _foreign_text(repr, value) or f'an object of {_class_of(value)}'
+
+
+def _foreign(error: BaseException) -> tuple[str, str]:
+    """Return class and text of an error of a plugin."""
+    return _class_of(error), _foreign_text(str, error)
+
+
+def _class_of(value: object) -> str:
+    return printable(type(value).__name__)[:_LONGEST_ERROR]
+
+
+def _foreign_text(show: Callable[[object], str], value: object) -> str:
+    """Return what a function of a plugin returns; '' after an error."""
+    try:
+        return printable(' '.join(show(value).split()))[:_LONGEST_ERROR]
+    except KeyboardInterrupt:
+        # Of the user.
+        raise
+    except BaseException:
+        # Also SystemExit.
+        return ''
 
 
 def listed(names: Mapping[str, str | None]) -> str:

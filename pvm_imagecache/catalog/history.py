@@ -25,6 +25,8 @@ from pvm_imagecache.catalog import models
 
 #: Number of events that are kept.
 HISTORY_LENGTH: Final = 10_000
+#: Characters of the reason of an event; a longer one cannot be read.
+_LONGEST_DETAIL: Final = 2_000
 #: Bytes of images whose copies show the rate of the storage.
 _LARGE: Final = 1 << 30
 #: How many hits are looked at, and in how many of the latest events: each
@@ -71,7 +73,7 @@ class History:
         :param bytes_fetched: bytes downloaded from Glance.
         :param bytes_saved: bytes that did not have to be downloaded.
         :param seconds: how long it took.
-        :param detail: the reason in words.
+        :param detail: the reason in words; its beginning is kept.
         :param image_name: the name of the image.
         :param code: the reason why a policy chose the image, as a code.
         :param who: the user; default: the user of this catalog.
@@ -93,7 +95,7 @@ class History:
                     bytes_saved,
                     seconds,
                     who or self._who,
-                    detail,
+                    detail and detail[:_LONGEST_DETAIL],
                     image_name,
                     code,
                 ),

@@ -72,8 +72,8 @@ class ImageMetadata:
         """Record the metadata of a cached image, replacing what was recorded.
 
         The records of images that are no longer cached are removed. Nothing
-        is written if nothing changed. Tags and properties that are too long
-        altogether are left out, the last ones first.
+        is written if nothing changed. Tags and properties that do not fit
+        into the record, or cannot be written, are left out.
 
         :param pool: ID of the pool.
         :param image_id: ID of the image.
@@ -134,21 +134,29 @@ def _metadata(row: catalog_connection.Row) -> image_module.Metadata:
 
 
 def _fitting(values: Sequence[_Value]) -> tuple[_Value, ...]:
-    """Return the first values that are not too long together, as JSON."""
+    """Return the values that can be read again.
+
+    They are not too long together, as JSON, and have no half of a surrogate
+    pair.
+    """
     fitting: list[_Value] = []
     length = 0
     for each in values:
-        length += len(json.dumps(each)) + len(', ')
-        if length > _LONGEST:
-            break
-        fitting.append(each)
+        try:
+            json.dumps(each, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            continue
+        needed = len(json.dumps(each)) + len(', ')
+        if length + needed <= _LONGEST:
+            length += needed
+            fitting.append(each)
     return tuple(fitting)
 
 
 def _list(row: catalog_connection.Row, column: str) -> list[Any]:
     value = row.text(column)
-    # The brackets, too.
-    if len(value) > _LONGEST + 2:
+    # Without the last comma, and with the brackets, it is not longer.
+    if len(value) > _LONGEST:
         raise ValueError(f'{column} is too long')
     found = json.loads(value)
     if not isinstance(found, list):

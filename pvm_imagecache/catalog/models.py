@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     # Slow to import, and ``list`` does not need it.
     from pvm_imagecache import platform_facts
 
+#: Characters of the note of a pin.
+LONGEST_NOTE: Final = 1_000
+
 
 class State(enum.Enum):
     """State of a base image."""

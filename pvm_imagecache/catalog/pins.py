@@ -75,7 +75,8 @@ class Pins:
 
         :param pool: ID of the pool.
         :param image_id: ID of the image.
-        :param note: the operator's reason.
+        :param note: the operator's reason; its first
+            :data:`~.models.LONGEST_NOTE` characters are kept.
         :param seconds: how long the pin lasts; None: it does not end.
         :raises CatalogError: if the catalog cannot be written.
         """
@@ -88,7 +89,7 @@ class Pins:
                 (
                     pool,
                     image_id,
-                    note,
+                    note[: models.LONGEST_NOTE],
                     self._who,
                     time.time(),
                     None if seconds is None else now + seconds,

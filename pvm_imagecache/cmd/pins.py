@@ -17,11 +17,21 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
+from pvm_imagecache.catalog import models
 from pvm_imagecache.cmd import base
 from pvm_imagecache.cmd import durations
 from pvm_imagecache.cmd import formatting
 from pvm_imagecache.cmd import pinnable_image
 from pvm_imagecache.policies import rules
+
+
+def _note(text: str) -> str:
+    if len(text) > models.LONGEST_NOTE:
+        raise argparse.ArgumentTypeError(
+            f'the note has {len(text)} characters; at most '
+            f'{models.LONGEST_NOTE} are kept'
+        )
+    return text
 
 
 class PinImages(base.Lister):
@@ -65,8 +75,10 @@ class PinImages(base.Lister):
         parser.add_argument(
             '--note',
             metavar='TEXT',
+            type=_note,
             default='',
-            help='why, for other operators',
+            help='why, for other operators; at most '
+            f'{models.LONGEST_NOTE} characters',
         )
         base.add_latest(parser)
         return parser

@@ -109,7 +109,7 @@ class Dispatcher:
         :param usage: as for :meth:`.events.EventListener.use`.
         """
         for each in self._channels:
-            each.use(usage)
+            each.attempt(each.use, usage)
 
     def close(self) -> None:
         """Close all listeners once, within :data:`CLOSING_TIMEOUT`."""
@@ -201,8 +201,8 @@ class _Fenced(_Channel):
             self._waiting.put_nowait(event)
         except queue.Full:
             self._failures.log(
-                f'{self._described} is too slow: {MAX_QUEUED} events wait '
-                'for it, and others are lost.'
+                f'{self._described} is too slow: {MAX_QUEUED} events are '
+                'queued; further events are dropped.'
             )
         # If there are too many threads, the event waits for the next attempt.
         self._start()

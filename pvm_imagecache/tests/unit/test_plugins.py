@@ -334,6 +334,10 @@ class ThirdPartyTest(PluginsTest):
             ('raise SystemExit(7)', 'raised SystemExit'),
             ('return None', 'from_conf returned None'),
             ('return "x"', "from_conf returned 'x'"),
+            (
+                'return type("Bad", (), {"__repr__": lambda self: 1 / 0})()',
+                'from_conf returned an object of Bad',
+            ),
         ):
             for code, install, make in (
                 (POLICY, plugins.EVICTION, self.policy),
@@ -345,6 +349,38 @@ class ThirdPartyTest(PluginsTest):
                         namespace=install,
                     )
                     self.refused(make, *words)
+
+    def test_the_text_of_an_invalid_option_is_printable(self):
+        for body, words in (
+            (
+                'raise type("Bad", (ValueError,), '
+                '{"__str__": lambda self: 1 / 0})()',
+                'Bad.',
+            ),
+            (r'raise ValueError("\x1b[31m")', r'\x1b[31m.'),
+        ):
+            with self.uninstalled_afterwards():
+                self.install(self._changed(POLICY, 'return cls()', body))
+                error = self.assertRaises(
+                    exceptions.ConfigurationError, self.policy
+                )
+                self.assertIn('Invalid option of plugin "mine"', str(error))
+                self.assertTrue(str(error).endswith(words), str(error))
+
+    def test_an_error_of_the_class_itself_is_reported(self):
+        self.install(
+            POLICY
+            + """
+    class Meta(type(Plugin)):
+        @property
+        def api_version(cls):
+            raise RuntimeError('why')
+
+    class Plugin(Plugin, metaclass=Meta):
+        pass
+"""
+        )
+        self.refused(self.policy, 'its class raised', 'why')
 
     def test_a_from_conf_that_does_not_return_is_refused(self):
         self.patch(time_limit, 'TIME_LIMIT', 0.2)

@@ -52,7 +52,14 @@ class ForeignErrorTest(base.TestCase):
             def __str__(self):
                 raise SyntaxError
 
+        class Exits(Exception):
+            def __str__(self):
+                raise SystemExit
+
+        named = type('\x1b[31m', (Exception,), {})
         for error, shown in (
+            (Exits(), 'Exits'),
+            (named('text'), r'\x1b[31m: text'),
             (ValueError('no luck'), 'ValueError: no luck'),
             (ValueError('a\n b\t c'), 'ValueError: a b c'),
             (ValueError('\x1b[31m'), r'ValueError: \x1b[31m'),
@@ -64,6 +71,23 @@ class ForeignErrorTest(base.TestCase):
         self.assertEqual(
             len('ValueError: ') + 500,
             len(text_module.foreign_error(ValueError(9999 * 'x'))),
+        )
+
+    def test_the_text_of_an_error_is_for_use_in_a_sentence(self):
+        for error, shown in (
+            (ValueError('no\nluck.'), 'no luck'),
+            (ValueError('\x1b[31m'), r'\x1b[31m'),
+            (ValueError(), 'ValueError'),
+        ):
+            self.assertEqual(shown, text_module.foreign_message(error))
+
+    def test_an_interrupt_by_the_user_is_not_ignored(self):
+        class Interrupted(Exception):
+            def __str__(self):
+                raise KeyboardInterrupt
+
+        self.assertRaises(
+            KeyboardInterrupt, text_module.foreign_error, Interrupted()
         )
 
 

@@ -160,6 +160,11 @@ class HistoryTest(base.CatalogTestCase):
             models.HistoryEvent(at=event.at, action='evict', **values), event
         )
 
+    def test_a_long_reason_makes_no_event_unreadable(self):
+        self.catalog.history.add('pool', 'hit', detail='x' * 200_000)
+        (event,) = self.catalog.history.list('pool')
+        self.assertEqual(set('x'), set(event.detail))
+
     def test_list_of_no_images_is_empty(self):
         self.history.add('pool', 'hit', image_id='i')
         self.assertEqual([], self.history.list('pool', images=[]))

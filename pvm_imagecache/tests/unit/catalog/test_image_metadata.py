@@ -111,6 +111,27 @@ class ImageMetadataTest(base.ClockTestCase):
             self.assertLess(10, len(kept))
             self.assertEqual(known[: len(kept)], kept)
 
+    def test_what_cannot_be_read_again_is_left_out(self):
+        self.cache('one')
+        for bad in ('\ud800', 'x' * 50_000):
+            self.catalog.image_metadata.record(
+                'pool',
+                'one',
+                image_module.Metadata(
+                    'project',
+                    ('first', bad, 'last'),
+                    (('a', bad), (bad, 'b'), ('name', 'value')),
+                ),
+            )
+            self.assertEqual(
+                {
+                    'one': image_module.Metadata(
+                        'project', ('first', 'last'), (('name', 'value'),)
+                    )
+                },
+                self.catalog.image_metadata.list('pool'),
+            )
+
     def test_a_record_of_another_pool_is_not_used(self):
         self.cache('one')
         self.cache('one', 'other')

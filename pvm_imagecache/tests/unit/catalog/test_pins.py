@@ -14,6 +14,7 @@
 """Pinned images and images in use."""
 
 from pvm_imagecache import exceptions
+from pvm_imagecache.catalog import models
 from pvm_imagecache.tests.unit.catalog import base
 
 
@@ -44,6 +45,11 @@ class PinTest(base.ClockTestCase):
         self.pins.pin('pool', 'image', 'old', 100)
         self.pins.pin('pool', 'image', 'new', None)
         self.assertEqual('new', self.pins.list('pool')['image'].note)
+
+    def test_a_long_note_makes_no_pin_unreadable(self):
+        self.catalog.pins.pin('pool', 'image', 'x' * 200_000, None)
+        (pin,) = self.catalog.pins.list('pool').values()
+        self.assertEqual('x' * models.LONGEST_NOTE, pin.note)
 
     def test_unpin_returns_whether_the_image_was_pinned(self):
         self.pins.pin('pool', 'image', '', None)

@@ -41,6 +41,12 @@ class PinTest(cases.CommandTestCase):
             self.refused('pin', 'debian-13', '--for', '1 d', code=2),
         )
 
+    def test_a_long_note_is_refused(self):
+        self.assertIn(
+            'at most 1000',
+            self.refused('pin', 'debian-13', '--note', 'x' * 1001, code=2),
+        )
+
 
 class UnpinTest(cases.CommandTestCase):
     def test_an_unpinned_image_can_be_purged(self):

@@ -232,6 +232,16 @@ class DispatcherTest(base.TestCase):
         self.assertTrue(one.closed.is_set())
         self.assertIn("can't start new thread", self.log.output)
 
+    def test_an_error_in_use_of_a_built_in_listener_is_logged(self):
+        def fail(usage):
+            raise ValueError('why')
+
+        made = self.dispatcher(
+            _Listener(lambda event: None, use=fail), built_in=True
+        )
+        made.use(lambda: 'figures')
+        self.assertIn('failed: ValueError: why', self.log.output)
+
     def test_an_error_of_each_class_is_logged_once(self):
         errors = iter(
             [ValueError(1), ValueError(2), KeyError('x'), ValueError(3)]
