@@ -20,6 +20,7 @@ import errno
 import http
 import http.client
 import os
+import re
 import sys
 from typing import Any
 from typing import Final
@@ -63,6 +64,8 @@ _NO_DOCUMENT: Final = (
     http.HTTPStatus.NO_CONTENT,
     http.HTTPStatus.NOT_MODIFIED,
 )
+#: The page of a proxy, or of another service.
+_HTML: Final = re.compile(rb'\s*(<!doctype html|<html)\b', re.I)
 #: Characters of the server that a message shows.
 _SHOWN: Final = 200
 
@@ -462,6 +465,9 @@ def _content(response: requests.Response, accept: str) -> str:
         raise answers.BadAnswer(
             f'has more than {text.size(answers.MAX_DOCUMENT)}'
         )
+    if _HTML.match(body):
+        # Also an upload or a deletion, whose answers have no document.
+        raise answers.BadAnswer('is HTML')
     if not body:
         return ''
     if 'atom' in accept:

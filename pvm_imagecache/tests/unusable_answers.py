@@ -57,7 +57,6 @@ ANSWERS: Final = (
     entry('ManagedSystem'),
     entry('VolumeGroup'),
     entry('VirtualDisk'),
-    entry('File'),
     entry('LogicalUnit'),
     _entry(f'<VolumeGroup xmlns="{_UOM}"/>'),
     _entry(f'<LogicalUnit xmlns="{_UOM}"/>'),

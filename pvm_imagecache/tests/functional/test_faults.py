@@ -350,7 +350,7 @@ class PowerVMFaultsTestCase(_Base):
         )
         for number, (kind, answer) in enumerate(
             itertools.product(
-                ('VolumeGroup.update', 'File.create'),
+                ('VolumeGroup.update', 'File.create', 'File.upload'),
                 (
                     *unusable_answers.ANSWERS,
                     unusable_answers.entry(

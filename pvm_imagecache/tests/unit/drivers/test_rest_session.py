@@ -189,6 +189,22 @@ class SessionTest(base.TestCase):
                 error = self.assertRaises(answers.BadAnswer, change)
                 self.assertTrue(error.of_change, content)
 
+    def test_a_page_is_no_answer_to_an_upload_or_a_deletion(self):
+        adapter = self.adapter(self.serve())
+        for page in ('<html/>', ' \n<!DOCTYPE html>', '<HTML lang="en">'):
+            self.answer = hostile.answer(page)
+            for kwargs in ({}, {'filehandle': iter([b'x'])}):
+                error = self.assertRaises(
+                    answers.BadAnswer,
+                    adapter.session.request,
+                    'PUT',
+                    '/rest/api/web/File/contents/1',
+                    **kwargs,
+                )
+                self.assertTrue(error.of_change)
+        self.answer = hostile.answer('a text of the server')
+        adapter.session.request('PUT', '/rest/api/web/File/contents/1')
+
     def test_a_read_that_finds_nothing_has_no_document(self):
         adapter = self.adapter(self.serve())
         for status in (204, 304):
