@@ -311,8 +311,8 @@ The directory must belong to the user of nova-compute, or be missing below a
 directory of that user. It is refused if every user can write to it or to a
 directory above it, or if a directory above it belongs to another user than
 its owner and root. A group that may write to a directory above it can replace
-it: give such rights to no other group than that of nova-compute. Commands of
-root act in it as its owner.
+it: give these permissions to no other group than that of nova-compute.
+Commands of root act in it as its owner.
 
 Possible values:
 

@@ -53,8 +53,8 @@ class BadAnswer(pvm_exceptions.Error):
     """Raised if an answer is not one of a PowerVM REST API.
 
     :param problem: what the answer is, as it follows "the answer".
-    :ivar of_change: whether it is the answer to a request that PowerVM says
-        it has carried out, and that changes something.
+    :ivar of_change: whether the request changes something, and PowerVM has
+        reported success.
     """
 
     of_change = False

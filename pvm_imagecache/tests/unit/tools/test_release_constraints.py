@@ -59,4 +59,4 @@ class ReleaseConstraintsTest(base.TestCase):
                 self.assertRaises(
                     SystemExit, release_constraints.main, [words]
                 )
-            self.assertIn('is not like 2025.1', errors.getvalue())
+            self.assertIn('is not a release such as 2025.1', errors.getvalue())
