@@ -75,7 +75,9 @@ def constraints(
 
 def _release(text: str) -> str:
     if not re.fullmatch(r'20[0-9]{2}\.[12]', text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a release such as 2025.1')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a release such as 2025.1'
+        )
     return text
 
 
