@@ -64,6 +64,8 @@ _NO_DOCUMENT: Final = (
     http.HTTPStatus.NO_CONTENT,
     http.HTTPStatus.NOT_MODIFIED,
 )
+#: In the paths of jobs.
+_JOBS: Final = 'jobs'
 #: The page of a proxy, or of another service.
 _HTML: Final = re.compile(rb'\s*(<!doctype html|<html)\b', re.I)
 #: Characters of the server that a message shows.
@@ -413,17 +415,23 @@ def _type_of(path: str) -> str | None:
     """Return the type of the resource that a change answers.
 
     :param path: ``/rest/api/SERVICE/TYPE/ID/CHILD_TYPE/ID``, with a query.
-    :returns: the last type; None for an operation, which answers a job.
+    :returns: the last type; None for an operation, which answers a job, for
+        a change of a job, and for performance data, whose paths name no type.
     """
     parts = path.partition('?')[0].removeprefix(pvm_const.API_BASE_PATH)
-    _, *resources = parts.strip('/').split('/')
-    return None if 'do' in resources else ''.join(resources[::2][-1:]) or None
+    service, *resources = parts.strip('/').split('/')
+    if not resources or service == 'pcm':
+        return None
+    if 'do' in resources or resources[0] == _JOBS:
+        return None
+    return resources[::2][-1]
 
 
 def _check_presence(answer: Answer) -> None:
     """Check that there is a document where one was requested.
 
-    A read has none if nothing was found, or nothing has changed.
+    A read has none if nothing was found, or nothing has changed. The
+    cancellation of a job needs none.
 
     :raises BadAnswer: if there is none.
     """
@@ -432,7 +440,9 @@ def _check_presence(answer: Answer) -> None:
     ):
         return
     is_change = _changes(answer.reqmethod, answer.reqpath)
-    if is_change or answer.status not in _NO_DOCUMENT:
+    if answer.status not in _NO_DOCUMENT or (
+        is_change and f'/{_JOBS}/' not in answer.reqpath
+    ):
         error = answers.BadAnswer('is empty')
         error.of_change = is_change
         raise error

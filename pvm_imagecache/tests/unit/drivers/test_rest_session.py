@@ -189,6 +189,13 @@ class SessionTest(base.TestCase):
                 error = self.assertRaises(answers.BadAnswer, change)
                 self.assertTrue(error.of_change, content)
 
+    def test_a_job_is_cancelled_without_a_document(self):
+        adapter = self.adapter(self.serve())
+        self.answer = hostile.answer('', 204)
+        adapter.update(None, None, 'jobs', '1', suffix_type='cancel')
+        self.answer = hostile.answer(unusable_answers.entry('JobResponse'))
+        adapter.update(None, None, 'jobs', '1', suffix_type='cancel')
+
     def test_a_page_is_no_answer_to_an_upload_or_a_deletion(self):
         adapter = self.adapter(self.serve())
         for page in ('<html/>', ' \n<!DOCTYPE html>', '<HTML lang="en">'):
@@ -221,14 +228,16 @@ class SessionTest(base.TestCase):
     def test_the_answer_to_a_change_has_the_last_type_of_the_path(self):
         adapter = self.adapter(self.serve())
         for path, kind in (
-            ('ManagedSystem', 'ManagedSystem'),
-            ('VirtualIOServer/1/VolumeGroup/2?group=None', 'VolumeGroup'),
-            ('Tier/1/LogicalUnit', 'LogicalUnit'),
-            ('LogicalPartition/1/do/PowerOn', 'JobResponse'),
+            ('uom/ManagedSystem', 'ManagedSystem'),
+            ('pcm/ManagedSystem/1/preferences', 'ManagedSystemPcmPreference'),
+            ('web/File', 'File'),
+            ('uom/VirtualIOServer/1/VolumeGroup/2?group=None', 'VolumeGroup'),
+            ('uom/Tier/1/LogicalUnit', 'LogicalUnit'),
+            ('uom/LogicalPartition/1/do/PowerOn', 'JobResponse'),
         ):
             self.answer = hostile.answer(unusable_answers.entry(kind))
             answer = adapter.create_by_path(
-                entities.Element(kind, adapter), f'/rest/api/uom/{path}'
+                entities.Element(kind, adapter), f'/rest/api/{path}'
             )
             self.assertEqual(kind, answer.entry.element.tag)
 
