@@ -1316,7 +1316,8 @@ class Run:
             with operation.beside():
                 died = world.kill(world.start(operation.work, self._point))
             if operation.hasty:
-                # Requests of crashed processes are late, but not later than all others.
+                # Requests of crashed processes are late, but not later than
+                # all others.
                 world.wait_for_arrival()
             else:
                 world.settle()
