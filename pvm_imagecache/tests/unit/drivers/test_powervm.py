@@ -158,7 +158,7 @@ class TranslatedTest(base.TestCase):
             )
         )
         error = self.assertRaises(exceptions.PowerVMRequestFailed, adapters)
-        self.assertIn('is not XML', str(error))
+        self.assertIn('is HTML', str(error))
         self.assertIn(f':{server.server_port}', str(error))
         self.assertNotIn('\n', str(error))
 
