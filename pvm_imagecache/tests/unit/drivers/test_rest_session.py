@@ -172,6 +172,12 @@ class SessionTest(base.TestCase):
         adapter = self.adapter(self.serve())
         for status, content in (
             *((200, each) for each in unusable_answers.ANSWERS),
+            (
+                200,
+                unusable_answers.entry('VirtualNetwork').replace(
+                    '<id>1</id>', ''
+                ),
+            ),
             (202, ''),
             (204, ''),
             (304, ''),
